@@ -1,0 +1,1 @@
+"""EvoLink over HTTP. Knows nothing of Airflow."""
