@@ -1,1 +1,33 @@
-"""EvoLink over HTTP. Knows nothing of Airflow."""
+"""EvoLink over HTTP. Knows nothing of Airflow; usable from any script."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_PUBLIC = {
+    "AsyncEvoLinkClient": "client",
+    "EvoLinkClient": "client",
+    "ClientSettings": "settings",
+    "Credits": "models",
+    "Job": "models",
+    "JobStatus": "models",
+    "build_request": "catalogue",
+    "download": "download",
+}
+__all__ = [
+    "AsyncEvoLinkClient",
+    "ClientSettings",
+    "Credits",
+    "EvoLinkClient",
+    "Job",
+    "JobStatus",
+    "build_request",
+    "download",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)

@@ -191,7 +191,15 @@ class EvoLinkRateLimited(EvoLinkAPIError):
 
 
 class EvoLinkUnavailable(EvoLinkAPIError):
-    """No usable answer: network fault, 5xx, or something that is not EvoLink's JSON. A read may be repeated."""
+    """
+    No usable answer: network fault, 5xx, or something that is not EvoLink's JSON. A read may be repeated.
+
+    :param unsent: The call provably never reached EvoLink (no connection), so even an order may be sent again.
+    """
+
+    def __init__(self, message: str, *, unsent: bool = False, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.unsent = unsent
 
 
 class EvoLinkSubmissionUnknown(EvoLinkError):

@@ -1,0 +1,22 @@
+"""Operators of the EvoLink provider."""
+
+from __future__ import annotations
+
+from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
+from airflow_provider_evolink.operators.media import EvoLinkArchiveOperator, EvoLinkDownloadOperator
+from airflow_provider_evolink.operators.video import (
+    EvoLinkImageToVideoOperator,
+    EvoLinkReferenceVideoOperator,
+    EvoLinkTextToVideoOperator,
+    EvoLinkVideoEditOperator,
+)
+
+__all__ = [
+    "EvoLinkArchiveOperator",
+    "EvoLinkDownloadOperator",
+    "EvoLinkGenerateOperator",
+    "EvoLinkImageToVideoOperator",
+    "EvoLinkReferenceVideoOperator",
+    "EvoLinkTextToVideoOperator",
+    "EvoLinkVideoEditOperator",
+]

@@ -1,0 +1,297 @@
+"""
+EvoLinkClient and AsyncEvoLinkClient: send a call, read the answer. Every decision is in ``wire`` and ``schedule``.
+
+    >>> from airflow_provider_evolink.api import ClientSettings, EvoLinkClient, build_request
+    >>> with EvoLinkClient(ClientSettings(api_key="...")) as client:  # doctest: +SKIP
+    ...     job = client.submit(build_request("wan2.7-text-to-video", {"prompt": "A paper boat in the rain"}))
+    ...     job = client.wait(job.job_id)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+import ssl
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+import tenacity
+
+from airflow_provider_evolink import __version__
+from airflow_provider_evolink.api import catalogue, wire
+from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkJobTimeout
+from airflow_provider_evolink.api.failures import job_error
+from airflow_provider_evolink.api.models import Credits, Job
+from airflow_provider_evolink.api.schedule import End, Watch
+from airflow_provider_evolink.api.settings import ClientSettings
+
+USER_AGENT = f"airflow-provider-evolink/{__version__}"
+KEEP_ALIVE = 300.0
+MAX_CONNECTIONS = 20
+T = TypeVar("T")
+Read = Callable[[wire.Call, wire.Answer], T]
+
+
+@functools.cache
+def ssl_context() -> ssl.SSLContext:
+    """Return the process's one TLS context: building it takes some 20 ms, which no event loop should spend."""
+    return httpx.create_ssl_context()
+
+
+class EvoLinkClient:
+    """
+    EvoLink for the worker and for plain scripts. Close it, or use it in ``with``.
+
+    :param settings: Key, hosts and time-outs.
+    """
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self.settings = settings
+        self._http = httpx.Client(**_http_options(settings))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def submit(self, body: Mapping[str, Any], *, idempotency_key: str | None = None, path: str | None = None) -> Job:
+        """
+        Order a generation. **This costs credits.** It is sent once; again only if provably not accepted.
+
+        :param body: Request body from :func:`~airflow_provider_evolink.api.catalogue.build_request`.
+        :param idempotency_key: 16-96 characters, the same for the same intent; made up if absent.
+        :param path: Endpoint; by default that of the body's model.
+        :raises EvoLinkSubmissionUnknown: it was sent and nobody knows whether it was accepted.
+        :raises EvoLinkAPIError: EvoLink refused, nothing was charged; or it could not be reached, nothing was sent.
+        """
+        path = path or catalogue.endpoint(str(body["model"]))
+        return self._do(wire.submit(path, body, idempotency_key or uuid.uuid4().hex), wire.job_from)
+
+    def get_job(self, job_id: str) -> Job:
+        """
+        Read one job. Free. A completed job comes with fresh links.
+
+        :param job_id: EvoLink's id.
+        :raises EvoLinkAPIError: after a few tries, or at once where trying again is pointless.
+        """
+        return self._do(wire.read_job(job_id), wire.job_from)
+
+    def get_credits(self) -> Credits:
+        """Read the balance of account and key. Free."""
+        return self._do(wire.read_credits(), wire.credits_from)
+
+    def wait(
+        self,
+        job_id: str,
+        *,
+        timeout: float = 1800.0,
+        poll_interval: float | None = None,
+        on_look: Callable[[Job], None] | None = None,
+    ) -> Job:
+        """
+        Wait, blocking, until a job is over, and return it with its links.
+
+        :param job_id: EvoLink's id.
+        :param timeout: Seconds to wait. The job itself goes on after that.
+        :param poll_interval: Seconds between looks; by default EvoLink's estimate and the kind of media decide.
+        :param on_look: Called with each reading, e.g. to log progress.
+        :raises EvoLinkJobFailed: EvoLink ended the job.
+        :raises EvoLinkNoResults: completed without links.
+        :raises EvoLinkJobTimeout: still running; wait again with the same id.
+        """
+        now = time.time()
+        watch = Watch(deadline=now + timeout, started=now, poll_interval=poll_interval)
+        while True:
+            job: Job | None = None
+            try:
+                job = self.get_job(job_id)
+            except EvoLinkError as error:
+                step = watch.failed(error, time.time())
+            else:
+                if on_look:
+                    on_look(job)
+                step = watch.saw(job, time.time())
+            if step.end is not None:
+                return conclude(job_id, step.end, job, step.error)
+            time.sleep(step.delay)
+
+    def _do(self, call: wire.Call, read: Read[T]) -> T:
+        def attempt() -> T:
+            return read(call, self._send(call))
+
+        return tenacity.Retrying(**_retry_options(call, self.settings))(attempt)
+
+    def _send(self, call: wire.Call) -> wire.Answer:
+        until = time.monotonic() + _limit(call, self.settings)
+        try:
+            with self._http.stream(**_request(call, self.settings)) as response:
+                content = bytearray()
+                for chunk in response.iter_raw():
+                    content += chunk
+                    if len(content) > wire.MAX_BODY or time.monotonic() > until:
+                        break
+                else:
+                    return _answer(response, content)
+        except httpx.HTTPError as error:
+            raise wire.network_error(call, error) from None
+        raise wire.network_error(call, httpx.ReadTimeout("answer too long or too slow"))
+
+
+class AsyncEvoLinkClient:
+    """
+    EvoLink for the triggerer: only what a trigger needs, and nothing that blocks the loop.
+
+    :param settings: Key, hosts and time-outs.
+    :param tls: A ready TLS context, built off the loop.
+    """
+
+    def __init__(self, settings: ClientSettings, tls: ssl.SSLContext) -> None:
+        self.settings = settings
+        self._http = httpx.AsyncClient(**{**_http_options(settings), "verify": tls})
+
+    @classmethod
+    async def create(cls, settings: ClientSettings) -> Self:
+        """
+        Return a client whose TLS context was built in a thread.
+
+        :param settings: Key, hosts and time-outs.
+        """
+        return cls(settings, await asyncio.to_thread(ssl_context))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def submit(
+        self, body: Mapping[str, Any], *, idempotency_key: str | None = None, path: str | None = None
+    ) -> Job:
+        """See :meth:`EvoLinkClient.submit`. Never called from a trigger: triggers run again after a restart."""
+        path = path or catalogue.endpoint(str(body["model"]))
+        return await self._do(wire.submit(path, body, idempotency_key or uuid.uuid4().hex), wire.job_from)
+
+    async def get_job(self, job_id: str) -> Job:
+        """See :meth:`EvoLinkClient.get_job`."""
+        return await self._do(wire.read_job(job_id), wire.job_from)
+
+    async def get_credits(self) -> Credits:
+        """See :meth:`EvoLinkClient.get_credits`."""
+        return await self._do(wire.read_credits(), wire.credits_from)
+
+    async def _do(self, call: wire.Call, read: Read[T]) -> T:
+        async def attempt() -> T:
+            return read(call, await self._send(call))
+
+        return await tenacity.AsyncRetrying(**_retry_options(call, self.settings))(attempt)
+
+    async def _send(self, call: wire.Call) -> wire.Answer:
+        try:
+            async with (
+                asyncio.timeout(_limit(call, self.settings)),
+                self._http.stream(**_request(call, self.settings)) as response,
+            ):
+                content = bytearray()
+                async for chunk in response.aiter_raw():
+                    content += chunk
+                    if len(content) > wire.MAX_BODY:
+                        break
+                else:
+                    return _answer(response, content)
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise wire.network_error(call, error) from None
+        raise wire.network_error(call, httpx.ReadTimeout("answer too long"))
+
+
+def conclude(job_id: str, end: End, job: Job | None, error: EvoLinkError | None) -> Job:
+    """
+    Return the job of a wait that is over with links, or raise why there is none.
+
+    :param job_id: EvoLink's id.
+    :param end: Why the wait ended.
+    :param job: The last reading, if the last look was one.
+    :param error: The failure that ended the wait, if one did.
+    """
+    if end is End.TIMEOUT:
+        raise EvoLinkJobTimeout(
+            "the job still runs at our deadline. It goes on and stays billable; nothing was lost. What to do: "
+            "retry the task (it waits for the same job) or raise its timeout",
+            job_id=job_id,
+        )
+    if job is None:
+        raise error or EvoLinkError("the job could not be read", job_id=job_id)
+    if failure := job_error(job):
+        raise failure
+    return job
+
+
+def _http_options(settings: ClientSettings) -> dict[str, Any]:
+    """One set of options for both clients. Redirects are never followed: they would carry the key elsewhere."""
+    return {
+        "base_url": settings.base_url,
+        "headers": {
+            "Authorization": f"Bearer {settings.api_key}",
+            "User-Agent": USER_AGENT,
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        },
+        "follow_redirects": False,
+        "verify": ssl_context(),
+        "limits": httpx.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE),
+    }
+
+
+def _limit(call: wire.Call, settings: ClientSettings) -> float:
+    return settings.submit_timeout if call.paid else settings.read_timeout
+
+
+def _request(call: wire.Call, settings: ClientSettings) -> dict[str, Any]:
+    return {
+        "method": call.method,
+        "url": call.path,
+        "json": call.body,
+        "headers": dict(call.headers),
+        "timeout": httpx.Timeout(_limit(call, settings), connect=settings.connect_timeout),
+    }
+
+
+def _answer(response: httpx.Response, content: bytearray) -> wire.Answer:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return wire.Answer(response.status_code, headers, bytes(content))
+
+
+def _retry_options(call: wire.Call, settings: ClientSettings) -> dict[str, Any]:
+    """Put the wire's decision into tenacity's words, for both of its drivers."""
+
+    def wait(state: tenacity.RetryCallState) -> float | None:
+        error = state.outcome.exception() if state.outcome else None
+        if error is None or not wire.may_send_again(call, error):
+            return None
+        return wire.wait_before_retry(
+            error,
+            state.attempt_number,
+            longest=settings.retry_wait,
+            jitter=random.random(),  # noqa: S311
+        )
+
+    return {
+        "retry": lambda state: wait(state) is not None,
+        "wait": lambda state: wait(state) or 0.0,
+        "reraise": True,
+    }

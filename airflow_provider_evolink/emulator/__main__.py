@@ -1,0 +1,113 @@
+"""``python -m airflow_provider_evolink.emulator``: the emulator in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import logging
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from airflow_provider_evolink.emulator.settings import Settings
+
+_PORT = 8765
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """
+    Run the emulator until it is told to stop.
+
+    :param arguments: Command line without the program's name.
+    :return: Exit status: 0 stopped, 2 could not start.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not options.allow_remote and not _is_loopback(options.host):
+        parser.error(f"{options.host} can be reached from outside; add --allow-remote if you mean it")
+    try:
+        settings = _settings(options)
+    except ValueError as error:
+        parser.error(str(error))
+    try:
+        from airflow_provider_evolink.emulator.server import build_server, listen
+    except ImportError as error:
+        return _fail(f"{error.name} is missing: pip install 'airflow-provider-evolink[emulator]'")
+    try:
+        bound = listen(options.host, options.port)
+    except OSError as error:
+        return _fail(f"cannot listen on {options.host}:{options.port}: {error.strerror or error}")
+    logging.basicConfig(level=logging.WARNING if options.quiet else logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+    with tempfile.TemporaryDirectory(prefix="evolink-emulator-", ignore_cleanup_errors=True) as folder:
+        _announce(options.host, bound.getsockname()[1], settings)
+        try:
+            build_server(settings, Path(folder)).run([bound])
+        except SystemExit:
+            return 0
+        finally:
+            bound.close()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m airflow_provider_evolink.emulator",
+        description="A local EvoLink. Takes any API key, costs nothing, renders real files.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=_PORT, help="0 for a free one (default: %(default)s)")
+    parser.add_argument("--allow-remote", action="store_true", help="permit an address other than loopback")
+    pace = parser.add_mutually_exclusive_group()
+    pace.add_argument("--speed", type=float, help="divide the time jobs take (default: 1)")
+    pace.add_argument("--polls", type=int, help="finish jobs after so many reads instead of by the clock")
+    parser.add_argument("--seconds", type=float, help="nominal seconds of a video job (default: 120)")
+    parser.add_argument("--estimated-time", type=int, help="what jobs report, if not the real expectation")
+    parser.add_argument("--balance", type=float, help="credits of the account (default: 1000)")
+    parser.add_argument("--link-seconds", type=float, help="life of a result link (default: 86400)")
+    parser.add_argument("--fps", type=int, help="frames per second of rendered videos (default: 24)")
+    parser.add_argument("--key", action="append", dest="keys", help="accept only this API key; may be repeated")
+    parser.add_argument("--no-idempotency", action="store_true", help="ignore Idempotency-Key")
+    parser.add_argument("--files-images-only", action="store_true", help="refuse uploads other than images")
+    parser.add_argument("--quiet", action="store_true", help="no line per order")
+    return parser
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    names = ("speed", "polls", "seconds", "estimated_time", "balance", "link_seconds", "fps", "keys")
+    changes: dict[str, Any] = {name: value for name in names if (value := getattr(options, name)) is not None}
+    changes["mode"] = "polls" if "polls" in changes else "seconds"
+    changes["idempotency"] = not options.no_idempotency
+    changes["files_images_only"] = options.files_images_only
+    return Settings().changed(changes)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _announce(host: str, port: int, settings: Settings) -> None:
+    pace = f"{settings.polls} polls" if settings.mode == "polls" else f"speed {settings.speed:g}"
+    shown = f"[{host}]" if ":" in host else host
+    sys.stdout.write(f"EvoLink emulator on http://{shown}:{port} ({pace})\n")
+    sys.stdout.flush()
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"{message}\n")
+    return 2
+
+
+def _stop(*_: object) -> None:
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""The material an order points at: what the emulator may fetch, and what it finds there."""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_TIMEOUT = 10
+_LARGEST = 100 * 1024 * 1024
+
+
+class MaterialGone(Exception):
+    """An address the emulator is responsible for leads nowhere."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """
+    Something an order points at.
+
+    :param width: Pixels; 0 if it has no picture.
+    :param height: Pixels; 0 if it has no picture.
+    :param seconds: Length; 0 for images.
+    :param open: Gives the file. May take long: it may have to be rendered first.
+    """
+
+    width: int
+    height: int
+    seconds: float
+    open: Callable[[], Path]
+
+
+def is_loopback(address: str) -> bool:
+    """
+    Say whether an address is plain http on this machine.
+
+    :param address: A URL.
+    """
+    parts = urlsplit(address)
+    if parts.scheme != "http" or not parts.hostname:
+        return False
+    try:
+        return parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname).is_loopback
+    except ValueError:
+        return False
+
+
+def fetch(address: str, folder: Path, largest: int = _LARGEST) -> Path:
+    """
+    Download from this machine. Redirects are not followed.
+
+    :param address: An http URL on a loopback address.
+    :param folder: Where to put the file.
+    :param largest: Bytes at which to give up.
+    :raises MaterialGone: There is nothing usable at the address.
+    """
+    parts = urlsplit(address)
+    if not is_loopback(address):
+        raise MaterialGone("only loopback addresses are fetched")
+    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=_TIMEOUT)
+    try:
+        connection.request("GET", target, headers={"User-Agent": "evolink-emulator"})
+        answer = connection.getresponse()
+        content = answer.read(largest + 1)
+    except (OSError, http.client.HTTPException) as error:
+        raise MaterialGone(str(error)) from error
+    finally:
+        connection.close()
+    if answer.status != 200 or not content or len(content) > largest:
+        raise MaterialGone(f"HTTP {answer.status}, {len(content)} bytes")
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+        file.write(content)
+    return Path(file.name)
+
+
+def examine(path: Path) -> Material:
+    """
+    Look into a media file.
+
+    :param path: The file.
+    :raises MaterialGone: It is not media.
+    """
+    import av
+
+    try:
+        with av.open(path) as container:
+            picture = next(iter(container.streams.video), None)
+            seconds = _seconds(container, picture)
+            width, height = (picture.width, picture.height) if picture else (0, 0)
+    except (av.FFmpegError, ValueError) as error:
+        raise MaterialGone("not a media file") from error
+    return Material(width, height, seconds, lambda: path)
+
+
+def _seconds(container: Any, picture: Any) -> float:
+    stream = picture or next(iter(container.streams), None)
+    if stream is not None and stream.duration and stream.time_base:
+        return round(float(stream.duration * stream.time_base), 3)
+    return round(container.duration / 1_000_000, 3) if container.duration else 0.0

@@ -1,0 +1,165 @@
+"""Runs the emulator: in a thread for tests, or in the foreground for the command line."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import uvicorn
+
+from airflow_provider_evolink.emulator.app import build_app
+from airflow_provider_evolink.emulator.settings import Settings
+from airflow_provider_evolink.emulator.transport import OpenProtocol
+from airflow_provider_evolink.emulator.world import World
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_START_SECONDS = 10
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """
+    Bind an address, so that a port in use is known before anything starts.
+
+    :param host: Address.
+    :param port: 0 for a free one.
+    :raises OSError: The address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        bound.listen(512)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def build_server(settings: Settings, folder: Path) -> uvicorn.Server:
+    """
+    Build the server around a fresh state.
+
+    :param settings: The knobs at the start.
+    :param folder: For uploads and results.
+    """
+    config = uvicorn.Config(
+        build_app(World(settings, folder)),
+        http=OpenProtocol,
+        ws="none",
+        lifespan="off",
+        loop="asyncio",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    return uvicorn.Server(config)
+
+
+class EmulatorServer:
+    """
+    An emulator in a thread of this process, on a free port. Use it as a context manager.
+
+    Jobs go by reads (three of them) unless other settings are given, so tests need no sleeping.
+
+    :param settings: Knobs, see :class:`~airflow_provider_evolink.emulator.settings.Settings`.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self._settings = Settings().changed({"mode": "polls"} | settings)
+        self._folder = tempfile.TemporaryDirectory(prefix="evolink-emulator-", ignore_cleanup_errors=True)
+        self._socket = listen("127.0.0.1", 0)
+        self._server = build_server(self._settings, Path(self._folder.name))
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
+        self.port: int = self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> Self:
+        """Start and wait until requests are answered."""
+        self._thread.start()
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._server.started:
+            if time.monotonic() > deadline or not self._thread.is_alive():
+                raise RuntimeError("the emulator did not start")
+            time.sleep(0.005)
+        return self
+
+    def stop(self) -> None:
+        """Stop, and delete uploads and results."""
+        self._server.should_exit = True
+        self._thread.join(timeout=_START_SECONDS)
+        self._socket.close()
+        self._folder.cleanup()
+
+    def settings(self, **changes: Any) -> dict[str, Any]:
+        """
+        Turn knobs, and return all of them.
+
+        :param changes: Names and new values; none just shows them.
+        """
+        return self._ask("POST", "settings", changes)
+
+    def fault(self, kind: str, **details: Any) -> dict[str, Any]:
+        """
+        Queue a fault.
+
+        :param kind: What happens, see the README of the emulator.
+        :param details: ``on``, ``times``, ``after``, ``path`` and what this kind takes.
+        """
+        return self._ask("POST", "faults", {"kind": kind} | details)
+
+    def faults(self) -> list[dict[str, Any]]:
+        """Return all faults with ``met`` and ``done``."""
+        found: list[dict[str, Any]] = self._ask("GET", "faults")["faults"]
+        return found
+
+    def clear_faults(self) -> None:
+        """Forget all faults."""
+        self._ask("DELETE", "faults")
+
+    def books(self) -> dict[str, Any]:
+        """Return orders, jobs, credits and counts of requests."""
+        return self._ask("GET", "books")
+
+    def reset(self) -> None:
+        """Forget everything and turn all knobs back to those of the start."""
+        self._ask("POST", "reset")
+
+    def job(self, job_id: str, **changes: Any) -> dict[str, Any]:
+        """
+        Show one job, or change it by force.
+
+        :param job_id: The job.
+        :param changes: ``state``, ``code``, ``message``, ``expire_links``, ``vanish``, ``release``.
+        """
+        return self._ask("POST" if changes else "GET", f"jobs/{job_id}", changes)
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            content = json.dumps(body) if method == "POST" else None
+            connection.request(method, f"/_emulator/{path}", content, {"Connection": "close"})
+            answer = connection.getresponse()
+            found: dict[str, Any] = json.loads(answer.read())
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise ValueError(found["error"])
+        return found

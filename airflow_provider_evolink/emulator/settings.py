@@ -1,0 +1,124 @@
+"""The knobs of the emulator. They can be turned while it runs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+_SHARE_OF_VIDEO_TIME = {"video": 1.0, "image": 1 / 6, "audio": 1 / 4}
+
+
+@dataclass
+class Settings:
+    """
+    What the emulator does, apart from injected faults.
+
+    :param mode: ``seconds``: jobs finish by the clock. ``polls``: by how often they were read.
+    :param polls: Reads until a job is finished, in mode ``polls``.
+    :param seconds: Nominal seconds of a video job; images take a sixth, audio a quarter.
+    :param speed: Divides the nominal seconds.
+    :param estimated_time: What jobs report as ``estimated_time``; None for the real expectation (1 in mode ``polls``).
+    :param idempotency: Whether the ``Idempotency-Key`` header is honoured. Off: it is ignored.
+    :param balance: Credits of the account at the start.
+    :param link_seconds: How long a result link lives.
+    :param resign_links: Whether reading a completed job gives a link with a fresh life.
+    :param fps: Frames per second of rendered videos. Fewer frames render faster.
+    :param keys: The API keys that are accepted; empty accepts any.
+    :param show_billing: Whether jobs carry the undocumented ``billing`` object.
+    :param user_group: What ``usage.user_group`` and the file quota report.
+    :param files_images_only: Refuse uploads other than images, as the documentation has it.
+    :param max_files: Uploaded files the account may hold.
+    :param max_upload_bytes: Largest upload.
+    :param file_seconds: How long an uploaded file lives.
+    :param clock_shift: Seconds added to the emulator's clock, to let links and files expire without waiting.
+    """
+
+    mode: str = "seconds"
+    polls: int = 3
+    seconds: float = 120.0
+    speed: float = 1.0
+    estimated_time: int | None = None
+    idempotency: bool = True
+    balance: float = 1000.0
+    link_seconds: float = 86400.0
+    resign_links: bool = True
+    fps: int = 24
+    keys: list[str] = field(default_factory=list)
+    show_billing: bool = True
+    user_group: str = "default"
+    files_images_only: bool = False
+    max_files: int = 2000
+    max_upload_bytes: int = 100 * 1024 * 1024
+    file_seconds: float = 72 * 3600.0
+    clock_shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            _check(name, value)
+
+    def changed(self, changes: dict[str, Any]) -> Settings:
+        """
+        Return a copy with some knobs turned.
+
+        :param changes: Names and new values.
+        :raises ValueError: A name is unknown or a value makes no sense.
+        """
+        unknown = sorted(set(changes) - {item.name for item in fields(self)})
+        if unknown:
+            raise ValueError(f"unknown setting: {', '.join(unknown)}")
+        return replace(self, **changes)
+
+    def public(self) -> dict[str, Any]:
+        """Return all knobs for display; of the accepted keys only how many there are."""
+        return asdict(self) | {"keys": len(self.keys)}
+
+    def seconds_for(self, kind: str) -> float:
+        """
+        Say how long a job really takes in mode ``seconds``.
+
+        :param kind: ``video``, ``image`` or ``audio``.
+        """
+        return self.seconds * _SHARE_OF_VIDEO_TIME[kind] / self.speed
+
+    def estimate_for(self, kind: str) -> int:
+        """
+        Say what a new job reports as ``estimated_time``.
+
+        :param kind: ``video``, ``image`` or ``audio``.
+        """
+        if self.estimated_time is not None:
+            return self.estimated_time
+        return max(1, math.ceil(self.seconds_for(kind))) if self.mode == "seconds" else 1
+
+
+_LOWEST: dict[str, float] = {
+    "polls": 0,
+    "seconds": 0,
+    "estimated_time": 0,
+    "balance": 0,
+    "link_seconds": 0,
+    "fps": 1,
+    "max_files": 0,
+    "max_upload_bytes": 0,
+    "file_seconds": 0,
+}
+_WHOLE = {"polls", "estimated_time", "fps", "max_files", "max_upload_bytes"}
+_FRACTION = {"seconds", "speed", "balance", "link_seconds", "file_seconds", "clock_shift"}
+_SWITCH = {"idempotency", "resign_links", "show_billing", "files_images_only"}
+
+
+def _check(name: str, value: Any) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if name == "estimated_time" and value is None:
+        return
+    good = (
+        (name in _WHOLE and number and isinstance(value, int))
+        or (name in _FRACTION and number and math.isfinite(value) and (name != "speed" or value > 0))
+        or (name in _SWITCH and isinstance(value, bool))
+        or (name == "mode" and value in {"seconds", "polls"})
+        or (name == "user_group" and isinstance(value, str))
+        or (name == "keys" and isinstance(value, list) and all(isinstance(key, str) for key in value))
+    )
+    if not good or (number and value < _LOWEST.get(name, -math.inf)):
+        raise ValueError(f"{name}: {value!r} makes no sense")

@@ -1,0 +1,139 @@
+"""Airflow connection -> EvoLink client."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseHook, conf
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow.providers.common.compat.sdk import Connection
+
+    from airflow_provider_evolink.api.client import EvoLinkClient
+    from airflow_provider_evolink.api.models import Credits, Job
+    from airflow_provider_evolink.api.settings import ClientSettings
+
+
+class EvoLinkHook(BaseHook):
+    """
+    Connect to EvoLink with the key of an Airflow connection.
+
+    The key is the connection's password. The host is optional and must be EvoLink's own, loopback (the emulator)
+    or listed in ``[evolink] allowed_hosts`` of the deployment's configuration, so that whoever edits a connection
+    cannot send the key elsewhere. Extras: ``files_host``, ``timeout``, ``submit_timeout`` (seconds).
+
+    :param evolink_conn_id: Connection of type ``evolink``.
+    """
+
+    conn_name_attr = "evolink_conn_id"
+    default_conn_name = "evolink_default"
+    conn_type = "evolink"
+    hook_name = "EvoLink"
+
+    def __init__(self, evolink_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.evolink_conn_id = evolink_conn_id
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return the connection form for Airflow before 3.2; later versions read it from the provider info."""
+        from airflow_provider_evolink.get_provider_info import get_provider_info
+
+        form = get_provider_info()["connection-types"][0]["ui-field-behaviour"]
+        return {name.replace("-", "_"): value for name, value in form.items()}
+
+    @functools.cached_property
+    def settings(self) -> ClientSettings:
+        """
+        Checked settings from the connection. Nothing is sent.
+
+        :raises EvoLinkConfigError: the key or the host is unusable; the text never holds the key.
+        """
+        connection = self.get_connection(self.evolink_conn_id)
+        return settings_of(connection, connection.extra_dejson)
+
+    @classmethod
+    async def aget_settings(cls, evolink_conn_id: str) -> ClientSettings:
+        """
+        Return checked settings without blocking the triggerer's loop.
+
+        :param evolink_conn_id: Connection of type ``evolink``.
+        """
+        from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+
+        connection = await get_async_connection(evolink_conn_id)
+        return settings_of(connection, await get_async_extra_dejson(connection))
+
+    def get_conn(self) -> EvoLinkClient:
+        """Return a new client; close it or use it in ``with``."""
+        from airflow_provider_evolink.api.client import EvoLinkClient
+
+        return EvoLinkClient(self.settings)
+
+    def get_job(self, job_id: str) -> Job:
+        """
+        Read one job. Free; a completed job comes with fresh links.
+
+        :param job_id: EvoLink's id.
+        """
+        with self.get_conn() as client:
+            return client.get_job(job_id)
+
+    def get_credits(self) -> Credits:
+        """Read the balance of account and key. Free."""
+        with self.get_conn() as client:
+            return client.get_credits()
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Read the balance and report it, for the *Test* button. Costs nothing."""
+        from airflow_provider_evolink.api.errors import EvoLinkError
+
+        try:
+            credits_ = self.get_credits()
+        except EvoLinkError as error:
+            return False, str(error)
+        left = "an unknown number of" if credits_.available is None else f"{credits_.available:g}"
+        return True, f"EvoLink accepts the key: {left} credits left"
+
+
+def settings_of(connection: Connection, extra: Mapping[str, Any]) -> ClientSettings:
+    """
+    Turn a connection into checked settings. Extras are read by name; others are ignored.
+
+    :param connection: Connection of type ``evolink``.
+    :param extra: Its extra, as a dict.
+    :raises EvoLinkConfigError: naming the field that is unusable.
+    """
+    from airflow_provider_evolink.api import settings as api
+
+    allowed = allowed_hosts()
+    base_url = api.check_url(_address(connection) or api.API_URL, field="host", allowed_hosts=allowed)
+    local = api.is_loopback(api.host_of(base_url))
+    files_url = str(extra.get("files_host") or (base_url if local else api.FILES_URL))
+    return api.ClientSettings(
+        api_key=api.check_key(connection.password),
+        base_url=base_url,
+        files_url=api.check_url(files_url, field="files_host", allowed_hosts=allowed),
+        read_timeout=api.check_seconds(extra.get("timeout"), 15.0, field="timeout"),
+        submit_timeout=api.check_seconds(extra.get("submit_timeout"), 30.0, field="submit_timeout"),
+    )
+
+
+def allowed_hosts() -> frozenset[str]:
+    """Return the hosts, besides EvoLink's own and loopback, that the deployment lets the key go to."""
+    text = str(conf.get("evolink", "allowed_hosts", fallback="") or "")
+    return frozenset(host.strip().lower() for host in text.split(",") if host.strip())
+
+
+def _address(connection: Connection) -> str | None:
+    """Put host, port and scheme of a connection together, however they were entered."""
+    host = (connection.host or "").strip()
+    if not host or "://" in host:
+        return host or None
+    from airflow_provider_evolink.api.settings import is_loopback
+
+    scheme = connection.schema or ("http" if is_loopback(host) else "https")
+    return f"{scheme}://{host}" + (f":{connection.port}" if connection.port else "")

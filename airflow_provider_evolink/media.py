@@ -1,0 +1,167 @@
+"""From a finished job to files: download each result link, verify it, publish it, say what it is."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_evolink.api.download import download
+from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkLinkExpired, EvoLinkMediaError
+from airflow_provider_evolink.api.failures import job_error
+from airflow_provider_evolink.api.settings import host_of, is_loopback
+from airflow_provider_evolink.storage import publish, publish_json, read_json
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    from airflow_provider_evolink.api.client import EvoLinkClient
+    from airflow_provider_evolink.api.models import Job
+
+log = logging.getLogger(__name__)
+_JOB_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+@dataclass(frozen=True)
+class MediaFile:
+    """
+    One downloaded, verified result.
+
+    :param uri: Where it is.
+    :param index: Which result of the job, from 0.
+    :param width: Pixels; as height and duration (seconds) known only with the extra ``media``.
+    """
+
+    uri: str
+    sha256: str
+    size: int
+    content_type: str
+    index: int
+    job_id: str
+    model: str | None
+    width: int | None = None
+    height: int | None = None
+    duration: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON."""
+        return asdict(self)
+
+
+def job_id_of(job: Any) -> str:
+    """
+    Return the id in what a user passes as a job.
+
+    :param job: The job as a generate operator returns it, or its id.
+    :raises EvoLinkConfigError: neither of them.
+    """
+    job_id = job.get("job_id") if isinstance(job, dict) else job
+    if isinstance(job_id, str) and _JOB_ID.fullmatch(job_id):
+        return job_id
+    raise EvoLinkConfigError(
+        "job must be the output of a generate operator (pass generate.output, not a template text) or a job id; got "
+        f"{type(job).__name__}"
+    )
+
+
+def job_facts(given: Any, job: Job) -> dict[str, Any]:
+    """
+    Return what the manifest wants to know of a job: what was ordered, when, and what it cost.
+
+    :param given: What the user passed: only a generate operator's output knows the request.
+    :param job: The job as just read.
+    """
+    summary = job.summary()
+    facts = {name: summary[name] for name in ("created", "credits")}
+    return {**facts, "request": given.get("request") if isinstance(given, dict) else None}
+
+
+def fetch_media(client: EvoLinkClient, job: Job, folder: ObjectStoragePath) -> list[dict[str, Any]]:
+    """
+    Bring all results of a finished job into a folder. A second run changes nothing.
+
+    Beside the files lies a receipt, ``<job id>.json``; with it a second run needs no link.
+
+    :param client: Reads the job again when a link has died.
+    :param job: The job as just read, with fresh links.
+    :param folder: Where the files go, named ``<job id>-<index>``.
+    :raises EvoLinkMediaError: a link gave no usable file.
+    :raises EvoLinkJobError: the job has no results.
+    """
+    receipt = folder / f"{job.job_id}.json"
+    if (files := _received(read_json(receipt), folder)) is not None:
+        log.info("EvoLink job %s: %d file(s) are there already", job.job_id, len(files))
+        return files
+    if failure := job_error(job):
+        raise failure
+    files = [_fetch(client, job, index, folder).as_dict() for index in range(len(job.results))]
+    publish_json({"version": 1, "job_id": job.job_id, "files": files}, receipt)
+    return files
+
+
+def _fetch(client: EvoLinkClient, job: Job, index: int, folder: ObjectStoragePath) -> MediaFile:
+    """Download one result; a dead link is asked for once more, and nothing is ever ordered again for it."""
+    try:
+        return _download(client, job, index, folder)
+    except EvoLinkLinkExpired:
+        log.info("EvoLink job %s: link %d has died, asking for a fresh one", job.job_id, index)
+    fresh = client.get_job(job.job_id)
+    if index >= len(fresh.results):
+        raise job_error(fresh) or EvoLinkMediaError(f"result {index} is gone", job_id=job.job_id)
+    return _download(client, fresh, index, folder)
+
+
+def _download(client: EvoLinkClient, job: Job, index: int, folder: ObjectStoragePath) -> MediaFile:
+    local = is_loopback(host_of(client.settings.base_url))
+    with download(job.results[index], expect=job.kind, allow_loopback=local, job_id=job.job_id) as found:
+        target = folder / f"{job.job_id}-{index}{found.extension}"
+        width, height, duration = probe(found.path)
+        publish(found.path, target)
+        log.info("EvoLink job %s: result %d, %d bytes of %s", job.job_id, index, found.size, found.content_type)
+        return MediaFile(
+            uri=str(target),
+            sha256=found.sha256,
+            size=found.size,
+            content_type=found.content_type,
+            index=index,
+            job_id=job.job_id,
+            model=job.model,
+            width=width,
+            height=height,
+            duration=duration,
+        )
+
+
+def _received(receipt: Any, folder: ObjectStoragePath) -> list[dict[str, Any]] | None:
+    """Return the files of an earlier run, if they are all still there in full."""
+    try:
+        files = [MediaFile(**row) for row in receipt["files"]]
+        for file in files:
+            path = folder / file.uri.rsplit("/", 1)[-1]
+            if not path.exists() or path.stat().st_size != file.size:
+                return None
+    except (KeyError, TypeError, AttributeError):
+        return None
+    return [file.as_dict() for file in files] or None
+
+
+def probe(path: Path) -> tuple[int | None, int | None, float | None]:
+    """
+    Return width, height and duration of a media file, where PyAV (extra ``media``) is there to tell.
+
+    :param path: A local file.
+    """
+    try:
+        import av
+    except ImportError:
+        return None, None, None
+    try:
+        with av.open(str(path)) as container:
+            video = next(iter(container.streams.video), None)
+            seconds = None if container.duration is None else round(container.duration / 1_000_000, 3)
+            return (video.width, video.height, seconds) if video else (None, None, seconds)
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        log.info("The file could not be measured (%s); it is kept", type(error).__name__)
+        return None, None, None

@@ -1,0 +1,171 @@
+"""The operator that orders a generation, waits for it and hands on the job."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_evolink.compat import TRIGGER_FAILED, default_deferrable
+from airflow_provider_evolink.ledger import Ledger
+from airflow_provider_evolink.links.evolink import EvoLinkResultLink
+from airflow_provider_evolink.semantics import airflow_failures
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_evolink.api.catalogue import Validation
+    from airflow_provider_evolink.operators._generation import Generation
+
+PADDING = timedelta(minutes=2)
+
+
+class EvoLinkGenerateOperator(BaseOperator):
+    """
+    Order a generation of any EvoLink model, wait for it and return the job.
+
+    **Every order costs credits.** A retry waits for the job of the previous try; it does not order again, unless
+    EvoLink itself failed the job for a passing reason. Once the result was delivered, clearing the task means you
+    want a new one. This needs Airflow 3.3 or later, where the job id survives the try.
+
+    While the job runs, no worker is held: a trigger waits (``deferrable=True``).
+
+    :param model: EvoLink's name of the model. (templated)
+    :param parameters: Fields of the request, as EvoLink names them. Checked when the task runs; a wrong request is
+        refused before anything is sent. (templated)
+    :param evolink_conn_id: Connection of type ``evolink``. (templated)
+    :param poll_interval: Seconds between looks; by default EvoLink's estimate and the kind of media decide.
+    :param timeout: Seconds (or ``timedelta``) to wait, counted from the order. The job itself goes on after it; a
+        retry looks at it once more, and with a longer ``timeout`` waits on.
+    :param deferrable: Wait in the triggerer. Default: ``[operators] default_deferrable`` of the environment, else True.
+    :param durable: Remember the job, so that a retry re-attaches. False: every try orders.
+    :param validation: ``strict`` refuses a request that breaks a rule of the model, ``warn`` logs it and sends,
+        ``off`` sends.
+    :param idempotency_namespace: Name of this deployment in the idempotency key. Default: ``[evolink]
+        idempotency_namespace``, else the API address. (templated)
+    :param destination: Folder in object storage (``s3://``, ``gs://``, ``abfs://``, ``file://``): the results are
+        downloaded there in this task, before their links die. (templated)
+    :param callback_url: HTTPS address EvoLink calls when the job is over. Unsigned: a hint at best. (templated)
+    :return: The job: ``job_id``, ``model``, ``kind``, ``status``, ``results`` (links, 24 hours), ``credits``,
+        ``credits_reserved``, ``credits_charged``, ``created``, ``expires_at``, ``request`` and, with
+        ``destination``, ``files``.
+    :raises AirflowFailException: wrong request, bad key, no access, no credits, refused content, unknown outcome of
+        an order: no retries are used.
+    :raises EvoLinkError: anything that may pass; Airflow's retries apply.
+    """
+
+    template_fields: Sequence[str] = (
+        "model",
+        "parameters",
+        "evolink_conn_id",
+        "idempotency_namespace",
+        "destination",
+        "callback_url",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
+    operator_extra_links = (EvoLinkResultLink(),)
+    ui_color = "#e8e4ff"
+    typed_fields: ClassVar[tuple[str, ...]] = ("callback_url",)
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        parameters: dict[str, Any] | None = None,
+        evolink_conn_id: str = "evolink_default",
+        poll_interval: float | None = None,
+        timeout: float | timedelta = 1800.0,
+        deferrable: bool = default_deferrable(),
+        durable: bool = True,
+        validation: Validation = "strict",
+        idempotency_namespace: str | None = None,
+        destination: str | None = None,
+        callback_url: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.model = model
+        self.parameters = parameters
+        self.evolink_conn_id = evolink_conn_id
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+        self.deferrable = deferrable
+        self.durable = durable
+        self.validation = validation
+        self.idempotency_namespace = idempotency_namespace
+        self.destination = destination
+        self.callback_url = callback_url
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Attach to the job of an earlier try, or order; then wait."""
+        with airflow_failures(), self._generation(context) as generation:
+            return self._wait_and_deliver(generation, generation.start())
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+        """
+        Go on after the trigger: the job is read again, and this reading decides.
+
+        :param context: Airflow's context.
+        :param event: Job id and status, as the trigger saw them.
+        """
+        with airflow_failures(), self._generation(context) as generation:
+            return self._wait_and_deliver(generation, generation.resume(event or {}))
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Look at the job once more when Airflow gave up the trigger: a job that finished late is a success."""
+        if next_method == TRIGGER_FAILED and Ledger.of(context, durable=self.durable).read() is not None:
+            self.log.warning("Airflow ended the wait in the triggerer; looking at the job once more")
+            with airflow_failures(), self._generation(context) as generation:
+                return generation.deliver(generation.last_look())
+        return super().resume_execution(next_method, next_kwargs, context)
+
+    def on_kill(self) -> None:
+        """Say that the job goes on: EvoLink has no cancel call. Touches nothing, not even the connection."""
+        self.log.warning("EvoLink has no cancel call: a job that was ordered goes on and stays billable")
+
+    def request(self) -> dict[str, Any]:
+        """
+        Return the parameters of the request: the typed arguments that are set, and ``parameters``.
+
+        :raises EvoLinkRequestError: a field is given twice, with two values.
+        """
+        typed = {name: getattr(self, name) for name in self.typed_fields if getattr(self, name) is not None}
+        given = dict(self.parameters or {})
+        twice = [name for name in typed if given.get(name) not in (None, typed[name])]
+        if twice:
+            from airflow_provider_evolink.api.errors import EvoLinkRequestError, Violation
+
+            rule = "is given as an argument and in parameters, with two values"
+            raise EvoLinkRequestError(self.model, [Violation(name, rule) for name in twice])
+        return {**given, **typed}
+
+    def _generation(self, context: Context) -> Generation:
+        from airflow_provider_evolink.operators._generation import Generation
+
+        return Generation(self, context)
+
+    def _wait_and_deliver(self, generation: Generation, job_id: str) -> dict[str, Any]:
+        job = generation.early_look(job_id)
+        if job is None and self.deferrable and time.time() < generation.deadline:
+            self._defer(generation, job_id)
+        return generation.deliver(job or generation.wait(job_id))
+
+    def _defer(self, generation: Generation, job_id: str) -> None:
+        from airflow_provider_evolink.triggers.evolink import EvoLinkJobTrigger
+
+        left = generation.deadline - time.time()
+        self.log.info("EvoLink job %s: waiting in the triggerer, %.0f s at most", job_id, left)
+        self.defer(
+            trigger=EvoLinkJobTrigger(
+                evolink_conn_id=self.evolink_conn_id,
+                job_id=job_id,
+                deadline=generation.deadline,
+                started=generation.started,
+                poll_interval=self.poll_interval,
+            ),
+            method_name="execute_complete",
+            timeout=timedelta(seconds=max(0.0, left)) + PADDING,
+        )

@@ -1,0 +1,109 @@
+"""Operators for finished jobs: download the results, archive the files. Neither ever costs credits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_evolink.semantics import airflow_failures
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+
+class EvoLinkDownloadOperator(BaseOperator):
+    """
+    Download the results of a finished job into object storage, before their links die (24 hours).
+
+    The job is read again for fresh links. A file appears only when it is whole and verified: length, container and
+    checksum. A second run changes nothing. Nothing is ever ordered.
+
+    :param job: The job, as a generate operator returns it, or a job id. (templated)
+    :param destination: Folder: ``s3://``, ``gs://``, ``abfs://``, ``file://``. (templated)
+    :param destination_conn_id: Airflow connection of the store, where it needs one. (templated)
+    :param evolink_conn_id: Connection of type ``evolink``. (templated)
+    :return: One entry per file: ``uri``, ``sha256``, ``size``, ``content_type``, ``index``, ``width``, ``height``,
+        ``duration`` (where known), ``job_id``, ``model`` and ``job``: what was ordered and what it cost.
+    :raises EvoLinkMediaError: a link gave no usable file; a retry asks for fresh links.
+    """
+
+    template_fields: Sequence[str] = ("job", "destination", "destination_conn_id", "evolink_conn_id")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"job": "json"}
+    ui_color = "#e8e4ff"
+
+    def __init__(
+        self,
+        *,
+        job: dict[str, Any] | str,
+        destination: str,
+        destination_conn_id: str | None = None,
+        evolink_conn_id: str = "evolink_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.job = job
+        self.destination = destination
+        self.destination_conn_id = destination_conn_id
+        self.evolink_conn_id = evolink_conn_id
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002 - Airflow's signature
+        """Read the job for fresh links and bring its results to the destination."""
+        from airflow_provider_evolink.hooks.evolink import EvoLinkHook
+        from airflow_provider_evolink.media import fetch_media, job_facts, job_id_of
+        from airflow_provider_evolink.storage import open_folder
+
+        with airflow_failures():
+            job_id = job_id_of(self.job)
+            folder = open_folder(self.destination, self.destination_conn_id)
+            with EvoLinkHook(self.evolink_conn_id).get_conn() as client:
+                job = client.get_job(job_id)
+                files = fetch_media(client, job, folder)
+            facts = job_facts(self.job, job)
+            return [{**file, "job": facts} for file in files]
+
+
+class EvoLinkArchiveOperator(BaseOperator):
+    """
+    Copy staged files into the archive, with a manifest beside them.
+
+    Layout: ``<archive>/<model>/<yyyy>/<mm>/<dd>/<job id>/``, by the day of the order (UTC). The manifest holds model,
+    request, seed, job id, credits, checksums and the DAG run. A file whose checksum has changed since the download is
+    not archived. A second run changes nothing.
+
+    :param files: What the download returned. (templated)
+    :param archive: Root folder of the archive: ``s3://``, ``gs://``, ``abfs://``, ``file://``. (templated)
+    :param archive_conn_id: Airflow connection of the store, where it needs one. (templated)
+    :return: The files, with the ``uri`` they have in the archive and that of their ``manifest``.
+    """
+
+    template_fields: Sequence[str] = ("files", "archive", "archive_conn_id")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"files": "json"}
+    ui_color = "#e8e4ff"
+
+    def __init__(
+        self,
+        *,
+        files: list[dict[str, Any]],
+        archive: str,
+        archive_conn_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.files = files
+        self.archive = archive
+        self.archive_conn_id = archive_conn_id
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Copy what is not there yet, then write the manifest."""
+        from airflow_provider_evolink.archive import archive_files
+        from airflow_provider_evolink.storage import open_folder
+
+        ti: Any = context["ti"]
+        run = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
+        with airflow_failures():
+            archived = archive_files(self.files, open_folder(self.archive, self.archive_conn_id), run)
+        for file in archived:
+            self.log.info("Archived result %d of EvoLink job %s", file["index"], file["job_id"])
+        return archived

@@ -1,0 +1,245 @@
+"""One operator per kind of video generation: the arguments are the model's own fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
+
+_COMMON = ("prompt", "negative_prompt", "quality", "duration", "seed", "prompt_extend")
+
+
+class EvoLinkTextToVideoOperator(EvoLinkGenerateOperator):
+    """
+    Generate a video from a text.
+
+    What is not set is left to EvoLink. Further arguments, the result and what is paid when:
+    :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`.
+
+    :param prompt: What to show, at most 5000 characters; EvoLink cuts the rest silently. (templated)
+    :param model: EvoLink's name of the model. (templated)
+    :param negative_prompt: What not to show, at most 500 characters. (templated)
+    :param audio_urls: One link to driving audio (wav, mp3; 2-30 s, 15 MB). Without it the model makes its own sound.
+        (templated)
+    :param quality: ``720p`` (EvoLink's default) or ``1080p``, which costs more. (templated)
+    :param aspect_ratio: ``16:9`` (EvoLink's default), ``9:16``, ``1:1``, ``4:3`` or ``3:4``. (templated)
+    :param duration: Whole seconds, 2-15; EvoLink's default is 5. The price goes by the second. (templated)
+    :param seed: 1-2147483647; the same seed gives similar results. (templated)
+    :param prompt_extend: Let EvoLink rewrite the prompt; only an explicit True does. (templated)
+    """
+
+    typed_fields: ClassVar[tuple[str, ...]] = (
+        *EvoLinkGenerateOperator.typed_fields,
+        *_COMMON,
+        "audio_urls",
+        "aspect_ratio",
+    )
+    template_fields: Sequence[str] = (*EvoLinkGenerateOperator.template_fields, *_COMMON, "audio_urls", "aspect_ratio")
+
+    def __init__(
+        self,
+        *,
+        prompt: str,
+        model: str = "wan2.7-text-to-video",
+        negative_prompt: str | None = None,
+        audio_urls: list[str] | None = None,
+        quality: str | None = None,
+        aspect_ratio: str | None = None,
+        duration: int | None = None,
+        seed: int | None = None,
+        prompt_extend: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model=model, **kwargs)
+        self.prompt = prompt
+        self.negative_prompt = negative_prompt
+        self.audio_urls = audio_urls
+        self.quality = quality
+        self.aspect_ratio = aspect_ratio
+        self.duration = duration
+        self.seed = seed
+        self.prompt_extend = prompt_extend
+
+
+class EvoLinkImageToVideoOperator(EvoLinkGenerateOperator):
+    """
+    Generate a video from a first frame, from a first and a last frame, or go on with a clip.
+
+    The output has the ratio of the input. Further arguments, the result and what is paid when:
+    :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`.
+
+    :param generation_mode: ``first_frame``, ``first_last_frame`` or ``video_continuation``; EvoLink infers it from
+        the material if absent. (templated)
+    :param prompt: What happens, at most 5000 characters. (templated)
+    :param image_start: Link to the first frame. Not with ``video_continuation``. (templated)
+    :param image_end: Link to the last frame. Not with ``first_frame``. (templated)
+    :param video_urls: One link to a clip of 2-10 s to go on with; not with audio. (templated)
+    :param audio_urls: One link to driving audio (wav, mp3; 2-30 s, 15 MB). (templated)
+    :param model: EvoLink's name of the model. (templated)
+    :param negative_prompt: What not to show, at most 500 characters. (templated)
+    :param quality: ``720p`` (EvoLink's default) or ``1080p``, which costs more. (templated)
+    :param duration: Whole seconds, 2-15, EvoLink's default is 5. With ``video_continuation`` the **total** length: at
+        least that of the clip, and the whole of it is paid. (templated)
+    :param seed: 1-2147483647. (templated)
+    :param prompt_extend: Let EvoLink rewrite the prompt. (templated)
+    """
+
+    _material = ("generation_mode", "image_start", "image_end", "video_urls", "audio_urls")
+    typed_fields: ClassVar[tuple[str, ...]] = (*EvoLinkGenerateOperator.typed_fields, *_COMMON, *_material)
+    template_fields: Sequence[str] = (*EvoLinkGenerateOperator.template_fields, *_COMMON, *_material)
+
+    def __init__(
+        self,
+        *,
+        generation_mode: str | None = None,
+        prompt: str | None = None,
+        image_start: str | None = None,
+        image_end: str | None = None,
+        video_urls: list[str] | None = None,
+        audio_urls: list[str] | None = None,
+        model: str = "wan2.7-image-to-video",
+        negative_prompt: str | None = None,
+        quality: str | None = None,
+        duration: int | None = None,
+        seed: int | None = None,
+        prompt_extend: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model=model, **kwargs)
+        self.generation_mode = generation_mode
+        self.prompt = prompt
+        self.image_start = image_start
+        self.image_end = image_end
+        self.video_urls = video_urls
+        self.audio_urls = audio_urls
+        self.negative_prompt = negative_prompt
+        self.quality = quality
+        self.duration = duration
+        self.seed = seed
+        self.prompt_extend = prompt_extend
+
+
+class EvoLinkReferenceVideoOperator(EvoLinkGenerateOperator):
+    """
+    Generate a video with the people, animals or things of reference images and videos.
+
+    Name them in the prompt as "Image 1", "Video 1", counted separately. Further arguments, the result and what is
+    paid when: :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`.
+
+    :param prompt: What happens, at most 5000 characters. (templated)
+    :param image_urls: Links to reference images; with ``video_urls`` at most 5 in all, at least one. (templated)
+    :param video_urls: Links to reference clips of 1-30 s; with any, ``duration`` is at most 10. (templated)
+    :param image_start: Link to the first frame; counts for none of the above and decides the ratio. (templated)
+    :param voice_bindings: Who speaks with which voice: ``{"image1": link, "video2": link}``, at most 5. (templated)
+    :param audio_urls: Older, positional form of voices; ignored with ``voice_bindings``. (templated)
+    :param model: EvoLink's name of the model. (templated)
+    :param negative_prompt: What not to show, at most 500 characters. (templated)
+    :param quality: ``720p`` (EvoLink's default) or ``1080p``, which costs more. (templated)
+    :param aspect_ratio: ``16:9`` (EvoLink's default), ``9:16``, ``1:1``, ``4:3`` or ``3:4``. (templated)
+    :param duration: Whole seconds, 2-15; EvoLink's default is 5. (templated)
+    :param seed: 1-2147483647. (templated)
+    :param prompt_extend: Let EvoLink rewrite the prompt. (templated)
+    """
+
+    _material = ("image_urls", "video_urls", "image_start", "audio_urls", "aspect_ratio")
+    typed_fields: ClassVar[tuple[str, ...]] = (*EvoLinkGenerateOperator.typed_fields, *_COMMON, *_material)
+    template_fields: Sequence[str] = (
+        *EvoLinkGenerateOperator.template_fields,
+        *_COMMON,
+        *_material,
+        "voice_bindings",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json", "voice_bindings": "json"}
+
+    def __init__(
+        self,
+        *,
+        prompt: str,
+        image_urls: list[str] | None = None,
+        video_urls: list[str] | None = None,
+        image_start: str | None = None,
+        voice_bindings: dict[str, str] | None = None,
+        audio_urls: list[str] | None = None,
+        model: str = "wan2.7-reference-video",
+        negative_prompt: str | None = None,
+        quality: str | None = None,
+        aspect_ratio: str | None = None,
+        duration: int | None = None,
+        seed: int | None = None,
+        prompt_extend: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model=model, **kwargs)
+        self.prompt = prompt
+        self.image_urls = image_urls
+        self.video_urls = video_urls
+        self.image_start = image_start
+        self.voice_bindings = voice_bindings
+        self.audio_urls = audio_urls
+        self.negative_prompt = negative_prompt
+        self.quality = quality
+        self.aspect_ratio = aspect_ratio
+        self.duration = duration
+        self.seed = seed
+        self.prompt_extend = prompt_extend
+
+    def request(self) -> dict[str, Any]:
+        """Return the parameters of the request; the voices go where EvoLink wants them, in ``model_params``."""
+        given = super().request()
+        if self.voice_bindings is None:
+            return given
+        return {**given, "model_params": {**(given.get("model_params") or {}), "voice_bindings": self.voice_bindings}}
+
+
+class EvoLinkVideoEditOperator(EvoLinkGenerateOperator):
+    """
+    Change a video by an instruction, with reference images if wanted.
+
+    Input and output seconds are paid. Further arguments, the result and what is paid when:
+    :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`.
+
+    :param video_urls: One link to the clip, 2-10 s. (templated)
+    :param prompt: What to change, at most 5000 characters. (templated)
+    :param image_urls: Links to at most 4 reference images. (templated)
+    :param keep_original_sound: True keeps the clip's sound; otherwise the model decides. (templated)
+    :param model: EvoLink's name of the model. (templated)
+    :param negative_prompt: What not to show, at most 500 characters. (templated)
+    :param quality: ``720p`` (EvoLink's default) or ``1080p``, which costs more. (templated)
+    :param aspect_ratio: As the input if absent. (templated)
+    :param duration: 0 (EvoLink's default) keeps the length; 2-10 cuts the input from its start. (templated)
+    :param seed: 1-2147483647. (templated)
+    :param prompt_extend: Let EvoLink rewrite the prompt. (templated)
+    """
+
+    _material = ("video_urls", "image_urls", "keep_original_sound", "aspect_ratio")
+    typed_fields: ClassVar[tuple[str, ...]] = (*EvoLinkGenerateOperator.typed_fields, *_COMMON, *_material)
+    template_fields: Sequence[str] = (*EvoLinkGenerateOperator.template_fields, *_COMMON, *_material)
+
+    def __init__(
+        self,
+        *,
+        video_urls: list[str],
+        prompt: str | None = None,
+        image_urls: list[str] | None = None,
+        keep_original_sound: bool | None = None,
+        model: str = "wan2.7-video-edit",
+        negative_prompt: str | None = None,
+        quality: str | None = None,
+        aspect_ratio: str | None = None,
+        duration: int | None = None,
+        seed: int | None = None,
+        prompt_extend: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model=model, **kwargs)
+        self.video_urls = video_urls
+        self.prompt = prompt
+        self.image_urls = image_urls
+        self.keep_original_sound = keep_original_sound
+        self.negative_prompt = negative_prompt
+        self.quality = quality
+        self.aspect_ratio = aspect_ratio
+        self.duration = duration
+        self.seed = seed
+        self.prompt_extend = prompt_extend

@@ -1,0 +1,39 @@
+"""Progress lines for the task log: at a status change and at sensible steps, never one per look."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_provider_evolink.api.models import Job
+
+STEP = 25.0
+
+
+class Progress:
+    """
+    Says which readings of a job deserve a line.
+
+    :param started: Epoch seconds when the wait began.
+    """
+
+    def __init__(self, started: float) -> None:
+        self._started = started
+        self._status: str | None = None
+        self._told = -STEP
+
+    def line(self, job: Job, now: float) -> str | None:
+        """
+        Return a line for the log, or ``None`` if the job has not moved enough.
+
+        :param job: The job as just read.
+        :param now: Epoch seconds.
+        """
+        percent = job.progress or 0.0
+        if job.status_text == self._status and percent < self._told + STEP:
+            return None
+        self._status, self._told = job.status_text, percent
+        estimate = "" if job.estimated_time is None else f" of about {job.estimated_time:.0f} s"
+        known = "" if job.status != "unknown" else " (a status we do not know: treated as running)"
+        elapsed = max(0.0, now - self._started)
+        return f"EvoLink job {job.job_id}: {job.status_text}{known}, {percent:.0f} %, {elapsed:.0f} s{estimate}"

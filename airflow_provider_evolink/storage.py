@@ -1,0 +1,139 @@
+"""Files in object storage: publish a whole file or nothing, read small JSON, copy with a check."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tempfile
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHUNK = 1024 * 1024
+# Stores whose put shows an object only when it is whole. Elsewhere a file is put under another name and renamed.
+_ATOMIC = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "adl", "az"})
+_USER_INFO = re.compile(r"^([a-z0-9+.-]+://)[^/@]*@")
+
+
+def open_folder(uri: str, conn_id: str | None = None) -> ObjectStoragePath:
+    """
+    Return a folder in object storage, and fail now rather than after a paid job if it cannot be used.
+
+    :param uri: e.g. ``s3://bucket/videos`` or ``file:///data/videos``; a plain path means ``file``.
+    :param conn_id: Airflow connection of the store.
+    :raises EvoLinkConfigError: the scheme is unknown or its package is missing.
+    """
+    from airflow_provider_evolink.api.errors import EvoLinkConfigError
+
+    if not uri or not uri.strip():
+        raise EvoLinkConfigError("the destination is empty: give a folder, e.g. s3://bucket/videos")
+    try:
+        folder = ObjectStoragePath(uri, conn_id=conn_id) if conn_id else ObjectStoragePath(uri)
+        _ = folder.fs
+    except (ValueError, ImportError) as error:
+        raise EvoLinkConfigError(
+            f"destination {public_uri(uri)} cannot be opened ({type(error).__name__}): check the scheme and that the "
+            "provider of this store is installed (extras s3, gcs, azure)"
+        ) from error
+    return folder
+
+
+def public_uri(uri: object) -> str:
+    """
+    Return a URI without the connection id that Airflow writes into it.
+
+    :param uri: ``s3://conn@bucket/key``, for example.
+    """
+    return _USER_INFO.sub(r"\1", str(uri))
+
+
+def publish(local: Path, target: ObjectStoragePath) -> None:
+    """
+    Put a whole local file in its place. Readers see all of it or nothing.
+
+    :param local: The file, verified.
+    :param target: Where it goes; what is there is replaced.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.protocol in _ATOMIC:
+        target.fs.put_file(str(local), target.path)
+        return
+    part = target.parent / f".{target.name}.{uuid.uuid4().hex}.part"
+    try:
+        target.fs.put_file(str(local), part.path)
+        if target.protocol in ("file", "local"):
+            Path(part.path).replace(target.path)
+        else:
+            target.fs.mv(part.path, target.path)
+    finally:
+        if part.exists():
+            part.unlink()
+
+
+def publish_json(value: Any, target: ObjectStoragePath) -> None:
+    """
+    Put a JSON document in its place.
+
+    :param value: Plain JSON.
+    :param target: Where it goes.
+    """
+    with spool() as local:
+        local.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        publish(local, target)
+
+
+def read_json(source: ObjectStoragePath) -> Any | None:
+    """
+    Read a JSON document, or ``None`` if there is none or it is not JSON.
+
+    :param source: Where it is.
+    """
+    if not source.exists():
+        return None
+    try:
+        with source.open("rb") as file:  # type: ignore[no-untyped-call]
+            return json.loads(file.read(CHUNK))
+    except ValueError:
+        return None
+
+
+def copy_checked(source: ObjectStoragePath, target: ObjectStoragePath, sha256: str) -> None:
+    """
+    Copy a file through this machine, and publish it only if its checksum is right.
+
+    :param source: A staged file.
+    :param target: Where it goes.
+    :param sha256: What it must be.
+    :raises EvoLinkMediaError: the staged file is missing or no longer what it was.
+    """
+    from airflow_provider_evolink.api.errors import EvoLinkMediaError
+
+    digest = hashlib.sha256()
+    with spool() as local:
+        try:
+            with source.open("rb") as file, local.open("wb") as out:  # type: ignore[no-untyped-call]
+                while chunk := file.read(CHUNK):
+                    digest.update(chunk)
+                    out.write(chunk)
+        except FileNotFoundError:
+            raise EvoLinkMediaError(f"staged file {public_uri(source)} is gone: run the download again") from None
+        if digest.hexdigest() != sha256:
+            raise EvoLinkMediaError(
+                f"staged file {public_uri(source)} has changed since it was downloaded (SHA-256 differs), so it is not "
+                "archived: run the download again"
+            )
+        publish(local, target)
+
+
+@contextmanager
+def spool() -> Iterator[Path]:
+    """Lend the name of a private local file that is deleted on every exit."""
+    with tempfile.TemporaryDirectory(prefix="evolink-") as folder:
+        yield Path(folder) / "spool"

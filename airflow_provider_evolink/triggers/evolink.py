@@ -1,0 +1,100 @@
+"""Waiting for one EvoLink job in the triggerer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from airflow_provider_evolink.api.models import Job
+
+# An event within about 6 s of defer() can hit a task Airflow has already queued again, and fail it (Airflow 3.x).
+HOLD_EVENT = 10.0
+
+
+class EvoLinkJobTrigger(BaseTrigger):
+    """
+    Wait for one job and tell its id and status, nothing else. Orders nothing, cancels nothing.
+
+    The event is a hint: the worker reads the job again and decides. It carries no link, so nothing that expires
+    or is secret is stored by Airflow.
+
+    :param evolink_conn_id: Connection of type ``evolink``.
+    :param job_id: EvoLink's id.
+    :param deadline: Epoch seconds when the wait ends with status ``timeout``.
+    :param started: Epoch seconds of the order; the age of the job paces the looks.
+    :param poll_interval: Seconds between looks; by default EvoLink's estimate and the kind of media decide.
+    :param hold: Seconds from the start of the trigger before which no event leaves.
+    """
+
+    def __init__(
+        self,
+        *,
+        evolink_conn_id: str,
+        job_id: str,
+        deadline: float,
+        started: float,
+        poll_interval: float | None = None,
+        hold: float = HOLD_EVENT,
+        **_: Any,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.evolink_conn_id = evolink_conn_id
+        self.job_id = job_id
+        self.deadline = deadline
+        self.started = started
+        self.poll_interval = poll_interval
+        self.hold = hold
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what rebuilds this trigger elsewhere. Airflow stores it in plain text: nothing secret is in it."""
+        return (
+            "airflow_provider_evolink.triggers.evolink.EvoLinkJobTrigger",
+            {
+                "evolink_conn_id": self.evolink_conn_id,
+                "job_id": self.job_id,
+                "deadline": self.deadline,
+                "started": self.started,
+                "poll_interval": self.poll_interval,
+                "hold": self.hold,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait for the job, then for the moment an event may leave."""
+        began = time.monotonic()
+        status = await self._wait()
+        await asyncio.sleep(max(0.0, began + self.hold - time.monotonic()))
+        yield TriggerEvent({"job_id": self.job_id, "status": status})  # type: ignore[no-untyped-call]
+
+    async def on_kill(self) -> None:
+        """Say that the job goes on: EvoLink has no cancel call, and Airflow 3.3 calls this on mere hand-over."""
+        self.log.info("EvoLink job %s goes on and stays billable; its result can be fetched by this id", self.job_id)
+
+    async def _wait(self) -> str:
+        from airflow_provider_evolink.api.errors import EvoLinkError
+        from airflow_provider_evolink.api.schedule import Watch
+        from airflow_provider_evolink.progress import Progress
+        from airflow_provider_evolink.triggers.poller import watch_job
+
+        progress = Progress(self.started)
+
+        def tell(job: Job) -> None:
+            if line := progress.line(job, time.time()):
+                self.log.info(line)
+
+        watch = Watch(deadline=self.deadline, started=self.started, poll_interval=self.poll_interval)
+        try:
+            return await watch_job(self.evolink_conn_id, self.job_id, watch, tell)
+        except EvoLinkError as error:
+            self.log.warning("The wait for job %s ends, the worker will look itself: %s", self.job_id, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the worker reads the job and decides
+            self.log.warning(
+                "The wait for job %s ends, the worker will look itself: %s", self.job_id, type(error).__name__
+            )
+        return "unreadable"

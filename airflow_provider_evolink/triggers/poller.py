@@ -1,0 +1,95 @@
+"""
+Looking at jobs from the triggerer. One HTTP client per event loop and connection, shared by all triggers.
+
+The seam for a shared poller: triggers only await `watch_job`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from airflow_provider_evolink.api.client import AsyncEvoLinkClient
+from airflow_provider_evolink.api.errors import EvoLinkAccessError, EvoLinkAuthError, EvoLinkError
+from airflow_provider_evolink.api.schedule import End, Watch
+from airflow_provider_evolink.hooks.evolink import EvoLinkHook
+
+if TYPE_CHECKING:
+    from airflow_provider_evolink.api.models import Job
+
+
+@dataclass
+class _Shared:
+    """A client and how many triggers use it."""
+
+    users: int = 0
+    client: AsyncEvoLinkClient | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+# dag.test() runs every trigger in a loop of its own, so a client belongs to a loop.
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Shared]] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def shared_client(evolink_conn_id: str) -> AsyncIterator[AsyncEvoLinkClient]:
+    """
+    Lend the process's client of a connection; the last user closes it.
+
+    A client whose key is refused is lent no more, so that later triggers read the connection anew.
+
+    :param evolink_conn_id: Connection of type ``evolink``.
+    """
+    lent = _clients.setdefault(asyncio.get_running_loop(), {})
+    shared = lent.setdefault(evolink_conn_id, _Shared())
+    shared.users += 1
+    try:
+        async with shared.lock:
+            if shared.client is None:
+                shared.client = await AsyncEvoLinkClient.create(await EvoLinkHook.aget_settings(evolink_conn_id))
+        yield shared.client
+    except (EvoLinkAuthError, EvoLinkAccessError):
+        _retire(lent, evolink_conn_id, shared)
+        raise
+    finally:
+        shared.users -= 1
+        if shared.users == 0:
+            _retire(lent, evolink_conn_id, shared)
+            if shared.client is not None:
+                await shared.client.aclose()
+
+
+def _retire(lent: dict[str, _Shared], evolink_conn_id: str, shared: _Shared) -> None:
+    if lent.get(evolink_conn_id) is shared:
+        del lent[evolink_conn_id]
+
+
+async def watch_job(evolink_conn_id: str, job_id: str, watch: Watch, on_look: Callable[[Job], None]) -> str:
+    """
+    Wait for one job and return the status for the event: the worker reads the job again before it decides.
+
+    :param evolink_conn_id: Connection of type ``evolink``.
+    :param job_id: EvoLink's id.
+    :param watch: Says when to look and when the wait is over.
+    :param on_look: Called with each reading.
+    :raises EvoLinkError: the job cannot be read, and looking again is pointless.
+    """
+    async with shared_client(evolink_conn_id) as client:
+        while True:
+            try:
+                job = await client.get_job(job_id)
+            except EvoLinkError as error:
+                status, step = str(End.UNREADABLE), watch.failed(error, time.time())
+            else:
+                on_look(job)
+                status, step = str(job.status), watch.saw(job, time.time())
+            if step.end is End.UNREADABLE and step.error is not None:
+                raise step.error
+            if step.end is not None:
+                return status if step.end is End.OVER else str(step.end)
+            await asyncio.sleep(step.delay)

@@ -1,0 +1,55 @@
+"""
+### One clip a day: generate, download, archive
+
+The whole promise in three tasks. `generate` orders a Wan 2.7 clip and waits in the triggerer, so no worker is held.
+`download` brings the result to the staging folder before its link dies (24 hours) and verifies it. `archive` files it
+under `<archive>/<model>/<yyyy>/<mm>/<dd>/<job id>/`, with a manifest beside it.
+
+Retry or clear any task: a generation is ordered again only if you clear `generate` after its result was delivered.
+
+**Settings**: the connection `evolink_default`; the variables `evolink_staging` and `evolink_archive` (folders, e.g.
+`s3://bucket/archive`).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pendulum
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_evolink.operators import (
+    EvoLinkArchiveOperator,
+    EvoLinkDownloadOperator,
+    EvoLinkTextToVideoOperator,
+)
+
+with DAG(
+    dag_id="evolink_daily_video",
+    schedule="@daily",
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
+    doc_md=__doc__,
+    tags=["evolink", "example"],
+) as dag:
+    # [START daily]
+    generate = EvoLinkTextToVideoOperator(
+        task_id="generate",
+        prompt="A paper boat drifts down a rainy street at dawn, {{ ds }}, single shot",
+        aspect_ratio="16:9",
+        duration=5,
+        seed=7,
+    )
+    download = EvoLinkDownloadOperator(
+        task_id="download",
+        job=generate.output,
+        destination="{{ var.value.get('evolink_staging', 'file:///tmp/evolink/staging') }}",
+    )
+    archive = EvoLinkArchiveOperator(
+        task_id="archive",
+        files=download.output,
+        archive="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
+    )
+    # [END daily]
+    generate >> download >> archive

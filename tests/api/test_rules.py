@@ -1,0 +1,119 @@
+"""The shapes of rules, each on its own."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import TypeAdapter
+
+from airflow_provider_evolink.api.rules import Facts, Rule
+
+RULE = TypeAdapter(Rule)
+
+
+def broken(rule, values, *wrong):
+    """Fields that a rule names for these values; ``wrong`` are fields that failed their own check."""
+    facts = Facts(values, frozenset(tuple(path.split(".")) for path in wrong))
+    return [(found.field, found.value) for found in RULE.validate_python({"text": "t", **rule}).check(facts)]
+
+
+NEEDS = {"shape": "needs", "fields": ["b", "c"]}
+REFUSES = {"shape": "refuses", "fields": ["b", "c"]}
+ONE = {"shape": "at_least_one", "fields": ["b", "c"]}
+TOTAL = {"shape": "total", "fields": ["b", "c"], "minimum": 2, "maximum": 3}
+LIMITS = {"shape": "limits", "field": "b", "minimum": 2, "maximum": 4}
+CHOICE = {"shape": "limits", "field": "b", "enum": ["x", "y"]}
+SETS = {"shape": "sets", "fields": ["a", "b", "c"], "allowed": [["a"], ["a", "b"]]}
+KEYS = {"shape": "keys_index", "field": "m.k", "lists": {"image": "b", "video": "c"}}
+
+
+@pytest.mark.parametrize(
+    ("rule", "values", "expected"),
+    [
+        (NEEDS, {"b": 1}, [("c", None)]),
+        (NEEDS, {"b": 0, "c": False}, []),
+        (NEEDS, {"b": "", "c": []}, [("b", None), ("c", None)]),
+        (REFUSES, {"a": 1}, []),
+        (REFUSES, {"b": "x", "c": [1, 2]}, [("b", "x"), ("c", "list of 2 items")]),
+        (REFUSES, {"b": [], "c": {}}, []),
+        (ONE, {}, [("b, c", None)]),
+        (ONE, {"c": 0}, []),
+        (TOTAL, {"b": [1]}, [("b, c", "1 item")]),
+        (TOTAL, {"b": [1], "c": "one more"}, []),
+        (TOTAL, {"b": [1, 2], "c": [3, 4]}, [("b, c", "4 items")]),
+        (LIMITS, {}, []),
+        (LIMITS, {"b": 1}, [("b", "1")]),
+        (LIMITS, {"b": 2}, []),
+        (LIMITS, {"b": 4}, []),
+        (LIMITS, {"b": 5}, [("b", "5")]),
+        (CHOICE, {"b": "y"}, []),
+        (CHOICE, {"b": "z"}, [("b", "z")]),
+        (SETS, {}, [("a, b, c", None)]),
+        (SETS, {"a": 1}, []),
+        (SETS, {"b": 1, "a": 1}, []),
+        (SETS, {"b": 1}, [("b", "b")]),
+        (SETS, {"a": 1, "c": 1}, [("a, c", "a + c")]),
+        (KEYS, {}, []),
+        (KEYS, {"b": [1], "m": {"k": {"image1": 1}}}, []),
+        (KEYS, {"b": [1], "m": {"k": {"image2": 1, "x": 1}}}, [("m.k.image2", "image2"), ("m.k.x", "x")]),
+    ],
+)
+def test_a_shape_names_what_breaks_it(rule, values, expected):
+    assert broken(rule, values) == expected
+
+
+@pytest.mark.parametrize(
+    ("rule", "values", "wrong", "expected"),
+    [
+        (NEEDS, {"c": 1}, "b", []),
+        (REFUSES, {"b": "x"}, "b", [("b", "x")]),
+        (ONE, {}, "b", []),
+        (TOTAL, {"b": "x"}, "b", []),
+        (TOTAL, {"b": ["x", "y", "z"], "c": ["x"]}, "b", [("b, c", "4 items")]),
+        (LIMITS, {"b": "x"}, "b", []),
+        (SETS, {"b": ""}, "a", []),
+        (SETS, {"c": "x"}, "c", [("c", "c")]),
+        (KEYS, {"b": "x", "m": {"k": {"image2": 1}}}, "b", []),
+        (KEYS, {"b": [1], "m": {"k": {"image2": ""}}}, "m.k.image2", [("m.k.image2", "image2")]),
+        (KEYS, {"m": {"k": [1]}}, "m.k", []),
+    ],
+)
+def test_a_field_that_is_wrong_in_itself_counts_as_given_but_is_not_judged(rule, values, wrong, expected):
+    assert broken(rule, values, wrong) == expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "values", "holds"),
+    [
+        ({"given": True}, {"a": 0}, True),
+        ({"given": True}, {"a": []}, False),
+        ({"given": False}, {}, True),
+        ({"given": False}, {"a": "x"}, False),
+        ({"is": ["x", "y"]}, {"a": "y"}, True),
+        ({"is": ["x", "y"]}, {"a": "z"}, False),
+        ({"is": ["x"]}, {}, False),
+        ({"is": ["x", None]}, {}, True),
+        ({"minItems": 2}, {"a": [1]}, False),
+        ({"minItems": 2}, {"a": [1, 2]}, True),
+        ({"given": True, "is": ["x"]}, {"a": "y"}, False),
+    ],
+)
+def test_a_condition_switches_its_rule(condition, values, holds):
+    rule = {"shape": "needs", "fields": ["b"], "when": {"a": condition}}
+    assert broken(rule, values) == ([("b", None)] if holds else [])
+
+
+def test_all_conditions_must_hold():
+    rule = {"shape": "needs", "fields": ["b"], "when": {"a": {"given": True}, "m.k": {"is": [1]}}}
+    assert broken(rule, {"a": 1}) == []
+    assert broken(rule, {"a": 1, "m": {"k": 1}}) == [("b", None)]
+
+
+def test_a_condition_never_trusts_a_value_that_is_wrong_in_itself():
+    rule = {"shape": "needs", "fields": ["b"], "when": {"a": {"is": ["x"]}}}
+    assert broken(rule, {"a": "x"}, "a") == []
+
+
+def test_a_refused_prompt_stays_hidden():
+    rule = RULE.validate_python({"shape": "refuses", "fields": ["prompt"], "text": "t"})
+    (found,) = rule.check(Facts({"prompt": "kitten"}, private=frozenset({"prompt"})))
+    assert found.value == "text of 6 characters"
