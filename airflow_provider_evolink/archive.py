@@ -37,11 +37,11 @@ class _Staged(BaseModel):
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
     uri: str = Field(min_length=1)
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}\Z")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size: int = Field(ge=1)
     content_type: str
     index: int = Field(ge=0)
-    job_id: str = Field(pattern=r"^[A-Za-z0-9._:-]{1,128}\Z")
+    job_id: str = Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")
     model: str | None = None
     width: int | None = None
     height: int | None = None

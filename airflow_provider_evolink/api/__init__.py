@@ -13,7 +13,6 @@ _PUBLIC = {
     "Job": "models",
     "JobStatus": "models",
     "build_request": "catalogue",
-    "download": "download",
 }
 __all__ = [
     "AsyncEvoLinkClient",
@@ -23,7 +22,6 @@ __all__ = [
     "Job",
     "JobStatus",
     "build_request",
-    "download",
 ]
 
 

@@ -30,7 +30,7 @@ from airflow_provider_evolink.api.media_types import Answer
 
 log = logging.getLogger(__name__)
 
-USER_AGENT = f"airflow-provider-evolink/{__version__} (+https://pypi.org/project/airflow-provider-evolink/)"
+USER_AGENT = f"airflow-provider-evolink/{__version__}"
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def _text(value: Any) -> Any:
 
 Number = Annotated[float | None, WrapValidator(_or_none)]
 Text = Annotated[str | None, WrapValidator(lambda value, handler: _or_none(_text(value), handler))]
-JobId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}\Z")]
+JobId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 
 
 class _Lenient(BaseModel):

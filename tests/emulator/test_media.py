@@ -363,7 +363,7 @@ def test_images_and_sounds(client, browser):
         job = client.get(f"/v1/tasks/{job_id}").json()
         return [browser.get(link) for link in job["results"]]
 
-    pictures = results("images", {"model": "wan2.5-text-to-image", "prompt": "a door", "n": 2})
+    pictures = results("images", {"model": "wan2.5-text-to-image", "prompt": "a door", "n": 2, "seed": 1})
     (tune,) = results("audios", {"model": "tune", "duration": 3})
     (plain,) = results("audios", {"model": "tune", "duration": 1, "format": "wav"})
 
