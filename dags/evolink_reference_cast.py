@@ -19,7 +19,7 @@ from airflow_provider_evolink.operators import EvoLinkReferenceVideoOperator
 with DAG(
     dag_id="evolink_reference_cast",
     schedule=None,
-    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
     catchup=False,
     params={
         "host": "https://example.com/host.png",

@@ -22,7 +22,7 @@ from airflow_provider_evolink.operators import (
 with DAG(
     dag_id="evolink_storyboard",
     schedule=None,
-    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
     catchup=False,
     params={
         "shots": [

@@ -1,0 +1,57 @@
+# make demo    run the main job on the emulator, in a real Airflow
+# make test    run the tests
+# make check   lint, types, import rules
+# make docs    build the documentation
+#
+# Everything is set up by itself: the Python that is found (3.11 or newer), uv from the package index if it is missing.
+
+SHELL := /bin/bash
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { command -v $$p; break; }; done)
+export UV_PYTHON_DOWNLOADS := never
+export UV_PYTHON_PREFERENCE := only-system
+VENV := .venv
+RUN := $(VENV)/bin/python
+UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
+
+.PHONY: demo test check docs env clean format
+demo: env
+	@$(RUN) scripts/demo.py
+
+test: env
+	$(RUN) -m pytest $(ARGS)
+
+check: env
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports
+
+docs: env
+	$(RUN) -m sphinx -W --keep-going -b html docs docs/_build
+
+format: env
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+env: $(VENV)/.ready
+
+$(VENV)/.ready: requirements/dev.txt pyproject.toml | $(UV)
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found"; exit 1; }
+	@test -x $(RUN) || $(UV) venv --quiet --python "$(PYTHON)" $(VENV)
+	@echo "Setting up $(VENV) (once; a minute or two)"
+	@$(UV) pip install --quiet --python $(RUN) -r requirements/dev.txt
+	@$(UV) pip install --quiet --python $(RUN) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.tools/bin/uv:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found"; exit 1; }
+	@echo "Fetching uv (once)"
+	@mkdir -p .tools
+	@"$(PYTHON)" -m venv .tools >/dev/null 2>&1 && .tools/bin/python -m pip install --quiet uv \
+		|| { rm -rf .tools; "$(PYTHON)" -m pip install --quiet --target .tools uv; } \
+		|| { echo "uv could not be installed: install it by hand (https://docs.astral.sh/uv/)"; exit 1; }
+
+clean:
+	rm -rf $(VENV) .tools .demo build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
