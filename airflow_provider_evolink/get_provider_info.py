@@ -80,6 +80,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [f"{_PACKAGE}.operators.{name}" for name in ("generate", "video", "media")],
             }
         ],
+        "sensors": [{"integration-name": "EvoLink", "python-modules": [f"{_PACKAGE}.sensors.evolink"]}],
         "triggers": [{"integration-name": "EvoLink", "python-modules": [f"{_PACKAGE}.triggers.evolink"]}],
         "connection-types": [
             {

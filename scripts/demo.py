@@ -118,9 +118,7 @@ def show(files: list[dict[str, Any]], books: dict[str, Any]) -> None:
             video = media.streams.video[0]
             seconds = float(media.duration or 0) / 1_000_000
             say(f"Archived: {path}")
-            say(
-                f"          {video.width}x{video.height}, {seconds:.1f} s, {path.stat().st_size} bytes, SHA-256 matches"
-            )
+            say(f"  {video.width}x{video.height}, {seconds:.1f} s, {path.stat().st_size} bytes, SHA-256 matches")
         say("Manifest:")
         print(json.dumps(manifest, indent=2, ensure_ascii=False))
     say(f"Paid: {books['orders']} order, {books['credits_spent']:g} credits (of the emulator's, so nothing)")

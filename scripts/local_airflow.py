@@ -1,4 +1,4 @@
-"""A real Airflow (scheduler, triggerer, DAG processor, API server) in a folder of its own, for the demo and the tests."""
+"""A real Airflow (scheduler, triggerer, DAG processor, API server) in its own folder, for the demo and the tests."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
@@ -121,8 +122,10 @@ class LocalAirflow:
         :param dag_id: The DAG.
         :param conf: Parameters.
         """
-        run = self._ask("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None, "conf": conf or {}})
-        return str(run["dag_run_id"])
+        run_id = f"manual__{uuid.uuid4().hex}"
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf or {}}
+        self._ask("POST", f"/api/v2/dags/{dag_id}/dagRuns", body)
+        return run_id
 
     def runs(self, dag_id: str) -> list[str]:
         """
@@ -204,7 +207,12 @@ class LocalAirflow:
         return self._ask("GET", path)
 
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
-        answer = httpx.request(method, self.url + path, json=body, timeout=20, trust_env=False)
+        """Ask; SQLite lets one writer in at a time, so a server error is worth some more tries."""
+        for patience in (0.5, 1.0, 2.0, 4.0, 0.0):
+            answer = httpx.request(method, self.url + path, json=body, timeout=30, trust_env=False)
+            if answer.status_code < 500 or not patience:
+                break
+            time.sleep(patience)
         answer.raise_for_status()
         return answer.json()
 

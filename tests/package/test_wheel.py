@@ -1,0 +1,117 @@
+"""The built wheel, alone in a fresh environment with Airflow: nothing of the checkout, none of the extras."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+UV = [sys.executable, "-m", "uv"]
+
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("wheel")]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel."""
+    out = tmp_path_factory.mktemp("dist")
+    subprocess.run(
+        [*UV, "build", "--wheel", "--no-build-isolation", "--python", sys.executable, "--out-dir", str(out)],
+        cwd=ROOT,
+        check=True,
+    )
+    return next(out.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the wheel with Airflow 3.3.2 only; from uv's cache where it has all, else from the index."""
+    venv = tmp_path_factory.mktemp("fresh") / "venv"
+    base = Path(getattr(sys, "_base_executable", sys.executable))
+    subprocess.run([*UV, "venv", "--quiet", "--python", str(base), str(venv)], check=True)
+    constraints = ["-c", str(ROOT / "requirements" / "dev.txt")]
+    install = [
+        *UV,
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        str(venv),
+        *constraints,
+        str(wheel),
+        "apache-airflow==3.3.2",
+    ]
+    if subprocess.run([*install, "--offline"], check=False, capture_output=True).returncode:
+        subprocess.run(install, check=True)
+    return venv / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Give the fresh Airflow a home and a connection."""
+    home = tmp_path_factory.mktemp("home")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON"))}
+    connection = {"conn_type": "evolink", "password": "wheel-test-key"}
+    return {
+        **clean,
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW_CONN_EVOLINK_DEFAULT": json.dumps(connection),
+    }
+
+
+def run(python: Path, env: dict[str, str], *arguments: str) -> str:
+    """Run the fresh Python away from the checkout and return what it printed."""
+    done = subprocess.run(
+        [str(python), *arguments], env=env, cwd=env["AIRFLOW_HOME"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_holds_the_package_and_its_data_and_nothing_else(wheel: Path) -> None:
+    """The catalogue, the types marker and the licence ship; tests, DAGs and docs do not."""
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert {"airflow_provider_evolink/py.typed", "airflow_provider_evolink/api/catalogue.json"} <= set(names)
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"airflow_provider_evolink"}
+
+
+def test_airflow_lists_the_provider(python: Path, env: dict[str, str]) -> None:
+    """``airflow providers list`` shows it."""
+    assert "airflow-provider-evolink" in run(python, env, "-m", "airflow", "providers", "list", "-o", "plain")
+
+
+def test_airflow_gets_the_connection(python: Path, env: dict[str, str]) -> None:
+    """``airflow connections get evolink_default`` works, and the hook takes the connection."""
+    shown = json.loads(run(python, env, "-m", "airflow", "connections", "get", "evolink_default", "-o", "json"))
+    assert shown[0]["conn_type"] == "evolink"
+    code = "from airflow_provider_evolink.hooks import EvoLinkHook; print(EvoLinkHook().settings.base_url)"
+    assert run(python, env, "-c", code).strip().endswith("https://api.evolink.ai")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "dags").glob("*.py")), ids=lambda path: path.stem)
+def test_an_example_parses(path: Path, python: Path, env: dict[str, str]) -> None:
+    """Every example DAG parses with the wheel alone."""
+    code = f"import runpy; print(runpy.run_path({str(path)!r})['dag'].dag_id)"
+    assert run(python, env, "-c", code).strip().endswith(path.stem)
+
+
+def test_importing_operators_brings_in_neither_pyav_nor_the_emulator(python: Path, env: dict[str, str]) -> None:
+    """The extras are optional: nothing of them is imported, or even installed."""
+    code = """
+import importlib, importlib.util, pkgutil, sys
+import airflow_provider_evolink.operators as operators
+for found in pkgutil.iter_modules(operators.__path__, operators.__name__ + "."):
+    importlib.import_module(found.name)
+bad = [name for name in sys.modules if name.split(".")[0] in ("av", "PIL") or ".emulator" in name]
+print(bad, importlib.util.find_spec("av"))
+"""
+    assert run(python, env, "-c", code).strip().splitlines()[-1] == "[] None"

@@ -1,0 +1,155 @@
+"""The whole thing on a real Airflow: scheduler, triggerer, API server, SIGKILL."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import av
+import pytest
+from local_airflow import LocalAirflow
+
+from airflow_provider_evolink.emulator.server import EmulatorServer
+
+HERE = Path(__file__).parent
+DAILY = "evolink_daily_video"
+KILLED = ("killed_before_deferring", "killed_while_blocking", "killed_before_recording", "killed_on_resume")
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(400), pytest.mark.xdist_group("stack")]
+
+
+@pytest.fixture(scope="module")
+def books() -> Iterator[EmulatorServer]:
+    """Serve a local EvoLink whose jobs take longer than any worker looks."""
+    with EmulatorServer(mode="seconds", seconds=17, fps=6) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def airflow(books: EmulatorServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
+    """Run an Airflow with the daily example and the DAGs under test."""
+    home = tmp_path_factory.mktemp("stack")
+    dags = home / "dags"
+    dags.mkdir()
+    shutil.copy(HERE.parents[1] / "dags" / f"{DAILY}.py", dags)
+    shutil.copy(HERE / "dags_under_test.py", dags)
+    connection = {"conn_type": "evolink", "host": books.url, "password": "stack-test-key"}
+    env = {
+        "AIRFLOW_CONN_EVOLINK_DEFAULT": json.dumps(connection),
+        "AIRFLOW_VAR_EVOLINK_STAGING": (home / "staging").as_uri(),
+        "AIRFLOW_VAR_EVOLINK_ARCHIVE": (home / "archive").as_uri(),
+    }
+    with LocalAirflow(home / "airflow", dags, env) as stack:
+        for dag_id in (DAILY, *KILLED):
+            stack.wait_ready(dag_id)
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def started(airflow: LocalAirflow) -> dict[str, str]:
+    """Start a run of each DAG under test at once, so that the tests wait together."""
+    return {dag_id: airflow.trigger(dag_id) for dag_id in KILLED}
+
+
+def last_try(airflow: LocalAirflow, dag_id: str, run_id: str) -> dict[str, Any]:
+    """Wait for a run and return its one task."""
+    for _ in airflow.watch(dag_id, run_id):
+        pass
+    return airflow.tasks(dag_id, run_id)[0]
+
+
+def orders(books: EmulatorServer, dag_id: str) -> list[dict[str, Any]]:
+    """Return the orders of one DAG under test, by its prompt."""
+    return [job for job in books.books()["jobs"] if job["body"]["prompt"].endswith(dag_id)]
+
+
+def test_waits_in_the_triggerer_without_a_worker_slot(airflow: LocalAirflow, books: EmulatorServer) -> None:
+    """While the job runs at EvoLink the task is deferred, and no slot of its pool is taken."""
+    airflow.unpause(DAILY)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        run = next(iter(airflow.runs(DAILY)), None)
+        task = next((t for t in airflow.tasks(DAILY, run) if t["task_id"] == "generate"), None) if run else None
+        if task and task["state"] == "deferred":
+            break
+        time.sleep(0.3)
+    jobs = [job for job in books.books()["jobs"] if "paper boat" in job["body"]["prompt"]]
+    pool = airflow.get("/api/v2/pools/default_pool")
+
+    assert run
+    assert task
+    assert task["state"] == "deferred"
+    assert [job["status"] for job in jobs] == ["processing"]
+    assert pool["deferred_slots"] == 1
+    assert pool["running_slots"] == pool["queued_slots"] == pool["occupied_slots"] == 0
+    assert airflow.get(f"/api/v2/dags/{DAILY}/dagRuns/{run}/taskInstances/generate")["trigger"]["classpath"].endswith(
+        "EvoLinkJobTrigger"
+    )
+
+
+def test_daily_video_is_generated_downloaded_and_archived(
+    airflow: LocalAirflow, books: EmulatorServer, started: dict[str, str]
+) -> None:
+    """One order, one archived MP4 (while the other runs go on) of the ordered size, with a manifest whose checksum is right."""
+    run = airflow.runs(DAILY)[0]
+    states = list(airflow.watch(DAILY, run))[-1]
+    file = airflow.xcom(DAILY, run, "archive")[0]
+    path = Path(urlsplit(file["uri"]).path)
+    manifest = json.loads(Path(urlsplit(file["manifest"]).path).read_text())
+
+    assert states == {"generate": "success", "download": "success", "archive": "success"}
+    assert manifest["files"][0]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    with av.open(str(path)) as media:
+        assert (media.streams.video[0].width, media.streams.video[0].height) == (1280, 720)
+        assert float(media.duration) / 1_000_000 == pytest.approx(5.0, abs=0.1)
+    assert len([job for job in books.books()["jobs"] if "paper boat" in job["body"]["prompt"]]) == 1
+
+
+def test_shows_a_link_to_the_result(airflow: LocalAirflow) -> None:
+    """The task instance has a link to the first result."""
+    run = airflow.runs(DAILY)[0]
+    links = airflow.get(f"/api/v2/dags/{DAILY}/dagRuns/{run}/taskInstances/generate/links")
+    assert links["extra_links"]["First result"].startswith("http://127.0.0.1")
+
+
+def test_has_a_connection_form(airflow: LocalAirflow) -> None:
+    """Airflow's UI gets the labels and fields of the connection."""
+    form = next(hook for hook in airflow.get("/ui/connections/hook_meta") if hook["connection_type"] == "evolink")
+    assert form["standard_fields"]["password"]["title"] == "API key"
+    assert {"timeout", "submit_timeout", "files_host"} <= set(form["extra_fields"])
+
+
+@pytest.mark.parametrize("dag_id", ["killed_before_deferring", "killed_while_blocking", "killed_on_resume"])
+def test_a_killed_worker_costs_one_job(
+    dag_id: str, airflow: LocalAirflow, books: EmulatorServer, started: dict[str, str]
+) -> None:
+    """SIGKILL after the order: the retry attaches to the same job and returns it as a first try would."""
+    run_id = started[dag_id]
+    task = last_try(airflow, dag_id, run_id)
+    paid = orders(books, dag_id)
+
+    assert (task["state"], task["try_number"]) == ("success", 2)
+    assert len(paid) == 1
+    assert airflow.xcom(dag_id, run_id, "generate")["job_id"] == paid[0]["id"]
+    assert len(airflow.xcom(dag_id, run_id, "generate")["results"]) == 1
+
+
+def test_a_worker_killed_before_it_recorded_the_job_does_not_pay_twice(
+    airflow: LocalAirflow, books: EmulatorServer, started: dict[str, str]
+) -> None:
+    """SIGKILL between EvoLink's answer and our record: the retry stops and says so, rather than order again."""
+    dag_id = "killed_before_recording"
+    run_id = started[dag_id]
+    task = last_try(airflow, dag_id, run_id)
+
+    assert (task["state"], task["try_number"]) == ("failed", 2)
+    assert len(orders(books, dag_id)) == 1
+    log = json.dumps(airflow.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/generate/logs/2"))
+    assert "an earlier try was cut off while it ordered" in log
+    assert orders(books, dag_id)[0]["idempotency_key"] in log
