@@ -80,7 +80,7 @@ class LocalAirflow:
     def __exit__(self, *_: object) -> None:
         if self._process is None:
             return
-        for number, patience in ((signal.SIGINT, 10), (signal.SIGTERM, 5), (signal.SIGKILL, 5)):
+        for number, patience in ((signal.SIGTERM, 4), (signal.SIGKILL, 5)):
             try:
                 os.killpg(self._process.pid, number)
                 self._process.wait(timeout=patience)
