@@ -93,15 +93,17 @@ class Identity:
             generation=int(getattr(ti, "max_tries", retries) or 0) - retries,
         )
 
-    def key(self, namespace: str, epoch: int) -> str:
+    def key(self, namespace: str, epoch: int, attempt: int | None = None) -> str:
         """
         Return the idempotency key: the same intent always gives the same key. The body is not in it, since
         templates may move between tries.
 
         :param namespace: Name of the deployment, so that two of them never share an order.
         :param epoch: How often a new generation was wanted.
+        :param attempt: Number of the try, where every try is meant to order.
         """
         parts = [namespace, self.dag_id, self.run_id, self.task_id, self.map_index, epoch]
+        parts += [] if attempt is None else [attempt]
         digest = hashlib.sha256(json.dumps(parts).encode()).digest()
         return "af1-" + base64.b32encode(digest).decode().rstrip("=").lower()
 
@@ -139,9 +141,16 @@ def fingerprint(body: Mapping[str, Any]) -> str:
     Return a short hash of a request body.
 
     :param body: The request body.
+    :raises EvoLinkRequestError: it cannot be sent as JSON. Said here, before there is an intent to order.
     """
-    text = json.dumps(body, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    try:
+        text = json.dumps(body, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        from airflow_provider_evolink.api.errors import EvoLinkRequestError, Violation
+
+        rule = f"must be plain JSON: text, numbers, true, false, lists and objects ({type(error).__name__})"
+        raise EvoLinkRequestError(str(body.get("model")), [Violation("parameters", rule)]) from None
+    return hashlib.sha256(text).hexdigest()[:32]
 
 
 class Ledger:
@@ -200,6 +209,20 @@ class Ledger:
         moved = replace(record, state=state, job_id=job_id or record.job_id)
         self.write(moved)
         return moved
+
+    def adopt(self, record: Record, identity: Identity) -> Record:
+        """
+        Note that a cleared task has attached to an order of before the clear, so that only the next clear means a
+        new one.
+
+        :param record: The record so far.
+        :param identity: Which generation is meant now.
+        """
+        if record.generation == identity.generation:
+            return record
+        adopted = replace(record, generation=identity.generation)
+        self.write(adopted)
+        return adopted
 
 
 def _record(value: Any) -> Record:

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api.download import download
-from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkLinkExpired, EvoLinkMediaError
+from airflow_provider_evolink.api.errors import (
+    EvoLinkConfigError,
+    EvoLinkJobTimeout,
+    EvoLinkLinkExpired,
+    EvoLinkMediaError,
+)
 from airflow_provider_evolink.api.failures import job_error
 from airflow_provider_evolink.api.settings import host_of, is_loopback
 from airflow_provider_evolink.storage import publish, publish_json, read_json
@@ -88,15 +93,24 @@ def fetch_media(client: EvoLinkClient, job: Job, folder: ObjectStoragePath) -> l
     :param job: The job as just read, with fresh links.
     :param folder: Where the files go, named ``<job id>-<index>``.
     :raises EvoLinkMediaError: a link gave no usable file.
-    :raises EvoLinkJobError: the job has no results.
+    :raises EvoLinkJobError: the job has no results, or none yet.
     """
     receipt = folder / f"{job.job_id}.json"
     if (files := _received(read_json(receipt), folder)) is not None:
         log.info("EvoLink job %s: %d file(s) are there already", job.job_id, len(files))
         return files
+    if not job.status.is_over:
+        raise EvoLinkJobTimeout(
+            "the job still runs, so there is nothing to download yet. It stays billable; nothing was lost. What to do: "
+            "retry later, with the same job",
+            job_id=job.job_id,
+        )
     if failure := job_error(job):
         raise failure
-    files = [_fetch(client, job, index, folder).as_dict() for index in range(len(job.results))]
+    try:
+        files = [_fetch(client, job, index, folder).as_dict() for index in range(len(job.results))]
+    except EvoLinkMediaError as error:
+        raise _advised(error) from None
     publish_json({"version": 1, "job_id": job.job_id, "files": files}, receipt)
     return files
 
@@ -111,6 +125,17 @@ def _fetch(client: EvoLinkClient, job: Job, index: int, folder: ObjectStoragePat
     if index >= len(fresh.results):
         raise job_error(fresh) or EvoLinkMediaError(f"result {index} is gone", job_id=job.job_id)
     return _download(client, fresh, index, folder)
+
+
+def _advised(error: EvoLinkMediaError) -> EvoLinkMediaError:
+    """Return the same error with what the user can do."""
+    advice = (
+        "ask EvoLink's support, naming the job id"
+        if error.permanent
+        else "retry while the links live (24 hours): it asks for fresh links and orders nothing"
+    )
+    text = f"{error.message}. What to do: {advice}"
+    return type(error)(text, code=error.code, status_code=error.status_code, job_id=error.job_id)
 
 
 def _download(client: EvoLinkClient, job: Job, index: int, folder: ObjectStoragePath) -> MediaFile:

@@ -16,7 +16,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
-from airflow_provider_evolink.api.errors import EvoLinkRequestError, Violation, clean_text
+from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkRequestError, Violation, clean_text
 from airflow_provider_evolink.api.rows import Row
 from airflow_provider_evolink.api.shown import show
 
@@ -46,7 +46,7 @@ def build_request(model: str, parameters: Mapping[str, Any], *, validation: Vali
     :raises EvoLinkRequestError: ``strict`` only; lists every broken rule, not the first one.
     """
     if validation not in _MODES:
-        raise ValueError(f"validation must be one of {', '.join(_MODES)}")
+        raise EvoLinkConfigError(f"validation must be one of {', '.join(_MODES)}")
     given = _given(parameters)
     violations = _violations_of_model(model, given)
     row = _row(model)
@@ -87,7 +87,7 @@ def endpoint(model: str, kind: Kind | None = None) -> str:
     if row:
         return row.endpoint
     if kind is not None and kind not in _KINDS:
-        raise ValueError(f"kind must be one of {', '.join(_KINDS)}")
+        raise EvoLinkConfigError(f"kind must be one of {', '.join(_KINDS)}")
     return f"/v1/{kind or 'video'}s/generations"
 
 

@@ -10,7 +10,6 @@ EvoLinkClient and AsyncEvoLinkClient: send a call, read the answer. Every decisi
 from __future__ import annotations
 
 import asyncio
-import functools
 import random
 import ssl
 import time
@@ -22,25 +21,18 @@ from typing import Any, Self, TypeVar
 import httpx
 import tenacity
 
-from airflow_provider_evolink import __version__
 from airflow_provider_evolink.api import catalogue, wire
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkJobTimeout
 from airflow_provider_evolink.api.failures import job_error
 from airflow_provider_evolink.api.models import Credits, Job
 from airflow_provider_evolink.api.schedule import End, Watch
 from airflow_provider_evolink.api.settings import ClientSettings
+from airflow_provider_evolink.api.transport import TooLong, Watchdog, answer, build, request, seconds_for, ssl_context
 
-USER_AGENT = f"airflow-provider-evolink/{__version__}"
 KEEP_ALIVE = 300.0
 MAX_CONNECTIONS = 20
 T = TypeVar("T")
 Read = Callable[[wire.Call, wire.Answer], T]
-
-
-@functools.cache
-def ssl_context() -> ssl.SSLContext:
-    """Return the process's one TLS context: building it takes some 20 ms, which no event loop should spend."""
-    return httpx.create_ssl_context()
 
 
 class EvoLinkClient:
@@ -52,7 +44,8 @@ class EvoLinkClient:
 
     def __init__(self, settings: ClientSettings) -> None:
         self.settings = settings
-        self._http = httpx.Client(**_http_options(settings))
+        # No connection is kept: an idle one may be dead, and an order lost on it is an order of unknown outcome.
+        self._http = build(httpx.Client, settings, ssl_context(), httpx.Limits(max_keepalive_connections=0))
 
     def __enter__(self) -> Self:
         return self
@@ -74,17 +67,18 @@ class EvoLinkClient:
         :raises EvoLinkSubmissionUnknown: it was sent and nobody knows whether it was accepted.
         :raises EvoLinkAPIError: EvoLink refused, nothing was charged; or it could not be reached, nothing was sent.
         """
-        path = path or catalogue.endpoint(str(body["model"]))
+        path = path or catalogue.endpoint(str(body.get("model")))
         return self._do(wire.submit(path, body, idempotency_key or uuid.uuid4().hex), wire.job_from)
 
-    def get_job(self, job_id: str) -> Job:
+    def get_job(self, job_id: str, *, tries: int = wire.TRIES) -> Job:
         """
         Read one job. Free. A completed job comes with fresh links.
 
         :param job_id: EvoLink's id.
+        :param tries: How often to send the call while faults pass; 1 for a caller with a schedule of its own.
         :raises EvoLinkAPIError: after a few tries, or at once where trying again is pointless.
         """
-        return self._do(wire.read_job(job_id), wire.job_from)
+        return self._do(wire.read_job(job_id), wire.job_from, tries)
 
     def get_credits(self) -> Credits:
         """Read the balance of account and key. Free."""
@@ -109,42 +103,44 @@ class EvoLinkClient:
         :raises EvoLinkNoResults: completed without links.
         :raises EvoLinkJobTimeout: still running; wait again with the same id.
         """
-        now = time.time()
-        watch = Watch(deadline=now + timeout, started=now, poll_interval=poll_interval)
+        began, tick = time.time(), time.monotonic()
+        watch = Watch(deadline=began + timeout, started=began, poll_interval=poll_interval)
         while True:
             job: Job | None = None
+            now = began + time.monotonic() - tick
             try:
-                job = self.get_job(job_id)
+                # The watch paces all looks but the last, which is worth the tries of a single read.
+                job = self.get_job(job_id, tries=1 if now < watch.deadline else wire.TRIES)
             except EvoLinkError as error:
-                step = watch.failed(error, time.time())
+                step = watch.failed(error, now)
             else:
                 if on_look:
                     on_look(job)
-                step = watch.saw(job, time.time())
+                step = watch.saw(job, now)
             if step.end is not None:
                 return conclude(job_id, step.end, job, step.error)
             time.sleep(step.delay)
 
-    def _do(self, call: wire.Call, read: Read[T]) -> T:
+    def _do(self, call: wire.Call, read: Read[T], tries: int = wire.TRIES) -> T:
         def attempt() -> T:
             return read(call, self._send(call))
 
-        return tenacity.Retrying(**_retry_options(call, self.settings))(attempt)
+        return tenacity.Retrying(**_retry_options(call, self.settings, tries))(attempt)
 
     def _send(self, call: wire.Call) -> wire.Answer:
-        until = time.monotonic() + _limit(call, self.settings)
-        try:
-            with self._http.stream(**_request(call, self.settings)) as response:
-                content = bytearray()
-                for chunk in response.iter_raw():
-                    content += chunk
-                    if len(content) > wire.MAX_BODY or time.monotonic() > until:
-                        break
-                else:
-                    return _answer(response, content)
-        except httpx.HTTPError as error:
-            raise wire.network_error(call, error) from None
-        raise wire.network_error(call, httpx.ReadTimeout("answer too long or too slow"))
+        with Watchdog(seconds_for(call, self.settings)) as watchdog:
+            try:
+                with self._http.stream(
+                    **request(call, self.settings), extensions={"trace": watchdog.trace}
+                ) as response:
+                    content = bytearray()
+                    for chunk in response.iter_raw():
+                        content += chunk
+                        if len(content) > wire.MAX_BODY:
+                            raise TooLong
+                    return answer(response, content, self.settings)
+            except httpx.HTTPError as error:
+                raise wire.network_error(call, httpx.ReadTimeout("") if watchdog.has_cut else error) from None
 
 
 class AsyncEvoLinkClient:
@@ -157,7 +153,8 @@ class AsyncEvoLinkClient:
 
     def __init__(self, settings: ClientSettings, tls: ssl.SSLContext) -> None:
         self.settings = settings
-        self._http = httpx.AsyncClient(**{**_http_options(settings), "verify": tls})
+        limits = httpx.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE)
+        self._http = build(httpx.AsyncClient, settings, tls, limits)
 
     @classmethod
     async def create(cls, settings: ClientSettings) -> Self:
@@ -184,39 +181,39 @@ class AsyncEvoLinkClient:
         self, body: Mapping[str, Any], *, idempotency_key: str | None = None, path: str | None = None
     ) -> Job:
         """See :meth:`EvoLinkClient.submit`. Never called from a trigger: triggers run again after a restart."""
-        path = path or catalogue.endpoint(str(body["model"]))
+        path = path or catalogue.endpoint(str(body.get("model")))
         return await self._do(wire.submit(path, body, idempotency_key or uuid.uuid4().hex), wire.job_from)
 
-    async def get_job(self, job_id: str) -> Job:
+    async def get_job(self, job_id: str, *, tries: int = wire.TRIES) -> Job:
         """See :meth:`EvoLinkClient.get_job`."""
-        return await self._do(wire.read_job(job_id), wire.job_from)
+        return await self._do(wire.read_job(job_id), wire.job_from, tries)
 
     async def get_credits(self) -> Credits:
         """See :meth:`EvoLinkClient.get_credits`."""
         return await self._do(wire.read_credits(), wire.credits_from)
 
-    async def _do(self, call: wire.Call, read: Read[T]) -> T:
+    async def _do(self, call: wire.Call, read: Read[T], tries: int = wire.TRIES) -> T:
         async def attempt() -> T:
             return read(call, await self._send(call))
 
-        return await tenacity.AsyncRetrying(**_retry_options(call, self.settings))(attempt)
+        return await tenacity.AsyncRetrying(**_retry_options(call, self.settings, tries))(attempt)
 
     async def _send(self, call: wire.Call) -> wire.Answer:
         try:
             async with (
-                asyncio.timeout(_limit(call, self.settings)),
-                self._http.stream(**_request(call, self.settings)) as response,
+                asyncio.timeout(seconds_for(call, self.settings)),
+                self._http.stream(**request(call, self.settings)) as response,
             ):
                 content = bytearray()
                 async for chunk in response.aiter_raw():
                     content += chunk
                     if len(content) > wire.MAX_BODY:
-                        break
-                else:
-                    return _answer(response, content)
-        except (httpx.HTTPError, TimeoutError) as error:
+                        raise TooLong
+                return answer(response, content, self.settings)
+        except TimeoutError:
+            raise wire.network_error(call, httpx.ReadTimeout("")) from None
+        except httpx.HTTPError as error:
             raise wire.network_error(call, error) from None
-        raise wire.network_error(call, httpx.ReadTimeout("answer too long"))
 
 
 def conclude(job_id: str, end: End, job: Job | None, error: EvoLinkError | None) -> Job:
@@ -229,11 +226,12 @@ def conclude(job_id: str, end: End, job: Job | None, error: EvoLinkError | None)
     :param error: The failure that ended the wait, if one did.
     """
     if end is End.TIMEOUT:
+        state = "the job still runs" if error is None else f"the job could not be read ({type(error).__name__})"
         raise EvoLinkJobTimeout(
-            "the job still runs at our deadline. It goes on and stays billable; nothing was lost. What to do: "
+            f"{state} at our deadline. It goes on and stays billable; nothing was lost. What to do: "
             "retry the task (it waits for the same job) or raise its timeout",
             job_id=job_id,
-        )
+        ) from error
     if job is None:
         raise error or EvoLinkError("the job could not be read", job_id=job_id)
     if failure := job_error(job):
@@ -241,47 +239,12 @@ def conclude(job_id: str, end: End, job: Job | None, error: EvoLinkError | None)
     return job
 
 
-def _http_options(settings: ClientSettings) -> dict[str, Any]:
-    """One set of options for both clients. Redirects are never followed: they would carry the key elsewhere."""
-    return {
-        "base_url": settings.base_url,
-        "headers": {
-            "Authorization": f"Bearer {settings.api_key}",
-            "User-Agent": USER_AGENT,
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-        },
-        "follow_redirects": False,
-        "verify": ssl_context(),
-        "limits": httpx.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE),
-    }
-
-
-def _limit(call: wire.Call, settings: ClientSettings) -> float:
-    return settings.submit_timeout if call.paid else settings.read_timeout
-
-
-def _request(call: wire.Call, settings: ClientSettings) -> dict[str, Any]:
-    return {
-        "method": call.method,
-        "url": call.path,
-        "json": call.body,
-        "headers": dict(call.headers),
-        "timeout": httpx.Timeout(_limit(call, settings), connect=settings.connect_timeout),
-    }
-
-
-def _answer(response: httpx.Response, content: bytearray) -> wire.Answer:
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return wire.Answer(response.status_code, headers, bytes(content))
-
-
-def _retry_options(call: wire.Call, settings: ClientSettings) -> dict[str, Any]:
+def _retry_options(call: wire.Call, settings: ClientSettings, tries: int) -> dict[str, Any]:
     """Put the wire's decision into tenacity's words, for both of its drivers."""
 
     def wait(state: tenacity.RetryCallState) -> float | None:
         error = state.outcome.exception() if state.outcome else None
-        if error is None or not wire.may_send_again(call, error):
+        if error is None or state.attempt_number >= tries or not wire.may_send_again(call, error):
             return None
         return wire.wait_before_retry(
             error,

@@ -1,20 +1,146 @@
 """
-What a failed job means: one row per documented code (EvoLink's error page), and what to do.
+What EvoLink's codes mean and what to do: of a refused call, and of a failed job.
 
-The same rows make the table in the documentation.
+`FAILURE_CODES` has one row per documented code of a failed job (EvoLink's error page); the same rows make the table
+in the documentation.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
+from typing import Any
 
 from airflow_provider_evolink.api.errors import (
+    EvoLinkAccessError,
+    EvoLinkAPIError,
+    EvoLinkAuthError,
+    EvoLinkContentError,
+    EvoLinkCreditsError,
+    EvoLinkInvalidError,
     EvoLinkJobError,
     EvoLinkJobFailed,
     EvoLinkNoResults,
+    EvoLinkNotFoundError,
+    EvoLinkRateLimited,
+    EvoLinkUnavailable,
     clean_text,
 )
 from airflow_provider_evolink.api.models import Job, JobStatus
+
+REFUSAL_STATUS: dict[int, type[EvoLinkAPIError]] = {
+    400: EvoLinkInvalidError,
+    401: EvoLinkAuthError,
+    402: EvoLinkCreditsError,
+    403: EvoLinkAccessError,
+    404: EvoLinkNotFoundError,
+    405: EvoLinkInvalidError,
+    413: EvoLinkInvalidError,
+    415: EvoLinkInvalidError,
+    422: EvoLinkInvalidError,
+    429: EvoLinkRateLimited,
+}
+# Statuses that a proxy or a firewall sends as well: they are EvoLink's word only with EvoLink's error body.
+_NEEDS_BODY = frozenset({400, 403, 404, 405, 413, 415, 422})
+# Codes that say more than the status (evolink-api: error codes of the gateway, read by EvoLink's own clients).
+_BY_CODE: dict[str, type[EvoLinkAPIError]] = {
+    code: kind
+    for kind, codes in (
+        (
+            EvoLinkContentError,
+            "content_policy_violation content_filter sensitive_content moderation_blocked input_moderation_failed",
+        ),
+        (EvoLinkAuthError, "invalid_token key_disabled key_expired user_disabled"),
+        (EvoLinkAccessError, "key_model_not_allowed model_access_denied ip_restricted"),
+        (
+            EvoLinkCreditsError,
+            (
+                "insufficient_quota insufficient_user_quota quota_not_enough account_balance_insufficient "
+                "insufficient_token_quota key_quota_exhausted token_daily_quota_exceeded key_daily_quota_exhausted"
+            ),
+        ),
+        (EvoLinkUnavailable, "no_available_channel model_unavailable channel_selection_failed service_unavailable"),
+    )
+    for code in codes.split()
+}
+MAY_HAVE_PAID = frozenset({"idempotency_conflict", "paid_outcome_unknown"})
+REFUSAL_ADVICE: dict[type[EvoLinkAPIError], str] = {
+    EvoLinkAuthError: "check the API key in the connection's password; it may be expired or disabled",
+    EvoLinkAccessError: "give the key access to this model, or use another key or model",
+    EvoLinkCreditsError: "top up the account or raise the key's limit, then clear the task",
+    EvoLinkInvalidError: "correct the request",
+    EvoLinkContentError: "change the prompt or the media; the content review refused them",
+    EvoLinkNotFoundError: "check the id and that the key belongs to the account that ordered the job",
+    EvoLinkRateLimited: "call less often, or let fewer tasks run at once (a pool)",
+    EvoLinkUnavailable: "try again later",
+}
+
+
+def refusal(status: int, code: str | None) -> type[EvoLinkAPIError]:
+    """
+    Return the error class of an answer that refuses a call.
+
+    :param status: HTTP status; a success with an error body is told by its code alone.
+    :param code: Code in EvoLink's error body; ``None`` where the body is not EvoLink's.
+    """
+    if status in _NEEDS_BODY and code is None:
+        return EvoLinkUnavailable
+    if status < 400 and code is not None and re.fullmatch("[45][0-9]{2}", code):
+        status = int(code)
+    kind = REFUSAL_STATUS.get(status, EvoLinkUnavailable)
+    return _BY_CODE.get(code or "", kind) if kind is not EvoLinkUnavailable or status < 400 else kind
+
+
+def refused_before_charging(status: int, code: str | None) -> bool:
+    """
+    Tell whether an order was certainly not accepted: a documented status with EvoLink's own error body.
+
+    :param status: HTTP status.
+    :param code: Code in EvoLink's error body; ``None`` where the body is not EvoLink's.
+    """
+    return status in REFUSAL_STATUS and code is not None and code not in MAY_HAVE_PAID
+
+
+def json_object(content: bytes) -> dict[str, Any] | None:
+    """
+    Read a JSON object; anything else, however broken, is ``None``.
+
+    :param content: Body of an answer.
+    """
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def reason(payload: dict[str, Any] | None) -> tuple[str | None, str | None]:
+    """
+    Return code and message of an error body in any of EvoLink's envelopes; no code if it is not one.
+
+    :param payload: The JSON object of an answer.
+    """
+    if payload is None:
+        return None, None
+    error = payload.get("error")
+    if isinstance(error, str) and error.strip():
+        error = {**payload, "message": error}
+    elif not isinstance(error, dict) or not error:
+        error = payload
+    message = _word(error.get("message")) or _word(error.get("msg"))
+    code = _word(error.get("code"))
+    if code is None and (message or error is not payload or payload.get("success") is False):
+        code = _word(error.get("type")) or "unnamed"
+    param = _word(error.get("param"))
+    return code and clean_text(code, 80), f"{message} (field {clean_text(param, 80)})" if message and param else message
+
+
+def _word(value: Any) -> str | None:
+    """Return a text or number as text, anything else as ``None``."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    return str(value).strip() or None
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,19 @@ unreadable: only its id is required.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
 import pendulum
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
-    StringConstraints,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
@@ -25,9 +27,15 @@ from pydantic import (
     model_validator,
 )
 
+from airflow_provider_evolink.api.errors import clean_text
+
 LINK_LIFETIME = timedelta(hours=24)
 MAX_RESULTS = 64
 MAX_LINK = 8192
+MAX_TEXT = 2000
+JOB_ID = re.compile(r"(?=.{1,128}\Z)[._:-]*[A-Za-z0-9][A-Za-z0-9._:-]*", re.ASCII)
+_BROKEN = re.compile("[\ud800-\udfff]")
+_EARLIEST, _LATEST = 1_000_000_000, 100_000_000_000  # Unix seconds; milliseconds are beyond
 
 
 def _or_none(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
@@ -38,14 +46,41 @@ def _or_none(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         return None
 
 
-def _text(value: Any) -> Any:
-    """Read a number as text: EvoLink's ``error.code`` comes as either."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+def _number(value: Any) -> Any:
+    """Refuse truth values, which Python takes for numbers."""
+    return None if isinstance(value, bool) else value
 
 
-Number = Annotated[float | None, WrapValidator(_or_none)]
-Text = Annotated[str | None, WrapValidator(lambda value, handler: _or_none(_text(value), handler))]
-JobId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+def _text(value: Any) -> str | None:
+    """Read text or a number (EvoLink's ``error.code`` comes as either) as one safe line; nothing else."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    return clean_text(value, MAX_TEXT) or None
+
+
+def _job_id(value: str) -> str:
+    if not JOB_ID.fullmatch(value):
+        raise ValueError("not an id as EvoLink gives them")
+    return value
+
+
+def _moment(value: float | None) -> float | None:
+    return value if value is not None and _EARLIEST <= value < _LATEST else None
+
+
+def _not_negative(value: float | None) -> float | None:
+    return value if value is not None and value >= 0 else None
+
+
+Number = Annotated[
+    Annotated[float, Field(allow_inf_nan=False)] | None, BeforeValidator(_number), WrapValidator(_or_none)
+]
+Moment = Annotated[Number, AfterValidator(_moment)]
+Seconds = Annotated[Number, AfterValidator(_not_negative)]
+Text = Annotated[str | None, BeforeValidator(_text)]
+JobId = Annotated[
+    str, BeforeValidator(lambda value: str(value) if type(value) is int else value), AfterValidator(_job_id)
+]
 
 
 class _Lenient(BaseModel):
@@ -92,7 +127,7 @@ class Failure(_Lenient):
     @model_validator(mode="before")
     @classmethod
     def _accept_plain_text(cls, value: Any) -> Any:
-        return value if isinstance(value, dict) else {"message": str(value)}
+        return value if isinstance(value, dict) else {"message": value}
 
 
 class Cost(_Lenient):
@@ -124,7 +159,7 @@ class Billing(_Lenient):
 class TaskInfo(_Lenient):
     """EvoLink's guesses about a job."""
 
-    estimated_time: Number = None
+    estimated_time: Seconds = None
 
 
 class Job(_Lenient):
@@ -139,12 +174,12 @@ class Job(_Lenient):
     :param results: Links, valid for about 24 hours. Empty until completed.
     """
 
-    job_id: JobId = Field(validation_alias=AliasChoices("id", "task_id", "job_id"))
+    job_id: JobId = Field(validation_alias="id")
     model: Text = None
     status: JobStatus = JobStatus.UNKNOWN
     status_text: str = ""
     progress: Number = None
-    created: Number = None
+    created: Moment = None
     kind: Text = Field(default=None, validation_alias=AliasChoices("type", "kind"))
     results: tuple[str, ...] = ()
     error: Annotated[Failure | None, WrapValidator(_or_none)] = None
@@ -154,18 +189,21 @@ class Job(_Lenient):
 
     @model_validator(mode="before")
     @classmethod
-    def _keep_status_word(cls, value: Any) -> Any:
+    def _read_names(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
+        job_id = next((value[name] for name in ("id", "task_id", "job_id") if value.get(name)), None)
         word = value.get("status")
-        return {**value, "status": JobStatus.read(word), "status_text": str(word)[:40]}
+        status_text = clean_text(_text(word) or "", 40)
+        return {**value, "id": job_id, "status": JobStatus.read(word), "status_text": status_text}
 
     @field_validator("results", mode="before")
     @classmethod
     def _keep_links(cls, value: Any) -> tuple[str, ...]:
         if not isinstance(value, list | tuple):
             return ()
-        return tuple(link for link in value if isinstance(link, str) and link.strip())
+        links = (link.strip() for link in value if isinstance(link, str))
+        return tuple(link for link in links if link and not _BROKEN.search(link))
 
     @property
     def estimated_time(self) -> float | None:
@@ -181,8 +219,9 @@ class Job(_Lenient):
     def credits_charged(self) -> float | None:
         """Credits taken for the job in the end; ``None`` where EvoLink does not say."""
         usage, billing = self.usage, self.billing
+        settled = billing and (billing.charge_status or "").lower() not in ("unknown", "reserved")
         return _first(
-            billing and billing.charged_credits,
+            billing and settled and billing.charged_credits,
             usage and usage.credits_used,
             usage and usage.cost and usage.cost.credits,
         )
@@ -224,9 +263,13 @@ class Balance(_Lenient):
 
     remaining_credits: Number = None
     used_credits: Number = None
-    unlimited_credits: bool = False
+    unlimited_credits: Annotated[bool, WrapValidator(lambda value, handler: _or_none(value, handler) is True)] = False
     daily_limit_credits: Number = None
     daily_used_credits: Number = None
+
+
+def _or_empty(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    return _or_none(value, handler) or Balance()
 
 
 class Credits(_Lenient):
@@ -237,8 +280,8 @@ class Credits(_Lenient):
     :param token: The key's own limit; its ``remaining_credits`` mean nothing when ``unlimited_credits``.
     """
 
-    user: Balance = Balance()
-    token: Balance = Balance()
+    user: Annotated[Balance, WrapValidator(_or_empty)] = Balance()
+    token: Annotated[Balance, WrapValidator(_or_empty)] = Balance()
 
     @property
     def available(self) -> float | None:
@@ -246,5 +289,8 @@ class Credits(_Lenient):
         amounts = [self.user.remaining_credits]
         if not self.token.unlimited_credits:
             amounts.append(self.token.remaining_credits)
+        daily = self.token.daily_limit_credits
+        if daily is not None:
+            amounts.append(daily - (self.token.daily_used_credits or 0.0))
         known = [amount for amount in amounts if amount is not None]
         return max(0.0, min(known)) if known else None

@@ -70,7 +70,7 @@ class Watch:
     ) -> None:
         self.deadline = deadline
         self.started = started
-        self.poll_interval = poll_interval
+        self.poll_interval = poll_interval if poll_interval and poll_interval > 0 else None
         self._jitter = jitter
         self._failures = 0
         self._missing = 0
@@ -106,9 +106,10 @@ class Watch:
         if now >= self.deadline:
             return Step(End.TIMEOUT, error=error)
         self._failures += 1
-        if isinstance(error, EvoLinkRateLimited):
-            return self._again(DEFAULT_RETRY_AFTER if error.retry_after is None else error.retry_after, now)
-        return self._again(error.retry_after or min(LONGEST, 2.0**self._failures), now)
+        asked = error.retry_after
+        if asked is None:
+            asked = DEFAULT_RETRY_AFTER if isinstance(error, EvoLinkRateLimited) else 0.0
+        return self._again(max(asked, min(LONGEST, 2.0 ** min(self._failures, 6))), now)
 
     def _missed(self, end: Step, now: float) -> Step:
         """Look a few times more before a paid job is given up as empty or vanished."""
@@ -122,12 +123,16 @@ class Watch:
         return Step(delay=min(spread, max(0.0, self.deadline - now)) if bounded else spread)
 
     def _interval(self, job: Job, now: float) -> float:
-        """Early in the job wait for a share of the time it should still take, later for the floor of its kind."""
+        """
+        Early in the job wait for a share of the time it should still take, later for the floor of its kind.
+
+        Only a job that should end sooner than its floor is looked at more often, and only while it is young.
+        """
         floor = FLOOR.get(job.kind or "video", FLOOR["video"])
-        expected = job.estimated_time or 0.0
-        if expected and expected < floor:
+        expected, age = job.estimated_time or 0.0, now - self.started
+        if 0.0 < expected < floor and age < 2 * floor:
             return max(1.0, expected / 2)
-        left = expected - (now - self.started)
+        left = expected - max(0.0, age)
         return min(LONGEST, max(floor, 0.6 * left))
 
 

@@ -8,11 +8,12 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from airflow_provider_evolink.api.errors import EvoLinkConfigError
+from airflow_provider_evolink.api.errors import EvoLinkConfigError, clean_text
 
 API_URL = "https://api.evolink.ai"
 FILES_URL = "https://files-api.evolink.ai"
 EVOLINK_HOSTS = frozenset({"api.evolink.ai", "files-api.evolink.ai"})
+_ADDRESS = re.compile(r"[\x21-\x7e]+")
 _KEY = re.compile(r"[\x21-\x7e]{8,512}")
 
 
@@ -113,17 +114,26 @@ def check_url(url: str, *, field: str, allowed_hosts: Collection[str] = ()) -> s
     :param allowed_hosts: Further hosts, from the deployment's configuration.
     :raises EvoLinkConfigError: another host, another scheme, or a path, query or user in the address.
     """
-    parts = urlsplit(url if "://" in url else f"https://{url}")
+    wrong = EvoLinkConfigError(f"{field} must be https://host[:port] and nothing more")
     try:
+        parts = urlsplit(url if "://" in url else f"https://{url}")
         host, port = parts.hostname, parts.port
     except ValueError:
-        host, port = None, None
-    if not host or parts.username or parts.password or parts.query or parts.fragment or parts.path.strip("/"):
-        raise EvoLinkConfigError(f"{field} must be https://host[:port] and nothing more")
-    if host not in EVOLINK_HOSTS and host not in allowed_hosts and not is_loopback(host):
+        raise wrong from None
+    if (
+        not host
+        or not _ADDRESS.fullmatch(url)
+        or parts.username
+        or parts.password
+        or parts.query
+        or parts.fragment
+        or parts.path.strip("/")
+    ):
+        raise wrong
+    if host not in EVOLINK_HOSTS | {name.lower() for name in allowed_hosts} and not is_loopback(host):
         raise EvoLinkConfigError(
-            f"{field}: host {host} is not allowed to get the API key; the deployment's airflow.cfg can allow it "
-            "in [evolink] allowed_hosts"
+            f"{field}: host {clean_text(host, 80)} is not allowed to get the API key; the deployment's airflow.cfg "
+            "can allow it in [evolink] allowed_hosts"
         )
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
         raise EvoLinkConfigError(f"{field}: only https is allowed (http for loopback)")

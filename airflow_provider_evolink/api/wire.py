@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,24 +20,25 @@ import httpx
 from pydantic import ValidationError
 
 from airflow_provider_evolink.api.errors import (
-    EvoLinkAccessError,
-    EvoLinkAPIError,
-    EvoLinkAuthError,
-    EvoLinkContentError,
-    EvoLinkCreditsError,
     EvoLinkError,
     EvoLinkInvalidError,
     EvoLinkNotFoundError,
     EvoLinkRateLimited,
+    EvoLinkRequestError,
     EvoLinkSubmissionUnknown,
     EvoLinkUnavailable,
+    Violation,
     clean_text,
+    private_texts,
+    without,
 )
-from airflow_provider_evolink.api.models import MAX_LINK, MAX_RESULTS, Credits, Job
+from airflow_provider_evolink.api.failures import REFUSAL_ADVICE, json_object, reason, refusal, refused_before_charging
+from airflow_provider_evolink.api.models import JOB_ID, MAX_LINK, MAX_RESULTS, Credits, Job
 
 MAX_BODY = 1024 * 1024
 TRIES = 3
 MAX_RETRY_AFTER = 3600.0
+_IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9._-]{16,96}")
 
 
 @dataclass(frozen=True)
@@ -44,13 +46,16 @@ class Call:
     """
     One HTTP call to make.
 
+    :param content: The request body as bytes of JSON.
+    :param private: Texts of the body that no error may show, such as the prompt.
     :param paid: Accepting it costs credits: it is never sent twice unless provably not accepted.
     """
 
     name: str
     method: str
     path: str
-    body: Mapping[str, Any] | None = None
+    content: bytes | None = None
+    private: tuple[str, ...] = field(default=(), repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
     job_id: str | None = None
     paid: bool = False
@@ -77,8 +82,22 @@ def submit(path: str, body: Mapping[str, Any], idempotency_key: str) -> Call:
     :param path: Endpoint of the model's kind, e.g. ``/v1/videos/generations``.
     :param body: Checked request body.
     :param idempotency_key: 16-96 characters; EvoLink answers a repeated key with the first job (undocumented).
+    :raises EvoLinkRequestError: the body names no model or is not JSON, or the key cannot be used.
     """
-    return Call("order", "POST", path, body, {"Idempotency-Key": idempotency_key}, paid=True)
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise EvoLinkRequestError("an unnamed model", [Violation("model", "must name a model")])
+    if not _IDEMPOTENCY_KEY.fullmatch(idempotency_key):
+        rule = "16 to 96 letters, digits, dots, underscores or hyphens"
+        raise EvoLinkRequestError(model, [Violation("idempotency_key", rule)])
+    try:
+        content = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        private = tuple(private_texts(body))
+    except (TypeError, ValueError, RecursionError):
+        rule = "must be JSON: text without broken characters, finite numbers, lists and objects"
+        raise EvoLinkRequestError(model, [Violation("body", rule)]) from None
+    headers = {"Idempotency-Key": idempotency_key, "Content-Type": "application/json"}
+    return Call("order", "POST", path, content, private, headers, paid=True)
 
 
 def read_job(job_id: str) -> Call:
@@ -86,7 +105,11 @@ def read_job(job_id: str) -> Call:
     Build the look at one job.
 
     :param job_id: EvoLink's id; percent-encoded, so it cannot leave the path.
+    :raises EvoLinkRequestError: EvoLink gives no such ids.
     """
+    if not JOB_ID.fullmatch(job_id):
+        rule = "must be an id as EvoLink gives them: at most 128 letters, digits, dots, underscores, colons, hyphens"
+        raise EvoLinkRequestError("a job's status", [Violation("job_id", rule)])
     return Call("job status", "GET", f"/v1/tasks/{quote(job_id, safe='')}", job_id=job_id)
 
 
@@ -108,10 +131,14 @@ def job_from(call: Call, answer: Answer) -> Job:
     try:
         job = Job.model_validate(payload)
     except ValidationError:
+        if reason(payload)[0]:
+            raise _refusal(call, answer) from None
         _unreadable(call, answer, "the answer names no job")
     if call.job_id and job.job_id != call.job_id:
         _unreadable(call, answer, "the answer is about another job")
     if len(job.results) > MAX_RESULTS or any(len(link) > MAX_LINK for link in job.results):
+        if call.paid:
+            return job.model_copy(update={"results": ()})
         _unreadable(call, answer, f"the answer has more than {MAX_RESULTS} links or a link over {MAX_LINK} characters")
     return job
 
@@ -124,12 +151,11 @@ def credits_from(call: Call, answer: Answer) -> Credits:
     :param answer: What came back; HTTP 200 with ``success: false`` is a failure too.
     """
     payload = _payload(call, answer)
-    if payload.get("success") is False or not isinstance(payload.get("data"), dict):
-        raise _refusal(call, Answer(answer.status if answer.status >= 400 else 502, answer.headers, answer.content))
-    try:
-        return Credits.model_validate(payload["data"])
-    except ValidationError:
+    if payload.get("success") is False:
+        raise _refusal(call, answer)
+    if not isinstance(payload.get("data"), dict):
         _unreadable(call, answer, "the answer holds no balance")
+    return Credits.model_validate(payload["data"])
 
 
 def network_error(call: Call, error: Exception) -> EvoLinkError:
@@ -183,10 +209,11 @@ def wait_before_retry(error: BaseException | None, tries: int, *, longest: float
     """
     if tries >= TRIES:
         return None
+    own = min(8.0, 2.0**tries, longest) * (0.25 + 0.75 * jitter)
     asked = error.retry_after if isinstance(error, EvoLinkError) else None
-    if asked is not None:
-        return asked if asked <= longest else None
-    return float(min(8.0, 2.0**tries) * (0.25 + 0.75 * jitter))
+    if asked is None:
+        return own
+    return max(own, asked * (1.0 + 0.1 * jitter)) if asked <= longest else None
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
@@ -208,52 +235,11 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     return min(seconds, MAX_RETRY_AFTER) if math.isfinite(seconds) and seconds >= 0 else None
 
 
-_BY_STATUS: dict[int, type[EvoLinkAPIError]] = {
-    400: EvoLinkInvalidError,
-    401: EvoLinkAuthError,
-    402: EvoLinkCreditsError,
-    403: EvoLinkAccessError,
-    404: EvoLinkNotFoundError,
-    405: EvoLinkInvalidError,
-    413: EvoLinkInvalidError,
-    415: EvoLinkInvalidError,
-    422: EvoLinkInvalidError,
-    429: EvoLinkRateLimited,
-}
-# Codes that say more than the status (evolink-api: error codes of the gateway, read by EvoLink's own clients).
-_BY_CODE: dict[str, type[EvoLinkAPIError]] = {
-    **dict.fromkeys(
-        (
-            "content_policy_violation",
-            "content_filter",
-            "sensitive_content",
-            "moderation_blocked",
-            "input_moderation_failed",
-        ),
-        EvoLinkContentError,
-    ),
-    **dict.fromkeys(("invalid_token", "key_disabled", "key_expired", "user_disabled"), EvoLinkAuthError),
-    **dict.fromkeys(("key_model_not_allowed", "model_access_denied", "ip_restricted"), EvoLinkAccessError),
-    **dict.fromkeys(("no_available_channel", "model_unavailable", "channel_selection_failed"), EvoLinkUnavailable),
-}
-_MAY_HAVE_PAID = frozenset({"idempotency_conflict", "paid_outcome_unknown"})
-_ADVICE: dict[type[EvoLinkAPIError], str] = {
-    EvoLinkAuthError: "check the API key in the connection's password; it may be expired or disabled",
-    EvoLinkAccessError: "give the key access to this model, or use another key or model",
-    EvoLinkCreditsError: "top up the account or raise the key's limit, then clear the task",
-    EvoLinkInvalidError: "correct the request",
-    EvoLinkContentError: "change the prompt or the media; the content review refused them",
-    EvoLinkNotFoundError: "check the id and that the key belongs to the account that ordered the job",
-    EvoLinkRateLimited: "call less often, or let fewer tasks run at once (a pool)",
-    EvoLinkUnavailable: "try again later",
-}
-
-
 def _payload(call: Call, answer: Answer) -> dict[str, Any]:
     """Return the JSON object of a success, or raise what the answer means."""
-    if answer.status != 200:
+    if not 200 <= answer.status < 300:
         raise _refusal(call, answer)
-    payload = _json(answer.content)
+    payload = json_object(answer.content)
     if payload is None:
         _unreadable(call, answer, "the answer is not EvoLink's JSON" + _looks_like(answer))
     return payload
@@ -261,27 +247,21 @@ def _payload(call: Call, answer: Answer) -> dict[str, Any]:
 
 def _refusal(call: Call, answer: Answer) -> EvoLinkError:
     """Turn an error answer into the error of its reaction."""
-    code, message = _reason(_json(answer.content))
+    code, message = reason(json_object(answer.content))
     facts: dict[str, Any] = {"code": code, "status_code": answer.status, "request_id": _request_id(answer)}
-    if call.paid and not _refused_before_charging(answer, code):
-        return _unknown(call, f"HTTP {answer.status}{_looks_like(answer)}", **facts)
-    kind = _BY_STATUS.get(answer.status, EvoLinkUnavailable)
-    if kind is not EvoLinkUnavailable:
-        kind = _BY_CODE.get(code or "", kind)
+    said = f": “{clean_text(without(call.private, message))}”" if message else ""
+    if call.paid and not refused_before_charging(answer.status, code):
+        return _unknown(call, f"HTTP {answer.status}{_looks_like(answer)}{said}", **facts)
+    kind = refusal(answer.status, code)
     if call.paid and kind is EvoLinkNotFoundError:
         kind = EvoLinkInvalidError
-    said = f": “{clean_text(message)}”" if message else ""
+    what = f"no usable answer{_looks_like(answer)}" if kind is EvoLinkUnavailable else "EvoLink refused"
     return kind(
-        f"{call.name}: EvoLink refused{said}. What to do: {_ADVICE[kind]}",
+        f"{call.name}: {what}{said}. What to do: {REFUSAL_ADVICE[kind]}",
         job_id=call.job_id,
         retry_after=retry_after(answer.headers),
         **facts,
     )
-
-
-def _refused_before_charging(answer: Answer, code: str | None) -> bool:
-    """Tell whether an order was certainly not accepted: a documented status with EvoLink's own error body."""
-    return answer.status in _BY_STATUS and code is not None and code not in _MAY_HAVE_PAID
 
 
 def _unknown(call: Call, why: str, **facts: Any) -> EvoLinkSubmissionUnknown:
@@ -305,31 +285,6 @@ def _unreadable(call: Call, answer: Answer, why: str) -> NoReturn:
     )
 
 
-def _json(content: bytes) -> dict[str, Any] | None:
-    """Read a JSON object; anything else, however broken, is ``None``."""
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _reason(payload: dict[str, Any] | None) -> tuple[str | None, str | None]:
-    """Return code and message of an error body in any of EvoLink's envelopes."""
-    if payload is None:
-        return None, None
-    error = payload.get("error", payload)
-    if not isinstance(error, dict):
-        return "unnamed", str(error)
-    code = error.get("code")
-    if not isinstance(code, str | int) or isinstance(code, bool) or code == "":
-        code = error.get("type") or "unnamed"
-    message = error.get("message") or error.get("msg")
-    param = error.get("param")
-    text = str(message) if message else None
-    return clean_text(code, 80), f"{text} (field {clean_text(param, 80)})" if text and param else text
-
-
 def _request_id(answer: Answer) -> str | None:
     value = answer.headers.get("x-request-id") or answer.headers.get("x-oneapi-request-id")
     return clean_text(value, 80) if value else None
@@ -339,4 +294,6 @@ def _looks_like(answer: Answer) -> str:
     head = answer.content[:200].lstrip().lower()
     if head.startswith((b"<!doctype", b"<html")):
         return " (an HTML page)"
+    if 300 <= answer.status < 400:
+        return " (a redirect, not followed)"
     return " (empty)" if not head else ""

@@ -14,7 +14,10 @@ from airflow_provider_evolink.api.client import conclude
 from airflow_provider_evolink.api.errors import (
     EvoLinkConfigError,
     EvoLinkError,
+    EvoLinkNotFoundError,
+    EvoLinkRateLimited,
     EvoLinkSubmissionUnknown,
+    EvoLinkUnavailable,
 )
 from airflow_provider_evolink.api.failures import failure_code, job_error
 from airflow_provider_evolink.api.models import Job, JobStatus
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
 
-_LINK_QUERY = re.compile(r"^(https?://[^?#]*)[?#].*$", re.DOTALL)
+_LINK_QUERY = re.compile(r"^(https?://[^?#]*)[?#].*$", re.DOTALL | re.IGNORECASE)
 
 
 class Generation:
@@ -46,6 +49,7 @@ class Generation:
         self._operator = operator
         self._log = operator.log
         self._identity = Identity.of(context, operator.retries or 0)
+        self._attempt = int(getattr(context["ti"], "try_number", 1) or 1)
         self._ledger = Ledger.of(context, durable=operator.durable)
         self._record = self._ledger.read()
         self._client = EvoLinkHook(operator.evolink_conn_id).get_conn()
@@ -78,11 +82,11 @@ class Generation:
         if act is Act.ASK:
             raise self._unknown()
         if act is Act.ATTACH and self._record is not None and self._record.job_id is not None:
-            job = self._client.get_job(self._record.job_id)
-            if not self._orders_again(job):
-                self._log.info("EvoLink job %s of an earlier try: attached to it, nothing ordered", job.job_id)
-                self._last = job
-                return job.job_id
+            self._last = self._look(self._record.job_id)
+            if self._last is None or not self._orders_again(self._last):
+                self._log.info("EvoLink job %s of an earlier try: attached to it, nothing ordered", self._record.job_id)
+                self._record = self._ledger.adopt(self._record, self._identity)
+                return str(self._record.job_id)
             epoch += 1
         return self._order(epoch)
 
@@ -96,8 +100,8 @@ class Generation:
         known = self._record.job_id if self._record else told
         if not isinstance(told, str) or told != known:
             raise EvoLinkConfigError("the trigger's event is about another job than the one recorded", job_id=known)
-        self._last = self._client.get_job(told)
-        if event.get("status") == schedule.End.TIMEOUT and not self._last.status.is_over:
+        self._last = self._look(told)
+        if event.get("status") == schedule.End.TIMEOUT and not (self._last and self._last.status.is_over):
             conclude(told, schedule.End.TIMEOUT, None, None)
         return told
 
@@ -107,14 +111,13 @@ class Generation:
 
         :param job_id: EvoLink's id.
         """
-        job = self._last or self._client.get_job(job_id)
-        for pause in schedule.worker_looks(job, self.started, time.time()):
-            if job.status.is_over:
+        job = self._last or self._look(job_id)
+        for pause in schedule.worker_looks(job, self.started, time.time()) if job else ():
+            if job is None or job.status.is_over:
                 break
             time.sleep(pause)
-            job = self._client.get_job(job_id)
-        self._last = job
-        return job if job.status.is_over else None
+            job = self._look(job_id)
+        return job if job and job.status.is_over else None
 
     def wait(self, job_id: str) -> Job:
         """
@@ -159,16 +162,29 @@ class Generation:
         )
         return result
 
+    def _look(self, job_id: str) -> Job | None:
+        """Read a job. ``None``: it cannot be read for a passing reason, which must not fail a try that waits."""
+        try:
+            return self._client.get_job(job_id)
+        except (EvoLinkRateLimited, EvoLinkUnavailable, EvoLinkNotFoundError) as error:
+            known = self._record is not None or self._last is not None  # else nobody knows when the wait must end
+            young = time.time() - self.started <= schedule.EARLY_404
+            if not known or (isinstance(error, EvoLinkNotFoundError) and not young):
+                raise
+            self._log.warning("EvoLink job %s cannot be read right now, waiting on: %s", job_id, error)
+            return None
+
     def _order(self, epoch: int) -> str:
         operator = self._operator
         body = self._body()
+        path = catalogue.endpoint(operator.model, operator.kind)
         if operator.destination:
             open_folder(operator.destination)
         if not self._ledger.is_durable:
             self._log.warning("Nothing remembers this order across tries (durable=False, or Airflow before 3.3)")
         record = Record(
             state=State.INTENT,
-            key=self._identity.key(self._namespace(), epoch),
+            key=self._identity.key(self._namespace(), epoch, None if operator.durable else self._attempt),
             epoch=epoch,
             generation=self._identity.generation,
             fingerprint=fingerprint(body),
@@ -176,15 +192,15 @@ class Generation:
             ordered_at=time.time(),
         )
         self._ledger.write(record)
-        job = self._submit(record, body)
+        job = self._submit(record, body, path)
         self._log.info("EvoLink job %s ordered: %s, %s credits reserved", job.job_id, job.model, job.credits_reserved)
         self._record = self._ledger.advance(record, State.SUBMITTED, job.job_id) if self._ledger.is_durable else None
         self._last = job
         return job.job_id
 
-    def _submit(self, record: Record, body: dict[str, Any]) -> Job:
+    def _submit(self, record: Record, body: dict[str, Any], path: str) -> Job:
         try:
-            return self._client.submit(body, idempotency_key=record.key)
+            return self._client.submit(body, idempotency_key=record.key, path=path)
         except EvoLinkSubmissionUnknown:
             raise
         except EvoLinkError:

@@ -17,7 +17,7 @@ from airflow_provider_evolink.semantics import airflow_failures
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_evolink.api.catalogue import Validation
+    from airflow_provider_evolink.api.catalogue import Kind, Validation
     from airflow_provider_evolink.operators._generation import Generation
 
 PADDING = timedelta(minutes=2)
@@ -36,6 +36,8 @@ class EvoLinkGenerateOperator(BaseOperator):
     :param model: EvoLink's name of the model. (templated)
     :param parameters: Fields of the request, as EvoLink names them. Checked when the task runs; a wrong request is
         refused before anything is sent. (templated)
+    :param kind: ``video``, ``image`` or ``audio``: where a model is ordered that the catalogue does not know.
+        Default: ``video``.
     :param evolink_conn_id: Connection of type ``evolink``. (templated)
     :param poll_interval: Seconds between looks; by default EvoLink's estimate and the kind of media decide.
     :param timeout: Seconds (or ``timedelta``) to wait, counted from the order. The job itself goes on after it; a
@@ -75,6 +77,7 @@ class EvoLinkGenerateOperator(BaseOperator):
         *,
         model: str,
         parameters: dict[str, Any] | None = None,
+        kind: Kind | None = None,
         evolink_conn_id: str = "evolink_default",
         poll_interval: float | None = None,
         timeout: float | timedelta = 1800.0,
@@ -89,6 +92,7 @@ class EvoLinkGenerateOperator(BaseOperator):
         super().__init__(**kwargs)
         self.model = model
         self.parameters = parameters
+        self.kind = kind
         self.evolink_conn_id = evolink_conn_id
         self.poll_interval = poll_interval
         self.timeout = timeout
@@ -116,7 +120,9 @@ class EvoLinkGenerateOperator(BaseOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Look at the job once more when Airflow gave up the trigger: a job that finished late is a success."""
-        if next_method == TRIGGER_FAILED and Ledger.of(context, durable=self.durable).read() is not None:
+        with airflow_failures():
+            known = next_method == TRIGGER_FAILED and Ledger.of(context, durable=self.durable).read() is not None
+        if known:
             self.log.warning("Airflow ended the wait in the triggerer; looking at the job once more")
             with airflow_failures(), self._generation(context) as generation:
                 return generation.deliver(generation.last_look())

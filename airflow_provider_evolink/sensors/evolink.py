@@ -27,7 +27,8 @@ class EvoLinkJobSensor(BaseSensorOperator):
     :param deferrable: Wait in the triggerer. Default: ``[operators] default_deferrable`` of the environment, else True.
     :param poll_interval: Seconds between looks in the triggerer; a blocking sensor uses ``poke_interval``.
     :return: The job, as a generate operator returns it; what was ordered is not known.
-    :raises AirflowFailException: EvoLink failed the job, or does not know it.
+    :raises AirflowFailException: EvoLink failed the job.
+    :raises EvoLinkNotFoundError: EvoLink does not know the job.
     """
 
     template_fields: Sequence[str] = ("job_id", "evolink_conn_id")
@@ -71,12 +72,18 @@ class EvoLinkJobSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002 - Airflow's signature
         """Read the job once; a failed job fails the task."""
+        from airflow_provider_evolink.api.errors import EvoLinkRateLimited, EvoLinkUnavailable
         from airflow_provider_evolink.api.failures import job_error
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
         from airflow_provider_evolink.media import job_id_of
 
         with airflow_failures():
-            job = EvoLinkHook(self.evolink_conn_id).get_job(job_id_of(self.job_id))
+            job_id = job_id_of(self.job_id)
+            try:
+                job = EvoLinkHook(self.evolink_conn_id).get_job(job_id)
+            except (EvoLinkRateLimited, EvoLinkUnavailable) as error:
+                self.log.warning("EvoLink job %s cannot be read right now, waiting on: %s", job_id, error)
+                return PokeReturnValue(is_done=False)
             if not job.status.is_over:
                 self.log.info("EvoLink job %s: %s, %.0f %%", job.job_id, job.status_text, job.progress or 0)
                 return PokeReturnValue(is_done=False)

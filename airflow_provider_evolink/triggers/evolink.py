@@ -29,7 +29,7 @@ class EvoLinkJobTrigger(BaseTrigger):
     :param deadline: Epoch seconds when the wait ends with status ``timeout``.
     :param started: Epoch seconds of the order; the age of the job paces the looks.
     :param poll_interval: Seconds between looks; by default EvoLink's estimate and the kind of media decide.
-    :param hold: Seconds from the start of the trigger before which no event leaves.
+    :param hold: Seconds from the start of the trigger before which no event leaves. Default: ``HOLD_EVENT``.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class EvoLinkJobTrigger(BaseTrigger):
         deadline: float,
         started: float,
         poll_interval: float | None = None,
-        hold: float = HOLD_EVENT,
+        hold: float | None = None,
         **_: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -49,7 +49,7 @@ class EvoLinkJobTrigger(BaseTrigger):
         self.deadline = deadline
         self.started = started
         self.poll_interval = poll_interval
-        self.hold = hold
+        self.hold = HOLD_EVENT if hold is None else hold
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what rebuilds this trigger elsewhere. Airflow stores it in plain text: nothing secret is in it."""

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_evolink.api import catalogue
 from airflow_provider_evolink.api.catalogue import build_request, endpoint, kind, known_models, notices
-from airflow_provider_evolink.api.errors import EvoLinkRequestError
+from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkRequestError
 
 T2V, I2V = "wan2.7-text-to-video", "wan2.7-image-to-video"
 R2V, EDIT = "wan2.7-reference-video", "wan2.7-video-edit"
@@ -218,7 +218,7 @@ def test_off_checks_nothing_and_changes_nothing(logged):
 
 
 def test_a_misspelt_mode_is_an_error():
-    with pytest.raises(ValueError, match="strict, warn, off"):
+    with pytest.raises(EvoLinkConfigError, match="strict, warn, off"):
         build_request(T2V, {"prompt": "a"}, validation="of")
 
 
@@ -260,7 +260,7 @@ def test_the_endpoint_of_an_unknown_model_follows_the_stated_kind():
     assert endpoint("new-model", "image") == "/v1/images/generations"
     assert endpoint("new-model", "audio") == "/v1/audios/generations"
     assert endpoint(T2V, "image") == "/v1/videos/generations"
-    with pytest.raises(ValueError, match="video, image, audio"):
+    with pytest.raises(EvoLinkConfigError, match="video, image, audio"):
         endpoint("new-model", "text")
 
 

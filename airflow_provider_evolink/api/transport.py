@@ -1,0 +1,143 @@
+"""What both clients need of httpx: how they are built, what a call looks like, and when it is cut off."""
+
+from __future__ import annotations
+
+import functools
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from airflow_provider_evolink import __version__
+from airflow_provider_evolink.api import wire
+from airflow_provider_evolink.api.errors import EvoLinkConfigError
+from airflow_provider_evolink.api.settings import ClientSettings, host_of, is_loopback
+
+USER_AGENT = f"airflow-provider-evolink/{__version__}"
+H = TypeVar("H", httpx.Client, httpx.AsyncClient)
+
+
+@functools.cache
+def ssl_context() -> ssl.SSLContext:
+    """Return the process's one TLS context: building it takes some 20 ms, which no event loop should spend."""
+    return httpx.create_ssl_context()
+
+
+class TooLong(httpx.HTTPError):
+    """The answer is longer than any of EvoLink's."""
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+
+class Watchdog:
+    """
+    Cuts a connection at the deadline of a call: every single read may be in time while the answer drips in.
+
+    :param patience: Seconds for the whole call.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self.has_cut = False
+        self._socket: socket.socket | None = None
+        self._timer = threading.Timer(patience, self._cut)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """
+        Take note of the call's connection.
+
+        :param event: Name of a step in httpcore.
+        :param info: Its arguments or result.
+        """
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            if self.has_cut:
+                raise httpx.ConnectTimeout("")
+            self._socket = info["return_value"].get_extra_info("socket")
+
+    def _cut(self) -> None:
+        self.has_cut = True
+        if self._socket is not None:
+            with suppress(OSError):
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # an SSLSocket's own would break its reader
+
+
+def build(client: Callable[..., H], settings: ClientSettings, tls: ssl.SSLContext, limits: httpx.Limits) -> H:
+    """
+    Build either client. Redirects are never followed: they would carry the key elsewhere.
+
+    :param client: ``httpx.Client`` or ``httpx.AsyncClient``.
+    :param settings: Key, hosts and time-outs.
+    :param tls: A ready TLS context.
+    :param limits: What connections are kept.
+    :raises EvoLinkConfigError: the address or a proxy of the environment cannot be used.
+    """
+    try:
+        return client(
+            base_url=settings.base_url,
+            headers={
+                "Authorization": f"Bearer {settings.api_key}",
+                "User-Agent": USER_AGENT,
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+            },
+            follow_redirects=False,
+            verify=tls,
+            limits=limits,
+            trust_env=not is_loopback(host_of(settings.base_url)),  # no proxy between us and this machine
+        )
+    except (ImportError, ValueError, httpx.InvalidURL):
+        raise EvoLinkConfigError(
+            "no client can be built: check the API address, and the proxy settings in the environment "
+            "(a SOCKS proxy needs the package socksio)"
+        ) from None
+
+
+def seconds_for(call: wire.Call, settings: ClientSettings) -> float:
+    """
+    Return the seconds a whole call may take.
+
+    :param call: The call.
+    :param settings: Key, hosts and time-outs.
+    """
+    return settings.submit_timeout if call.paid else settings.read_timeout
+
+
+def request(call: wire.Call, settings: ClientSettings) -> dict[str, Any]:
+    """
+    Put a call into httpx's words.
+
+    :param call: The call.
+    :param settings: Key, hosts and time-outs.
+    """
+    return {
+        "method": call.method,
+        "url": call.path,
+        "content": call.content,
+        "headers": dict(call.headers),
+        "timeout": httpx.Timeout(seconds_for(call, settings), connect=settings.connect_timeout),
+    }
+
+
+def answer(response: httpx.Response, content: bytearray, settings: ClientSettings) -> wire.Answer:
+    """
+    Hand on what came back, without our key, should something have echoed it.
+
+    :param response: Status and headers.
+    :param content: The whole body.
+    :param settings: Key, hosts and time-outs.
+    """
+    key = settings.api_key
+    headers = {name.lower(): value.replace(key, "***") for name, value in response.headers.items()}
+    return wire.Answer(response.status_code, headers, bytes(content).replace(key.encode(), b"***"))

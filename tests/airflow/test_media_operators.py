@@ -1,0 +1,394 @@
+"""Download and archive: whole, verified files in their place, once; never an order."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath
+
+from airflow_provider_evolink.api.errors import (
+    EvoLinkJobFailed,
+    EvoLinkJobTimeout,
+    EvoLinkLinkExpired,
+    EvoLinkMediaError,
+)
+from airflow_provider_evolink.emulator.server import EmulatorServer
+from airflow_provider_evolink.operators import (
+    EvoLinkArchiveOperator,
+    EvoLinkDownloadOperator,
+    EvoLinkImageToVideoOperator,
+)
+
+Make = Callable[..., Callable[[], Any]]
+
+
+@pytest.fixture
+def job(stage: Any, make: Make, emulator: EmulatorServer) -> dict[str, Any]:
+    """Order a clip and return the job."""
+    emulator.settings(polls=0)
+    result: dict[str, Any] = stage.run(make())
+    emulator.clear_faults()
+    return result
+
+
+@pytest.fixture
+def download(stage: Any, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
+    """Return a function that runs the download operator."""
+
+    def run(job: Any, destination: str | None = None, **given: Any) -> list[dict[str, Any]]:
+        where = destination or f"file://{tmp_path}/staging"
+        files = EvoLinkDownloadOperator(task_id="download", job=job, destination=where, **given).execute(
+            stage.context()
+        )
+        assert json.loads(json.dumps(files)) == files
+        return files
+
+    return run
+
+
+@pytest.fixture
+def archive(stage: Any, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
+    """Return a function that runs the archive operator."""
+
+    def run(files: Any, where: str | None = None, **given: Any) -> list[dict[str, Any]]:
+        root = where or f"file://{tmp_path}/archive"
+        operator = EvoLinkArchiveOperator(task_id="archive", files=files, archive=root, **given)
+        found: list[dict[str, Any]] = operator.execute(stage.context())
+        assert json.loads(json.dumps(found)) == found
+        return found
+
+    return run
+
+
+def state_of(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Return every file below a folder with its time of change and its bytes."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_the_results_are_downloaded_and_verified(
+    job: dict[str, Any], download: Any, emulator: EmulatorServer, tmp_path: Path
+) -> None:
+    (file,) = download(job)
+    path = Path(file["uri"].removeprefix("file://"))
+    content = path.read_bytes()
+    assert path == tmp_path / "staging" / f"{job['job_id']}-0.mp4"
+    assert file["sha256"] == hashlib.sha256(content).hexdigest()
+    assert file["size"] == len(content)
+    assert (file["content_type"], file["index"], file["job_id"]) == ("video/mp4", 0, job["job_id"])
+    assert (file["width"], file["height"]) == (1280, 720)
+    assert file["duration"] == pytest.approx(2, abs=0.2)
+    assert file["job"]["credits"] == 10.88
+    assert file["job"]["request"] == job["request"]
+    assert {found.name for found in path.parent.iterdir()} == {path.name, f"{job['job_id']}.json"}
+    assert emulator.books()["media_requests_with_authorization"] == 0
+    assert emulator.books()["orders"] == 1
+
+
+def test_a_job_id_is_enough_to_salvage_a_job(job: dict[str, Any], download: Any) -> None:
+    (file,) = download(job["job_id"])
+    assert file["job"]["credits"] == 10.88
+    assert file["job"]["request"] is None
+
+
+@pytest.mark.parametrize("job", ["", "../../v1/credits", "{{ output }}", {}, {"job_id": None}, None, 7, []])
+def test_what_is_no_job_is_refused(download: Any, stage: Any, emulator: EmulatorServer, job: Any) -> None:
+    with pytest.raises(AirflowFailException, match="job must be the output of a generate operator"):
+        download(job)
+    assert emulator.books()["requests"] == {}
+
+
+def test_a_second_download_changes_nothing_even_when_the_links_have_died(
+    job: dict[str, Any], download: Any, emulator: EmulatorServer, tmp_path: Path
+) -> None:
+    first = download(job)
+    before = state_of(tmp_path / "staging")
+    emulator.settings(resign_links=False)
+    emulator.job(job["job_id"], expire_links=True)
+    media = emulator.books()["requests"]["media"]
+    assert download(job) == first
+    assert state_of(tmp_path / "staging") == before
+    assert emulator.books()["requests"]["media"] == media
+    assert emulator.books()["orders"] == 1
+
+
+@pytest.mark.parametrize("harm", ["gone", "short", "no receipt", "broken receipt"])
+def test_a_damaged_staging_folder_is_repaired(job: dict[str, Any], download: Any, tmp_path: Path, harm: str) -> None:
+    first = download(job)
+    video, receipt = tmp_path / "staging" / f"{job['job_id']}-0.mp4", tmp_path / "staging" / f"{job['job_id']}.json"
+    content = video.read_bytes()
+    if harm == "gone":
+        video.unlink()
+    elif harm == "short":
+        video.write_bytes(content[:-1])
+    elif harm == "no receipt":
+        receipt.unlink()
+    else:
+        receipt.write_text('{"files": [{"uri": 7}]}')
+    assert download(job) == first
+    assert hashlib.sha256(video.read_bytes()).hexdigest() == first[0]["sha256"]
+
+
+def test_dead_links_in_the_xcom_do_not_matter_as_the_job_is_read_again(
+    job: dict[str, Any], download: Any, emulator: EmulatorServer
+) -> None:
+    emulator.job(job["job_id"], expire_links=True)
+    assert download(job)[0]["size"] > 1000
+    assert emulator.books()["orders"] == 1
+
+
+def test_a_link_that_dies_between_reading_and_fetching_is_asked_for_again(
+    job: dict[str, Any], download: Any, emulator: EmulatorServer
+) -> None:
+    emulator.fault("link_expired")
+    assert download(job)[0]["size"] > 1000
+    assert emulator.faults()[0]["done"]
+
+
+def test_links_that_stay_dead_are_an_error_and_never_an_order(
+    job: dict[str, Any], download: Any, emulator: EmulatorServer, tmp_path: Path
+) -> None:
+    emulator.fault("link_expired", times=-1)
+    with pytest.raises(EvoLinkLinkExpired):
+        download(job)
+    assert list((tmp_path / "staging").glob("*")) == []
+    assert emulator.books()["orders"] == 1
+
+
+def test_a_page_instead_of_media_is_no_file(
+    job: dict[str, Any], download: Any, emulator: EmulatorServer, tmp_path: Path
+) -> None:
+    emulator.fault("html", on="media", times=-1)
+    with pytest.raises(EvoLinkMediaError):
+        download(job)
+    assert list((tmp_path / "staging").glob("*")) == []
+
+
+def test_a_failed_job_has_nothing_to_download(stage: Any, make: Make, download: Any, emulator: EmulatorServer) -> None:
+    emulator.fault("job_fails", code="service_error")
+    with pytest.raises(EvoLinkJobFailed):
+        stage.run(make())
+    with pytest.raises(EvoLinkJobFailed, match="service_error"):
+        download(emulator.books()["jobs"][0]["id"])
+
+
+def test_a_job_that_still_runs_is_not_downloaded(stage: Any, make: Make, download: Any, slow: EmulatorServer) -> None:
+    from airflow.providers.common.compat.sdk import TaskDeferred
+
+    with pytest.raises(TaskDeferred):
+        make()().execute(stage.context())
+    job_id = stage.store.record["job_id"]
+    with pytest.raises(EvoLinkJobTimeout, match="still runs"):
+        download(job_id)
+    slow.job(job_id, state="completed")
+    assert download(job_id)
+
+
+def test_destination_downloads_in_the_same_task(
+    stage: Any, make: Make, emulator: EmulatorServer, tmp_path: Path
+) -> None:
+    result = stage.run(make(destination=f"file://{tmp_path}/out"))
+    (file,) = result["files"]
+    assert Path(file["uri"].removeprefix("file://")).stat().st_size == file["size"]
+    before = state_of(tmp_path / "out")
+    assert stage.retry().run(make(destination=f"file://{tmp_path}/out"))["files"] == [file]
+    assert state_of(tmp_path / "out") == before
+    assert emulator.books()["orders"] == 1
+
+
+def test_a_failed_download_in_the_same_task_is_repeated_without_a_new_order(
+    stage: Any, make: Make, emulator: EmulatorServer, tmp_path: Path
+) -> None:
+    emulator.fault("html", on="media", times=-1)
+    with pytest.raises(EvoLinkMediaError):
+        stage.run(make(destination=f"file://{tmp_path}/out"))
+    assert stage.store.record["state"] == "submitted", "not delivered: a clear, too, comes back to this job"
+    emulator.clear_faults()
+    assert stage.clear().run(make(destination=f"file://{tmp_path}/out"))["files"]
+    assert emulator.books()["orders"] == 1
+
+
+@pytest.mark.parametrize("destination", ["nope://bucket/x", " ", "gs://bucket/x"])
+def test_an_unusable_destination_fails_before_anything_is_paid(
+    stage: Any, make: Make, emulator: EmulatorServer, destination: str
+) -> None:
+    with pytest.raises(AirflowFailException, match="destination"):
+        stage.run(make(destination=destination))
+    assert emulator.books()["orders"] == 0
+
+
+def test_the_archive_has_its_layout_and_a_manifest(
+    job: dict[str, Any], download: Any, archive: Any, tmp_path: Path
+) -> None:
+    files = download(job)
+    (row,) = archive(files)
+    folder = tmp_path / "archive" / "wan2.7-text-to-video" / job["created"][:10].replace("-", "/") / job["job_id"]
+    assert Path(row["uri"].removeprefix("file://")) == folder / f"{job['job_id']}-0.mp4"
+    assert Path(row["manifest"].removeprefix("file://")) == folder / "manifest.json"
+    assert {path.name for path in folder.iterdir()} == {f"{job['job_id']}-0.mp4", "manifest.json"}
+    assert hashlib.sha256((folder / f"{job['job_id']}-0.mp4").read_bytes()).hexdigest() == files[0]["sha256"]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    archived = manifest.pop("archived")
+    assert archived.endswith("+00:00")
+    assert manifest == {
+        "version": 1,
+        "job_id": job["job_id"],
+        "model": "wan2.7-text-to-video",
+        "request": job["request"],
+        "seed": None,
+        "credits": 10.88,
+        "created": job["created"],
+        "airflow": {"dag_id": "dag", "run_id": "run", "task_id": "task", "map_index": -1},
+        "files": [
+            {
+                "name": f"{job['job_id']}-0.mp4",
+                "sha256": files[0]["sha256"],
+                "size": files[0]["size"],
+                "content_type": "video/mp4",
+                "width": 1280,
+                "height": 720,
+                "duration": files[0]["duration"],
+                "staged_from": files[0]["uri"],
+            }
+        ],
+    }
+
+
+def test_a_second_archiving_changes_nothing(job: dict[str, Any], download: Any, archive: Any, tmp_path: Path) -> None:
+    files = download(job)
+    first = archive(files)
+    before = state_of(tmp_path / "archive")
+    assert archive(files) == first
+    assert state_of(tmp_path / "archive") == before
+    for path in (tmp_path / "staging").iterdir():
+        path.unlink()
+    assert archive(files) == first, "what is archived needs no staging any more"
+
+
+def test_a_staged_file_that_has_changed_is_not_archived(
+    job: dict[str, Any], download: Any, archive: Any, tmp_path: Path
+) -> None:
+    files = download(job)
+    path = Path(files[0]["uri"].removeprefix("file://"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(EvoLinkMediaError, match="has changed since it was downloaded"):
+        archive(files)
+    assert [path for path in (tmp_path / "archive").rglob("*") if path.is_file()] == []
+    path.unlink()
+    with pytest.raises(EvoLinkMediaError, match="is gone"):
+        archive(files)
+
+
+def test_the_manifest_holds_no_query_of_a_link(
+    stage: Any, make: Make, emulator: EmulatorServer, download: Any, archive: Any
+) -> None:
+    given = {"generation_mode": "video_continuation", "prompt": "p", "duration": 6}
+    secret = ["HTTPS://example.com/clip.mp4?signature=5ecre7#5ecre7"]
+    emulator.settings(polls=0)
+    job = stage.run(make(EvoLinkImageToVideoOperator, **given, video_urls=secret))
+    (row,) = archive(download(job))
+    text = Path(row["manifest"].removeprefix("file://")).read_text()
+    assert "5ecre7" not in text
+    assert json.loads(text)["request"]["video_urls"] == ["HTTPS://example.com/clip.mp4"]
+
+
+def test_files_of_several_jobs_go_to_their_own_folders(
+    stage: Any, make: Make, download: Any, archive: Any, emulator: EmulatorServer
+) -> None:
+    emulator.settings(polls=0)
+    files = []
+    for index in range(2):
+        stage.ti.map_index, stage.store.rows = index, {}
+        files += download(stage.run(make()))
+    rows = archive(files)
+    assert len(rows) == 2
+    assert len({row["uri"] for row in rows}) == 2
+    assert len({row["manifest"] for row in rows}) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"job_id": "../../etc"},
+        {"sha256": "0"},
+        {"size": 0},
+        {"uri": ""},
+        {"index": -1},
+    ],
+)
+def test_edited_files_are_refused(archive: Any, tmp_path: Path, change: dict[str, Any]) -> None:
+    good = {
+        "uri": f"file://{tmp_path}/x.mp4",
+        "sha256": "0" * 64,
+        "size": 1,
+        "content_type": "video/mp4",
+        "index": 0,
+        "job_id": "j",
+    }
+    with pytest.raises(AirflowFailException, match="check " + next(iter(change))):
+        archive([good | change])
+    with pytest.raises(AirflowFailException, match="files must be the list"):
+        archive("text")
+
+
+@pytest.fixture(scope="session")
+def _s3() -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(_s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return a bucket of a local S3, reached through the Airflow connection ``store``."""
+    import boto3
+
+    facts = {"conn_type": "aws", "login": "key", "password": "secret-key", "extra": {"endpoint_url": _s3}}
+    facts["extra"] |= {"region_name": "us-east-1"}
+    monkeypatch.setenv("AIRFLOW_CONN_STORE", json.dumps(facts))
+    boto3.client(
+        "s3",
+        endpoint_url=_s3,
+        region_name="us-east-1",
+        aws_access_key_id="key",
+        aws_secret_access_key="secret-key",
+    ).create_bucket(Bucket="bucket")
+    return "bucket"
+
+
+@pytest.mark.parametrize(("user", "conn_id"), [("store@", None), ("", "store")])
+def test_s3_from_end_to_end(
+    job: dict[str, Any],
+    download: Any,
+    archive: Any,
+    bucket: str,
+    user: str,
+    conn_id: str | None,
+    emulator: EmulatorServer,
+) -> None:
+    folder = f"s3://{user}{bucket}/{conn_id}"
+    files = download(job, f"{folder}/staging", destination_conn_id=conn_id)
+    assert download(job, f"{folder}/staging", destination_conn_id=conn_id) == files
+    rows = archive(files, f"{folder}/archive", archive_conn_id=conn_id)
+    assert archive(files, f"{folder}/archive", archive_conn_id=conn_id) == rows
+    path = ObjectStoragePath(rows[0]["uri"], conn_id=conn_id)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == files[0]["sha256"]
+    manifest = json.loads(ObjectStoragePath(rows[0]["manifest"], conn_id=conn_id).read_text())
+    assert manifest["files"][0]["staged_from"] == f"s3://{bucket}/{conn_id}/staging/{job['job_id']}-0.mp4"
+    root = ObjectStoragePath(f"{folder}", conn_id=conn_id)
+    assert len(root.fs.find(root.path)) == 4
+    assert emulator.books()["requests"]["media"] == 1

@@ -1,0 +1,77 @@
+"""The sensor salvages a job by its id: it waits, hands the job on, and orders nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+
+from airflow_provider_evolink.api.errors import EvoLinkJobTimeout, EvoLinkNotFoundError
+from airflow_provider_evolink.emulator.server import EmulatorServer
+from airflow_provider_evolink.hooks import EvoLinkHook
+from airflow_provider_evolink.sensors import EvoLinkJobSensor
+
+CONTEXT: Any = {}
+
+
+@pytest.fixture
+def job_id(emulator: EmulatorServer, evolink_conn: str) -> str:
+    """Return a job that somebody else ordered and that still runs."""
+    with EvoLinkHook().get_conn() as client:
+        job = client.submit({"model": "wan2.7-text-to-video", "prompt": "A clip", "duration": 2})
+    emulator.job(job.job_id, state="processing")
+    return job.job_id
+
+
+def sensor(job_id: str, **arguments: Any) -> EvoLinkJobSensor:
+    """Build a sensor as a DAG file would."""
+    return EvoLinkJobSensor(task_id="salvage", job_id=job_id, **arguments)
+
+
+def test_hands_on_a_finished_job_without_deferring(emulator: EmulatorServer, job_id: str) -> None:
+    """A job that is over needs no trigger, and nothing is ordered."""
+    emulator.job(job_id, state="completed")
+    job = sensor(job_id).execute(CONTEXT)
+    assert (job["job_id"], job["status"], len(job["results"])) == (job_id, "completed", 1)
+    assert emulator.books()["orders"] == 1
+
+
+def test_waits_in_the_triggerer_for_a_running_job(emulator: EmulatorServer, job_id: str) -> None:
+    """A running job is waited for by the trigger of the generate operators; the resume reads the job again."""
+    waiting = sensor(job_id)
+    with pytest.raises(TaskDeferred) as deferred:
+        waiting.execute(CONTEXT)
+    assert deferred.value.trigger.serialize()[1]["job_id"] == job_id
+    emulator.job(job_id, state="completed")
+    assert waiting.execute_complete(CONTEXT, {"job_id": job_id, "status": "completed"})["job_id"] == job_id
+
+
+def test_pokes_when_it_is_not_deferrable(emulator: EmulatorServer, job_id: str) -> None:
+    """A passing read fault or a running job is no end."""
+    emulator.fault("status", on="read", status=503, times=3)
+    poking = sensor(job_id, deferrable=False)
+    assert not poking.poke(CONTEXT).is_done
+    assert not poking.poke(CONTEXT).is_done
+    emulator.job(job_id, state="completed")
+    assert poking.poke(CONTEXT).is_done
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_fails_with_the_job(emulator: EmulatorServer, job_id: str, deferrable: bool) -> None:
+    """A job that EvoLink failed fails the sensor at once."""
+    emulator.job(job_id, state="failed", code="content_policy_violation", message="refused")
+    with pytest.raises(AirflowFailException, match="content_policy_violation"):
+        sensor(job_id, deferrable=deferrable).execute(CONTEXT)
+
+
+def test_says_that_the_job_still_runs_at_the_deadline(job_id: str) -> None:
+    """A time-out loses nothing, so a retry waits on."""
+    with pytest.raises(EvoLinkJobTimeout, match=job_id):
+        sensor(job_id).execute_complete(CONTEXT, {"job_id": job_id, "status": "timeout"})
+
+
+def test_does_not_find_an_unknown_job(evolink_conn: str) -> None:
+    """A wrong id says so, with the id."""
+    with pytest.raises(EvoLinkNotFoundError, match="task-unified-1-nobody00"):
+        sensor("task-unified-1-nobody00").execute(CONTEXT)
