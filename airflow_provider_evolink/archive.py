@@ -76,13 +76,14 @@ def archive_files(
 def _archive_job(files: list[_Staged], archive: ObjectStoragePath, run: Mapping[str, Any]) -> list[dict[str, Any]]:
     folder = _folder(files[0], archive)
     manifest = folder / MANIFEST
-    known = _known(read_json(manifest))
+    listed = _listed(read_json(manifest))
+    known = {name: row.get("sha256") for name, row in listed.items()}
     for file in files:
         target = folder / file.name
         if known.get(file.name) != file.sha256 or not target.exists() or target.stat().st_size != file.size:
             copy_checked(ObjectStoragePath(file.uri), target, file.sha256)
     if any(known.get(file.name) != file.sha256 for file in files):
-        publish_json(_manifest(files, run), manifest)
+        publish_json(_manifest(files, run, listed), manifest)
     return [
         {
             **file.model_dump(mode="json", exclude={"job"}),
@@ -104,8 +105,17 @@ def _safe(name: str) -> str:
     return _UNSAFE.sub("_", name).strip(".") or "_"
 
 
-def _manifest(files: list[_Staged], run: Mapping[str, Any]) -> dict[str, Any]:
+def _manifest(files: list[_Staged], run: Mapping[str, Any], listed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest of a job: these files, and those that another task archived before."""
     first = files[0]
+    rows = {
+        file.name: {
+            "name": file.name,
+            **file.model_dump(include={"sha256", "size", "content_type", "width", "height", "duration"}),
+            "staged_from": public_uri(file.uri),
+        }
+        for file in files
+    }
     request = first.job.request
     return {
         "version": 1,
@@ -117,22 +127,15 @@ def _manifest(files: list[_Staged], run: Mapping[str, Any]) -> dict[str, Any]:
         "created": first.job.created.isoformat() if first.job.created else None,
         "archived": datetime.now(UTC).isoformat(timespec="seconds"),
         "airflow": dict(run),
-        "files": [
-            {
-                "name": file.name,
-                **file.model_dump(include={"sha256", "size", "content_type", "width", "height", "duration"}),
-                "staged_from": public_uri(file.uri),
-            }
-            for file in files
-        ],
+        "files": sorted({**listed, **rows}.values(), key=lambda row: row["name"]),
     }
 
 
-def _known(manifest: Any) -> dict[str, str]:
-    """Return name and checksum of the files a manifest already lists."""
+def _listed(manifest: Any) -> dict[str, dict[str, Any]]:
+    """Return the files that a manifest lists already, by name."""
     try:
-        return {row["name"]: row["sha256"] for row in manifest["files"]}
-    except (KeyError, TypeError):
+        return {str(row["name"]): dict(row) for row in manifest["files"]}
+    except (KeyError, TypeError, ValueError):
         return {}
 
 

@@ -66,7 +66,8 @@ class Identity:
     """
     Which generation a task instance means: the same for every retry, another for another run or map index.
 
-    :param generation: Counts clears: Airflow raises ``max_tries`` when a task is cleared, not when it is retried.
+    :param generation: The task's ``max_tries``: Airflow raises it when a task is cleared, and neither a retry nor a
+        new ``retries`` in the DAG file changes it.
     """
 
     dag_id: str
@@ -76,12 +77,11 @@ class Identity:
     generation: int
 
     @classmethod
-    def of(cls, context: Context, retries: int) -> Identity:
+    def of(cls, context: Context) -> Identity:
         """
         Read it from the context of ``execute``.
 
         :param context: Context of ``execute``.
-        :param retries: The task's ``retries``.
         """
         ti: Any = context["ti"]
         map_index = getattr(ti, "map_index", None)
@@ -90,7 +90,7 @@ class Identity:
             run_id=ti.run_id,
             task_id=ti.task_id,
             map_index=-1 if map_index is None else map_index,
-            generation=int(getattr(ti, "max_tries", retries) or 0) - retries,
+            generation=int(getattr(ti, "max_tries", 0) or 0),
         )
 
     def key(self, namespace: str, epoch: int, attempt: int | None = None) -> str:
@@ -99,10 +99,10 @@ class Identity:
         templates may move between tries.
 
         :param namespace: Name of the deployment, so that two of them never share an order.
-        :param epoch: How often a new generation was wanted.
+        :param epoch: How often a new generation was wanted since the record began.
         :param attempt: Number of the try, where every try is meant to order.
         """
-        parts = [namespace, self.dag_id, self.run_id, self.task_id, self.map_index, epoch]
+        parts = [namespace, self.dag_id, self.run_id, self.task_id, self.map_index, self.generation, epoch]
         parts += [] if attempt is None else [attempt]
         digest = hashlib.sha256(json.dumps(parts).encode()).digest()
         return "af1-" + base64.b32encode(digest).decode().rstrip("=").lower()
@@ -126,7 +126,7 @@ def decide(record: Record | None, identity: Identity) -> tuple[Act, int]:
     :param identity: Which generation is meant now.
     """
     if record is None:
-        return Act.ORDER, max(0, identity.generation)
+        return Act.ORDER, 0
     if record.state is State.INTENT:
         return Act.ASK, record.epoch
     if record.state is State.REFUSED:

@@ -50,10 +50,6 @@ class MediaFile:
     height: int | None = None
     duration: float | None = None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON."""
-        return asdict(self)
-
 
 def job_id_of(job: Any) -> str:
     """
@@ -71,34 +67,35 @@ def job_id_of(job: Any) -> str:
     )
 
 
-def job_facts(given: Any, job: Job) -> dict[str, Any]:
-    """
-    Return what the manifest wants to know of a job: what was ordered, when, and what it cost.
-
-    :param given: What the user passed: only a generate operator's output knows the request.
-    :param job: The job as just read.
-    """
-    summary = job.summary()
-    facts = {name: summary[name] for name in ("created", "credits")}
-    return {**facts, "request": given.get("request") if isinstance(given, dict) else None}
-
-
-def fetch_media(client: EvoLinkClient, job: Job, folder: ObjectStoragePath) -> list[dict[str, Any]]:
+def fetch_media(
+    client: EvoLinkClient, job: Job | str, folder: ObjectStoragePath, request: dict[str, Any] | None = None
+) -> list[dict[str, Any]]:
     """
     Bring all results of a finished job into a folder. A second run changes nothing.
 
-    Beside the files lies a receipt, ``<job id>.json``; with it a second run needs no link.
+    Beside the files lies a receipt, ``<job id>.json``; with it a second run needs neither link nor job.
 
-    :param client: Reads the job again when a link has died.
-    :param job: The job as just read, with fresh links.
+    :param client: Reads the job, and once more when a link has died.
+    :param job: The job as just read, or its id.
     :param folder: Where the files go, named ``<job id>-<index>``.
+    :param request: What was ordered, where it is known; for the manifest.
+    :return: One entry per file; ``job`` in it holds what the manifest wants to know of the order.
     :raises EvoLinkMediaError: a link gave no usable file.
     :raises EvoLinkJobError: the job has no results, or none yet.
     """
-    receipt = folder / f"{job.job_id}.json"
-    if (files := _received(read_json(receipt), folder)) is not None:
-        log.info("EvoLink job %s: %d file(s) are there already", job.job_id, len(files))
-        return files
+    job_id = job if isinstance(job, str) else job.job_id
+    receipt = folder / f"{job_id}.json"
+    found = _received(read_json(receipt), folder)
+    if found is None:
+        found = _fetch_all(client, client.get_job(job_id) if isinstance(job, str) else job, folder)
+        publish_json({"version": 1, "job_id": job_id, **found}, receipt)
+    else:
+        log.info("EvoLink job %s: %d file(s) are there already", job_id, len(found["files"]))
+    return [{**file, "job": {**found["job"], "request": request}} for file in found["files"]]
+
+
+def _fetch_all(client: EvoLinkClient, job: Job, folder: ObjectStoragePath) -> dict[str, Any]:
+    """Download all results of a job and return what goes into the receipt."""
     if not job.status.is_over:
         raise EvoLinkJobTimeout(
             "the job still runs, so there is nothing to download yet. It stays billable; nothing was lost. What to do: "
@@ -108,11 +105,11 @@ def fetch_media(client: EvoLinkClient, job: Job, folder: ObjectStoragePath) -> l
     if failure := job_error(job):
         raise failure
     try:
-        files = [_fetch(client, job, index, folder).as_dict() for index in range(len(job.results))]
+        files = [asdict(_fetch(client, job, index, folder)) for index in range(len(job.results))]
     except EvoLinkMediaError as error:
         raise _advised(error) from None
-    publish_json({"version": 1, "job_id": job.job_id, "files": files}, receipt)
-    return files
+    summary = job.summary()
+    return {"job": {name: summary[name] for name in ("created", "credits")}, "files": files}
 
 
 def _fetch(client: EvoLinkClient, job: Job, index: int, folder: ObjectStoragePath) -> MediaFile:
@@ -159,17 +156,16 @@ def _download(client: EvoLinkClient, job: Job, index: int, folder: ObjectStorage
         )
 
 
-def _received(receipt: Any, folder: ObjectStoragePath) -> list[dict[str, Any]] | None:
-    """Return the files of an earlier run, if they are all still there in full."""
+def _received(receipt: Any, folder: ObjectStoragePath) -> dict[str, Any] | None:
+    """Return what an earlier run brought, if its files are all still there in full."""
     try:
         files = [MediaFile(**row) for row in receipt["files"]]
-        for file in files:
-            path = folder / file.uri.rsplit("/", 1)[-1]
-            if not path.exists() or path.stat().st_size != file.size:
-                return None
+        facts = {name: receipt["job"][name] for name in ("created", "credits")}
+        paths = [folder / file.uri.rsplit("/", 1)[-1] for file in files]
     except (KeyError, TypeError, AttributeError):
         return None
-    return [file.as_dict() for file in files] or None
+    whole = all(path.exists() and path.stat().st_size == file.size for path, file in zip(paths, files, strict=True))
+    return {"job": facts, "files": [asdict(file) for file in files]} if files and whole else None
 
 
 def probe(path: Path) -> tuple[int | None, int | None, float | None]:

@@ -13,15 +13,15 @@ import ipaddress
 import re
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import httpx
 
 from airflow_provider_evolink.api.errors import EvoLinkLinkRefused, EvoLinkMediaError, clean_text
+from airflow_provider_evolink.api.transport import Watchdog
 
 IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver: TypeAlias = Callable[[str, int], Sequence[str]]
@@ -243,38 +243,13 @@ class Connector:
 @contextmanager
 def _answer(request: httpx.Request, timeout: httpx.Timeout, tls: ssl.SSLContext) -> Iterator[httpx.Response]:
     with httpx.HTTPTransport(verify=tls, trust_env=False) as transport:
-        with _Watchdog((timeout.connect or 0) + (timeout.read or 0)) as watchdog:
+        with Watchdog((timeout.connect or 0) + (timeout.read or 0)) as watchdog:
             request.extensions["trace"] = watchdog.trace
             response = transport.handle_request(request)
         try:
             yield response
         finally:
             response.close()
-
-
-class _Watchdog:
-    """Cuts a connection whose answer head drips in: every single read is in time, but the head never ends."""
-
-    def __init__(self, patience: float) -> None:
-        self._socket: socket.socket | None = None
-        self._timer = threading.Timer(patience, self._cut)
-        self._timer.daemon = True
-
-    def __enter__(self) -> _Watchdog:
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-
-    def trace(self, event: str, info: dict[str, Any]) -> None:
-        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-            self._socket = info["return_value"].get_extra_info("socket")
-
-    def _cut(self) -> None:
-        if self._socket is not None:
-            with suppress(OSError):
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
 @functools.cache

@@ -48,7 +48,7 @@ class Generation:
     def __init__(self, operator: EvoLinkGenerateOperator, context: Context) -> None:
         self._operator = operator
         self._log = operator.log
-        self._identity = Identity.of(context, operator.retries or 0)
+        self._identity = Identity.of(context)
         self._attempt = int(getattr(context["ti"], "try_number", 1) or 1)
         self._ledger = Ledger.of(context, durable=operator.durable)
         self._record = self._ledger.read()
@@ -154,7 +154,8 @@ class Generation:
             raise failure
         result = {**job.summary(), "request": self._request()}
         if self._operator.destination:
-            result["files"] = fetch_media(self._client, job, open_folder(self._operator.destination))
+            folder = open_folder(self._operator.destination)
+            result["files"] = fetch_media(self._client, job, folder, result["request"])
         if self._record is not None:
             self._record = self._ledger.advance(self._record, State.DELIVERED)
         self._log.info(

@@ -51,17 +51,15 @@ class EvoLinkDownloadOperator(BaseOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002 - Airflow's signature
         """Read the job for fresh links and bring its results to the destination."""
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
-        from airflow_provider_evolink.media import fetch_media, job_facts, job_id_of
+        from airflow_provider_evolink.media import fetch_media, job_id_of
         from airflow_provider_evolink.storage import open_folder
 
         with airflow_failures():
             job_id = job_id_of(self.job)
             folder = open_folder(self.destination, self.destination_conn_id)
+            request = self.job.get("request") if isinstance(self.job, dict) else None
             with EvoLinkHook(self.evolink_conn_id).get_conn() as client:
-                job = client.get_job(job_id)
-                files = fetch_media(client, job, folder)
-            facts = job_facts(self.job, job)
-            return [{**file, "job": facts} for file in files]
+                return fetch_media(client, job_id, folder, request)
 
 
 class EvoLinkArchiveOperator(BaseOperator):

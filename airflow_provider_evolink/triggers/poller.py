@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from airflow_provider_evolink.api.client import AsyncEvoLinkClient
 from airflow_provider_evolink.api.errors import EvoLinkAccessError, EvoLinkAuthError, EvoLinkError
 from airflow_provider_evolink.api.schedule import End, Watch
+from airflow_provider_evolink.api.wire import TRIES
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 
 if TYPE_CHECKING:
@@ -81,13 +82,15 @@ async def watch_job(evolink_conn_id: str, job_id: str, watch: Watch, on_look: Ca
     """
     async with shared_client(evolink_conn_id) as client:
         while True:
+            now = time.time()
             try:
-                job = await client.get_job(job_id)
+                # The watch paces all looks but the last, which is worth the tries of a single read.
+                job = await client.get_job(job_id, tries=1 if now < watch.deadline else TRIES)
             except EvoLinkError as error:
-                status, step = str(End.UNREADABLE), watch.failed(error, time.time())
+                status, step = str(End.UNREADABLE), watch.failed(error, now)
             else:
                 on_look(job)
-                status, step = str(job.status), watch.saw(job, time.time())
+                status, step = str(job.status), watch.saw(job, now)
             if step.end is End.UNREADABLE and step.error is not None:
                 raise step.error
             if step.end is not None:

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 UV = [sys.executable, "-m", "uv"]
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("wheel")]
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")

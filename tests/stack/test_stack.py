@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 DAILY = "evolink_daily_video"
 KILLED = ("killed_before_deferring", "killed_while_blocking", "killed_before_recording", "killed_on_resume")
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(400), pytest.mark.xdist_group("stack")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_waits_in_the_triggerer_without_a_worker_slot(airflow: LocalAirflow, boo
 def test_daily_video_is_generated_downloaded_and_archived(
     airflow: LocalAirflow, books: EmulatorServer, started: dict[str, str]
 ) -> None:
-    """One order, one archived MP4 (while the other runs go on) of the ordered size, with a manifest whose checksum is right."""
+    """One order, one archived MP4 of the ordered size, with a manifest whose checksum is right."""
     run = airflow.runs(DAILY)[0]
     states = list(airflow.watch(DAILY, run))[-1]
     file = airflow.xcom(DAILY, run, "archive")[0]
