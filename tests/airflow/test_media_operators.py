@@ -120,6 +120,14 @@ def test_a_second_download_changes_nothing_even_when_the_links_have_died(
     assert emulator.books()["orders"] == 1
 
 
+def test_a_second_download_needs_no_job_any_more(job: dict[str, Any], download: Any, emulator: EmulatorServer) -> None:
+    first = download(job)
+    emulator.job(job["job_id"], vanish=True)
+    reads = emulator.books()["requests"]["read"]
+    assert download(job) == first
+    assert emulator.books()["requests"]["read"] == reads
+
+
 @pytest.mark.parametrize("harm", ["gone", "short", "no receipt", "broken receipt"])
 def test_a_damaged_staging_folder_is_repaired(job: dict[str, Any], download: Any, tmp_path: Path, harm: str) -> None:
     first = download(job)
@@ -260,6 +268,28 @@ def test_the_archive_has_its_layout_and_a_manifest(
             }
         ],
     }
+
+
+def test_files_downloaded_by_the_generate_task_are_archived_as_well(
+    stage: Any, make: Make, archive: Any, emulator: EmulatorServer, tmp_path: Path
+) -> None:
+    emulator.settings(polls=0)
+    result = stage.run(make(destination=f"file://{tmp_path}/out"))
+    (row,) = archive(result["files"])
+    manifest = json.loads(Path(row["manifest"].removeprefix("file://")).read_text())
+    assert manifest["request"] == result["request"]
+    assert (manifest["created"], manifest["credits"]) == (result["created"], result["credits"])
+    assert "undated" not in row["uri"]
+
+
+def test_files_of_one_job_archived_by_two_tasks_share_a_manifest(
+    job: dict[str, Any], download: Any, archive: Any
+) -> None:
+    (file,) = download(job)
+    (row,) = archive([file])
+    archive([{**file, "index": 1}])
+    names = [entry["name"] for entry in json.loads(Path(row["manifest"].removeprefix("file://")).read_text())["files"]]
+    assert names == [f"{job['job_id']}-0.mp4", f"{job['job_id']}-1.mp4"]
 
 
 def test_a_second_archiving_changes_nothing(job: dict[str, Any], download: Any, archive: Any, tmp_path: Path) -> None:

@@ -857,3 +857,22 @@ def _no_thread_is_left() -> Iterator[None]:
     before = threading.active_count()
     yield
     assert threading.active_count() <= before + 2
+
+
+@pytest.mark.parametrize("kind", ["video", "image", "audio"])
+def test_a_model_that_is_not_in_the_catalogue_is_ordered_by_its_kind(
+    stage: Any, emulator: EmulatorServer, evolink_conn: str, kind: str
+) -> None:
+    emulator.settings(polls=0)
+    job = stage.run(
+        lambda: EvoLinkGenerateOperator(task_id="task", model="brand-new", kind=kind, parameters={"prompt": "A boat"})
+    )
+    assert job["kind"] == kind
+
+
+def test_new_retries_in_the_dag_file_are_no_clear(stage: Any, make: Make, emulator: EmulatorServer) -> None:
+    emulator.settings(polls=0)
+    first = stage.run(make())
+    again = stage.retry().run(make(retries=9))
+    assert again["job_id"] == first["job_id"]
+    assert emulator.books()["orders"] == 1
