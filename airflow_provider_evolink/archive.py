@@ -8,14 +8,16 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import pendulum
-from airflow.providers.common.compat.sdk import ObjectStoragePath
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
-from airflow_provider_evolink.storage import copy_checked, public_uri, publish_json, read_json
+from airflow_provider_evolink.api.models import JobId  # noqa: TC001 - pydantic reads it
+from airflow_provider_evolink.storage import copy_checked, open_folder, public_uri, publish_json, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 MANIFEST = "manifest.json"
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -41,7 +43,7 @@ class _Staged(BaseModel):
     size: int = Field(ge=1)
     content_type: str
     index: int = Field(ge=0)
-    job_id: str = Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")
+    job_id: JobId
     model: str | None = None
     width: int | None = None
     height: int | None = None
@@ -81,9 +83,9 @@ def _archive_job(files: list[_Staged], archive: ObjectStoragePath, run: Mapping[
     for file in files:
         target = folder / file.name
         if known.get(file.name) != file.sha256 or not target.exists() or target.stat().st_size != file.size:
-            copy_checked(ObjectStoragePath(file.uri), target, file.sha256)
+            copy_checked(open_folder(file.uri, what="staged file"), target, sha256=file.sha256, size=file.size)
     if any(known.get(file.name) != file.sha256 for file in files):
-        publish_json(_manifest(files, run, listed), manifest)
+        publish_json(_manifest(files, run, _listed(read_json(manifest))), manifest)
     return [
         {
             **file.model_dump(mode="json", exclude={"job"}),

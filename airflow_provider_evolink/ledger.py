@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 STORE_KEY = "evolink_generation"
 VERSION = 1
-_JOB_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class State(StrEnum):
@@ -228,6 +226,7 @@ class Ledger:
 def _record(value: Any) -> Record:
     """Check what the store holds: anybody with access to the DAG may have edited it."""
     from airflow_provider_evolink.api.errors import EvoLinkConfigError
+    from airflow_provider_evolink.api.models import JOB_ID
 
     try:
         record = Record(
@@ -242,7 +241,7 @@ def _record(value: Any) -> Record:
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         record = None
-    known = record is not None and (record.job_id is None or _JOB_ID.fullmatch(str(record.job_id)) is not None)
+    known = record is not None and (record.job_id is None or JOB_ID.fullmatch(str(record.job_id)) is not None)
     if record is None or not known or (record.job_id is None and record.state in (State.SUBMITTED, State.DELIVERED)):
         raise EvoLinkConfigError(
             f"the record of this task's generation (task state store, key {STORE_KEY}) is not readable, so nothing is "

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkMediaError,
 )
 from airflow_provider_evolink.api.failures import job_error
+from airflow_provider_evolink.api.models import JOB_ID
 from airflow_provider_evolink.api.settings import host_of, is_loopback
 from airflow_provider_evolink.storage import publish, publish_json, read_json
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.api.models import Job
 
 log = logging.getLogger(__name__)
-_JOB_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def job_id_of(job: Any) -> str:
     :raises EvoLinkConfigError: neither of them.
     """
     job_id = job.get("job_id") if isinstance(job, dict) else job
-    if isinstance(job_id, str) and _JOB_ID.fullmatch(job_id):
+    if isinstance(job_id, str) and JOB_ID.fullmatch(job_id):
         return job_id
     raise EvoLinkConfigError(
         "job must be the output of a generate operator (pass generate.output, not a template text) or a job id; got "
@@ -85,7 +84,7 @@ def fetch_media(
     """
     job_id = job if isinstance(job, str) else job.job_id
     receipt = folder / f"{job_id}.json"
-    found = _received(read_json(receipt), folder)
+    found = _received(read_json(receipt), job_id, folder)
     if found is None:
         found = _fetch_all(client, client.get_job(job_id) if isinstance(job, str) else job, folder)
         publish_json({"version": 1, "job_id": job_id, **found}, receipt)
@@ -156,7 +155,7 @@ def _download(client: EvoLinkClient, job: Job, index: int, folder: ObjectStorage
         )
 
 
-def _received(receipt: Any, folder: ObjectStoragePath) -> dict[str, Any] | None:
+def _received(receipt: Any, job_id: str, folder: ObjectStoragePath) -> dict[str, Any] | None:
     """Return what an earlier run brought, if its files are all still there in full."""
     try:
         files = [MediaFile(**row) for row in receipt["files"]]
@@ -164,8 +163,11 @@ def _received(receipt: Any, folder: ObjectStoragePath) -> dict[str, Any] | None:
         paths = [folder / file.uri.rsplit("/", 1)[-1] for file in files]
     except (KeyError, TypeError, AttributeError):
         return None
-    whole = all(path.exists() and path.stat().st_size == file.size for path, file in zip(paths, files, strict=True))
-    return {"job": facts, "files": [asdict(file) for file in files]} if files and whole else None
+    found = list(zip(paths, files, strict=True))
+    whole = all(f.job_id == job_id and path.exists() and path.stat().st_size == f.size for path, f in found)
+    if not found or not whole:
+        return None
+    return {"job": facts, "files": [asdict(replace(file, uri=str(path))) for path, file in found]}
 
 
 def probe(path: Path) -> tuple[int | None, int | None, float | None]:

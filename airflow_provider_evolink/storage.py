@@ -17,29 +17,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHUNK = 1024 * 1024
+MAX_JSON = 64 * CHUNK
 # Stores whose put shows an object only when it is whole. Elsewhere a file is put under another name and renamed.
 _ATOMIC = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "adl", "az"})
 _USER_INFO = re.compile(r"^([a-z0-9+.-]+://)[^/@]*@")
 
 
-def open_folder(uri: str, conn_id: str | None = None) -> ObjectStoragePath:
+def open_folder(uri: str, conn_id: str | None = None, *, what: str = "destination") -> ObjectStoragePath:
     """
     Return a folder in object storage, and fail now rather than after a paid job if it cannot be used.
 
     :param uri: e.g. ``s3://bucket/videos`` or ``file:///data/videos``; a plain path means ``file``.
     :param conn_id: Airflow connection of the store.
+    :param what: What an error calls it.
     :raises EvoLinkConfigError: the scheme is unknown or its package is missing.
     """
     from airflow_provider_evolink.api.errors import EvoLinkConfigError
 
     if not uri or not uri.strip():
-        raise EvoLinkConfigError("the destination is empty: give a folder, e.g. s3://bucket/videos")
+        raise EvoLinkConfigError(f"the {what} is empty: give a folder, e.g. s3://bucket/videos")
     try:
         folder = ObjectStoragePath(uri, conn_id=conn_id) if conn_id else ObjectStoragePath(uri)
         _ = folder.fs
     except (ValueError, ImportError) as error:
         raise EvoLinkConfigError(
-            f"destination {public_uri(uri)} cannot be opened ({type(error).__name__}): check the scheme and that the "
+            f"{what} {public_uri(uri)} cannot be opened ({type(error).__name__}): check the scheme and that the "
             "provider of this store is installed (extras s3, gcs, azure)"
         ) from error
     return folder
@@ -61,10 +63,10 @@ def publish(local: Path, target: ObjectStoragePath) -> None:
     :param local: The file, verified.
     :param target: Where it goes; what is there is replaced.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.protocol in _ATOMIC:
+    if target.protocol in _ATOMIC:  # no mkdir there: it would try to make the bucket
         target.fs.put_file(str(local), target.path)
         return
+    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.parent / f".{target.name}.{uuid.uuid4().hex}.part"
     try:
         target.fs.put_file(str(local), part.path)
@@ -99,18 +101,19 @@ def read_json(source: ObjectStoragePath) -> Any | None:
         return None
     try:
         with source.open("rb") as file:  # type: ignore[no-untyped-call]
-            return json.loads(file.read(CHUNK))
+            return json.loads(file.read(MAX_JSON))
     except ValueError:
         return None
 
 
-def copy_checked(source: ObjectStoragePath, target: ObjectStoragePath, sha256: str) -> None:
+def copy_checked(source: ObjectStoragePath, target: ObjectStoragePath, *, sha256: str, size: int) -> None:
     """
     Copy a file through this machine, and publish it only if its checksum is right.
 
     :param source: A staged file.
     :param target: Where it goes.
     :param sha256: What it must be.
+    :param size: Bytes it must have; no more are ever read.
     :raises EvoLinkMediaError: the staged file is missing or no longer what it was.
     """
     from airflow_provider_evolink.api.errors import EvoLinkMediaError
@@ -119,10 +122,12 @@ def copy_checked(source: ObjectStoragePath, target: ObjectStoragePath, sha256: s
     with spool() as local:
         try:
             with source.open("rb") as file, local.open("wb") as out:  # type: ignore[no-untyped-call]
-                while chunk := file.read(CHUNK):
+                left = size + 1
+                while left > 0 and (chunk := file.read(min(CHUNK, left))):
+                    left -= len(chunk)
                     digest.update(chunk)
                     out.write(chunk)
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError):
             raise EvoLinkMediaError(f"staged file {public_uri(source)} is gone: run the download again") from None
         if digest.hexdigest() != sha256:
             raise EvoLinkMediaError(

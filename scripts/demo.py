@@ -14,7 +14,6 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 import httpx
 from local_airflow import LocalAirflow, free_port
@@ -61,6 +60,8 @@ def emulator(port: int, home: Path) -> Iterator[str]:
                 break
             except httpx.HTTPError:
                 time.sleep(0.1)
+        else:
+            raise SystemExit(f"the emulator does not answer at {url}; see {home / 'emulator.log'}")
         yield url
     finally:
         process.terminate()
@@ -76,7 +77,10 @@ def run_dag(airflow: LocalAirflow) -> str:
     airflow.wait_ready(DAG_ID)
     say(f"Airflow is up. Turning on the DAG {DAG_ID}: its run for today starts")
     airflow.unpause(DAG_ID)
+    deadline = time.monotonic() + 90
     while not (runs := airflow.runs(DAG_ID)):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"the scheduler started no run; see {airflow.home}/standalone.log")
         time.sleep(0.5)
     shown: dict[str, str] = {}
     for states in airflow.watch(DAG_ID, runs[0]):
@@ -109,8 +113,8 @@ def show(files: list[dict[str, Any]], books: dict[str, Any]) -> None:
     import av
 
     for file in files:
-        path = Path(unquote(urlsplit(file["uri"]).path))
-        manifest = json.loads(Path(unquote(urlsplit(file["manifest"]).path)).read_text())
+        path = Path(file["uri"].removeprefix("file://"))
+        manifest = json.loads(Path(file["manifest"].removeprefix("file://")).read_text())
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if digest not in [row["sha256"] for row in manifest["files"]]:
             raise SystemExit("the archived file does not match its manifest")
@@ -131,13 +135,14 @@ def main() -> int:
     home = options.parse_args().home.resolve()
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     with emulator(free_port(), home) as url:
         say(f"EvoLink emulator: {url}  (a clip takes {JOB_SECONDS} s here, some 2 minutes at EvoLink)")
         env = {
             "AIRFLOW_CONN_EVOLINK_DEFAULT": json.dumps({"conn_type": "evolink", "host": url, "password": KEY}),
-            "AIRFLOW_VAR_EVOLINK_STAGING": (home / "staging").as_uri(),
-            "AIRFLOW_VAR_EVOLINK_ARCHIVE": (home / "archive").as_uri(),
+            "AIRFLOW_VAR_EVOLINK_STAGING": f"file://{home}/staging",
+            "AIRFLOW_VAR_EVOLINK_ARCHIVE": f"file://{home}/archive",
         }
         with LocalAirflow(home / "airflow", ROOT / "dags", env) as airflow:
             say(f"Airflow: {airflow.url}  (starting: database, scheduler, triggerer, API; about half a minute)")

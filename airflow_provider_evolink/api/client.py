@@ -14,7 +14,7 @@ import random
 import ssl
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -90,7 +90,9 @@ class EvoLinkClient:
         *,
         timeout: float = 1800.0,
         poll_interval: float | None = None,
+        started: float | None = None,
         on_look: Callable[[Job], None] | None = None,
+        private: Sequence[str] = (),
     ) -> Job:
         """
         Wait, blocking, until a job is over, and return it with its links.
@@ -98,13 +100,15 @@ class EvoLinkClient:
         :param job_id: EvoLink's id.
         :param timeout: Seconds to wait. The job itself goes on after that.
         :param poll_interval: Seconds between looks; by default EvoLink's estimate and the kind of media decide.
+        :param started: Epoch seconds of the order, by which the looks are paced; by default now.
         :param on_look: Called with each reading, e.g. to log progress.
+        :param private: Texts of the order that the error of a failed job must not repeat.
         :raises EvoLinkJobFailed: EvoLink ended the job.
         :raises EvoLinkNoResults: completed without links.
         :raises EvoLinkJobTimeout: still running; wait again with the same id.
         """
         began, tick = time.time(), time.monotonic()
-        watch = Watch(deadline=began + timeout, started=began, poll_interval=poll_interval)
+        watch = Watch(deadline=began + timeout, started=started or began, poll_interval=poll_interval)
         while True:
             job: Job | None = None
             now = began + time.monotonic() - tick
@@ -118,7 +122,7 @@ class EvoLinkClient:
                     on_look(job)
                 step = watch.saw(job, now)
             if step.end is not None:
-                return conclude(job_id, step.end, job, step.error)
+                return conclude(job_id, step.end, job, step.error, private)
             time.sleep(step.delay)
 
     def _do(self, call: wire.Call, read: Read[T], tries: int = wire.TRIES) -> T:
@@ -216,7 +220,7 @@ class AsyncEvoLinkClient:
             raise wire.network_error(call, error) from None
 
 
-def conclude(job_id: str, end: End, job: Job | None, error: EvoLinkError | None) -> Job:
+def conclude(job_id: str, end: End, job: Job | None, error: EvoLinkError | None, private: Sequence[str] = ()) -> Job:
     """
     Return the job of a wait that is over with links, or raise why there is none.
 
@@ -224,6 +228,7 @@ def conclude(job_id: str, end: End, job: Job | None, error: EvoLinkError | None)
     :param end: Why the wait ended.
     :param job: The last reading, if the last look was one.
     :param error: The failure that ended the wait, if one did.
+    :param private: Texts of the order that no error may repeat.
     """
     if end is End.TIMEOUT:
         state = "the job still runs" if error is None else f"the job could not be read ({type(error).__name__})"
@@ -234,7 +239,7 @@ def conclude(job_id: str, end: End, job: Job | None, error: EvoLinkError | None)
         ) from error
     if job is None:
         raise error or EvoLinkError("the job could not be read", job_id=job_id)
-    if failure := job_error(job):
+    if failure := job_error(job, private):
         raise failure
     return job
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkRateLimited,
     EvoLinkUnavailable,
     clean_text,
+    without,
 )
 from airflow_provider_evolink.api.models import Job, JobStatus
 
@@ -92,14 +94,18 @@ def refusal(status: int, code: str | None) -> type[EvoLinkAPIError]:
     return _BY_CODE.get(code or "", kind) if kind is not EvoLinkUnavailable or status < 400 else kind
 
 
-def refused_before_charging(status: int, code: str | None) -> bool:
+def refused_before_charging(status: int, payload: dict[str, Any] | None) -> bool:
     """
     Tell whether an order was certainly not accepted: a documented status with EvoLink's own error body.
 
     :param status: HTTP status.
-    :param code: Code in EvoLink's error body; ``None`` where the body is not EvoLink's.
+    :param payload: The JSON object of the answer, if it is one.
     """
-    return status in REFUSAL_STATUS and code is not None and code not in MAY_HAVE_PAID
+    if status not in REFUSAL_STATUS or payload is None or reason(payload)[0] is None:
+        return False
+    inner = payload.get("error")
+    words = [place.get(name) for place in (payload, inner) if isinstance(place, dict) for name in ("code", "type")]
+    return not any(str(word).strip().lower() in MAY_HAVE_PAID for word in words)
 
 
 def json_object(content: bytes) -> dict[str, Any] | None:
@@ -188,17 +194,19 @@ def failure_code(code: str | None) -> FailureCode:
     return FAILURE_CODES.get(code or "", _UNLISTED)
 
 
-def job_error(job: Job) -> EvoLinkJobError | None:
+def job_error(job: Job, private: Sequence[str] = ()) -> EvoLinkJobError | None:
     """
     Return the error of a job that is over, or ``None`` if it has results.
 
     :param job: A job whose status is completed, failed or cancelled.
+    :param private: Texts of the order that the error must not repeat.
     """
     if job.status is JobStatus.COMPLETED:
         return None if job.results else _no_results(job)
     code = job.error.code if job.error else None
     row = failure_code(code or ("request_cancelled" if job.status is JobStatus.CANCELLED else None))
-    reason = clean_text(job.error.message) if job.error and job.error.message else "no reason given"
+    said = clean_text(without(tuple(private), job.error.message)) if job.error and job.error.message else ""
+    reason = said or "no reason given"
     charged = job.credits_charged
     money = "EvoLink does not say what was charged" if charged is None else f"{charged:g} credits were charged"
     return EvoLinkJobFailed(

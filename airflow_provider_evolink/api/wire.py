@@ -247,10 +247,11 @@ def _payload(call: Call, answer: Answer) -> dict[str, Any]:
 
 def _refusal(call: Call, answer: Answer) -> EvoLinkError:
     """Turn an error answer into the error of its reaction."""
-    code, message = reason(json_object(answer.content))
+    payload = json_object(answer.content)
+    code, message = reason(payload)
     facts: dict[str, Any] = {"code": code, "status_code": answer.status, "request_id": _request_id(answer)}
     said = f": “{clean_text(without(call.private, message))}”" if message else ""
-    if call.paid and not refused_before_charging(answer.status, code):
+    if call.paid and not refused_before_charging(answer.status, payload):
         return _unknown(call, f"HTTP {answer.status}{_looks_like(answer)}{said}", **facts)
     kind = refusal(answer.status, code)
     if call.paid and kind is EvoLinkNotFoundError:

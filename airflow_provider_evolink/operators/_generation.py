@@ -18,6 +18,7 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkRateLimited,
     EvoLinkSubmissionUnknown,
     EvoLinkUnavailable,
+    private_texts,
 )
 from airflow_provider_evolink.api.failures import failure_code, job_error
 from airflow_provider_evolink.api.models import Job, JobStatus
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
 
-_LINK_QUERY = re.compile(r"^(https?://[^?#]*)[?#].*$", re.DOTALL | re.IGNORECASE)
+# A link as scheme, user-info, the part that is shown, and query or fragment.
+_LINK = re.compile(r"^(https?://)(?:[^/?#]*@)?([^?#]*)(?:[?#].*)?$", re.DOTALL | re.IGNORECASE)
 
 
 class Generation:
@@ -54,6 +56,7 @@ class Generation:
         self._record = self._ledger.read()
         self._client = EvoLinkHook(operator.evolink_conn_id).get_conn()
         self._last: Job | None = None
+        self.stays = False
         timeout = operator.timeout
         self._timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout)
 
@@ -103,6 +106,9 @@ class Generation:
         self._last = self._look(told)
         if event.get("status") == schedule.End.TIMEOUT and not (self._last and self._last.status.is_over):
             conclude(told, schedule.End.TIMEOUT, None, None)
+        self.stays = event.get("status") == schedule.End.UNREADABLE
+        if self.stays:
+            self._log.warning("The triggerer cannot read EvoLink job %s, this worker can: it waits here", told)
         return told
 
     def early_look(self, job_id: str) -> Job | None:
@@ -131,16 +137,20 @@ class Generation:
             if line := progress.line(job, time.time()):
                 self._log.info(line)
 
-        left = max(0.0, self.deadline - time.time())
-        return self._client.wait(job_id, timeout=left, poll_interval=self._operator.poll_interval, on_look=tell)
+        return self._client.wait(
+            job_id,
+            timeout=max(0.0, self.deadline - time.time()),
+            poll_interval=self._operator.poll_interval,
+            started=self.started,
+            on_look=tell,
+            private=self._private(),
+        )
 
-    def last_look(self) -> Job:
-        """Return the recorded job if it is over, else say that it goes on."""
+    def wait_here(self) -> Job:
+        """Go on waiting for the recorded job on the worker; at the deadline say that it goes on."""
         if self._record is None or self._record.job_id is None:
             raise self._unknown()
-        job = self._client.get_job(self._record.job_id)
-        end = schedule.End.OVER if job.status.is_over else schedule.End.TIMEOUT
-        return conclude(job.job_id, end, job, None)
+        return self.wait(self._record.job_id)
 
     def deliver(self, job: Job) -> dict[str, Any]:
         """
@@ -150,7 +160,7 @@ class Generation:
         """
         if job.status is JobStatus.COMPLETED and not job.results:
             job = self.wait(job.job_id)
-        if failure := job_error(job):
+        if failure := job_error(job, self._private()):
             raise failure
         result = {**job.summary(), "request": self._request()}
         if self._operator.destination:
@@ -238,20 +248,34 @@ class Generation:
 
     def _request(self) -> dict[str, Any] | None:
         """Return what was ordered, links without their query; ``None`` if the inputs have changed since the order."""
-        try:
-            body = self._body()
-        except EvoLinkError:
-            body = None
-        if body is None or (self._record is not None and self._record.fingerprint != fingerprint(body)):
+        body = self._same_body()
+        if body is None:
             self._log.warning("The inputs of this task have changed since the order; the job is the one that was paid")
             return None
         return {name: _without_query(value) for name, value in body.items() if name != "callback_url"}
 
+    def _same_body(self) -> dict[str, Any] | None:
+        """Return the body that was ordered, if the inputs still give it. They must never fail a job that is paid."""
+        try:
+            body = self._body()
+            same = self._record is None or self._record.fingerprint == fingerprint(body)
+        except Exception as error:  # noqa: BLE001 - whatever has become of the inputs, the job was paid
+            self._log.info("The request cannot be built any more (%s)", type(error).__name__)
+            return None
+        return body if same else None
+
+    def _private(self) -> tuple[str, ...]:
+        """Return what the inputs hold that no error may show."""
+        try:
+            return tuple(private_texts(self._operator.request()))
+        except Exception:  # noqa: BLE001 - as above
+            return ()
+
 
 def _without_query(value: Any) -> Any:
-    """Drop the query of links, which may be signed."""
+    """Drop the query of links, which may be signed, and user names and passwords."""
     if isinstance(value, str):
-        return _LINK_QUERY.sub(r"\1", value)
+        return _LINK.sub(r"\1\2", value)
     if isinstance(value, list):
         return [_without_query(item) for item in value]
     if isinstance(value, dict):

@@ -119,13 +119,13 @@ class EvoLinkGenerateOperator(BaseOperator):
             return self._wait_and_deliver(generation, generation.resume(event or {}))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Look at the job once more when Airflow gave up the trigger: a job that finished late is a success."""
+        """Go on on the worker when Airflow gave up the trigger: a job that finished late is a success."""
         with airflow_failures():
             known = next_method == TRIGGER_FAILED and Ledger.of(context, durable=self.durable).read() is not None
         if known:
-            self.log.warning("Airflow ended the wait in the triggerer; looking at the job once more")
+            self.log.warning("Airflow ended the wait in the triggerer; going on with it on the worker")
             with airflow_failures(), self._generation(context) as generation:
-                return generation.deliver(generation.last_look())
+                return generation.deliver(generation.wait_here())
         return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
@@ -155,7 +155,7 @@ class EvoLinkGenerateOperator(BaseOperator):
 
     def _wait_and_deliver(self, generation: Generation, job_id: str) -> dict[str, Any]:
         job = generation.early_look(job_id)
-        if job is None and self.deferrable and time.time() < generation.deadline:
+        if job is None and self.deferrable and not generation.stays and time.time() < generation.deadline:
             self._defer(generation, job_id)
         return generation.deliver(job or generation.wait(job_id))
 

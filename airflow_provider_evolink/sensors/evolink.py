@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseSensorOperator, PokeReturnValue
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseSensorOperator,
+    PokeReturnValue,
+)
 
 from airflow_provider_evolink.compat import default_deferrable
 from airflow_provider_evolink.semantics import airflow_failures
@@ -28,6 +34,7 @@ class EvoLinkJobSensor(BaseSensorOperator):
     :param poll_interval: Seconds between looks in the triggerer; a blocking sensor uses ``poke_interval``.
     :return: The job, as a generate operator returns it; what was ordered is not known.
     :raises AirflowFailException: EvoLink failed the job.
+    :raises AirflowSensorTimeout: it still runs after ``timeout`` seconds.
     :raises EvoLinkNotFoundError: EvoLink does not know the job.
     """
 
@@ -53,7 +60,13 @@ class EvoLinkJobSensor(BaseSensorOperator):
         """Look once; then wait in the triggerer, or poke."""
         if not self.deferrable:
             return super().execute(context)
-        if (found := self.poke(context)).is_done:
+        try:
+            found = self.poke(context)
+        except AirflowFailException as error:
+            if self.soft_fail or self.never_fail:  # as Airflow does where a sensor pokes or resumes
+                raise AirflowSkipException("Skipping as soft_fail or never_fail is set") from error
+            raise
+        if found.is_done:
             return found.xcom_value
         from airflow_provider_evolink.triggers.evolink import EvoLinkJobTrigger
 
@@ -97,13 +110,16 @@ class EvoLinkJobSensor(BaseSensorOperator):
 
         :param context: Airflow's context.
         :param event: Job id and status, as the trigger saw them.
+        :raises AirflowSensorTimeout: the job still runs.
         """
+        status = (event or {}).get("status")
         found = self.poke(context)
         if found.is_done:
             return found.xcom_value
-        from airflow_provider_evolink.api.client import conclude
-        from airflow_provider_evolink.api.schedule import End
-
-        with airflow_failures():
-            self.log.info("The wait ended as %s, the job still runs", (event or {}).get("status"))
-            return conclude(self.job_id, End.TIMEOUT, None, None)
+        if status == "timeout":
+            raise AirflowSensorTimeout(
+                f"EvoLink job {self.job_id} still runs after {self.timeout:g} s; it goes on and stays billable, "
+                "nothing was lost. What to do: clear this task, or give it a longer timeout"
+            )
+        self.log.warning("The triggerer ended the wait as %s, the job still runs: poking on the worker", status)
+        return super().execute(context)

@@ -303,6 +303,50 @@ def test_a_second_archiving_changes_nothing(job: dict[str, Any], download: Any, 
     assert archive(files) == first, "what is archived needs no staging any more"
 
 
+def test_a_staging_folder_that_was_moved_is_found_where_it_is(
+    job: dict[str, Any], download: Any, tmp_path: Path
+) -> None:
+    download(job)
+    (tmp_path / "staging").rename(tmp_path / "moved")
+    (file,) = download(job, f"file://{tmp_path}/moved")
+    assert file["uri"] == f"file://{tmp_path}/moved/{job['job_id']}-0.mp4"
+
+
+def test_a_receipt_of_another_job_is_not_believed(job: dict[str, Any], download: Any, tmp_path: Path) -> None:
+    (file,) = download(job)
+    receipt = tmp_path / "staging" / f"{job['job_id']}.json"
+    receipt.write_text(receipt.read_text().replace(f'"job_id": "{job["job_id"]}"', '"job_id": "another"'))
+    assert download(job) == [file]
+
+
+def test_no_more_of_a_staged_file_is_read_than_it_should_have(
+    job: dict[str, Any], download: Any, archive: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file,) = download(job)
+    path = Path(file["uri"].removeprefix("file://"))
+    with path.open("ab") as out:
+        out.truncate(200 * 1024 * 1024)
+    hashed: list[int] = []
+
+    class Counting:
+        update = staticmethod(lambda data: hashed.append(len(data)))
+        hexdigest = staticmethod(str)
+
+    monkeypatch.setattr("airflow_provider_evolink.storage.hashlib.sha256", Counting)
+    with pytest.raises(EvoLinkMediaError, match="has changed"):
+        archive([file])
+    assert sum(hashed) == file["size"] + 1
+
+
+@pytest.mark.parametrize(("uri", "says"), [("nonsense://x/y.mp4", "staged file"), ("file:///tmp", "is gone")])
+def test_a_staged_file_at_an_odd_place_is_a_clear_error(
+    job: dict[str, Any], download: Any, archive: Any, uri: str, says: str
+) -> None:
+    (file,) = download(job)
+    with pytest.raises((EvoLinkMediaError, AirflowFailException), match=says):
+        archive([{**file, "uri": uri}])
+
+
 def test_a_staged_file_that_has_changed_is_not_archived(
     job: dict[str, Any], download: Any, archive: Any, tmp_path: Path
 ) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferred,
+)
 
-from airflow_provider_evolink.api.errors import EvoLinkJobTimeout, EvoLinkNotFoundError
+from airflow_provider_evolink.api.errors import EvoLinkNotFoundError
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.hooks import EvoLinkHook
 from airflow_provider_evolink.sensors import EvoLinkJobSensor
@@ -67,8 +73,23 @@ def test_fails_with_the_job(emulator: EmulatorServer, job_id: str, deferrable: b
 
 def test_says_that_the_job_still_runs_at_the_deadline(job_id: str) -> None:
     """A time-out loses nothing, so a retry waits on."""
-    with pytest.raises(EvoLinkJobTimeout, match=job_id):
+    with pytest.raises(AirflowSensorTimeout, match=job_id):
         sensor(job_id).execute_complete(CONTEXT, {"job_id": job_id, "status": "timeout"})
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_soft_failure_skips(emulator: EmulatorServer, job_id: str, deferrable: bool) -> None:
+    """Whoever asks for soft_fail gets a skipped task for a failed job, waiting in the triggerer or not."""
+    emulator.job(job_id, state="failed", code="content_policy_violation", message="refused")
+    with pytest.raises(AirflowSkipException):
+        sensor(job_id, deferrable=deferrable, soft_fail=True).execute(CONTEXT)
+
+
+def test_pokes_on_the_worker_where_the_triggerer_cannot_read(emulator: EmulatorServer, job_id: str) -> None:
+    """A triggerer without access ends no wait of a worker that has it."""
+    threading.Timer(0.5, lambda: emulator.job(job_id, state="completed")).start()
+    job = sensor(job_id, poke_interval=0.2).execute_complete(CONTEXT, {"job_id": job_id, "status": "unreadable"})
+    assert job["status"] == "completed"
 
 
 def test_does_not_find_an_unknown_job(evolink_conn: str) -> None:

@@ -12,6 +12,7 @@ from airflow_provider_evolink.api.failures import (
     failure_code,
     job_error,
     refusal,
+    refused_before_charging,
 )
 from airflow_provider_evolink.api.models import Job
 
@@ -114,3 +115,15 @@ def test_every_refusal_has_its_advice():
 )
 def test_a_refused_call(status, code, expected):
     assert refusal(status, code) is expected
+
+
+@pytest.mark.parametrize("word", ["paid_outcome_unknown", "Idempotency_Conflict", " PAID_OUTCOME_UNKNOWN"])
+@pytest.mark.parametrize("where", ["code", "type"])
+@pytest.mark.parametrize("nested", [True, False])
+def test_an_order_that_may_be_paid_is_never_a_refusal(word: str, where: str, nested: bool) -> None:
+    error = {"code": "x", "message": "m"} | {where: word}
+    payload = {"error": error} if nested else error
+    assert not refused_before_charging(400, payload)
+    assert refused_before_charging(400, {"error": {"code": "x", "message": "m", "type": "invalid_request_error"}})
+    assert not refused_before_charging(400, None)
+    assert not refused_before_charging(503, {"error": {"code": "x"}})
