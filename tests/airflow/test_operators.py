@@ -652,11 +652,12 @@ def test_a_timeout_event_about_a_job_that_has_finished_meanwhile_is_a_success(
 def test_when_airflow_gives_up_the_wait_the_job_is_looked_at_once_more(
     stage: Any, make: Make, slow: EmulatorServer
 ) -> None:
+    slow.settings(polls=10_000)
     with pytest.raises(TaskDeferred):
         make()().execute(stage.context())
     fail = ("__fail__", {"error": "Trigger timeout"})
     with pytest.raises(EvoLinkJobTimeout, match="goes on and stays billable"):
-        make()().resume_execution(*fail, stage.context())
+        make(timeout=0.1)().resume_execution(*fail, stage.context())
     slow.job(stage.store.record["job_id"], state="completed")
     assert make()().resume_execution(*fail, stage.context())["status"] == "completed"
     assert stage.store.record["state"] == "delivered"
