@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -40,3 +41,31 @@ def never_expire() -> timedelta:
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
     return NEVER_EXPIRE
+
+
+def span(name: str, attributes: dict[str, str]) -> AbstractContextManager[Any]:
+    """
+    Return an OpenTelemetry span, or nothing where that is not installed (Airflow 2).
+
+    :param name: Its name.
+    :param attributes: What it says.
+    """
+    try:
+        from opentelemetry import trace
+    except ImportError:
+        return nullcontext()
+    return trace.get_tracer("airflow_provider_evolink").start_as_current_span(name, attributes=attributes)
+
+
+try:
+    from airflow.providers.common.compat.sdk import RetryDecision as RetryDecision  # noqa: PLC0414 - exported
+    from airflow.providers.common.compat.sdk import RetryPolicy as RetryPolicy  # noqa: PLC0414
+except ImportError:
+
+    class RetryPolicy:  # type: ignore[no-redef]
+        """Stands in before Airflow 3.3, which has no retry policies."""
+
+        def __init__(self) -> None:
+            raise RuntimeError("retry policies need Airflow 3.3 or later; use retry_delay")
+
+    RetryDecision = None  # type: ignore[assignment,misc]

@@ -30,6 +30,11 @@ _CONNECTION_FIELDS = {
         "description": "Seconds for one order; past it the outcome is unknown",
         "schema": {**_SECONDS, "default": 30},
     },
+    "honours_idempotency_key": {
+        "label": "EvoLink honours Idempotency-Key",
+        "description": 'Say yes only if you have tried it: on_unknown_submit="replay" relies on it',
+        "schema": {"type": ["boolean", "null"], "default": False},
+    },
 }
 _CONFIG = {
     "evolink": {
@@ -53,6 +58,16 @@ _CONFIG = {
                 "version_added": "0.1.0",
                 "type": "string",
                 "example": "production",
+                "default": "",
+            },
+            "ledger_path": {
+                "description": (
+                    "Folder in object storage for a copy of the record of every order: what Airflow before 3.3 has "
+                    "instead of the task state store. One folder per deployment; nothing may delete from it."
+                ),
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "s3://aws_default@bucket/evolink-ledger",
                 "default": "",
             },
         },

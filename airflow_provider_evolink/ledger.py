@@ -1,250 +1,231 @@
 """
-The ledger: our durable record of a generation, *intent -> submitted -> delivered*.
+The ledger keeps the record of a generation where the next try finds it.
 
-It lives in Airflow's task state store (3.3 and later), where everybody with access to the DAG can read and edit
-it: no prompt, link or key goes in, and what comes out is checked.
+In Airflow's task state store (3.3 and later), and in a folder of object storage where one is named; with both, a
+record that is lost in one is found in the other.
 """
 
 from __future__ import annotations
 
-import base64
+import functools
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+import logging
+import re
+from typing import TYPE_CHECKING, Any, Protocol
 
+import tenacity
+from airflow.providers.common.compat.sdk import conf
+
+from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkLedgerError
 from airflow_provider_evolink.compat import never_expire, task_state_store
+from airflow_provider_evolink.record import Identity, Record, furthest, read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
 STORE_KEY = "evolink_generation"
-VERSION = 1
+PATIENCE = 600.0  # for the id of a paid job: longer than a restart of the API server
+SHORT_PATIENCE = 10.0  # for the second copy of it
+MAX_RECORD = 64 * 1024
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+log = logging.getLogger(__name__)
 
 
-class State(StrEnum):
-    """How far a generation has come."""
+class Store(Protocol):
+    """One place for the record of one task instance."""
 
-    INTENT = "intent"
-    REFUSED = "refused"
-    SUBMITTED = "submitted"
-    DELIVERED = "delivered"
+    name: str
+
+    def get(self) -> Any | None:
+        """Return what is there, or ``None``; raise if that cannot be told."""
+
+    def set(self, value: dict[str, Any]) -> None:
+        """Keep it for ever."""
 
 
-@dataclass(frozen=True)
-class Record:
+class StateStore:
     """
-    One generation.
+    Airflow's task state store. A try that was cleared away cannot write to it any more: its id is gone.
 
-    :param state: How far it has come.
-    :param key: Idempotency key of the order.
-    :param epoch: How often this task instance has wanted a new generation.
-    :param generation: Changes when the task is cleared, not when it is retried.
-    :param fingerprint: Hash of the request body.
-    :param ordered_at: Epoch seconds of the order; the deadline counts from it.
-    :param job_id: EvoLink's id, once known.
-    """
-
-    state: State
-    key: str
-    epoch: int
-    generation: int
-    fingerprint: str
-    model: str
-    ordered_at: float
-    job_id: str | None = None
-    version: int = VERSION
-
-
-@dataclass(frozen=True)
-class Identity:
-    """
-    Which generation a task instance means: the same for every retry, another for another run or map index.
-
-    :param generation: The task's ``max_tries``: Airflow raises it when a task is cleared, and neither a retry nor a
-        new ``retries`` in the DAG file changes it.
+    :param accessor: ``context["task_state_store"]``.
     """
 
-    dag_id: str
-    run_id: str
-    task_id: str
-    map_index: int
-    generation: int
+    name = "task state store"
 
-    @classmethod
-    def of(cls, context: Context) -> Identity:
-        """
-        Read it from the context of ``execute``.
+    def __init__(self, accessor: Any) -> None:
+        self._accessor = accessor
 
-        :param context: Context of ``execute``.
-        """
-        ti: Any = context["ti"]
-        map_index = getattr(ti, "map_index", None)
-        return cls(
-            dag_id=ti.dag_id,
-            run_id=ti.run_id,
-            task_id=ti.task_id,
-            map_index=-1 if map_index is None else map_index,
-            generation=int(getattr(ti, "max_tries", 0) or 0),
+    def get(self) -> Any | None:
+        """Return the record as JSON, or ``None``."""
+        return self._accessor.get(STORE_KEY)
+
+    def set(self, value: dict[str, Any]) -> None:
+        """Keep it for ever."""
+        self._accessor.set(STORE_KEY, value, retention=never_expire())
+
+
+class FolderStore:
+    """
+    A folder in object storage, with one file per task instance.
+
+    :param root: The folder; a connection may stand in it, as in ``s3://conn_id@bucket/ledger``.
+    :param identity: Which task instance.
+    """
+
+    name = "ledger folder"
+
+    def __init__(self, root: str, identity: Identity) -> None:
+        self._root = root
+        self._place = list(identity.place)
+
+    def get(self) -> Any | None:
+        """Return the record as JSON, or ``None`` if there is no file."""
+        path = self._path()
+        try:
+            with path.open("rb") as file:  # type: ignore[no-untyped-call]
+                content = file.read(MAX_RECORD + 1)
+        except FileNotFoundError:
+            return None
+        try:
+            found = json.loads(content)
+            if found["of"] == self._place:
+                return found["record"]
+        except (ValueError, KeyError, TypeError):
+            pass
+        raise EvoLinkConfigError(
+            f"{path.name} in the ledger folder is not the record of this task, so nothing is ordered. What to do: look "
+            "at it; delete it to order anew"
         )
 
-    def key(self, namespace: str, epoch: int, attempt: int | None = None) -> str:
-        """
-        Return the idempotency key: the same intent always gives the same key. The body is not in it, since
-        templates may move between tries.
+    def set(self, value: dict[str, Any]) -> None:
+        """Keep it for ever: nothing of ours deletes it."""
+        from airflow_provider_evolink.storage import publish_json
 
-        :param namespace: Name of the deployment, so that two of them never share an order.
-        :param epoch: How often a new generation was wanted since the record began.
-        :param attempt: Number of the try, where every try is meant to order.
-        """
-        parts = [namespace, self.dag_id, self.run_id, self.task_id, self.map_index, self.generation, epoch]
-        parts += [] if attempt is None else [attempt]
-        digest = hashlib.sha256(json.dumps(parts).encode()).digest()
-        return "af1-" + base64.b32encode(digest).decode().rstrip("=").lower()
+        publish_json({"of": self._place, "record": value}, self._path())
 
+    def _path(self) -> ObjectStoragePath:
+        from airflow_provider_evolink.storage import open_folder
 
-class Act(StrEnum):
-    """What a try does with what it finds."""
-
-    ORDER = "order"
-    ATTACH = "attach"
-    ASK = "ask"
-
-
-def decide(record: Record | None, identity: Identity) -> tuple[Act, int]:
-    """
-    Return what to do, and the epoch of the order.
-
-    A generation is used until its result was delivered; after that a retry still gets it, a clear wants a new one.
-
-    :param record: What the ledger holds.
-    :param identity: Which generation is meant now.
-    """
-    if record is None:
-        return Act.ORDER, 0
-    if record.state is State.INTENT:
-        return Act.ASK, record.epoch
-    if record.state is State.REFUSED:
-        return Act.ORDER, record.epoch
-    if record.state is State.DELIVERED and record.generation != identity.generation:
-        return Act.ORDER, record.epoch + 1
-    return Act.ATTACH, record.epoch
-
-
-def fingerprint(body: Mapping[str, Any]) -> str:
-    """
-    Return a short hash of a request body.
-
-    :param body: The request body.
-    :raises EvoLinkRequestError: it cannot be sent as JSON. Said here, before there is an intent to order.
-    """
-    try:
-        text = json.dumps(body, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
-    except (TypeError, ValueError) as error:
-        from airflow_provider_evolink.api.errors import EvoLinkRequestError, Violation
-
-        rule = f"must be plain JSON: text, numbers, true, false, lists and objects ({type(error).__name__})"
-        raise EvoLinkRequestError(str(body.get("model")), [Violation("parameters", rule)]) from None
-    return hashlib.sha256(text).hexdigest()[:32]
+        dag_id, run_id, task_id, map_index = self._place
+        digest = hashlib.sha256(json.dumps([dag_id, run_id, task_id, map_index]).encode()).hexdigest()[:40]
+        folder = open_folder(self._root, what="ledger_path")
+        return folder / _UNSAFE.sub("_", str(dag_id))[:80] / _UNSAFE.sub("_", str(task_id))[:80] / f"{digest}.json"
 
 
 class Ledger:
     """
     Reads and writes the record of one task instance. Without a store it remembers nothing.
 
-    :param store: Airflow's task state store, or ``None``.
+    :param stores: Where it is kept.
     """
 
-    def __init__(self, store: Any | None) -> None:
-        self._store = store
+    def __init__(self, *stores: Store) -> None:
+        self._stores = stores
 
     @classmethod
-    def of(cls, context: Context, *, durable: bool) -> Ledger:
+    def of(cls, context: Context, *, durable: bool, path: str | None = None) -> Ledger:
         """
         Open the ledger of the running task instance.
 
         :param context: Context of ``execute`` or of the resume method (never of a trigger).
         :param durable: False remembers nothing: a retry orders again.
+        :param path: Folder for a copy. Default: ``[evolink] ledger_path``.
         """
-        return cls(task_state_store(context) if durable else None)
+        if not durable:
+            return cls()
+        accessor = task_state_store(context)
+        root = path or str(conf.get("evolink", "ledger_path", fallback="") or "")
+        stores: list[Store] = [] if accessor is None else [StateStore(accessor)]
+        return cls(*stores, *([FolderStore(root, Identity.of(context))] if root else []))
 
     @property
     def is_durable(self) -> bool:
         """Whether anything is remembered."""
-        return self._store is not None
+        return bool(self._stores)
 
     def read(self) -> Record | None:
         """
         Return the record, or ``None`` if there is none.
 
         :raises EvoLinkConfigError: what is stored is not a record of ours; nothing is ordered on such ground.
+        :raises EvoLinkLedgerError: a store does not answer; nothing is ordered on such ground either.
         """
-        if self._store is None:
-            return None
-        value = self._store.get(STORE_KEY)
-        return None if value is None else _record(value)
+        found = [_asked(store.name, "read", store.get) for store in self._stores]
+        return furthest(read_record(value) for value in found if value is not None)
 
     def write(self, record: Record) -> None:
         """
-        Store the record for ever. A failure raises: after one, nothing may be ordered.
+        Store a record in all places and read it back. After a failure nothing may be ordered.
+
+        :param record: The record.
+        :raises EvoLinkLedgerError: a store does not keep it.
+        """
+        value = record.to_json()
+        for store in self._stores:
+            _asked(store.name, "written", functools.partial(store.set, value))
+            if _asked(store.name, "read back", store.get) != value:
+                raise EvoLinkLedgerError(f"the {store.name} does not keep what is written to it, so nothing is ordered")
+
+    def note(self, record: Record) -> None:
+        """
+        Store a record where that is possible; a failure is only logged, since nothing paid depends on it.
 
         :param record: The record.
         """
-        if self._store is not None:
-            self._store.set(STORE_KEY, asdict(record), retention=never_expire())
+        for store in self._stores:
+            _kept(store, record)
 
-    def advance(self, record: Record, state: State, job_id: str | None = None) -> Record:
+    def keep(self, record: Record) -> None:
         """
-        Store the next state of a record and return it.
+        Store the record of a job that is paid, with patience.
 
-        :param record: The record so far.
-        :param state: Its new state.
-        :param job_id: EvoLink's id, once known.
+        :param record: The record, with its job id.
+        :raises EvoLinkLedgerError: no store takes it for ten minutes, or this try was cleared away meanwhile.
         """
-        moved = replace(record, state=state, job_id=job_id or record.job_id)
-        self.write(moved)
-        return moved
+        missing = list(self._stores)
 
-    def adopt(self, record: Record, identity: Identity) -> Record:
-        """
-        Note that a cleared task has attached to an order of before the clear, so that only the next clear means a
-        new one.
+        def attempt() -> bool:
+            missing[:] = [store for store in missing if not _kept(store, record)]
+            return not missing
 
-        :param record: The record so far.
-        :param identity: Which generation is meant now.
-        """
-        if record.generation == identity.generation:
-            return record
-        adopted = replace(record, generation=identity.generation)
-        self.write(adopted)
-        return adopted
+        def enough(state: tenacity.RetryCallState) -> bool:
+            some = len(missing) < len(self._stores)
+            return (state.seconds_since_start or 0.0) > (SHORT_PATIENCE if some else PATIENCE)
+
+        tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda done: not done),
+            stop=enough,
+            wait=tenacity.wait_exponential(multiplier=0.5, max=30),
+            retry_error_callback=lambda _: False,
+        )(attempt)
+        if self._stores and len(missing) == len(self._stores):
+            raise EvoLinkLedgerError(
+                "the job is ordered, but its id could not be recorded, so a retry would not find it. What to do: wait "
+                "for it with EvoLinkJobSensor and this job id",
+                job_id=record.job_id,
+            )
 
 
-def _record(value: Any) -> Record:
-    """Check what the store holds: anybody with access to the DAG may have edited it."""
-    from airflow_provider_evolink.api.errors import EvoLinkConfigError
-    from airflow_provider_evolink.api.models import JOB_ID
-
+def _kept(store: Store, record: Record) -> bool:
     try:
-        record = Record(
-            state=State(value["state"]),
-            key=str(value["key"])[:96],
-            epoch=int(value["epoch"]),
-            generation=int(value["generation"]),
-            fingerprint=str(value["fingerprint"])[:64],
-            model=str(value["model"])[:128],
-            ordered_at=float(value["ordered_at"]),
-            job_id=value.get("job_id"),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError):
-        record = None
-    known = record is not None and (record.job_id is None or JOB_ID.fullmatch(str(record.job_id)) is not None)
-    if record is None or not known or (record.job_id is None and record.state in (State.SUBMITTED, State.DELIVERED)):
-        raise EvoLinkConfigError(
-            f"the record of this task's generation (task state store, key {STORE_KEY}) is not readable, so nothing is "
-            "ordered. What to do: look at it in the Storage tab of the task instance; delete it to order anew"
-        )
-    return record
+        store.set(record.to_json())
+    except Exception as error:  # noqa: BLE001 - every store has its own errors
+        log.warning("EvoLink job %s: the %s was not written (%s)", record.job_id, store.name, type(error).__name__)
+        return False
+    return True
+
+
+def _asked(name: str, what: str, ask: Callable[[], Any]) -> Any:
+    """Ask a store for something; whatever it raises means that nothing may be ordered."""
+    try:
+        return ask()
+    except EvoLinkConfigError:
+        raise
+    except Exception as error:
+        raise EvoLinkLedgerError(
+            f"the {name} could not be {what} ({type(error).__name__}), so nothing is ordered. A retry asks again"
+        ) from error

@@ -16,9 +16,10 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
-from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkRequestError, Violation, clean_text
+from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkRequestError, Violation
 from airflow_provider_evolink.api.rows import Row
 from airflow_provider_evolink.api.shown import show
+from airflow_provider_evolink.api.texts import clean_text
 
 Validation = Literal["strict", "warn", "off"]
 Kind = Literal["video", "image", "audio"]
@@ -95,6 +96,19 @@ def kind(model: str) -> Kind | None:
     """Return what a model makes, or ``None`` for a model unknown here."""
     row = _row(model)
     return row.kind if row else None
+
+
+def most_credits(model: str, body: Mapping[str, Any]) -> float | None:
+    """
+    Return what an order costs at the most by the price in the catalogue, or ``None`` where there is none.
+
+    :param model: EvoLink's name of the model.
+    :param body: The order.
+    """
+    row = _row(model)
+    if row is None or row.price is None:
+        return None
+    return row.price.most(body, {name: parameter.default for name, parameter in row.parameters.items()})
 
 
 def known_models() -> tuple[str, ...]:

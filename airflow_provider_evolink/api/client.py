@@ -21,13 +21,23 @@ from typing import Any, Self, TypeVar
 import httpx
 import tenacity
 
-from airflow_provider_evolink.api import catalogue, wire
+from airflow_provider_evolink.api import catalogue, outcomes, wire
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkJobTimeout
 from airflow_provider_evolink.api.failures import job_error
 from airflow_provider_evolink.api.models import Credits, Job
 from airflow_provider_evolink.api.schedule import End, Watch
 from airflow_provider_evolink.api.settings import ClientSettings
-from airflow_provider_evolink.api.transport import TooLong, Watchdog, answer, build, request, seconds_for, ssl_context
+from airflow_provider_evolink.api.transport import (
+    Permit,
+    TooLong,
+    Watchdog,
+    answer,
+    build,
+    request,
+    seconds_for,
+    ssl_context,
+    traced,
+)
 
 KEEP_ALIVE = 300.0
 MAX_CONNECTIONS = 20
@@ -57,20 +67,36 @@ class EvoLinkClient:
         """Close the connections."""
         self._http.close()
 
-    def submit(self, body: Mapping[str, Any], *, idempotency_key: str | None = None, path: str | None = None) -> Job:
+    def submit(
+        self,
+        body: Mapping[str, Any],
+        *,
+        idempotency_key: str | None = None,
+        path: str | None = None,
+        permit: Permit | None = None,
+    ) -> Job:
         """
         Order a generation. **This costs credits.** It is sent once; again only if provably not accepted.
 
         :param body: Request body from :func:`~airflow_provider_evolink.api.catalogue.build_request`.
         :param idempotency_key: 16-96 characters, the same for the same intent; made up if absent.
         :param path: Endpoint; by default that of the body's model.
+        :param permit: Asked before every sending and once more as the first byte is about to leave.
         :raises EvoLinkSubmissionUnknown: it was sent and nobody knows whether it was accepted.
         :raises EvoLinkAPIError: EvoLink refused, nothing was charged; or it could not be reached, nothing was sent.
         """
         path = path or catalogue.endpoint(str(body.get("model")))
-        return self._do(wire.submit(path, body, idempotency_key or uuid.uuid4().hex), wire.job_from)
+        return self._do(wire.submit(path, body, idempotency_key or uuid.uuid4().hex), wire.job_from, permit=permit)
 
-    def get_job(self, job_id: str, *, tries: int = wire.TRIES) -> Job:
+    def list_jobs(self, model: str) -> list[tuple[str, float]]:
+        """
+        Return id and epoch second of the account's newest jobs of a model. Free; undocumented at EvoLink.
+
+        :param model: EvoLink's name of the model.
+        """
+        return self._do(wire.list_jobs(model), wire.listed_from)
+
+    def get_job(self, job_id: str, *, tries: int = outcomes.TRIES) -> Job:
         """
         Read one job. Free. A completed job comes with fresh links.
 
@@ -114,7 +140,7 @@ class EvoLinkClient:
             now = began + time.monotonic() - tick
             try:
                 # The watch paces all looks but the last, which is worth the tries of a single read.
-                job = self.get_job(job_id, tries=1 if now < watch.deadline else wire.TRIES)
+                job = self.get_job(job_id, tries=1 if now < watch.deadline else outcomes.TRIES)
             except EvoLinkError as error:
                 step = watch.failed(error, now)
             else:
@@ -125,17 +151,19 @@ class EvoLinkClient:
                 return conclude(job_id, step.end, job, step.error, private)
             time.sleep(step.delay)
 
-    def _do(self, call: wire.Call, read: Read[T], tries: int = wire.TRIES) -> T:
+    def _do(self, call: wire.Call, read: Read[T], tries: int = outcomes.TRIES, permit: Permit | None = None) -> T:
         def attempt() -> T:
-            return read(call, self._send(call))
+            if permit is not None:
+                permit.renew()
+            return read(call, self._send(call, permit))
 
         return tenacity.Retrying(**_retry_options(call, self.settings, tries))(attempt)
 
-    def _send(self, call: wire.Call) -> wire.Answer:
+    def _send(self, call: wire.Call, permit: Permit | None) -> wire.Answer:
         with Watchdog(seconds_for(call, self.settings)) as watchdog:
             try:
                 with self._http.stream(
-                    **request(call, self.settings), extensions={"trace": watchdog.trace}
+                    **request(call, self.settings), extensions={"trace": traced(watchdog, permit)}
                 ) as response:
                     content = bytearray()
                     for chunk in response.iter_raw():
@@ -188,7 +216,7 @@ class AsyncEvoLinkClient:
         path = path or catalogue.endpoint(str(body.get("model")))
         return await self._do(wire.submit(path, body, idempotency_key or uuid.uuid4().hex), wire.job_from)
 
-    async def get_job(self, job_id: str, *, tries: int = wire.TRIES) -> Job:
+    async def get_job(self, job_id: str, *, tries: int = outcomes.TRIES) -> Job:
         """See :meth:`EvoLinkClient.get_job`."""
         return await self._do(wire.read_job(job_id), wire.job_from, tries)
 
@@ -196,7 +224,7 @@ class AsyncEvoLinkClient:
         """See :meth:`EvoLinkClient.get_credits`."""
         return await self._do(wire.read_credits(), wire.credits_from)
 
-    async def _do(self, call: wire.Call, read: Read[T], tries: int = wire.TRIES) -> T:
+    async def _do(self, call: wire.Call, read: Read[T], tries: int = outcomes.TRIES) -> T:
         async def attempt() -> T:
             return read(call, await self._send(call))
 
@@ -249,9 +277,9 @@ def _retry_options(call: wire.Call, settings: ClientSettings, tries: int) -> dic
 
     def wait(state: tenacity.RetryCallState) -> float | None:
         error = state.outcome.exception() if state.outcome else None
-        if error is None or state.attempt_number >= tries or not wire.may_send_again(call, error):
+        if error is None or state.attempt_number >= tries or not outcomes.may_send_again(error, paid=call.paid):
             return None
-        return wire.wait_before_retry(
+        return outcomes.wait_before_retry(
             error,
             state.attempt_number,
             longest=settings.retry_wait,

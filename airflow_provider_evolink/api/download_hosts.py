@@ -20,7 +20,8 @@ from typing import TypeAlias
 
 import httpx
 
-from airflow_provider_evolink.api.errors import EvoLinkLinkRefused, EvoLinkMediaError, clean_text
+from airflow_provider_evolink.api.errors import EvoLinkLinkRefused, EvoLinkMediaError
+from airflow_provider_evolink.api.texts import clean_text
 from airflow_provider_evolink.api.transport import Watchdog
 
 IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address

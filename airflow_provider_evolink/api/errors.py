@@ -4,6 +4,10 @@ What can go wrong with EvoLink. One class per reaction, not per cause.
 EvoLinkError
 ├── EvoLinkConfigError           key, host or setting is unusable            fix the connection
 ├── EvoLinkRequestError          the request breaks the model's rules        fix the request; nothing was sent
+├── EvoLinkBudgetError           the order would cost more than allowed      raise max_credits, or order less
+├── EvoLinkRerunRefused          this re-run is not to be, as things stand   follow the text; nothing was sent
+├── EvoLinkOrderStopped          the order was withdrawn before it was sent  nothing: the retry orders
+├── EvoLinkLedgerError           the record cannot be read or kept           mend the store; nothing more is ordered
 ├── EvoLinkAPIError              EvoLink refused or could not answer
 │   ├── EvoLinkAuthError         the key is not accepted                     fix the key
 │   ├── EvoLinkAccessError       the key may not do this                     change the key's rights
@@ -28,60 +32,9 @@ No error holds the API key, a request header, a prompt or a link with its query.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-# Control characters, line ends, marks that turn the reading direction, and halves of broken characters.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
-_USER = re.compile(r"(?i)(https?://)[^\s/?#\"<>]*@")
-_QUERY = re.compile(r"(?i)(https?://[^\s?#\"<>]*)[?#][^\s\"<>]*")
-_BEARER = re.compile(r"(?i)(bearer[\s:]+|\bsk-)[\w.~+/=-]{4,}")
-_WORD = re.compile(r"[\w.:+-]{1,40}", re.ASCII)
-
-
-def clean_text(text: object, limit: int = 300) -> str:
-    """
-    Make remote text safe for one log line.
-
-    Control characters go, links lose their query (it may be signed) and user, key-like words are hidden, the rest
-    is cut.
-
-    :param text: What EvoLink, a proxy or a library wrote.
-    :param limit: Longest result, in characters.
-    """
-    line = _CONTROL.sub(" ", str(text)).strip()
-    line = _BEARER.sub(r"\1***", _QUERY.sub(r"\1", _USER.sub(r"\1", line)))
-    return line if len(line) <= limit else line[: limit - 1] + "…"
-
-
-def private_texts(value: Any) -> Iterator[str]:
-    """
-    Find the free text and the links of a request body: what is more than a single word.
-
-    :param value: The body, or a part of it.
-    """
-    if isinstance(value, str):
-        if not _WORD.fullmatch(value) and value.strip():
-            yield value.strip()
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from private_texts(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from private_texts(item)
-
-
-def without(private: tuple[str, ...], message: str) -> str:
-    """
-    Cut a message off where it begins to repeat a text of ours, whole or in part.
-
-    :param private: What :func:`private_texts` found in the request.
-    :param message: What EvoLink wrote.
-    """
-    at = min((place for text in private if (place := message.find(text[:16])) >= 0), default=None)
-    return message if at is None else message[:at] + "…"
 
 
 class EvoLinkError(Exception):
@@ -178,6 +131,26 @@ class EvoLinkRequestError(EvoLinkError, ValueError):
         self.violations = tuple(violations)
         lines = "".join(f"\n  - {violation}" for violation in self.violations)
         super().__init__(f"request for {model} not sent, {len(self.violations)} rule(s) broken:{lines}")
+
+
+class EvoLinkBudgetError(EvoLinkError):
+    """The order would cost more than ``max_credits``, or nobody knows what it costs. Nothing was sent or paid."""
+
+    permanent = True
+
+
+class EvoLinkRerunRefused(EvoLinkError):
+    """The task's own settings forbid what this re-run would mean. Nothing was sent. A retry does not help."""
+
+    permanent = True
+
+
+class EvoLinkOrderStopped(EvoLinkError):
+    """The order was withdrawn before its first byte left: its worker was stopped or told to end. A retry orders."""
+
+
+class EvoLinkLedgerError(EvoLinkError):
+    """The record of a generation cannot be read or kept. Nothing is ordered on such ground; a retry may help."""
 
 
 class EvoLinkAPIError(EvoLinkError):

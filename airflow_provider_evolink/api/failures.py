@@ -26,10 +26,9 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkNotFoundError,
     EvoLinkRateLimited,
     EvoLinkUnavailable,
-    clean_text,
-    without,
 )
 from airflow_provider_evolink.api.models import Job, JobStatus
+from airflow_provider_evolink.api.texts import clean_text, without
 
 REFUSAL_STATUS: dict[int, type[EvoLinkAPIError]] = {
     400: EvoLinkInvalidError,
@@ -139,7 +138,8 @@ def reason(payload: dict[str, Any] | None) -> tuple[str | None, str | None]:
     if code is None and (message or error is not payload or payload.get("success") is False):
         code = _word(error.get("type")) or "unnamed"
     param = _word(error.get("param"))
-    return code and clean_text(code, 80), f"{message} (field {clean_text(param, 80)})" if message and param else message
+    code = clean_text(code, 80) or None if code else None
+    return code, f"{message} (field {clean_text(param, 80)})" if message and param else message
 
 
 def _word(value: Any) -> str | None:

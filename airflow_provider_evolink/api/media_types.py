@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import BinaryIO, Literal
 
-from airflow_provider_evolink.api.errors import EvoLinkLinkExpired, EvoLinkMediaError, clean_text
+from airflow_provider_evolink.api.errors import EvoLinkLinkExpired, EvoLinkMediaError
+from airflow_provider_evolink.api.texts import clean_text
 
 HEAD_SIZE = 4096
 

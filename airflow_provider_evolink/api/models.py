@@ -27,7 +27,7 @@ from pydantic import (
     model_validator,
 )
 
-from airflow_provider_evolink.api.errors import clean_text
+from airflow_provider_evolink.api.texts import clean_text
 
 LINK_LIFETIME = timedelta(hours=24)
 MAX_RESULTS = 64

@@ -9,11 +9,13 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from airflow_provider_evolink.api.errors import Violation, clean_text
+from airflow_provider_evolink.api.errors import Violation
 from airflow_provider_evolink.api.field_types import fields_model
 from airflow_provider_evolink.api.parameters import Parameter, is_list, size_fault, words
+from airflow_provider_evolink.api.prices import Price
 from airflow_provider_evolink.api.rules import Facts, Rule
 from airflow_provider_evolink.api.shown import count, show
+from airflow_provider_evolink.api.texts import clean_text
 
 Location = tuple[str | int, ...]
 
@@ -29,6 +31,7 @@ class Row(BaseModel):
     :param parameters: Name and row of every field but ``model``. In the file, groups named in ``uses`` come first; an
         own entry replaces the shared one if it has a type or variants, else it changes only the keys it states.
     :param rules: What holds between fields.
+    :param price: What an order costs at the most, where it is published.
     :param notices: The same shapes; what breaks them is accepted by EvoLink, but has no effect.
     """
 
@@ -41,6 +44,7 @@ class Row(BaseModel):
     parameters: dict[str, Parameter]
     rules: tuple[Rule, ...] = ()
     notices: tuple[Rule, ...] = ()
+    price: Price | None = None
 
     @classmethod
     def read(cls, data: Mapping[str, Any], shared: Mapping[str, Any]) -> Self:

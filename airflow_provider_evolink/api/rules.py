@@ -25,8 +25,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from airflow_provider_evolink.api.errors import Violation, clean_text
+from airflow_provider_evolink.api.errors import Violation
 from airflow_provider_evolink.api.shown import count, show
+from airflow_provider_evolink.api.texts import clean_text
 
 Path = tuple[str, ...]
 _INDEXED = re.compile(r"([a-z_]+)([1-9][0-9]{0,5})")

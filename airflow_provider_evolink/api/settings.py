@@ -8,7 +8,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from airflow_provider_evolink.api.errors import EvoLinkConfigError, clean_text
+from airflow_provider_evolink.api.errors import EvoLinkConfigError
+from airflow_provider_evolink.api.texts import clean_text
 
 API_URL = "https://api.evolink.ai"
 FILES_URL = "https://files-api.evolink.ai"
@@ -28,6 +29,7 @@ class ClientSettings:
     :param read_timeout: Seconds for a whole read call.
     :param submit_timeout: Seconds for a whole order. Past it the outcome is unknown.
     :param connect_timeout: Seconds to connect. Past it nothing was sent.
+    :param honours_idempotency_key: Whether EvoLink is known to answer a repeated key with the first job.
     :param retry_wait: Longest wait between two tries of one call, in seconds; a longer ``Retry-After`` is raised.
     """
 
@@ -38,9 +40,15 @@ class ClientSettings:
     submit_timeout: float = 30.0
     connect_timeout: float = 5.0
     retry_wait: float = 30.0
+    honours_idempotency_key: bool = False
 
     def __post_init__(self) -> None:
         check_key(self.api_key)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the API is on this machine: the emulator."""
+        return is_loopback(host_of(self.base_url))
 
 
 def check_key(key: str | None) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from airflow_provider_evolink.api.errors import clean_text
+from airflow_provider_evolink.api.texts import clean_text
 
 LONGEST = 60
 _WORD = re.compile(r"[\w.:+-]{1,40}", re.ASCII)

@@ -8,7 +8,7 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import httpx
 
@@ -71,6 +71,32 @@ class Watchdog:
         if self._socket is not None:
             with suppress(OSError):
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # an SSLSocket's own would break its reader
+
+
+class Permit(Protocol):
+    """The right to send an order, which may lapse."""
+
+    def renew(self) -> None:
+        """Raise if the order may not be sent (again). Called before every sending; may take its time."""
+
+    def check(self) -> None:
+        """Raise if the order may not be sent any more. Called as its first byte is about to leave; no I/O."""
+
+
+def traced(watchdog: Watchdog, permit: Permit | None) -> Callable[[str, Mapping[str, Any]], None]:
+    """
+    Return what httpcore calls at each step of a call.
+
+    :param watchdog: Takes note of the connection.
+    :param permit: Is asked as the first byte is about to leave.
+    """
+
+    def step(event: str, info: Mapping[str, Any]) -> None:
+        watchdog.trace(event, info)
+        if permit is not None and event.endswith(".send_request_headers.started"):
+            permit.check()
+
+    return step
 
 
 def build(client: Callable[..., H], settings: ClientSettings, tls: ssl.SSLContext, limits: httpx.Limits) -> H:

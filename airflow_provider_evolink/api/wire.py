@@ -1,5 +1,5 @@
 """
-The wire: build a call, read its answer, say which failures may be sent again. Pure, no I/O.
+The wire: build a call, read its answer. Pure, no I/O.
 
 Both clients, on the worker and in the triggerer, take every decision from here.
 """
@@ -7,12 +7,10 @@ Both clients, on the worker and in the triggerer, take every decision from here.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 from urllib.parse import quote
 
@@ -23,21 +21,18 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkError,
     EvoLinkInvalidError,
     EvoLinkNotFoundError,
-    EvoLinkRateLimited,
     EvoLinkRequestError,
     EvoLinkSubmissionUnknown,
     EvoLinkUnavailable,
     Violation,
-    clean_text,
-    private_texts,
-    without,
 )
 from airflow_provider_evolink.api.failures import REFUSAL_ADVICE, json_object, reason, refusal, refused_before_charging
 from airflow_provider_evolink.api.models import JOB_ID, MAX_LINK, MAX_RESULTS, Credits, Job
+from airflow_provider_evolink.api.outcomes import retry_after
+from airflow_provider_evolink.api.texts import clean_text, private_texts, without
 
 MAX_BODY = 1024 * 1024
-TRIES = 3
-MAX_RETRY_AFTER = 3600.0
+MAX_LISTED = 50
 _IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9._-]{16,96}")
 
 
@@ -113,6 +108,33 @@ def read_job(job_id: str) -> Call:
     return Call("job status", "GET", f"/v1/tasks/{quote(job_id, safe='')}", job_id=job_id)
 
 
+def list_jobs(model: str) -> Call:
+    """
+    Build the look at the account's newest jobs of a model (undocumented; EvoLink's own clients use it).
+
+    :param model: EvoLink's name of the model.
+    """
+    return Call("job list", "GET", f"/v1/tasks?model={quote(model, safe='')}&page=1&page_size={MAX_LISTED}")
+
+
+def listed_from(call: Call, answer: Answer) -> list[tuple[str, float]]:
+    """
+    Read ids and times of a list of jobs. It holds neither prompts nor links.
+
+    :param call: The call that was made.
+    :param answer: What came back.
+    """
+    rows = _payload(call, answer).get("data")
+    if not isinstance(rows, list):
+        _unreadable(call, answer, "the answer holds no list")
+    found = []
+    for row in rows:
+        with suppress(ValidationError, TypeError):
+            job = Job.model_validate({**row, "created": row.get("created_at")})
+            found.append((job.job_id, job.created or 0.0))
+    return found
+
+
 def read_credits() -> Call:
     """Build the look at the balance: free, changes nothing."""
     return Call("credits", "GET", "/v1/credits")
@@ -182,57 +204,6 @@ def network_error(call: Call, error: Exception) -> EvoLinkError:
         unsent=unsent,
         job_id=call.job_id,
     )
-
-
-def may_send_again(call: Call, error: BaseException) -> bool:
-    """
-    Tell whether a call may be sent once more after an error.
-
-    A read may after every passing fault. An order only if EvoLink provably did not accept it.
-
-    :param call: The call that failed.
-    :param error: What came of it.
-    """
-    if isinstance(error, EvoLinkRateLimited):
-        return True
-    return isinstance(error, EvoLinkUnavailable) and (error.unsent or not call.paid)
-
-
-def wait_before_retry(error: BaseException | None, tries: int, *, longest: float, jitter: float) -> float | None:
-    """
-    Return the seconds to wait before the next try, or ``None`` to give up.
-
-    :param error: The last failure.
-    :param tries: How often the call was sent so far.
-    :param longest: A longer ``Retry-After`` is left to the caller.
-    :param jitter: A random number from 0 to 1.
-    """
-    if tries >= TRIES:
-        return None
-    own = min(8.0, 2.0**tries, longest) * (0.25 + 0.75 * jitter)
-    asked = error.retry_after if isinstance(error, EvoLinkError) else None
-    if asked is None:
-        return own
-    return max(own, asked * (1.0 + 0.1 * jitter)) if asked <= longest else None
-
-
-def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """
-    Read ``Retry-After`` (seconds or an HTTP date); nonsense counts as absent, an hour is the most.
-
-    :param headers: Headers of the answer, lower-case names.
-    :param now: Present moment, for tests.
-    """
-    text = headers.get("retry-after", "").strip()
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(text) - (now or datetime.now(UTC))).total_seconds()
-        except (ValueError, TypeError):
-            return None
-        seconds = max(0.0, seconds)
-    return min(seconds, MAX_RETRY_AFTER) if math.isfinite(seconds) and seconds >= 0 else None
 
 
 def _payload(call: Call, answer: Answer) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_evolink.compat import TRIGGER_FAILED, default_deferrable
-from airflow_provider_evolink.ledger import Ledger
 from airflow_provider_evolink.links.evolink import EvoLinkResultLink
 from airflow_provider_evolink.semantics import airflow_failures
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_evolink.api.catalogue import Kind, Validation
+    from airflow_provider_evolink.decisions import OnBackfill, OnClear, OnUnknownSubmit, UnknownPrice
     from airflow_provider_evolink.operators._generation import Generation
 
 PADDING = timedelta(minutes=2)
@@ -51,6 +51,18 @@ class EvoLinkGenerateOperator(BaseOperator):
     :param destination: Folder in object storage (``s3://``, ``gs://``, ``abfs://``, ``file://``): the results are
         downloaded there in this task, before their links die. (templated)
     :param callback_url: HTTPS address EvoLink calls when the job is over. Unsigned: a hint at best. (templated)
+    :param ledger_path: Folder in object storage for a copy of the record; what Airflow before 3.3 needs for safety.
+        Default: ``[evolink] ledger_path``. It must stay the same for all tries.
+    :param max_credits: Refuse an order that may cost more, by the dated price in the catalogue.
+    :param unknown_price: Under ``max_credits``, what to do where nobody knows the price: ``refuse`` or ``order``.
+    :param max_regenerations: How often a job that EvoLink failed for a passing reason is ordered anew by retries.
+        Default: by every retry. Failures that would come again are never repeated.
+    :param on_unknown_submit: Where an order may have been accepted: ``fail`` stops without using retries, ``replay``
+        sends it again with its key (the connection must say that EvoLink honours it), ``reconcile`` looks for the
+        one job it can be, ``resubmit`` orders again, once, and **may pay twice**.
+    :param on_clear: Clearing after the result was delivered: ``regenerate`` orders anew, ``reuse`` returns the job.
+    :param on_backfill: In a backfill: ``generate`` follows the rules above, ``reuse`` orders only what was never
+        ordered, ``fail`` orders nothing.
     :return: The job: ``job_id``, ``model``, ``kind``, ``status``, ``results`` (links, 24 hours), ``credits``,
         ``credits_reserved``, ``credits_charged``, ``created``, ``expires_at``, ``request`` and, with
         ``destination``, ``files``.
@@ -71,6 +83,7 @@ class EvoLinkGenerateOperator(BaseOperator):
     operator_extra_links = (EvoLinkResultLink(),)
     ui_color = "#e8e4ff"
     typed_fields: ClassVar[tuple[str, ...]] = ("callback_url",)
+    is_stopping = False
 
     def __init__(
         self,
@@ -87,6 +100,13 @@ class EvoLinkGenerateOperator(BaseOperator):
         idempotency_namespace: str | None = None,
         destination: str | None = None,
         callback_url: str | None = None,
+        ledger_path: str | None = None,
+        max_credits: float | None = None,
+        unknown_price: UnknownPrice = "refuse",
+        max_regenerations: int | None = None,
+        on_unknown_submit: OnUnknownSubmit = "fail",
+        on_clear: OnClear = "regenerate",
+        on_backfill: OnBackfill = "generate",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -102,10 +122,17 @@ class EvoLinkGenerateOperator(BaseOperator):
         self.idempotency_namespace = idempotency_namespace
         self.destination = destination
         self.callback_url = callback_url
+        self.ledger_path = ledger_path
+        self.max_credits = max_credits
+        self.unknown_price = unknown_price
+        self.max_regenerations = max_regenerations
+        self.on_unknown_submit = on_unknown_submit
+        self.on_clear = on_clear
+        self.on_backfill = on_backfill
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Attach to the job of an earlier try, or order; then wait."""
-        with airflow_failures(), self._generation(context) as generation:
+        with airflow_failures(self), self._generation(context) as generation:
             return self._wait_and_deliver(generation, generation.start())
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -115,22 +142,24 @@ class EvoLinkGenerateOperator(BaseOperator):
         :param context: Airflow's context.
         :param event: Job id and status, as the trigger saw them.
         """
-        with airflow_failures(), self._generation(context) as generation:
+        with airflow_failures(self), self._generation(context) as generation:
             return self._wait_and_deliver(generation, generation.resume(event or {}))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on on the worker when Airflow gave up the trigger: a job that finished late is a success."""
-        with airflow_failures():
-            known = next_method == TRIGGER_FAILED and Ledger.of(context, durable=self.durable).read() is not None
-        if known:
+        if next_method == TRIGGER_FAILED and self._has_record(context):
             self.log.warning("Airflow ended the wait in the triggerer; going on with it on the worker")
-            with airflow_failures(), self._generation(context) as generation:
+            with airflow_failures(self), self._generation(context) as generation:
                 return generation.deliver(generation.wait_here())
         return super().resume_execution(next_method, next_kwargs, context)
 
     def on_kill(self) -> None:
         """Say that the job goes on: EvoLink has no cancel call. Touches nothing, not even the connection."""
-        self.log.warning("EvoLink has no cancel call: a job that was ordered goes on and stays billable")
+        self.is_stopping = True
+        self.log.warning(
+            "EvoLink has no cancel call: a job that was ordered goes on and stays billable. Its "
+            "id is in this log; EvoLinkJobSensor and EvoLinkDownloadOperator fetch its result"
+        )
 
     def request(self) -> dict[str, Any]:
         """
@@ -147,6 +176,12 @@ class EvoLinkGenerateOperator(BaseOperator):
             rule = "is given as an argument and in parameters, with two values"
             raise EvoLinkRequestError(self.model, [Violation(name, rule) for name in twice])
         return {**given, **typed}
+
+    def _has_record(self, context: Context) -> bool:
+        from airflow_provider_evolink.ledger import Ledger
+
+        with airflow_failures(self):
+            return Ledger.of(context, durable=self.durable, path=self.ledger_path).read() is not None
 
     def _generation(self, context: Context) -> Generation:
         from airflow_provider_evolink.operators._generation import Generation

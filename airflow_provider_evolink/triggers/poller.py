@@ -16,8 +16,8 @@ from weakref import WeakKeyDictionary
 
 from airflow_provider_evolink.api.client import AsyncEvoLinkClient
 from airflow_provider_evolink.api.errors import EvoLinkAccessError, EvoLinkAuthError, EvoLinkError
+from airflow_provider_evolink.api.outcomes import TRIES
 from airflow_provider_evolink.api.schedule import End, Watch
-from airflow_provider_evolink.api.wire import TRIES
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 
 if TYPE_CHECKING:

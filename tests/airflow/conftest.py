@@ -15,7 +15,7 @@ import pytest
 import structlog
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_evolink.api import schedule, wire
+from airflow_provider_evolink.api import outcomes, schedule
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.operators import EvoLinkGenerateOperator
 
@@ -172,12 +172,14 @@ def logs() -> Iterator[Collector]:
 @pytest.fixture
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the waits that are only there to be polite: between tries, looks, and before an event."""
-    between_tries, looks = wire.wait_before_retry, schedule.worker_looks
+    between_tries, looks = outcomes.wait_before_retry, schedule.worker_looks
     monkeypatch.setattr(
-        wire, "wait_before_retry", lambda *args, **facts: between_tries(*args, **{**facts, "jitter": -0.32})
+        outcomes, "wait_before_retry", lambda *args, **facts: between_tries(*args, **{**facts, "jitter": -0.32})
     )
     monkeypatch.setattr(schedule, "worker_looks", lambda *args: tuple(wait / 10 for wait in looks(*args)))
     monkeypatch.setattr("airflow_provider_evolink.triggers.evolink.HOLD_EVENT", 0.05)
+    monkeypatch.setattr("airflow_provider_evolink.ledger.PATIENCE", 1.0)
+    monkeypatch.setattr("airflow_provider_evolink.ledger.SHORT_PATIENCE", 0.5)
 
 
 @pytest.fixture

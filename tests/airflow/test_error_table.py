@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_evolink.api import errors, schedule, wire
+from airflow_provider_evolink.api import errors, outcomes, schedule
 from airflow_provider_evolink.api.failures import FAILURE_CODES
 from airflow_provider_evolink.emulator.server import EmulatorServer
 
@@ -240,10 +240,10 @@ def results(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     folder = airflow_home / "dags"
     staging = tmp_path_factory.mktemp("staging").as_uri()
     triggers: list[str] = []
-    waits, run = wire.wait_before_retry, evolink.EvoLinkJobTrigger.run
+    waits, run = outcomes.wait_before_retry, evolink.EvoLinkJobTrigger.run
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
         patch.setattr(evolink, "HOLD_EVENT", 0.1)
-        patch.setattr(wire, "wait_before_retry", lambda *args, **facts: waits(*args, **{**facts, "jitter": -0.32}))
+        patch.setattr(outcomes, "wait_before_retry", lambda *args, **facts: waits(*args, **{**facts, "jitter": -0.32}))
         patch.setattr(schedule, "EARLY_404", 1.0)
         patch.setattr(
             evolink.EvoLinkJobTrigger, "run", lambda self: (triggers.append(self.evolink_conn_id), run(self))[1]

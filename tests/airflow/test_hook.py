@@ -341,7 +341,7 @@ def test_the_entry_point_is_the_provider_info() -> None:
 def test_airflow_knows_the_connection_form_and_every_field_of_it_is_read(connect: Connect) -> None:
     (row,) = get_provider_info()["connection-types"]
     assert row["connection-type"] == EvoLinkHook.conn_type
-    assert set(row["conn-fields"]) == {"files_host", "timeout", "submit_timeout"}
+    assert set(row["conn-fields"]) == {"files_host", "timeout", "submit_timeout", "honours_idempotency_key"}
     defaults = connect().settings
     assert row["conn-fields"]["timeout"]["schema"]["default"] == defaults.read_timeout
     assert row["conn-fields"]["submit_timeout"]["schema"]["default"] == defaults.submit_timeout
@@ -366,4 +366,4 @@ def test_airflows_provider_manager_lists_the_hook(airflow_home: Path) -> None:
     assert manager.hooks["evolink"].hook_class_name == "airflow_provider_evolink.hooks.evolink.EvoLinkHook"
     assert "airflow_provider_evolink.links.evolink.EvoLinkResultLink" in manager.extra_links_class_names
     options = get_provider_info()["config"]["evolink"]["options"]
-    assert set(options) == {"allowed_hosts", "idempotency_namespace"}
+    assert set(options) == {"allowed_hosts", "idempotency_namespace", "ledger_path"}

@@ -20,6 +20,7 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkError,
     EvoLinkJobFailed,
     EvoLinkJobTimeout,
+    EvoLinkLedgerError,
     EvoLinkNotFoundError,
     EvoLinkRateLimited,
     EvoLinkUnavailable,
@@ -101,6 +102,13 @@ def test_default_args_reach_every_argument_of_the_generic_operator(kind: type[Ev
         "idempotency_namespace": "ns",
         "destination": "file:///x",
         "callback_url": "https://example.com/hook",
+        "ledger_path": "file:///ledger",
+        "max_credits": 9.0,
+        "unknown_price": "order",
+        "max_regenerations": 1,
+        "on_unknown_submit": "reconcile",
+        "on_clear": "reuse",
+        "on_backfill": "fail",
     }
     generic = set(inspect.signature(inspect.unwrap(EvoLinkGenerateOperator.__init__)).parameters)
     assert set(wanted) == generic - {"self", "kwargs", "model", "parameters"}
@@ -269,7 +277,7 @@ def test_an_intent_without_an_id_orders_nothing_more(stage: Any, make: Make, emu
     emulator.fault("lost_answer", on="submit")
     with pytest.raises(AirflowFailException, match="outcome is unknown"):
         stage.run(make())
-    assert stage.store.record["state"] == "intent"
+    assert stage.store.record["state"] == "unknown"
     for again in (stage.retry, stage.clear):
         with pytest.raises(AirflowFailException, match="nothing is sent") as told:
             again().run(make())
@@ -363,14 +371,12 @@ def test_a_clear_before_delivery_attaches_and_a_clear_after_it_orders_anew(
     assert len(keys) == len(set(keys)) == 2
 
 
-@pytest.mark.parametrize(
-    "fault", [{"kind": "no_results", "times": -1}, {"kind": "lost_answer"}], ids=lambda one: one["kind"]
-)
-def test_who_deletes_the_record_and_clears_gets_a_new_order(
-    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]
+@pytest.mark.parametrize("honoured", [True, False])
+def test_who_deletes_the_record_and_clears_orders_again_with_the_same_key(
+    stage: Any, make: Make, emulator: EmulatorServer, honoured: bool
 ) -> None:
-    monkeypatch.setattr(schedule, "REREADS", 1)
-    emulator.fault(**fault)
+    emulator.settings(idempotency=honoured)
+    emulator.fault("lost_answer")
     with pytest.raises(AirflowFailException):
         stage.run(make())
     with pytest.raises(AirflowFailException):
@@ -379,7 +385,8 @@ def test_who_deletes_the_record_and_clears_gets_a_new_order(
     emulator.clear_faults()
     stage.store.delete("evolink_generation")
     assert stage.clear().run(make())["status"] == "completed"
-    assert len({job["idempotency_key"] for job in emulator.books()["jobs"]}) == 2
+    assert emulator.books()["orders"] == (1 if honoured else 2)
+    assert len({job["idempotency_key"] for job in emulator.books()["jobs"]}) == 1
 
 
 def test_without_memory_every_try_orders_even_where_evolink_honours_the_key(
@@ -398,8 +405,7 @@ def test_before_airflow_3_3_the_key_alone_keeps_a_retry_from_paying_again(
     stage.store = None
     first = stage.run(make())
     assert stage.retry().run(make())["job_id"] == first["job_id"]
-    assert stage.clear().run(make())["job_id"] != first["job_id"]
-    assert emulator.books()["orders"] == 2
+    assert emulator.books()["orders"] == 1
     assert emulator.books()["replays"] == 1
 
 
@@ -477,7 +483,7 @@ def test_a_store_that_cannot_be_read_orders_nothing(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stage.store, "get", _broken)
-    with pytest.raises(OSError, match="store is down"):
+    with pytest.raises(EvoLinkLedgerError, match="could not be read"):
         stage.run(make())
     assert unsent(emulator)
 
@@ -486,13 +492,13 @@ def test_a_store_that_cannot_be_written_orders_nothing(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stage.store, "set", _broken)
-    with pytest.raises(OSError, match="store is down"):
+    with pytest.raises(EvoLinkLedgerError, match="could not be written"):
         stage.run(make())
     assert unsent(emulator)
 
 
 def test_a_store_that_dies_after_the_order_asks_before_it_orders_again(
-    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+    stage: Any, make: Make, emulator: EmulatorServer, logs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_ = stage.store.set
 
@@ -503,8 +509,11 @@ def test_a_store_that_dies_after_the_order_asks_before_it_orders_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(stage.store, "set", dies)
-        with pytest.raises(OSError, match="store is down"):
+        with pytest.raises(EvoLinkLedgerError, match="could not be recorded") as told:
             stage.run(make())
+    (job,) = emulator.books()["jobs"]
+    assert told.value.job_id == job["id"]
+    assert f"EvoLink job {job['id']} ordered" in logs.text
     with pytest.raises(AirflowFailException, match="nothing is sent"):
         stage.retry().run(make())
     assert emulator.books()["requests"]["submit"] == 1
@@ -553,11 +562,29 @@ def test_a_field_given_twice_with_two_values_is_refused(stage: Any, make: Make, 
 def test_inputs_that_changed_since_the_order_do_not_order_again(
     stage: Any, make: Make, slow: EmulatorServer, logs: Any
 ) -> None:
-    with pytest.raises(TaskDeferred):
+    other = make(parameters={"prompt": "another text", "duration": 3})
+    with pytest.raises(TaskDeferred) as first:
         make()().execute(stage.context())
-    result = stage.retry().run(make(parameters={"prompt": "another text", "duration": 3}))
+    job_id = stage.store.record["job_id"]
+    for again in (stage.retry, stage.clear):
+        with pytest.raises(AirflowFailException, match=f"inputs of this task have changed.*{job_id}"):
+            again().run(other)
+    slow.job(job_id, state="completed")
+    event = {"event": {"job_id": job_id, "status": "completed"}}
+    result = other().resume_execution(first.value.method_name, event, stage.context())
     assert result["request"] is None, "what was ordered is no longer known"
-    assert "have changed since the order" in logs.text
+    assert stage.retry().run(other)["job_id"] == job_id, "what was delivered stays delivered"
+    assert slow.books()["orders"] == 1
+
+
+def test_links_signed_anew_are_no_change(stage: Any, make: Make, slow: EmulatorServer) -> None:
+    def signed(signature: str) -> Any:
+        given = {"generation_mode": "video_continuation", "prompt": "p", "duration": 6}
+        return make(EvoLinkImageToVideoOperator, **given, video_urls=[f"https://example.com/clip.mp4?s={signature}"])
+
+    with pytest.raises(TaskDeferred):
+        signed("one")().execute(stage.context())
+    assert stage.retry().run(signed("two"))["request"]["video_urls"] == ["https://example.com/clip.mp4"]
     assert slow.books()["orders"] == 1
 
 

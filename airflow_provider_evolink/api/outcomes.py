@@ -1,0 +1,105 @@
+"""What became of a call, and whether and when it may be sent again. Pure, no I/O."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+
+from airflow_provider_evolink.api.errors import (
+    EvoLinkAPIError,
+    EvoLinkConfigError,
+    EvoLinkError,
+    EvoLinkOrderStopped,
+    EvoLinkRateLimited,
+    EvoLinkRequestError,
+    EvoLinkSubmissionUnknown,
+    EvoLinkUnavailable,
+)
+
+TRIES = 3
+MAX_RETRY_AFTER = 3600.0
+
+
+class Outcome(StrEnum):
+    """What became of an order."""
+
+    UNSENT = "unsent"
+    REJECTED = "rejected"
+    THROTTLED = "throttled"
+    ACCEPTED = "accepted"
+    EXISTS = "exists"  # EvoLink has an order under this key, and it is another one
+    UNKNOWN = "unknown"
+
+
+def outcome(error: BaseException | None) -> Outcome:
+    """
+    Say what became of an order. Everything that is not provably harmless is unknown.
+
+    :param error: What the order raised; ``None``: a job came back.
+    """
+    if error is None:
+        return Outcome.ACCEPTED
+    if isinstance(error, EvoLinkSubmissionUnknown):
+        return Outcome.EXISTS if error.code == "idempotency_conflict" else Outcome.UNKNOWN
+    if isinstance(error, EvoLinkRateLimited):
+        return Outcome.THROTTLED
+    if isinstance(error, EvoLinkUnavailable):
+        return Outcome.UNSENT if error.unsent else Outcome.UNKNOWN
+    if isinstance(error, EvoLinkAPIError):
+        return Outcome.REJECTED
+    known = isinstance(error, EvoLinkOrderStopped | EvoLinkRequestError | EvoLinkConfigError)
+    return Outcome.UNSENT if known else Outcome.UNKNOWN
+
+
+def may_send_again(error: BaseException, *, paid: bool) -> bool:
+    """
+    Tell whether a call may be sent once more after an error.
+
+    A read may after every passing fault. An order only if EvoLink provably did not accept it.
+
+    :param error: What came of the call.
+    :param paid: Whether it was an order.
+    """
+    if not isinstance(error, EvoLinkRateLimited | EvoLinkUnavailable):
+        return False
+    return not paid or outcome(error) in (Outcome.UNSENT, Outcome.THROTTLED)
+
+
+def wait_before_retry(error: BaseException | None, tries: int, *, longest: float, jitter: float) -> float | None:
+    """
+    Return the seconds to wait before the next try, or ``None`` to give up.
+
+    :param error: The last failure.
+    :param tries: How often the call was sent so far.
+    :param longest: A longer ``Retry-After`` is left to the caller.
+    :param jitter: A random number from 0 to 1.
+    """
+    if tries >= TRIES:
+        return None
+    own = min(8.0, 2.0**tries, longest) * (0.25 + 0.75 * jitter)
+    asked = error.retry_after if isinstance(error, EvoLinkError) else None
+    if asked is None:
+        return own
+    return max(own, asked * (1.0 + 0.1 * jitter)) if asked <= longest else None
+
+
+def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """
+    Read ``Retry-After`` (seconds or an HTTP date); nonsense counts as absent, an hour is the most.
+
+    :param headers: Headers of the answer, lower-case names.
+    :param now: Present moment, for tests.
+    """
+    text = headers.get("retry-after", "").strip()
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(text) - (now or datetime.now(UTC))).total_seconds()
+        except (ValueError, TypeError):
+            return None
+        seconds = max(0.0, seconds)
+    return min(seconds, MAX_RETRY_AFTER) if math.isfinite(seconds) and seconds >= 0 else None

@@ -1,0 +1,57 @@
+"""Remote and private texts: what of them may stand in a log line or an error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+# Control characters, line ends, marks that turn the reading direction, and halves of broken characters.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
+_USER = re.compile(r"(?i)(https?://)[^\s/?#\"<>]*@")
+_QUERY = re.compile(r"(?i)(https?://[^\s?#\"<>]*)[?#][^\s\"<>]*")
+_BEARER = re.compile(r"(?i)(bearer[\s:]+|\bsk-)[\w.~+/=-]{4,}")
+_WORD = re.compile(r"[\w.:+-]{1,40}", re.ASCII)
+
+
+def clean_text(text: object, limit: int = 300) -> str:
+    """
+    Make remote text safe for one log line.
+
+    Control characters go, links lose their query (it may be signed) and user, key-like words are hidden, the rest
+    is cut.
+
+    :param text: What EvoLink, a proxy or a library wrote.
+    :param limit: Longest result, in characters.
+    """
+    line = _CONTROL.sub(" ", str(text)).strip()
+    line = _BEARER.sub(r"\1***", _QUERY.sub(r"\1", _USER.sub(r"\1", line)))
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def private_texts(value: Any) -> Iterator[str]:
+    """
+    Find the free text and the links of a request body: what is more than a single word.
+
+    :param value: The body, or a part of it.
+    """
+    if isinstance(value, str):
+        if not _WORD.fullmatch(value) and value.strip():
+            yield value.strip()
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from private_texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from private_texts(item)
+
+
+def without(private: tuple[str, ...], message: str) -> str:
+    """
+    Cut a message off where it begins to repeat a text of ours, whole or in part.
+
+    :param private: What :func:`private_texts` found in the request.
+    :param message: What EvoLink wrote.
+    """
+    at = min((place for text in private if (place := message.find(text[:16])) >= 0), default=None)
+    return message if at is None else message[:at] + "…"

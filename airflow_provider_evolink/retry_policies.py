@@ -1,0 +1,76 @@
+"""When to retry: as EvoLink asks, where it does (Airflow 3.3 and later)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pendulum
+
+from airflow_provider_evolink.compat import RetryDecision, RetryPolicy
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+__all__ = ["EvoLinkRetryPolicy"]
+
+# Limits of a key that EvoLink's own clients say reset at midnight. Which midnight is not documented: UTC is taken.
+DAILY = frozenset({"token_daily_quota_exceeded", "key_daily_quota_exhausted"})
+AFTER_MIDNIGHT = timedelta(minutes=5)
+
+
+def resets_at_midnight(error: BaseException) -> bool:
+    """
+    Tell whether an error is a daily limit of the key.
+
+    :param error: What a task raised.
+    """
+    return getattr(error, "code", None) in DAILY
+
+
+class EvoLinkRetryPolicy(RetryPolicy):
+    """
+    Take the delay of a retry from EvoLink: its ``Retry-After``, or five past midnight (UTC) for a daily limit.
+
+    Use it as ``retry_policy=EvoLinkRetryPolicy()``. Without it a daily limit fails the task at once. It never adds
+    retries to ``retries``, and costs nothing: a retry waits for the same job, or orders what was refused.
+
+    :raises RuntimeError: before Airflow 3.3, which has no retry policies.
+    """
+
+    def evaluate(
+        self,
+        exception: BaseException,
+        try_number: int,  # noqa: ARG002 - Airflow's signature
+        max_tries: int,  # noqa: ARG002
+        context: Context | None = None,  # noqa: ARG002
+    ) -> Any:
+        """
+        Return Airflow's decision about one failure.
+
+        :param exception: What the task raised.
+        :param try_number: Number of the try.
+        :param max_tries: Most tries.
+        :param context: Airflow's context.
+        """
+        if resets_at_midnight(exception):
+            now = pendulum.now("UTC")
+            delay = now.add(days=1).start_of("day") + AFTER_MIDNIGHT - now
+            return RetryDecision.retry(delay=delay, reason="EvoLink's daily limit of the key resets at midnight")
+        asked = getattr(exception, "retry_after", None)
+        if isinstance(asked, int | float) and asked > 0:
+            return RetryDecision.retry(delay=timedelta(seconds=float(asked)), reason="EvoLink asked for this delay")
+        return RetryDecision.default()
+
+    def serialize(self) -> dict[str, Any]:
+        """Return what the serialized DAG says of it: nothing, it has no settings."""
+        return {}
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> EvoLinkRetryPolicy:  # noqa: ARG003 - Airflow's signature
+        """
+        Build it from a serialized DAG.
+
+        :param data: What :meth:`serialize` gave.
+        """
+        return cls()
