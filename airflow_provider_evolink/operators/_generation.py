@@ -188,13 +188,14 @@ class Generation:
         """
         if job.status is JobStatus.COMPLETED and not job.results:
             job = self.wait(job.job_id)
-        count_credits(self._operator, "credits_charged", job)
         if failure := job_error(job, self._inputs.private()):
             raise self._failed(job, failure)
         result = {**job.summary(), "request": self._inputs.shown(self._record)}
         if self._operator.destination:
             folder = open_folder(self._operator.destination)
             result["files"] = fetch_media(self._client, job, folder, result["request"])
+        if self._record is None or self._record.state is not State.DELIVERED:
+            count_credits(self._operator, "credits_charged", job)
         if self._record is not None:
             self._record = self._record.moved(State.DELIVERED, generation=self._identity.generation)
             self._ledger.note(self._record)
@@ -241,6 +242,7 @@ class Generation:
     def _failed(self, job: Job, failure: EvoLinkJobError) -> EvoLinkJobError:
         """Hand on what the failed job cost, and say whether a retry would order anew."""
         self._last = job
+        count_credits(self._operator, "credits_charged", job)
         if push := getattr(self._ti, "xcom_push", None):
             push(key="failed_job", value=job.summary())
         if self._record is not None and not self._orders_again(job) and isinstance(failure, EvoLinkJobFailed):
