@@ -9,11 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
 from evolink_support import FileStore, Scene, die, killed
 
 from airflow_provider_evolink.api.client import EvoLinkClient
 from airflow_provider_evolink.ledger import FolderStore, Ledger
-from airflow_provider_evolink.operators import EvoLinkGenerateOperator, _generation
+from airflow_provider_evolink.operators import EvoLinkGenerateOperator
 from airflow_provider_evolink.triggers import poller
 
 PAGE = Path(__file__).parents[2] / "docs" / "what-happens-when.md"
@@ -35,16 +36,23 @@ def once_noted(ledger: Any, record: Any) -> None:
     die()
 
 
-def while_waiting(scene: Scene, **given: Any) -> None:
-    """Kill the triggerer; a new worker takes the task over."""
+def while_waiting(scene: Scene, **given: Any) -> TaskDeferred:
+    """Kill the triggerer."""
     scene.stage.store = FileStore(scene.folder / "store.json")
-    trigger = scene.defers(**given).trigger
+    deferred = scene.defers(**given)
     with scene.patch.context() as patch:
         patch.setattr(poller, "watch_job", die)
-        killed(lambda: asyncio.run(anext(trigger.run())))
+        killed(lambda: asyncio.run(anext(deferred.trigger.run())))
+    return deferred
 
 
-Kill = Callable[..., None]
+def back_on_the_worker(scene: Scene, **given: Any) -> None:
+    """Let the task defer and resume first."""
+    scene.emulator.settings(polls=4, estimated_time=60)
+    scene.dies(EvoLinkGenerateOperator, "execute_complete", **given)
+
+
+Kill = Callable[..., Any]
 KILLS: dict[str, Kill] = {
     "before the intent is written": lambda scene, **given: scene.dies(Ledger, "write", **given),
     "after the intent, before the order leaves": lambda scene, **given: scene.dies(EvoLinkClient, "submit", **given),
@@ -56,9 +64,7 @@ KILLS: dict[str, Kill] = {
         EvoLinkGenerateOperator, "_wait_and_deliver", **given
     ),
     "while the triggerer waits (the triggerer dies)": while_waiting,
-    "back on the worker, before the result is delivered": lambda scene, **given: scene.dies(
-        _generation.Generation, "deliver", **given
-    ),
+    "back on the worker, before the result is delivered": back_on_the_worker,
     "when the delivery is noted, before Airflow knows of it": lambda scene, **given: scene.dies(
         Ledger, "note", how=once_noted, **given
     ),
@@ -87,7 +93,8 @@ def test_a_killed_try_leaves_what_the_table_says(point: str, policy: str, scene:
     assert (found["state"] if found else "none") == record.strip("`")
     assert scene.orders == int(paid)
     for job in scene.emulator.books()["jobs"]:
-        scene.emulator.job(job["id"], state="completed")
+        if job["status"] != "completed":
+            scene.emulator.job(job["id"], state="completed")
     next_try(scene, plain if policy == "fail" else proven, policy, int(paid))
 
 
@@ -108,6 +115,13 @@ def next_try(scene: Scene, does: str, policy: str, paid: int) -> None:
             (False, False): "orders",
         }["nothing ordered" in scene.logs.text, "once more with its key" in scene.logs.text]
     )
+
+
+def test_after_a_killed_triggerer_the_same_try_goes_on(scene: Scene) -> None:
+    deferred = while_waiting(scene)
+    job_id = scene.completes()
+    assert scene.stage.resume(scene.make(), deferred)["job_id"] == job_id
+    assert scene.orders == 1
 
 
 # --- what the page warns of
