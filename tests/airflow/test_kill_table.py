@@ -194,3 +194,10 @@ def test_without_a_store_every_try_orders_unless_there_is_a_folder(scene: Scene,
         scene.stage.run(scene.make(ledger_path=scene.ledger))
         scene.stage.retry().run(scene.make(ledger_path=scene.ledger))
         assert scene.orders == 3
+
+
+def test_an_abandoned_job_is_found_in_the_ledger_folder(scene: Scene) -> None:
+    asyncio.run(scene.defers(ledger_path=scene.ledger).trigger.on_kill())
+    found = [file for file in scene.folder.rglob("ledger/**/*.json") if '"state": "submitted"' in file.read_text()]
+    assert len(found) == 1
+    assert scene.completes() in found[0].read_text()
