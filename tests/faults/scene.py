@@ -64,7 +64,7 @@ class Scene:
         result: dict[str, Any] = self.stage.run(self._make(**{**self.given, **given}))
         return result
 
-    def fails(self, kind: type[Exception], match: str = "", **given: Any) -> str:
+    def fails(self, kind: type[Exception], match: str | None = None, **given: Any) -> str:
         """Run one try that fails and return its message."""
         with pytest.raises(kind, match=match) as told:
             self.stage.run(self._make(**{**self.given, **given}))
