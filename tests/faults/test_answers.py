@@ -1,4 +1,4 @@
-"""F20 to F29, F32, F33: EvoLink answers a look, and the answer is odd. Nothing odd is success, failure or a reason to pay."""
+"""F20 to F29, F32, F33: an answer of EvoLink is odd. Nothing odd is success, failure or a reason to pay again."""
 
 from __future__ import annotations
 
@@ -178,11 +178,16 @@ def test_f25_failed_and_then_not(waiting, clock, code):
 
 
 @pytest.mark.parametrize("code", ["service_error", "content_policy_violation"])
-def test_f25_one_failed_reading_is_read_twice(waiting, clock, code):
+def test_f25_a_failure_counts_once_it_was_read_twice(waiting, clock, code):
     failed = {"status": "failed", "error": {"code": code, "message": "for a moment"}}
     waiting.emulator.fault("patch_json", fields=failed, after=2)
-    waiting.delivers(poll_interval=None)
-    assert waiting.met()
+    passes(waiting)
+
+
+def test_f25_a_failure_in_the_first_looks_counts_once_it_was_read_twice(waiting, clock):
+    failed = {"status": "failed", "error": {"code": "content_policy_violation", "message": "for a moment"}}
+    waiting.emulator.fault("patch_json", fields=failed)
+    passes(waiting)
 
 
 @pytest.mark.parametrize("status", ["queued", "paused", "", None, 7, "succeed", True, ["completed"], {"a": 1}])
@@ -272,7 +277,7 @@ CHANGED = {
 }
 
 
-@pytest.mark.parametrize("fields", [CHANGED, {name: None for name in CHANGED}, dict.fromkeys(CHANGED, [])])
+@pytest.mark.parametrize("fields", [CHANGED, dict.fromkeys(CHANGED), dict.fromkeys(CHANGED, ())])
 def test_f33_schema_changes(waiting, clock, fields):
     waiting.emulator.fault("patch_json", fields=fields, on="submit")
     waiting.emulator.fault("patch_json", fields=fields, times=-1)
@@ -282,7 +287,9 @@ def test_f33_schema_changes(waiting, clock, fields):
 @pytest.mark.parametrize("job_id", [1700000000, 7])
 def test_f33_id_becomes_a_number(scene, job_id):
     scene.emulator.fault("patch_json", fields={"id": job_id}, on="submit")
-    scene.emulator.fault("patch_json", fields={"id": job_id, "status": "completed", "results": [LINK]}, times=-1)
-    scene.emulator.settings(polls=0)
-    scene.fails(EvoLinkNotFoundError, timeout=0.0)
-    assert (scene.orders, scene.record["job_id"], scene.state) == (1, str(job_id), "submitted")
+    body = {"id": job_id, "status": "completed", "results": [LINK]}
+    scene.emulator.fault("status", status=200, body=body, on="read", times=-1)
+    result = scene.run_to_end()
+    assert scene.met()
+    assert (scene.orders, result["job_id"], result["results"]) == (1, str(job_id), [LINK])
+    assert (scene.record["job_id"], scene.state) == (str(job_id), "delivered")

@@ -133,5 +133,3 @@ def test_f24_a_clip_of_another_type_is_told_by_its_content(scene, out, content_t
     result = scene.delivers(destination=f"file://{out}")
     assert scene.met()
     assert [(file["content_type"], Path(file["uri"]).suffix) for file in result["files"]] == [("video/mp4", ".mp4")]
-
-
