@@ -30,6 +30,7 @@ class Scene:
     def __init__(self, emulator: EmulatorServer, make: Callable[..., Any], connect: Callable[..., None]) -> None:
         self.emulator, self.connect = emulator, connect
         self.stage = Stage()
+        self.link = ""
         self.given: dict[str, Any] = {"deferrable": True}
         self._make = make
 
@@ -73,12 +74,6 @@ class Scene:
     def retry(self) -> Scene:
         """Begin the next try."""
         self.stage.retry()
-        return self
-
-    def fresh(self) -> Scene:
-        """Begin with another task instance."""
-        self.stage = Stage()
-        self.stage.ti.run_id = f"run-{time.monotonic_ns()}"
         return self
 
     def met(self) -> bool:
