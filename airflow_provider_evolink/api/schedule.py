@@ -25,6 +25,7 @@ LONGEST = 60.0
 EARLY_404 = 120.0  # a read may run ahead of the order on EvoLink's side
 REREADS = 4  # of "completed" without links, or of a job that vanished
 REREAD_AFTER = 5.0
+CONFIRM_AFTER = 2.0  # a failure counts once it was read twice
 DEFAULT_RETRY_AFTER = 30.0
 SHORT_JOB = 15.0
 
@@ -74,6 +75,7 @@ class Watch:
         self._jitter = jitter
         self._failures = 0
         self._missing = 0
+        self._ended = False
 
     def saw(self, job: Job, now: float) -> Step:
         """
@@ -83,7 +85,10 @@ class Watch:
         :param now: Epoch seconds.
         """
         self._failures = 0
-        if job.status.is_over and (job.results or job.status is not JobStatus.COMPLETED):
+        ended, self._ended = self._ended, job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
+        if self._ended and not ended:
+            return self._again(min(CONFIRM_AFTER, self.poll_interval or CONFIRM_AFTER), now, bounded=False)
+        if self._ended or (job.status is JobStatus.COMPLETED and job.results):
             return Step(End.OVER)
         if job.status is JobStatus.COMPLETED:
             return self._missed(Step(End.OVER), now)
