@@ -77,7 +77,7 @@ class EvoLinkHook(BaseHook):
         """
         from airflow_provider_evolink.api.client import EvoLinkClient
         from airflow_provider_evolink.api.errors import EvoLinkAuthError
-        from airflow_provider_evolink.api.wire import TRIES
+        from airflow_provider_evolink.api.outcomes import TRIES
 
         hook = self
 
