@@ -108,6 +108,7 @@ class Lines:
     def __init__(self) -> None:
         self.passed = 0
         self.failed = 0
+        self.why: list[str] = []
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """
@@ -121,7 +122,9 @@ class Lines:
         self.failed += not report.passed
         facts = dict(report.user_properties)
         text = f"{facts.get('airflow', ''):7} {facts.get('check', report.nodeid)}"
-        print(f"{text:72} {'passed' if report.passed else 'FAILED'}  ({report.duration:.1f} s)", flush=True)
+        print(f"{text:84} {'passed' if report.passed else 'FAILED'}  ({report.duration:.1f} s)", flush=True)
+        if not report.passed:
+            self.why.append(f"\n{text}\n{report.longreprtext}")
 
 
 def main() -> int:
@@ -141,9 +144,10 @@ def main() -> int:
     import pytest
 
     lines = Lines()
-    quiet = ["-o", "addopts=--import-mode=importlib", "-p", "no:terminalreporter", "-p", "no:xdist"]
+    quiet = ["-o", "addopts=--import-mode=importlib", "-p", "no:terminalreporter", "-p", "no:xdist", "--tb=short"]
     only = ["-k", chosen.checks] if chosen.checks else []
     status = pytest.main([*quiet, *only, *(f"--airflow={n}" for n in numbers), str(ROOT / "tests/matrix")], [lines])
+    print(*lines.why, sep="\n", file=sys.stderr, flush=True)
     print(f"{lines.passed} passed, {lines.failed} failed", flush=True)
     return int(status)
 

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+import httpx
 from local_airflow import OVER, LocalAirflow
 
 if TYPE_CHECKING:
@@ -76,6 +77,13 @@ class OldAirflow(LocalAirflow):
         while isinstance(value, str | bytes):
             value = json.loads(value)
         return value
+
+    def form(self, connection_type: str) -> dict[str, Any]:
+        """Return what the UI is told of the form of a connection (3.0 and later). Before 3.2 its API asks for a token."""
+        told = httpx.get(f"{self.url}/auth/token", timeout=30, trust_env=False).raise_for_status().json()
+        header = {"Authorization": f"Bearer {told['access_token']}"}
+        forms = httpx.get(f"{self.url}/ui/connections/hook_meta", headers=header, timeout=60, trust_env=False)
+        return next(form for form in forms.raise_for_status().json() if form["connection_type"] == connection_type)
 
     def logs(self, dag_id: str) -> str:
         """Return all task logs of a DAG."""

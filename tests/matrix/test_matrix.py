@@ -70,8 +70,7 @@ def test_connection_has_a_form(number: str, facts: dict[str, Any], airflow: OldA
     if number.startswith("2."):
         assert facts["form"]["relabeling"]["password"] == "API key"
         return
-    forms = {form["connection_type"]: form for form in airflow.get("/ui/connections/hook_meta")}
-    assert forms["evolink"]["standard_fields"]["password"]["title"] == "API key"
+    assert airflow.form("evolink")["standard_fields"]["password"]["title"] == "API key"
 
 
 def test_daily_clip_is_generated_and_downloaded_and_archived(airflow: OldAirflow, books: EmulatorServer) -> None:
