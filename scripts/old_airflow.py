@@ -79,8 +79,13 @@ class OldAirflow(LocalAirflow):
         return value
 
     def form(self, connection_type: str) -> dict[str, Any]:
-        """Return what the UI is told of the form of a connection (3.0 and later). Before 3.2 its API asks for a token."""
-        told = httpx.get(f"{self.url}/auth/token", timeout=30, trust_env=False).raise_for_status().json()
+        """Return what the UI is told of a connection's form (3.0 and later). Before 3.2 its API asks for a token."""
+        for _ in self._until(60, "the API server did not come up"):
+            try:
+                told = httpx.get(f"{self.url}/auth/token", timeout=30, trust_env=False).raise_for_status().json()
+                break
+            except httpx.TransportError:
+                continue
         header = {"Authorization": f"Bearer {told['access_token']}"}
         forms = httpx.get(f"{self.url}/ui/connections/hook_meta", headers=header, timeout=60, trust_env=False)
         return next(form for form in forms.raise_for_status().json() if form["connection_type"] == connection_type)

@@ -32,7 +32,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(autouse=True)
 def _named(request: pytest.FixtureRequest, number: str, record_property: Any) -> None:
     record_property("airflow", number)
-    record_property("check", request.node.originalname.removeprefix("test_").replace("_", " "))
+    check = request.node.originalname.removeprefix("test_")
+    if "dag_id" in request.fixturenames:
+        check += f" ({request.getfixturevalue('dag_id')})"
+    record_property("check", check.replace("_", " "))
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ def facts(number: str, python: str, tmp_path_factory: pytest.TempPathFactory) ->
     """Return what a process of that environment tells of the package."""
     env = {"AIRFLOW_HOME": str(tmp_path_factory.mktemp("probe")), "PATH": str(Path(python).parent)}
     command = [python, str(ROOT / "tests/matrix/probe.py")]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -66,11 +66,14 @@ def test_all_examples_parse(airflow: OldAirflow) -> None:
 
 
 def test_connection_has_a_form(number: str, facts: dict[str, Any], airflow: OldAirflow) -> None:
-    """The form calls the password "API key": by the method in 2.x, through the UI's API later."""
+    """The form calls the password "API key": by the method in 2.x, through the UI's API later. 3.0 has a plain form."""
     if number.startswith("2."):
         assert facts["form"]["relabeling"]["password"] == "API key"
         return
-    assert airflow.form("evolink")["standard_fields"]["password"]["title"] == "API key"
+    form = airflow.form("evolink")
+    assert form["hook_name"] == "EvoLink"
+    if not number.startswith("3.0."):
+        assert form["standard_fields"]["password"]["title"] == "API key"
 
 
 def test_daily_clip_is_generated_and_downloaded_and_archived(airflow: OldAirflow, books: EmulatorServer) -> None:
@@ -91,7 +94,7 @@ def test_daily_clip_is_generated_and_downloaded_and_archived(airflow: OldAirflow
 
 @pytest.mark.parametrize("dag_id", ["killed_before_deferring", "killed_on_resume"])
 def test_killed_worker_costs_one_job(dag_id: str, airflow: OldAirflow, books: EmulatorServer) -> None:
-    """SIGKILL after the order: the retry attaches to the same job and returns it. Needs the ledger in object storage."""
+    """SIGKILL after the order: the retry attaches to that job and returns it. Needs the ledger in object storage."""
     tasks = airflow.finish(dag_id)
     paid = orders(books, dag_id)
 
