@@ -11,7 +11,7 @@ import httpx
 from local_airflow import OVER, LocalAirflow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
 
@@ -53,6 +53,21 @@ class OldAirflow(LocalAirflow):
             except sqlite3.OperationalError:
                 continue
 
+    def wait_up(self, dag_ids: Collection[str]) -> None:
+        """Wait until DAGs are read and all parts run: a task that starts before the API server fails its first try."""
+
+        def up() -> bool:
+            known = {dag for (dag,) in self.rows("SELECT dag_id FROM dag")}
+            jobs = {job for (job,) in self.rows("SELECT job_type FROM job WHERE state = 'running'")}
+            if not (set(dag_ids) <= known and {"SchedulerJob", "TriggererJob"} <= jobs):
+                return False
+            try:
+                return httpx.get(self.url, timeout=30, trust_env=False).status_code < 500
+            except httpx.TransportError:
+                return False
+
+        self.wait_until(180, "Airflow did not come up", up)
+
     def command(self, *words: str) -> None:
         """Run a command of this Airflow."""
         command = [self._python, "-m", "airflow", *words]
@@ -70,6 +85,10 @@ class OldAirflow(LocalAirflow):
         query = "SELECT task_id, state, try_number FROM task_instance WHERE dag_id = ?"
         return {task: (state, tries) for task, state, tries in self.rows(query, dag_id)}
 
+    def was_killed(self, dag_id: str) -> bool:
+        """Tell whether the worker of a DAG under test was killed at the named point."""
+        return (self.home / f"{dag_id}.killed").exists()
+
     def returned(self, dag_id: str, task_id: str) -> Any:
         """Return what a task returned: JSON in every version, in JSON once more from 3.0 on."""
         query = "SELECT value FROM xcom WHERE dag_id = ? AND task_id = ? AND key = 'return_value'"
@@ -80,12 +99,7 @@ class OldAirflow(LocalAirflow):
 
     def form(self, connection_type: str) -> dict[str, Any]:
         """Return what the UI is told of a connection's form (3.0 and later). Before 3.2 its API asks for a token."""
-        for _ in self._until(60, "the API server did not come up"):
-            try:
-                told = httpx.get(f"{self.url}/auth/token", timeout=30, trust_env=False).raise_for_status().json()
-                break
-            except httpx.TransportError:
-                continue
+        told = httpx.get(f"{self.url}/auth/token", timeout=30, trust_env=False).raise_for_status().json()
         header = {"Authorization": f"Bearer {told['access_token']}"}
         forms = httpx.get(f"{self.url}/ui/connections/hook_meta", headers=header, timeout=60, trust_env=False)
         return next(form for form in forms.raise_for_status().json() if form["connection_type"] == connection_type)

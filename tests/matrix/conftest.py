@@ -16,6 +16,13 @@ from airflow_provider_evolink.emulator.server import EmulatorServer
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+STARTED = (
+    "evolink_daily_video",
+    "killed_before_deferring",
+    "killed_before_recording",
+    "killed_on_resume",
+    "given_up",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,8 +67,6 @@ def airflow(number: str, python: str, books: EmulatorServer) -> Iterator[OldAirf
     shutil.copy(HERE / "dags_under_test.py", home / "dags")
     connection = {"conn_type": "evolink", "host": books.url, "password": "matrix-test-key"}
     with OldAirflow(home, {"AIRFLOW_CONN_EVOLINK_DEFAULT": json.dumps(connection)}, python) as stack:
-        stack.wait_until(
-            180, "the DAGs were not read", lambda: stack.rows("SELECT 1 FROM dag WHERE dag_id = 'evolink_daily_video'")
-        )
-        stack.command("dags", "unpause", "evolink_daily_video")
+        stack.wait_up(STARTED)
+        stack.command("dags", "unpause", "--yes", "--treat-dag-id-as-regex", f"^({'|'.join(STARTED)})$")
         yield stack

@@ -1,4 +1,4 @@
-"""DAGs that start by themselves, once; their workers are killed or their triggers given up on the first try."""
+"""DAGs that start once, when they are unpaused; on the first try their worker is killed or their trigger given up."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 from datetime import timedelta
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pendulum
@@ -15,8 +16,9 @@ from airflow_provider_evolink.ledger import Ledger, Record, State
 from airflow_provider_evolink.operators import EvoLinkTextToVideoOperator
 
 
-def die() -> None:
-    """Die as a worker does that loses its machine."""
+def die(dag_id: str) -> None:
+    """Die as a worker does that loses its machine, and leave a mark, so that no test passes without a kill."""
+    (Path(os.environ["AIRFLOW_HOME"]) / f"{dag_id}.killed").touch()
     if version("apache-airflow").startswith("3.0."):
         # 3.0 retries a task whose supervisor is lost, but not one whose own process was killed.
         os.kill(os.getppid(), signal.SIGKILL)
@@ -33,7 +35,7 @@ class DiesBeforeDeferring(EvoLinkTextToVideoOperator):
 
     def _wait_and_deliver(self, generation: Any, job_id: str) -> Any:
         if getattr(self, "first_try", False):
-            die()
+            die(self.dag_id)
         return super()._wait_and_deliver(generation, job_id)
 
 
@@ -46,7 +48,7 @@ class DiesBeforeRecording(EvoLinkTextToVideoOperator):
 
         def deadly(self: Ledger, record: Record) -> None:
             if record.state is State.SUBMITTED:
-                die()
+                die(context["ti"].dag_id)
             write(self, record)
 
         if context["ti"].try_number == 1:
@@ -60,7 +62,7 @@ class DiesOnResume(EvoLinkTextToVideoOperator):
     def execute_complete(self, context: Any, event: dict[str, Any] | None = None) -> Any:
         """Kill instead of resuming."""
         if context["ti"].try_number == 1:
-            die()
+            die(self.dag_id)
         return super().execute_complete(context, event)
 
 
@@ -86,7 +88,7 @@ for name, operator in (
         dag_id=name,
         schedule="@once",
         start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
-        is_paused_upon_creation=False,
+        is_paused_upon_creation=True,
         default_args={"retries": 1, "retry_delay": timedelta(seconds=1)},
     ) as dag:
         operator(task_id="generate", prompt=f"A clip whose worker is {name}", duration=2)

@@ -98,6 +98,7 @@ def test_killed_worker_costs_one_job(dag_id: str, airflow: OldAirflow, books: Em
     tasks = airflow.finish(dag_id)
     paid = orders(books, dag_id)
 
+    assert airflow.was_killed(dag_id)
     assert tasks == {"generate": ("success", 2)}
     assert [job["id"] for job in paid] == [airflow.returned(dag_id, "generate")["job_id"]]
 
@@ -106,6 +107,7 @@ def test_worker_killed_before_it_recorded_the_job_pays_once(airflow: OldAirflow,
     """SIGKILL between answer and record: the retry stops and orders nothing. Needs the ledger in object storage."""
     tasks = airflow.finish("killed_before_recording")
 
+    assert airflow.was_killed("killed_before_recording")
     assert tasks == {"generate": ("failed", 2)}
     assert len(orders(books, "killed_before_recording")) == 1
     assert "an earlier try was cut off while it ordered" in airflow.logs("killed_before_recording")
