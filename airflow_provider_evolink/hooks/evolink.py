@@ -69,30 +69,14 @@ class EvoLinkHook(BaseHook):
         return settings_of(connection, await get_async_extra_dejson(connection))
 
     def get_conn(self) -> EvoLinkClient:
-        """
-        Return a new client; close it or use it in ``with``.
-
-        A read whose key is refused reads the connection anew, once, and is sent again: the key of a long wait may
-        have been replaced meanwhile. An order is not.
-        """
+        """Return a new client; close it or use it in ``with``."""
         from airflow_provider_evolink.api.client import EvoLinkClient
-        from airflow_provider_evolink.api.errors import EvoLinkAuthError
-        from airflow_provider_evolink.api.outcomes import TRIES
 
-        hook = self
+        return EvoLinkClient(self.settings, renew=self._read_anew)
 
-        class Client(EvoLinkClient):
-            def get_job(self, job_id: str, *, tries: int = TRIES) -> Job:
-                try:
-                    return super().get_job(job_id, tries=tries)
-                except EvoLinkAuthError:
-                    hook.__dict__.pop("settings", None)
-                    renewed = hook.settings
-                    self.close()
-                    EvoLinkClient.__init__(self, renewed)
-                    return super().get_job(job_id, tries=tries)
-
-        return Client(self.settings)
+    def _read_anew(self) -> ClientSettings:
+        self.__dict__.pop("settings", None)
+        return self.settings
 
     def get_job(self, job_id: str) -> Job:
         """

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api import schedule
-from airflow_provider_evolink.api.client import conclude
 from airflow_provider_evolink.api.errors import (
     EvoLinkConfigError,
     EvoLinkError,
@@ -127,7 +126,7 @@ class Generation:
             raise EvoLinkConfigError("the trigger's event is about another job than the one recorded", job_id=known)
         self._last = self._look(told)
         if event.get("status") == schedule.End.TIMEOUT and not (self._last and self._last.status.is_over):
-            conclude(told, schedule.End.TIMEOUT, None, None if self._last else self._unread)
+            schedule.conclude(told, schedule.End.TIMEOUT, None, None if self._last else self._unread)
         self.stays = event.get("status") == schedule.End.UNREADABLE
         if self.stays:
             self._log.warning("The triggerer cannot read EvoLink job %s, this worker can: it waits here", told)
