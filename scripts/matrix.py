@@ -110,6 +110,16 @@ class Lines:
         self.failed = 0
         self.why: list[str] = []
 
+    def pytest_collectreport(self, report: Any) -> None:
+        """
+        Count a file that cannot be read as a failure.
+
+        :param report: From pytest.
+        """
+        if report.failed:
+            self.failed += 1
+            self.why.append(f"\n{report.nodeid}\n{report.longreprtext}")
+
     def pytest_runtest_logreport(self, report: Any) -> None:
         """
         Count a check and print its line: when it ran, or when what it needs could not be set up.

@@ -12,8 +12,9 @@ from typing import Any
 import pendulum
 from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_evolink.ledger import Ledger, Record, State
+from airflow_provider_evolink.ledger import Ledger
 from airflow_provider_evolink.operators import EvoLinkTextToVideoOperator
+from airflow_provider_evolink.record import Record, State
 
 
 def die(dag_id: str) -> None:
@@ -44,15 +45,15 @@ class DiesBeforeRecording(EvoLinkTextToVideoOperator):
 
     def execute(self, context: Any) -> Any:
         """Kill at the write of the job id."""
-        write = Ledger.write
+        keep = Ledger.keep
 
         def deadly(self: Ledger, record: Record) -> None:
             if record.state is State.SUBMITTED:
                 die(context["ti"].dag_id)
-            write(self, record)
+            keep(self, record)
 
         if context["ti"].try_number == 1:
-            Ledger.write = deadly  # type: ignore[method-assign]
+            Ledger.keep = deadly  # type: ignore[method-assign]
         return super().execute(context)
 
 
