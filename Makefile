@@ -1,5 +1,6 @@
 # make demo    run the main job on the emulator, in a real Airflow
 # make test    run the tests
+# make matrix  run the main job, and kills, in older versions of Airflow
 # make check   lint, types, import rules
 # make docs    build the documentation
 #
@@ -15,12 +16,15 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 
-.PHONY: demo test check docs env clean format
+.PHONY: demo test matrix check docs env clean format
 demo: env
 	@$(RUN) scripts/demo.py
 
 test: env
 	$(RUN) -m pytest $(ARGS)
+
+matrix: env
+	@$(RUN) scripts/matrix.py $(VERSIONS)
 
 check: env
 	$(RUN) -m ruff check .
@@ -54,4 +58,4 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml | $(UV)
 		|| { echo "uv could not be installed: install it by hand (https://docs.astral.sh/uv/)"; exit 1; }
 
 clean:
-	rm -rf $(VENV) .tools .demo build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .tools .demo .matrix build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -35,15 +35,19 @@ class LocalAirflow:
     :param home: Folder of its database, settings and logs.
     :param dags: Folder of the DAGs.
     :param env: Further environment: connections, variables, settings.
+    :param python: Interpreter of the environment Airflow is installed in; by default ours.
     """
 
-    def __init__(self, home: Path, dags: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, home: Path, dags: Path, env: Mapping[str, str] | None = None, python: str = sys.executable
+    ) -> None:
         self.home = home
+        self._python = python
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")},
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+            "PATH": f"{Path(python).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -68,7 +72,7 @@ class LocalAirflow:
         self.home.mkdir(parents=True, exist_ok=True)
         with (self.home / "standalone.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "airflow", "standalone"],
+                [self._python, "-m", "airflow", "standalone"],
                 env=self._env,
                 stdout=log,
                 stderr=subprocess.STDOUT,

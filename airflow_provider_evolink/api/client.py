@@ -21,11 +21,10 @@ from typing import Any, Self, TypeVar
 import httpx
 import tenacity
 
-from airflow_provider_evolink.api import catalogue, outcomes, wire
-from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkJobTimeout
-from airflow_provider_evolink.api.failures import job_error
+from airflow_provider_evolink.api import catalogue, outcomes, schedule, wire
+from airflow_provider_evolink.api.errors import EvoLinkAuthError, EvoLinkError
 from airflow_provider_evolink.api.models import Credits, Job
-from airflow_provider_evolink.api.schedule import End, Watch
+from airflow_provider_evolink.api.schedule import Watch
 from airflow_provider_evolink.api.settings import ClientSettings
 from airflow_provider_evolink.api.transport import (
     Permit,
@@ -50,9 +49,15 @@ class EvoLinkClient:
     EvoLink for the worker and for plain scripts. Close it, or use it in ``with``.
 
     :param settings: Key, hosts and time-outs.
+    :param renew: Returns settings read anew: asked once by a read whose key is refused, since the key of a long wait
+        may have been replaced meanwhile. An order never asks.
     """
 
-    def __init__(self, settings: ClientSettings) -> None:
+    def __init__(self, settings: ClientSettings, *, renew: Callable[[], ClientSettings] | None = None) -> None:
+        self._renew = renew
+        self._open(settings)
+
+    def _open(self, settings: ClientSettings) -> None:
         self.settings = settings
         # No connection is kept: an idle one may be dead, and an order lost on it is an order of unknown outcome.
         self._http = build(httpx.Client, settings, ssl_context(), httpx.Limits(max_keepalive_connections=0))
@@ -104,6 +109,13 @@ class EvoLinkClient:
         :param tries: How often to send the call while faults pass; 1 for a caller with a schedule of its own.
         :raises EvoLinkAPIError: after a few tries, or at once where trying again is pointless.
         """
+        try:
+            return self._do(wire.read_job(job_id), wire.job_from, tries)
+        except EvoLinkAuthError:
+            if self._renew is None:
+                raise
+        self.close()
+        self._open(self._renew())
         return self._do(wire.read_job(job_id), wire.job_from, tries)
 
     def get_credits(self) -> Credits:
@@ -148,7 +160,7 @@ class EvoLinkClient:
                     on_look(job)
                 step = watch.saw(job, now)
             if step.end is not None:
-                return conclude(job_id, step.end, job, step.error, private)
+                return schedule.conclude(job_id, step.end, job, step.error, private)
             time.sleep(step.delay)
 
     def _do(self, call: wire.Call, read: Read[T], tries: int = outcomes.TRIES, permit: Permit | None = None) -> T:
@@ -246,30 +258,6 @@ class AsyncEvoLinkClient:
             raise wire.network_error(call, httpx.ReadTimeout("")) from None
         except httpx.HTTPError as error:
             raise wire.network_error(call, error) from None
-
-
-def conclude(job_id: str, end: End, job: Job | None, error: EvoLinkError | None, private: Sequence[str] = ()) -> Job:
-    """
-    Return the job of a wait that is over with links, or raise why there is none.
-
-    :param job_id: EvoLink's id.
-    :param end: Why the wait ended.
-    :param job: The last reading, if the last look was one.
-    :param error: The failure that ended the wait, if one did.
-    :param private: Texts of the order that no error may repeat.
-    """
-    if end is End.TIMEOUT:
-        state = "the job still runs" if error is None else f"the job could not be read ({type(error).__name__})"
-        raise EvoLinkJobTimeout(
-            f"{state} at our deadline. It goes on and stays billable; nothing was lost. What to do: "
-            "retry the task (it waits for the same job) or raise its timeout",
-            job_id=job_id,
-        ) from error
-    if job is None:
-        raise error or EvoLinkError("the job could not be read", job_id=job_id)
-    if failure := job_error(job, private):
-        raise failure
-    return job
 
 
 def _retry_options(call: wire.Call, settings: ClientSettings, tries: int) -> dict[str, Any]:

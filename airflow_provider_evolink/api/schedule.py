@@ -7,16 +7,18 @@ A `Watch` is fed with readings and failures by whoever does the I/O, the worker'
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from airflow_provider_evolink.api.errors import (
     EvoLinkError,
+    EvoLinkJobTimeout,
     EvoLinkNotFoundError,
     EvoLinkRateLimited,
     EvoLinkUnavailable,
 )
+from airflow_provider_evolink.api.failures import job_error
 from airflow_provider_evolink.api.models import Job, JobStatus
 
 # Seconds between looks by kind, as EvoLink's own clients do: each look makes EvoLink ask the upstream provider.
@@ -25,6 +27,7 @@ LONGEST = 60.0
 EARLY_404 = 120.0  # a read may run ahead of the order on EvoLink's side
 REREADS = 4  # of "completed" without links, or of a job that vanished
 REREAD_AFTER = 5.0
+CONFIRM_AFTER = 2.0  # a failure counts once it was read twice
 DEFAULT_RETRY_AFTER = 30.0
 SHORT_JOB = 15.0
 
@@ -74,6 +77,7 @@ class Watch:
         self._jitter = jitter
         self._failures = 0
         self._missing = 0
+        self._ended = False
 
     def saw(self, job: Job, now: float) -> Step:
         """
@@ -83,7 +87,10 @@ class Watch:
         :param now: Epoch seconds.
         """
         self._failures = 0
-        if job.status.is_over and (job.results or job.status is not JobStatus.COMPLETED):
+        ended, self._ended = self._ended, job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
+        if self._ended and not ended:
+            return self._again(min(CONFIRM_AFTER, self.poll_interval or CONFIRM_AFTER), now, bounded=False)
+        if self._ended or (job.status is JobStatus.COMPLETED and job.results):
             return Step(End.OVER)
         if job.status is JobStatus.COMPLETED:
             return self._missed(Step(End.OVER), now)
@@ -154,3 +161,27 @@ def worker_looks(job: Job, started: float, now: float) -> tuple[float, ...]:
     if expected is None or expected > SHORT_JOB:
         return (2.0,)
     return (0.5, 1.0, 1.5, 2.0, 3.0) if expected > 2.0 else (0.2, 0.3, 0.5, 1.0, 1.0, 2.0)
+
+
+def conclude(job_id: str, end: End, job: Job | None, error: EvoLinkError | None, private: Sequence[str] = ()) -> Job:
+    """
+    Return the job of a wait that is over with links, or raise why there is none.
+
+    :param job_id: EvoLink's id.
+    :param end: Why the wait ended.
+    :param job: The last reading, if the last look was one.
+    :param error: The failure that ended the wait, if one did.
+    :param private: Texts of the order that no error may repeat.
+    """
+    if end is End.TIMEOUT:
+        state = "the job still runs" if error is None else f"the job could not be read ({type(error).__name__})"
+        raise EvoLinkJobTimeout(
+            f"{state} at our deadline. It goes on and stays billable; nothing was lost. What to do: "
+            "retry the task (it waits for the same job) or raise its timeout",
+            job_id=job_id,
+        ) from error
+    if job is None:
+        raise error or EvoLinkError("the job could not be read", job_id=job_id)
+    if failure := job_error(job, private):
+        raise failure
+    return job

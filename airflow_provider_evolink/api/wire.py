@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -196,7 +197,7 @@ def network_error(call: Call, error: Exception) -> EvoLinkError:
         | httpx.UnsupportedProtocol
         | httpx.LocalProtocolError,
     )
-    what = type(error).__name__
+    what = "its certificate is not accepted" if _is_certificate(error) else type(error).__name__
     if call.paid and not unsent:
         return _unknown(call, f"the connection ended without an answer ({what})")
     return EvoLinkUnavailable(
@@ -204,6 +205,14 @@ def network_error(call: Call, error: Exception) -> EvoLinkError:
         unsent=unsent,
         job_id=call.job_id,
     )
+
+
+def _is_certificate(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _payload(call: Call, answer: Answer) -> dict[str, Any]:

@@ -72,7 +72,11 @@ class EvoLinkHook(BaseHook):
         """Return a new client; close it or use it in ``with``."""
         from airflow_provider_evolink.api.client import EvoLinkClient
 
-        return EvoLinkClient(self.settings)
+        return EvoLinkClient(self.settings, renew=self._read_anew)
+
+    def _read_anew(self) -> ClientSettings:
+        self.__dict__.pop("settings", None)
+        return self.settings
 
     def get_job(self, job_id: str) -> Job:
         """

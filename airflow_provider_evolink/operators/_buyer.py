@@ -92,7 +92,9 @@ class Buyer:
             open_folder(operator.destination)
         self._check_budget(body)
         if not self._ledger.is_durable:
-            self._log.warning("Nothing remembers this order across tries (durable=False, or Airflow before 3.3)")
+            self._log.warning(
+                "Nothing remembers this order across tries (durable=False, or no ledger_path before Airflow 3.3)"
+            )
         record = Record(
             state=State.INTENT,
             key=self._identity.key(self._namespace(), epoch, None if operator.durable else self._identity.attempt),

@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api import schedule
-from airflow_provider_evolink.api.client import conclude
 from airflow_provider_evolink.api.errors import (
     EvoLinkConfigError,
+    EvoLinkError,
     EvoLinkJobError,
     EvoLinkJobFailed,
     EvoLinkNotFoundError,
@@ -67,6 +67,7 @@ class Generation:
             inputs=self._inputs,
         )
         self._last: Job | None = None
+        self._unread: EvoLinkError | None = None
         self.stays = False
 
     def __enter__(self) -> Generation:
@@ -125,7 +126,7 @@ class Generation:
             raise EvoLinkConfigError("the trigger's event is about another job than the one recorded", job_id=known)
         self._last = self._look(told)
         if event.get("status") == schedule.End.TIMEOUT and not (self._last and self._last.status.is_over):
-            conclude(told, schedule.End.TIMEOUT, None, None)
+            schedule.conclude(told, schedule.End.TIMEOUT, None, None if self._last else self._unread)
         self.stays = event.get("status") == schedule.End.UNREADABLE
         if self.stays:
             self._log.warning("The triggerer cannot read EvoLink job %s, this worker can: it waits here", told)
@@ -205,7 +206,8 @@ class Generation:
         return result
 
     def _placed(self, placed: Placed) -> str:
-        self._record, self._last = placed.record, placed.job
+        self._record = placed.record
+        self._last = None if placed.job.status.is_over else placed.job  # what is over is read once more
         return placed.job.job_id
 
     def _attach(self, record: Record, job_id: str) -> str:
@@ -250,12 +252,20 @@ class Generation:
         return failure
 
     def _look(self, job_id: str) -> Job | None:
-        """Read a job. ``None``: it cannot be read for a passing reason, which must not fail a try that waits."""
+        """
+        Read a job; a failed one twice, since money hangs on it. ``None``: it cannot be read for a passing reason,
+        which must not fail a try that waits.
+        """
         try:
+            job = self._client.get_job(job_id)
+            if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
+                return job
+            time.sleep(schedule.CONFIRM_AFTER)
             return self._client.get_job(job_id)
         except (EvoLinkRateLimited, EvoLinkUnavailable, EvoLinkNotFoundError) as error:
             young = time.time() - self.started <= schedule.EARLY_404
             if isinstance(error, EvoLinkNotFoundError) and not young:
                 raise
             self._log.warning("EvoLink job %s cannot be read right now, waiting on: %s", job_id, error)
+            self._unread = error
             return None

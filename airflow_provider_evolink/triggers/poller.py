@@ -74,25 +74,44 @@ async def watch_job(evolink_conn_id: str, job_id: str, watch: Watch, on_look: Ca
     """
     Wait for one job and return the status for the event: the worker reads the job again before it decides.
 
+    A refused key is no end: it may have been replaced. The connection is read anew, once per refusal.
+
     :param evolink_conn_id: Connection of type ``evolink``.
     :param job_id: EvoLink's id.
     :param watch: Says when to look and when the wait is over.
     :param on_look: Called with each reading.
     :raises EvoLinkError: the job cannot be read, and looking again is pointless.
     """
-    async with shared_client(evolink_conn_id) as client:
-        while True:
-            now = time.time()
-            try:
-                # The watch paces all looks but the last, which is worth the tries of a single read.
-                job = await client.get_job(job_id, tries=1 if now < watch.deadline else TRIES)
-            except EvoLinkError as error:
-                status, step = str(End.UNREADABLE), watch.failed(error, now)
-            else:
-                on_look(job)
-                status, step = str(job.status), watch.saw(job, now)
-            if step.end is End.UNREADABLE and step.error is not None:
-                raise step.error
-            if step.end is not None:
-                return status if step.end is End.OVER else str(step.end)
-            await asyncio.sleep(step.delay)
+    refused = False
+
+    def seen(job: Job) -> None:
+        nonlocal refused
+        refused = False
+        on_look(job)
+
+    while True:
+        try:
+            async with shared_client(evolink_conn_id) as client:
+                return await _watch(client, job_id, watch, seen)
+        except EvoLinkAuthError:
+            if refused:
+                raise
+            refused = True
+
+
+async def _watch(client: AsyncEvoLinkClient, job_id: str, watch: Watch, on_look: Callable[[Job], None]) -> str:
+    while True:
+        now = time.time()
+        try:
+            # The watch paces all looks but the last, which is worth the tries of a single read.
+            job = await client.get_job(job_id, tries=1 if now < watch.deadline else TRIES)
+        except EvoLinkError as error:
+            status, step = str(End.UNREADABLE), watch.failed(error, now)
+        else:
+            on_look(job)
+            status, step = str(job.status), watch.saw(job, now)
+        if step.end is End.UNREADABLE and step.error is not None:
+            raise step.error
+        if step.end is not None:
+            return status if step.end is End.OVER else str(step.end)
+        await asyncio.sleep(step.delay)

@@ -191,6 +191,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(schedule, "worker_looks", lambda *args: tuple(wait / 10 for wait in looks(*args)))
     monkeypatch.setattr("airflow_provider_evolink.triggers.evolink.HOLD_EVENT", 0.05)
+    monkeypatch.setattr(schedule, "CONFIRM_AFTER", 0.05)
     monkeypatch.setattr("airflow_provider_evolink.ledger.PATIENCE", 1.0)
     monkeypatch.setattr("airflow_provider_evolink.ledger.SHORT_PATIENCE", 0.5)
 

@@ -260,7 +260,7 @@ def test_a_retry_attaches_to_the_job_and_gives_the_same_result(
         with pytest.raises(TaskDeferred):
             make()().execute(stage.context())
     else:
-        slow.fault("status", status=401, code="unauthorized", on="read", after=1)
+        slow.fault("status", status=401, code="unauthorized", on="read", after=1, times=2)
         with pytest.raises(AirflowFailException):
             make(deferrable=False)().execute(stage.context())
     first = stage.store.record

@@ -184,10 +184,10 @@ async def test_a_refused_key_ends_the_wait_and_later_triggers_read_the_connectio
     await asyncio.sleep(0.3)
     emulator.fault("status", status=401, code="unauthorized", on="read", path=jobs[1], times=-1)
     assert await payload(trigger(jobs[1])) == {"job_id": jobs[1], "status": "unreadable"}
-    assert len(clients) == 1
+    assert len(clients) == 2, "the connection is read anew, once"
     emulator.job(jobs[2], state="completed")
     assert (await payload(trigger(jobs[2])))["status"] == "completed"
-    assert len(clients) == 2, "the client with the refused key is lent no more"
+    assert len(clients) == 3, "no client with a refused key is lent any more"
     emulator.job(jobs[0], state="completed")
     assert (await waiting)["status"] == "completed"
     assert not any(poller._clients.values())

@@ -27,17 +27,22 @@ def watch(deadline=T0 + 1800, *, poll_interval=None, jitter=0.0):
 
 
 @pytest.mark.parametrize("late", [-100, 0, 5000])
-@pytest.mark.parametrize(
-    ("reading", "end"),
-    [
-        (job("completed", results=LINK), End.OVER),
-        (job("failed"), End.OVER),
-        (job("cancelled"), End.OVER),
-        (job("canceled"), End.OVER),
-    ],
-)
-def test_status_first_clock_second(reading, end, late):
-    assert watch().saw(reading, T0 + 1800 + late) == Step(end)
+def test_a_completed_job_is_over_before_the_clock_is_asked(late):
+    assert watch().saw(job("completed", results=LINK), T0 + 1800 + late) == Step(End.OVER)
+
+
+@pytest.mark.parametrize("late", [-100, 0, 5000])
+@pytest.mark.parametrize("word", ["failed", "cancelled", "canceled"])
+def test_a_failure_counts_once_it_was_read_twice(word, late):
+    waiting = watch()
+    assert waiting.saw(job(word), T0 + 1800 + late) == Step(delay=2.0)
+    assert waiting.failed(DOWN, T0 + 1700).end is None, "a look that fails in between changes nothing"
+    assert waiting.saw(job("failed"), T0 + 1802 + late) == Step(End.OVER)
+
+
+def test_a_failure_that_goes_away_starts_anew():
+    waiting = watch()
+    assert [waiting.saw(job(word), T0).delay for word in ("failed", "processing", "failed")] == [2.0, 8.0, 2.0]
 
 
 @pytest.mark.parametrize("word", ["pending", "processing", "queued", "", None, 7, "success"])

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import signal
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pendulum
 from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_evolink.ledger import Ledger, Record, State
+from airflow_provider_evolink.ledger import Ledger
 from airflow_provider_evolink.operators import EvoLinkTextToVideoOperator
+from airflow_provider_evolink.record import Record, State
 
 DAG_ARGS: dict[str, Any] = {
     "schedule": None,
@@ -21,8 +23,9 @@ DAG_ARGS: dict[str, Any] = {
 }
 
 
-def die() -> None:
-    """Die as a worker does that loses its machine."""
+def die(dag_id: str) -> None:
+    """Die as a worker does that loses its machine, and leave a mark that it happened."""
+    Path(os.environ["KILL_MARKS"], f"{os.getpid()}-{dag_id}").touch()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -36,7 +39,7 @@ class DiesBeforeDeferring(EvoLinkTextToVideoOperator):
 
     def _wait_and_deliver(self, generation: Any, job_id: str) -> Any:
         if getattr(self, "first_try", False):
-            die()
+            die(self.dag_id)
         return super()._wait_and_deliver(generation, job_id)
 
 
@@ -45,15 +48,15 @@ class DiesBeforeRecording(EvoLinkTextToVideoOperator):
 
     def execute(self, context: Any) -> Any:
         """Kill at the write of the job id."""
-        write = Ledger.write
+        keep, dag_id = Ledger.keep, self.dag_id
 
         def deadly(self: Ledger, record: Record) -> None:
             if record.state is State.SUBMITTED:
-                die()
-            write(self, record)
+                die(dag_id)
+            keep(self, record)
 
         if context["ti"].try_number == 1:
-            Ledger.write = deadly  # type: ignore[method-assign]
+            Ledger.keep = deadly  # type: ignore[method-assign]
         return super().execute(context)
 
 
@@ -63,7 +66,7 @@ class DiesOnResume(EvoLinkTextToVideoOperator):
     def execute_complete(self, context: Any, event: dict[str, Any] | None = None) -> Any:
         """Kill instead of resuming."""
         if context["ti"].try_number == 1:
-            die()
+            die(self.dag_id)
         return super().execute_complete(context, event)
 
 

@@ -31,16 +31,24 @@ def books() -> Iterator[EmulatorServer]:
 
 
 @pytest.fixture(scope="module")
-def airflow(books: EmulatorServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
+def marks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder where each kill leaves a mark."""
+    return tmp_path_factory.mktemp("marks") / "kills"
+
+
+@pytest.fixture(scope="module")
+def airflow(books: EmulatorServer, marks: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
     """Run an Airflow with the daily example and the DAGs under test."""
     home = tmp_path_factory.mktemp("stack")
     dags = home / "dags"
     dags.mkdir()
+    marks.mkdir()
     shutil.copy(HERE.parents[1] / "dags" / f"{DAILY}.py", dags)
     shutil.copy(HERE / "dags_under_test.py", dags)
     connection = {"conn_type": "evolink", "host": books.url, "password": "stack-test-key"}
     env = {
         "AIRFLOW_CONN_EVOLINK_DEFAULT": json.dumps(connection),
+        "KILL_MARKS": str(marks),
         "AIRFLOW_VAR_EVOLINK_STAGING": f"file://{home}/staging",
         "AIRFLOW_VAR_EVOLINK_ARCHIVE": f"file://{home}/archive",
     }
@@ -126,13 +134,14 @@ def test_has_a_connection_form(airflow: LocalAirflow) -> None:
 
 @pytest.mark.parametrize("dag_id", ["killed_before_deferring", "killed_while_blocking", "killed_on_resume"])
 def test_a_killed_worker_costs_one_job(
-    dag_id: str, airflow: LocalAirflow, books: EmulatorServer, started: dict[str, str]
+    dag_id: str, airflow: LocalAirflow, books: EmulatorServer, started: dict[str, str], marks: Path
 ) -> None:
     """SIGKILL after the order: the retry attaches to the same job and returns it as a first try would."""
     run_id = started[dag_id]
     task = last_try(airflow, dag_id, run_id)
     paid = orders(books, dag_id)
 
+    assert len(list(marks.glob(f"*-{dag_id}"))) == 1
     assert (task["state"], task["try_number"]) == ("success", 2)
     assert len(paid) == 1
     assert airflow.xcom(dag_id, run_id, "generate")["job_id"] == paid[0]["id"]
@@ -140,13 +149,14 @@ def test_a_killed_worker_costs_one_job(
 
 
 def test_a_worker_killed_before_it_recorded_the_job_does_not_pay_twice(
-    airflow: LocalAirflow, books: EmulatorServer, started: dict[str, str]
+    airflow: LocalAirflow, books: EmulatorServer, started: dict[str, str], marks: Path
 ) -> None:
     """SIGKILL between EvoLink's answer and our record: the retry stops and says so, rather than order again."""
     dag_id = "killed_before_recording"
     run_id = started[dag_id]
     task = last_try(airflow, dag_id, run_id)
 
+    assert len(list(marks.glob(f"*-{dag_id}"))) == 1
     assert (task["state"], task["try_number"]) == ("failed", 2)
     assert len(orders(books, dag_id)) == 1
     log = json.dumps(airflow.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/generate/logs/2"))

@@ -1,0 +1,96 @@
+"""DAGs that start once, when they are unpaused; on the first try their worker is killed or their trigger given up."""
+
+from __future__ import annotations
+
+import os
+import signal
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pendulum
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_evolink.ledger import Ledger
+from airflow_provider_evolink.operators import EvoLinkTextToVideoOperator
+from airflow_provider_evolink.record import Record, State
+
+
+def die(dag_id: str) -> None:
+    """Die as a worker does that loses its machine, and leave a mark, so that no test passes without a kill."""
+    (Path(os.environ["AIRFLOW_HOME"]) / f"{dag_id}.killed").touch()
+    if version("apache-airflow").startswith("3.0."):
+        # 3.0 retries a task whose supervisor is lost, but not one whose own process was killed.
+        os.kill(os.getppid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DiesBeforeDeferring(EvoLinkTextToVideoOperator):
+    """Is killed on its first try when the job is ordered and recorded, before it waits."""
+
+    def execute(self, context: Any) -> Any:
+        """Remember the try."""
+        self.first_try = context["ti"].try_number == 1
+        return super().execute(context)
+
+    def _wait_and_deliver(self, generation: Any, job_id: str) -> Any:
+        if getattr(self, "first_try", False):
+            die(self.dag_id)
+        return super()._wait_and_deliver(generation, job_id)
+
+
+class DiesBeforeRecording(EvoLinkTextToVideoOperator):
+    """Is killed on its first try between EvoLink's answer and the record of the job id."""
+
+    def execute(self, context: Any) -> Any:
+        """Kill at the write of the job id."""
+        keep = Ledger.keep
+
+        def deadly(self: Ledger, record: Record) -> None:
+            if record.state is State.SUBMITTED:
+                die(context["ti"].dag_id)
+            keep(self, record)
+
+        if context["ti"].try_number == 1:
+            Ledger.keep = deadly  # type: ignore[method-assign]
+        return super().execute(context)
+
+
+class DiesOnResume(EvoLinkTextToVideoOperator):
+    """Is killed on its first try after the trigger, before it delivers."""
+
+    def execute_complete(self, context: Any, event: dict[str, Any] | None = None) -> Any:
+        """Kill instead of resuming."""
+        if context["ti"].try_number == 1:
+            die(self.dag_id)
+        return super().execute_complete(context, event)
+
+
+class IsGivenUp(EvoLinkTextToVideoOperator):
+    """
+    Has a wait that Airflow itself gives up before the job is over, and the trigger's event leaves after that.
+
+    Not sooner, though: up to some 6 s after it deferred, Airflow 3 may fail a task that is queued again.
+    """
+
+    def defer(self, **kwargs: Any) -> Any:
+        """Shorten Airflow's own time-out, which is only a net under the trigger's."""
+        super().defer(**{**kwargs, "timeout": timedelta(seconds=9)})
+
+
+for name, operator in (
+    ("killed_before_deferring", DiesBeforeDeferring),
+    ("killed_before_recording", DiesBeforeRecording),
+    ("killed_on_resume", DiesOnResume),
+    ("given_up", IsGivenUp),
+):
+    with DAG(
+        dag_id=name,
+        schedule="@once",
+        start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
+        is_paused_upon_creation=True,
+        default_args={"retries": 1, "retry_delay": timedelta(seconds=1)},
+    ) as dag:
+        operator(task_id="generate", prompt=f"A clip whose worker is {name}", duration=2)
+    globals()[name] = dag

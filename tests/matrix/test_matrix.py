@@ -1,0 +1,122 @@
+"""What must work in every version of Airflow: its real scheduler and triggerer, real deferrals, real kills."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matrix import ROOT
+from old_airflow import OldAirflow
+
+from airflow_provider_evolink.emulator.server import EmulatorServer
+
+DAILY = "evolink_daily_video"
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def orders(books: EmulatorServer, words: str) -> list[dict[str, Any]]:
+    """Return the orders whose prompt ends with, or begins with, some words."""
+    prompts = [(job, job["body"]["prompt"]) for job in books.books()["jobs"]]
+    return [job for job, prompt in prompts if prompt.endswith(words) or prompt.startswith(words)]
+
+
+@pytest.fixture(scope="session")
+def facts(number: str, python: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Return what a process of that environment tells of the package."""
+    env = {"AIRFLOW_HOME": str(tmp_path_factory.mktemp("probe")), "PATH": str(Path(python).parent)}
+    command = [python, str(ROOT / "tests/matrix/probe.py")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_all_modules_import(number: str, facts: dict[str, Any]) -> None:
+    """Nothing of the package, the emulator included, needs a newer Airflow to be imported."""
+    assert facts["airflow"] == number
+    assert facts["broken"] == {}
+
+
+def test_airflow_knows_hook_and_link(facts: dict[str, Any]) -> None:
+    """The provider info of this release is understood: connection type, its test, the extra link."""
+    assert facts["hook"] == "airflow_provider_evolink.hooks.evolink.EvoLinkHook"
+    assert facts["testable"] is True
+    assert facts["links"] == ["airflow_provider_evolink.links.evolink.EvoLinkResultLink"]
+
+
+def test_all_examples_parse(airflow: OldAirflow) -> None:
+    """Every file in ``dags/`` gives its DAGs, without an import error."""
+    names = {
+        word.value.value
+        for path in (ROOT / "dags").glob("*.py")
+        for word in ast.walk(ast.parse(path.read_text()))
+        if isinstance(word, ast.keyword) and word.arg == "dag_id" and isinstance(word.value, ast.Constant)
+    }
+    query = "SELECT dag_id FROM dag"
+    airflow.wait_until(60, "not all examples were read", lambda: names <= {dag for (dag,) in airflow.rows(query)})
+
+    assert DAILY in names
+    assert airflow.rows("SELECT filename, stacktrace FROM import_error") == []
+
+
+def test_connection_has_a_form(number: str, facts: dict[str, Any], airflow: OldAirflow) -> None:
+    """The form calls the password "API key": by the method in 2.x, through the UI's API later. 3.0 has a plain form."""
+    if number.startswith("2."):
+        assert facts["form"]["relabeling"]["password"] == "API key"
+        return
+    form = airflow.form("evolink")
+    assert form["hook_name"] == "EvoLink"
+    if not number.startswith("3.0."):
+        assert form["standard_fields"]["password"]["title"] == "API key"
+
+
+def test_daily_clip_is_generated_and_downloaded_and_archived(airflow: OldAirflow, books: EmulatorServer) -> None:
+    """One order, a wait in the triggerer, one archived file whose checksum is that of its manifest."""
+    tasks = airflow.finish(DAILY)
+    (manifest,) = airflow.archive.rglob("manifest.json")
+    (row,) = json.loads(manifest.read_text())["files"]
+    file = manifest.parent / row["name"]
+
+    assert {name: state for name, (state, _) in tasks.items()} == dict.fromkeys(
+        ("generate", "download", "archive"), "success"
+    )
+    assert "deferred" in airflow.seen[DAILY, "generate"]
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == row["sha256"]
+    assert file.read_bytes()[4:8] == b"ftyp"
+    assert len(orders(books, "A paper boat")) == 1
+
+
+@pytest.mark.parametrize("dag_id", ["killed_before_deferring", "killed_on_resume"])
+def test_killed_worker_costs_one_job(dag_id: str, airflow: OldAirflow, books: EmulatorServer) -> None:
+    """SIGKILL after the order: the retry attaches to that job and returns it. Needs the ledger in object storage."""
+    tasks = airflow.finish(dag_id)
+    paid = orders(books, dag_id)
+
+    assert airflow.was_killed(dag_id)
+    assert tasks == {"generate": ("success", 2)}
+    assert [job["id"] for job in paid] == [airflow.returned(dag_id, "generate")["job_id"]]
+
+
+def test_worker_killed_before_it_recorded_the_job_pays_once(airflow: OldAirflow, books: EmulatorServer) -> None:
+    """SIGKILL between answer and record: the retry stops and orders nothing. Needs the ledger in object storage."""
+    tasks = airflow.finish("killed_before_recording")
+
+    assert airflow.was_killed("killed_before_recording")
+    assert tasks == {"generate": ("failed", 2)}
+    assert len(orders(books, "killed_before_recording")) == 1
+    assert "an earlier try was cut off while it ordered" in airflow.logs("killed_before_recording")
+
+
+def test_wait_that_airflow_gives_up_goes_on_on_the_worker(airflow: OldAirflow, books: EmulatorServer) -> None:
+    """A deferral that Airflow times out ends with the job, in the same try. Needs the ledger in object storage."""
+    tasks = airflow.finish("given_up")
+
+    assert "Airflow ended the wait in the triggerer" in airflow.logs("given_up")
+    assert tasks == {"generate": ("success", 1)}
+    assert len(orders(books, "given_up")) == 1
