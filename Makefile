@@ -1,5 +1,6 @@
 # make demo    run the main job on the emulator, in a real Airflow
 # make test    run the tests
+# make chaos   kill and freeze a real Airflow at every step of an order (10 minutes)
 # make check   lint, types, import rules
 # make docs    build the documentation
 #
@@ -15,12 +16,15 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 
-.PHONY: demo test check docs env clean format
+.PHONY: demo test chaos check docs env clean format
 demo: env
 	@$(RUN) scripts/demo.py
 
 test: env
 	$(RUN) -m pytest $(ARGS)
+
+chaos: env
+	$(RUN) -m pytest tests/chaos -n0 $(ARGS)
 
 check: env
 	$(RUN) -m ruff check .

@@ -1,0 +1,195 @@
+"""DAGs whose workers are killed, frozen or held up at named points of their first try."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pendulum
+from airflow.providers.common.compat.sdk import DAG
+
+import airflow_provider_evolink.media
+from airflow_provider_evolink.api.client import EvoLinkClient
+from airflow_provider_evolink.ledger import Ledger, State
+from airflow_provider_evolink.operators import EvoLinkGenerateOperator, EvoLinkTextToVideoOperator
+
+FOLDER = Path(os.environ["CHAOS_FOLDER"])
+ROWS = json.loads(Path(__file__).with_suffix(".json").read_text())
+Act = Callable[[], None]
+
+
+def kill_task() -> None:
+    """Die as a process does that the kernel kills."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_host() -> None:
+    """Die together with the supervisor, as both do that lose their machine."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    kill_task()
+
+
+def freeze_host(row: str) -> None:
+    """Stop together with the supervisor, and leave word which processes have to be woken."""
+    supervisor, task = os.getppid(), os.getpid()
+    (FOLDER / f"{row}.frozen").write_text(f"{task} {supervisor}")
+    os.kill(supervisor, signal.SIGSTOP)
+    os.kill(task, signal.SIGSTOP)
+
+
+def hold(row: str) -> None:
+    """Say that the point is reached, and go on when told."""
+    (FOLDER / f"{row}.held").touch()
+    while not (FOLDER / f"{row}.go").exists():
+        time.sleep(0.02)
+
+
+def deed(name: str, row: str) -> Act:
+    """Return what happens at the point, once."""
+    acts: dict[str, Act] = {
+        "kill": kill_task,
+        "kill_host": kill_host,
+        "freeze": functools.partial(freeze_host, row),
+        "hold": functools.partial(hold, row),
+    }
+    left = [acts[name]]
+    return lambda: left.pop()() if left else None
+
+
+def before(owner: Any, name: str, act: Act, when: Callable[..., bool] = lambda *_: True) -> None:
+    """Act before a function is entered."""
+    real = getattr(owner, name)
+
+    @functools.wraps(real)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if when(*args):
+            act()
+        return real(*args, **kwargs)
+
+    setattr(owner, name, wrapped)
+
+
+def after(owner: Any, name: str, act: Act, when: Callable[..., bool] = lambda *_: True) -> None:
+    """Act after a function has done its work, before anybody has its result."""
+    real = getattr(owner, name)
+
+    @functools.wraps(real)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        result = real(*args, **kwargs)
+        if when(*args):
+            act()
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+def writes(state: State) -> Callable[..., bool]:
+    """Tell whether a call of ``Ledger.write`` is about this state."""
+    return lambda _, record, *__: record.state is state
+
+
+def on_the_wire(method: str, step: str, act: Act, *, pause: float = 0.0) -> None:
+    """Act at a step of an HTTP exchange, as the HTTP library reports it."""
+    real = httpx.Client.send
+
+    def wrapped(self: httpx.Client, request: httpx.Request, **kwargs: Any) -> httpx.Response:
+        tell = request.extensions.get("trace")
+
+        def trace(event: str, info: Any) -> None:
+            if event.endswith(step):
+                time.sleep(pause)
+                act()
+            if tell is not None:
+                tell(event, info)
+
+        if request.method == method and not request.url.path.startswith("/v1/tasks"):
+            request.extensions = {**request.extensions, "trace": trace}
+        return real(self, request, **kwargs)
+
+    httpx.Client.send = wrapped  # type: ignore[method-assign]
+
+
+POINTS: dict[str, Callable[[Act], None]] = {
+    "s0": lambda act: after(Ledger, "read", act),
+    "s1": lambda act: before(Ledger, "write", act, writes(State.INTENT)),
+    "s2": lambda act: after(Ledger, "write", act, writes(State.INTENT)),
+    "s3": lambda act: before(EvoLinkClient, "submit", act),
+    "s4": lambda act: on_the_wire("POST", "send_request_headers.complete", act),
+    "s5": lambda act: on_the_wire("POST", "receive_response_headers.started", act, pause=1.5),
+    "s6": lambda act: after(EvoLinkClient, "submit", act),
+    "s7": lambda act: before(Ledger, "write", act, writes(State.SUBMITTED)),
+    "s8": lambda act: after(Ledger, "write", act, writes(State.SUBMITTED)),
+    "s9": lambda act: before(EvoLinkGenerateOperator, "_defer", act),
+    "s10": lambda act: before(EvoLinkGenerateOperator, "execute_complete", act),
+    "s11": lambda act: on_the_wire("GET", "receive_response_headers.complete", act),
+    "s12": lambda act: after(airflow_provider_evolink.media, "publish", act),
+    "s13": lambda act: after(Ledger, "write", act, writes(State.DELIVERED)),
+    "sending": lambda act: before(httpx.Client, "send", act, lambda _, request: request.method == "POST"),
+}
+
+
+class Disturbed(EvoLinkTextToVideoOperator):
+    """Meets something at a point of its first try."""
+
+    def __init__(self, *, point: str | None = None, act: str = "kill", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.point = point
+        self.act = act
+
+    def _arm(self, context: Any) -> None:
+        if self.point and context["ti"].try_number == 1:
+            POINTS[self.point](deed(self.act, self.dag_id))
+
+    def execute(self, context: Any) -> Any:
+        """Set the trap, then do the work."""
+        self._arm(context)
+        return super().execute(context)
+
+    def execute_complete(self, context: Any, event: dict[str, Any] | None = None) -> Any:
+        """Set the trap in this process too."""
+        self._arm(context)
+        return super().execute_complete(context, event)
+
+
+def settings(*, daily: bool) -> dict[str, Any]:
+    """Return the settings of a DAG that runs when told; a daily one has a schedule whose days are over."""
+    days = {"schedule": "@daily", "end_date": pendulum.datetime(2025, 1, 9, tz="UTC")} if daily else {"schedule": None}
+    return {
+        **days,
+        "catchup": False,
+        "start_date": pendulum.datetime(2025, 1, 1, tz="UTC"),
+        "is_paused_upon_creation": False,
+        "default_args": {"retries": 1, "retry_delay": timedelta(seconds=1), "duration": 2},
+    }
+
+
+def make_dag(row: str, *, daily: bool = False, store: bool = False, mapped: int = 0, **arguments: Any) -> DAG:
+    """
+    Return a DAG of one task, whose prompt names its row.
+
+    :param daily: It has days to backfill.
+    :param store: It downloads its result.
+    :param mapped: It is mapped, so often.
+    """
+    if store:
+        arguments["destination"] = f"file://{FOLDER}/{row}"
+    with DAG(dag_id=row, **settings(daily=daily)) as dag:
+        if mapped:
+            prompts = [f"Clip {number} of row {row}" for number in range(mapped)]
+            task = Disturbed.partial(task_id="generate", evolink_conn_id="evolink_mapped", **arguments)
+            task.expand(prompt=prompts)
+        else:
+            Disturbed(task_id="generate", prompt=f"Clip of row {row}", **arguments)
+    return dag
+
+
+for name, given in ROWS.items():
+    globals()[name] = make_dag(name, **given)
