@@ -58,4 +58,4 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml | $(UV)
 		|| { echo "uv could not be installed: install it by hand (https://docs.astral.sh/uv/)"; exit 1; }
 
 clean:
-	rm -rf $(VENV) .tools .demo build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .tools .demo .chaos build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis

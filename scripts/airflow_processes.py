@@ -6,9 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 import psutil
@@ -48,6 +49,7 @@ class AirflowProcesses(LocalAirflow):
     def __init__(self, home: Path, dags: Path, env: Mapping[str, str] | None = None) -> None:
         super().__init__(home, dags, {**QUICK, **(env or {})})
         self._parts: dict[str, psutil.Popen] = {}
+        self._room = threading.BoundedSemaphore(2)
 
     def __enter__(self) -> Self:
         self.home.mkdir(parents=True, exist_ok=True)
@@ -106,6 +108,11 @@ class AirflowProcesses(LocalAirflow):
                 process.send_signal(number)
             except psutil.NoSuchProcess:
                 continue
+
+    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        """Ask, a few at a time: a crowd of writers makes SQLite and the API server stand still."""
+        with self._room:
+            return super()._ask(method, path, body)
 
     def triggerers(self) -> list[int]:
         """Return the ids of the triggerers that are alive, the oldest first."""

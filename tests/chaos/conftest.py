@@ -81,13 +81,12 @@ def short_books() -> Iterator[EmulatorServer]:
 
 
 @pytest.fixture(scope="session")
-def world(
-    rows: list[Row], books: EmulatorServer, short_books: EmulatorServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
-    """Start Airflow with the DAGs of the chosen rows."""
-    home = tmp_path_factory.mktemp("chaos")
+def world(rows: list[Row], books: EmulatorServer, short_books: EmulatorServer) -> Iterator[World]:
+    """Start Airflow with the DAGs of the chosen rows. Its folder stays, to look into what failed."""
+    home = HERE.parents[1] / ".chaos"
+    shutil.rmtree(home, ignore_errors=True)
     dags = home / "dags"
-    dags.mkdir()
+    dags.mkdir(parents=True)
     groups = {"rows": [row for row in rows if not row.late]} | {row.name: [row] for row in rows if row.late}
     for name, members in groups.items():
         shutil.copy(HERE / "dags_under_chaos.py", dags / f"chaos_{name}.py")

@@ -96,11 +96,16 @@ def writes(state: State) -> Callable[..., bool]:
     return lambda _, record, *__: record.state is state
 
 
+def is_order(_: Any, request: httpx.Request) -> bool:
+    """Tell whether a request is an order."""
+    return request.method == "POST"
+
+
 def on_the_wire(method: str, step: str, act: Act, *, pause: float = 0.0) -> None:
     """Act at a step of an HTTP exchange, as the HTTP library reports it."""
-    real = httpx.Client.send
+    real = httpx.HTTPTransport.handle_request
 
-    def wrapped(self: httpx.Client, request: httpx.Request, **kwargs: Any) -> httpx.Response:
+    def wrapped(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
         tell = request.extensions.get("trace")
 
         def trace(event: str, info: Any) -> None:
@@ -112,9 +117,9 @@ def on_the_wire(method: str, step: str, act: Act, *, pause: float = 0.0) -> None
 
         if request.method == method and not request.url.path.startswith("/v1/tasks"):
             request.extensions = {**request.extensions, "trace": trace}
-        return real(self, request, **kwargs)
+        return real(self, request)
 
-    httpx.Client.send = wrapped  # type: ignore[method-assign]
+    httpx.HTTPTransport.handle_request = wrapped  # type: ignore[method-assign]
 
 
 POINTS: dict[str, Callable[[Act], None]] = {
@@ -132,7 +137,7 @@ POINTS: dict[str, Callable[[Act], None]] = {
     "s11": lambda act: on_the_wire("GET", "receive_response_headers.complete", act),
     "s12": lambda act: after(airflow_provider_evolink.media, "publish", act),
     "s13": lambda act: after(Ledger, "write", act, writes(State.DELIVERED)),
-    "sending": lambda act: before(httpx.Client, "send", act, lambda _, request: request.method == "POST"),
+    "sending": lambda act: before(httpx.HTTPTransport, "handle_request", act, is_order),
 }
 
 
