@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
@@ -56,6 +58,8 @@ class AirflowProcesses(LocalAirflow):
         with (self.home / "migrate.log").open("wb") as log:
             command = [sys.executable, "-m", "airflow", "db", "migrate"]
             subprocess.run(command, env=self._env, stdout=log, stderr=subprocess.STDOUT, check=True)
+        with closing(sqlite3.connect(self.home / "airflow.db")) as database:
+            database.execute("PRAGMA journal_mode=WAL")  # readers and a writer do not wait for each other
         for part in (API, SCHEDULER, PROCESSOR, TRIGGERERS[0]):
             self.start(part)
         return self
