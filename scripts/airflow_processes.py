@@ -97,20 +97,17 @@ class AirflowProcesses(LocalAirflow):
 
     def signal(self, part: str, number: signal.Signals) -> None:
         """
-        Send a signal to a part and all its children.
+        Send a signal to a part and all it has started, orphans too: they share its session.
 
         :param part: Its name.
         :param number: The signal.
         """
-        parent = self._parts[part]
-        try:
-            family = [parent, *parent.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return
-        for process in family:
+        leader = self._parts[part].pid
+        for process in psutil.process_iter():
             try:
-                process.send_signal(number)
-            except psutil.NoSuchProcess:
+                if os.getsid(process.pid) == leader:
+                    process.send_signal(number)
+            except (ProcessLookupError, psutil.NoSuchProcess):
                 continue
 
     def _ask(self, method: str, path: str, body: Any = None) -> Any:

@@ -111,8 +111,9 @@ def together(world: World, request: pytest.FixtureRequest) -> Iterator[dict[str,
     """Begin all chosen rows that disturb nobody, at once."""
     items = [item for item in request.session.items if "quiet" not in getattr(item, "fixturenames", ("quiet",))]
     chosen = [item.callspec.params["row"] for item in items]
-    with ThreadPoolExecutor(max_workers=max(1, len(chosen))) as pool:
-        yield {row.name: pool.submit(row.act, world, row) for row in chosen}
+    pool = ThreadPoolExecutor(max_workers=max(1, len(chosen)))
+    yield {row.name: pool.submit(row.act, world, row) for row in chosen}
+    pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C, Airflow goes away under those still waiting
 
 
 @pytest.fixture
