@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
+import httpx
 import psutil
 from local_airflow import LocalAirflow, free_port
 
@@ -183,7 +184,8 @@ class AirflowProcesses(LocalAirflow):
         :param day: Midnight of the day, ISO 8601.
         """
         body = {"dag_id": dag_id, "from_date": day, "to_date": day, "reprocess_behavior": "completed"}
-        self._ask("POST", "/api/v2/backfills", body)
+        answer = httpx.post(f"{self.url}/api/v2/backfills", json=body, timeout=60, trust_env=False)
+        answer.raise_for_status()
 
     def log_files(self, dag_id: str, run_id: str, task_id: str) -> str:
         """
@@ -202,8 +204,6 @@ class AirflowProcesses(LocalAirflow):
 
         :param seconds: Patience.
         """
-        import httpx
-
         for _ in self._until(seconds, f"the API server does not answer; see {self.home}/{API}.log"):
             try:
                 self.get("/api/v2/version")

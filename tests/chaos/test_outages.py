@@ -88,7 +88,7 @@ ROWS = (
         "api_server_away",
         "API server killed right after the order, back after 30 s",
         state="success or unknown",
-        arguments={"point": "s6", "act": "hold"},
+        arguments={"point": "s6", "act": "hold", "retries": 6},  # Airflow itself burns some on the outage
         act=lose_api_server,
         tries=None,
     ),
@@ -100,4 +100,5 @@ def test_an_outage_costs_one_job(row: Row, quiet: World, note: Callable[[Seen], 
     """The task waits on for the same job, is resumed once, and nothing is cancelled or ordered twice."""
     seen = note(quiet.seen(row.name, row.act(quiet, row)))
     row.check(seen)
-    assert seen.log.count("is done: ") <= 1
+    assert seen.log.count("is done: ") == (seen.state == "success")
+    assert all(job["id"] in seen.log for job in seen.paid)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 
+import httpx
 import pytest
 from chaos_rows import TASK, Row, Seen, World, patience, until_over
 
@@ -59,7 +60,12 @@ def backfill_after_success(world: World, row: Row) -> str:
     world.known(row.name)
     run_id = world.airflow.trigger_at(row.name, DAY)
     world.over(row.name, run_id)
-    world.airflow.backfill(row.name, DAY)
+    for _ in patience(60, "the backfill cannot be begun", every=3.0):
+        try:
+            world.airflow.backfill(row.name, DAY)
+        except httpx.HTTPStatusError:  # SQLite is locked; what was begun has to be cleaned up first
+            continue
+        break
     for _ in patience(60, "the backfill did not touch the run"):
         if world.task(row.name, run_id)["try_number"] > 1:
             break
