@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import DAG
 
 import airflow_provider_evolink.media
 from airflow_provider_evolink.api.client import EvoLinkClient
-from airflow_provider_evolink.ledger import Ledger, State
+from airflow_provider_evolink.ledger import Ledger
 from airflow_provider_evolink.operators import EvoLinkGenerateOperator, EvoLinkTextToVideoOperator
 
 FOLDER = Path(os.environ["CHAOS_FOLDER"])
@@ -91,14 +91,11 @@ def after(owner: Any, name: str, act: Act, when: Callable[..., bool] = lambda *_
     setattr(owner, name, wrapped)
 
 
-def writes(state: State) -> Callable[..., bool]:
-    """Tell whether a call of ``Ledger.write`` is about this state."""
-    return lambda _, record, *__: record.state is state
-
-
-def is_order(_: Any, request: httpx.Request) -> bool:
-    """Tell whether a request is an order."""
-    return request.method == "POST"
+def on_record(wrap: Callable[..., None], state: str, act: Act) -> None:
+    """Act before or after the ledger stores a record of this state, by whichever of its methods."""
+    for name in ("write", "keep", "note"):
+        if hasattr(Ledger, name):
+            wrap(Ledger, name, act, lambda _, record, *__: record.state == state)
 
 
 def on_the_wire(method: str, step: str, act: Act, *, pause: float = 0.0) -> None:
@@ -109,11 +106,11 @@ def on_the_wire(method: str, step: str, act: Act, *, pause: float = 0.0) -> None
         tell = request.extensions.get("trace")
 
         def trace(event: str, info: Any) -> None:
+            if tell is not None:
+                tell(event, info)
             if event.endswith(step):
                 time.sleep(pause)
                 act()
-            if tell is not None:
-                tell(event, info)
 
         if request.method == method and not request.url.path.startswith("/v1/tasks"):
             request.extensions = {**request.extensions, "trace": trace}
@@ -124,20 +121,20 @@ def on_the_wire(method: str, step: str, act: Act, *, pause: float = 0.0) -> None
 
 POINTS: dict[str, Callable[[Act], None]] = {
     "s0": lambda act: after(Ledger, "read", act),
-    "s1": lambda act: before(Ledger, "write", act, writes(State.INTENT)),
-    "s2": lambda act: after(Ledger, "write", act, writes(State.INTENT)),
+    "s1": lambda act: on_record(before, "intent", act),
+    "s2": lambda act: on_record(after, "intent", act),
     "s3": lambda act: before(EvoLinkClient, "submit", act),
     "s4": lambda act: on_the_wire("POST", "send_request_headers.complete", act),
     "s5": lambda act: on_the_wire("POST", "receive_response_headers.started", act, pause=1.5),
     "s6": lambda act: after(EvoLinkClient, "submit", act),
-    "s7": lambda act: before(Ledger, "write", act, writes(State.SUBMITTED)),
-    "s8": lambda act: after(Ledger, "write", act, writes(State.SUBMITTED)),
+    "s7": lambda act: on_record(before, "submitted", act),
+    "s8": lambda act: on_record(after, "submitted", act),
     "s9": lambda act: before(EvoLinkGenerateOperator, "_defer", act),
     "s10": lambda act: before(EvoLinkGenerateOperator, "execute_complete", act),
     "s11": lambda act: on_the_wire("GET", "receive_response_headers.complete", act),
     "s12": lambda act: after(airflow_provider_evolink.media, "publish", act),
-    "s13": lambda act: after(Ledger, "write", act, writes(State.DELIVERED)),
-    "sending": lambda act: before(httpx.HTTPTransport, "handle_request", act, is_order),
+    "s13": lambda act: on_record(after, "delivered", act),
+    "sending": lambda act: on_the_wire("POST", "send_request_headers.started", act),
 }
 
 
@@ -176,16 +173,21 @@ def settings(*, daily: bool) -> dict[str, Any]:
     }
 
 
-def make_dag(row: str, *, daily: bool = False, store: bool = False, mapped: int = 0, **arguments: Any) -> DAG:
+def make_dag(
+    row: str, *, daily: bool = False, store: bool = False, ledger: bool = False, mapped: int = 0, **arguments: Any
+) -> DAG:
     """
     Return a DAG of one task, whose prompt names its row.
 
     :param daily: It has days to backfill.
     :param store: It downloads its result.
+    :param ledger: It keeps a second record in a folder.
     :param mapped: It is mapped, so often.
     """
     if store:
         arguments["destination"] = f"file://{FOLDER}/{row}"
+    if ledger:
+        arguments["ledger_path"] = f"file://{FOLDER}/ledger"
     with DAG(dag_id=row, **settings(daily=daily)) as dag:
         if mapped:
             prompts = [f"Clip {number} of row {row}" for number in range(mapped)]

@@ -82,7 +82,7 @@ ROWS = (
     Row(
         "clear_before_post",
         "clear while running: intent written, nothing sent",
-        state="unknown",
+        state="success or unknown",
         paid=(0, 1),
         arguments=held("s3"),
         act=clear_while_held,
