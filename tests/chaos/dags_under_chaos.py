@@ -169,7 +169,7 @@ def settings(*, daily: bool) -> dict[str, Any]:
         "catchup": False,
         "start_date": pendulum.datetime(2025, 1, 1, tz="UTC"),
         "is_paused_upon_creation": False,
-        "default_args": {"retries": 1, "retry_delay": timedelta(seconds=1), "duration": 2},
+        "default_args": {"retries": 2, "retry_delay": timedelta(seconds=1), "duration": 2},
     }
 
 

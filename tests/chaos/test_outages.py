@@ -90,14 +90,12 @@ ROWS = (
         state="success or unknown",
         arguments={"point": "s6", "act": "hold", "retries": 20},  # Airflow itself burns some on the outage
         act=lose_api_server,
-        tries=None,
     ),
     Row(
         "api_server_away_ledger",
         "the same, with a second record in ledger_path",
         arguments={"point": "s6", "act": "hold", "retries": 20, "ledger": True},
         act=lose_api_server,
-        tries=None,
         late=True,
     ),
 )
