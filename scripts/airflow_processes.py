@@ -50,7 +50,8 @@ class AirflowProcesses(LocalAirflow):
     """
 
     def __init__(self, home: Path, dags: Path, env: Mapping[str, str] | None = None) -> None:
-        super().__init__(home, dags, {**QUICK, **(env or {})})
+        patient = f"sqlite:///{home}/airflow.db?timeout=60"  # after 5 s of "database is locked" a part would end
+        super().__init__(home, dags, {**QUICK, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": patient, **(env or {})})
         self._parts: dict[str, psutil.Popen] = {}
         self._room = threading.BoundedSemaphore(2)
 
@@ -113,6 +114,9 @@ class AirflowProcesses(LocalAirflow):
 
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
         """Ask, a few at a time: a crowd of writers makes SQLite and the API server stand still."""
+        ended = [part for part, process in list(self._parts.items()) if process.poll() is not None]
+        if ended:
+            raise RuntimeError(f"{', '.join(ended)} ended by itself; see the logs in {self.home}")
         with self._room:
             return super()._ask(method, path, body)
 
