@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
@@ -25,6 +25,9 @@ API, SCHEDULER, PROCESSOR = "api-server", "scheduler", "dag-processor"
 TRIGGERERS = ("triggerer-1", "triggerer-2")
 TRIGGERER_LOST_AFTER = 12
 HEARTBEAT_TIMEOUT = 20
+# Seconds a part waits for SQLite's lock before it gives up. Requests can hold up each other in the API server, where
+# only giving up helps and whoever asked asks again; the other parts would end.
+LOCK_PATIENCE = {API: 3, SCHEDULER: 25, PROCESSOR: 25} | dict.fromkeys(TRIGGERERS, 25)
 # Airflow's patience, shortened: a lost worker is noticed after 20 s instead of 300 s, a lost triggerer after 12 s.
 QUICK = {
     "AIRFLOW__API__LOG_LEVEL": "warning",
@@ -50,10 +53,9 @@ class AirflowProcesses(LocalAirflow):
     """
 
     def __init__(self, home: Path, dags: Path, env: Mapping[str, str] | None = None) -> None:
-        patient = f"sqlite:///{home}/airflow.db?timeout=60"  # after 5 s of "database is locked" a part would end
-        super().__init__(home, dags, {**QUICK, "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": patient, **(env or {})})
+        super().__init__(home, dags, {**QUICK, **(env or {})})
         self._parts: dict[str, psutil.Popen] = {}
-        self._room = threading.BoundedSemaphore(2)
+        self._one_writer = threading.Lock()
 
     def __enter__(self) -> Self:
         self.home.mkdir(parents=True, exist_ok=True)
@@ -77,7 +79,11 @@ class AirflowProcesses(LocalAirflow):
         :param part: ``api-server``, ``scheduler``, ``dag-processor``, ``triggerer-1`` or ``triggerer-2``.
         """
         command = "triggerer" if part in TRIGGERERS else part
-        env = {**self._env, "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port())}
+        env = {
+            **self._env,
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout={LOCK_PATIENCE[part]}",
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+        }
         with (self.home / f"{part}.log").open("ab") as log:
             self._parts[part] = psutil.Popen(
                 [sys.executable, "-m", "airflow", command],
@@ -113,11 +119,11 @@ class AirflowProcesses(LocalAirflow):
                 continue
 
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
-        """Ask, a few at a time: a crowd of writers makes SQLite and the API server stand still."""
+        """Ask, with one writer at a time; say at once if a part of Airflow is no more."""
         ended = [part for part, process in list(self._parts.items()) if process.poll() is not None]
         if ended:
             raise RuntimeError(f"{', '.join(ended)} ended by itself; see the logs in {self.home}")
-        with self._room:
+        with nullcontext() if method == "GET" else self._one_writer:
             return super()._ask(method, path, body)
 
     def triggerers(self) -> list[int]:

@@ -88,7 +88,8 @@ class World:
         except httpx.HTTPStatusError:
             result = None
         log = self.airflow.log_files(dag_id, run_id, TASK)
-        return Seen(task["state"], task["try_number"], self.paid(dag_id), result, log)
+        done = (self.folder / f"{dag_id}.done").exists()
+        return Seen(task["state"], task["try_number"], self.paid(dag_id), result, log, done)
 
 
 @dataclass
@@ -97,6 +98,7 @@ class Seen:
     What has come of a row.
 
     :param result: Job id in what the task returned.
+    :param done: Whether the task came to its point and met what it had to.
     """
 
     state: str
@@ -104,6 +106,7 @@ class Seen:
     paid: list[dict[str, Any]]
     result: str | None
     log: str
+    done: bool = False
 
     def errors(self) -> str:
         """Return the errors in its log, for the report of a failure."""
@@ -152,6 +155,7 @@ class Row:
 
     def check(self, seen: Seen) -> None:
         """Compare what has come of it with what must."""
+        assert seen.done == ("point" in self.arguments), seen.errors()
         assert len(seen.paid) in self.paid, seen.errors()
         assert seen.state in [END[state] for state in self.state.split(" or ")], seen.errors()
         # Airflow may add a retry of its own where there is one anyway, never where nothing has happened to the task.

@@ -1,7 +1,8 @@
-"""DAGs whose workers are killed, frozen or held up at named points of their first try."""
+"""DAGs whose workers are killed, frozen or held up once, at named points."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -53,15 +54,20 @@ def hold(row: str) -> None:
 
 
 def deed(name: str, row: str) -> Act:
-    """Return what happens at the point, once."""
+    """Return what happens at the point: once for each row, on whichever try comes there first."""
     acts: dict[str, Act] = {
         "kill": kill_task,
         "kill_host": kill_host,
         "freeze": functools.partial(freeze_host, row),
         "hold": functools.partial(hold, row),
     }
-    left = [acts[name]]
-    return lambda: left.pop()() if left else None
+
+    def act() -> None:
+        with contextlib.suppress(FileExistsError):
+            (FOLDER / f"{row}.done").touch(exist_ok=False)
+            acts[name]()
+
+    return act
 
 
 def before(owner: Any, name: str, act: Act, when: Callable[..., bool] = lambda *_: True) -> None:
@@ -139,25 +145,25 @@ POINTS: dict[str, Callable[[Act], None]] = {
 
 
 class Disturbed(EvoLinkTextToVideoOperator):
-    """Meets something at a point of its first try."""
+    """Meets something at a point of its work, once."""
 
     def __init__(self, *, point: str | None = None, act: str = "kill", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.point = point
         self.act = act
 
-    def _arm(self, context: Any) -> None:
-        if self.point and context["ti"].try_number == 1:
+    def _arm(self) -> None:
+        if self.point:
             POINTS[self.point](deed(self.act, self.dag_id))
 
     def execute(self, context: Any) -> Any:
         """Set the trap, then do the work."""
-        self._arm(context)
+        self._arm()
         return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any] | None = None) -> Any:
         """Set the trap in this process too."""
-        self._arm(context)
+        self._arm()
         return super().execute_complete(context, event)
 
 
