@@ -63,6 +63,14 @@ ROWS = (
         act=freeze_and_wake,
     ),
     Row(
+        "frozen_before_post",
+        "SIGSTOP of supervisor and task as it turns to ordering, retry, SIGCONT: too late to send",
+        state="unknown",
+        paid=(0,),
+        arguments={"point": "s3", "act": "freeze"},
+        act=freeze_and_wake,
+    ),
+    Row(
         "frozen_in_the_gap",
         "SIGSTOP of supervisor and task just before the first byte, retry, SIGCONT",
         state="unknown",
