@@ -17,9 +17,11 @@ import shutil
 import signal
 import sys
 import threading
-import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import count
+from multiprocessing import Pipe
 from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any
@@ -115,12 +117,14 @@ class Sweep:
     def __init__(self, plan: dict[str, Any], folder: Path) -> None:
         self._plan = plan
         self._folder = folder
+        self._seen: set[str] = set()
         host, _, port = plan["url"].removeprefix("http://").partition(":")
         self._address = host, int(port)
 
     def run(self) -> None:
         """Go through all points until a first try gets to its end alive."""
         self._warm_up()
+        self._hire()
         for number in count(1, self._plan.get("step", 1)):
             point = self.point(number)
             print(json.dumps(point), flush=True)
@@ -136,20 +140,42 @@ class Sweep:
         for fault in self._plan["faults"]:
             self._ask("POST", "faults", fault)
         ti = SimpleNamespace(dag_id="dag", run_id="run", task_id="task", map_index=-1, try_number=1, max_tries=3)
-        tries = [self._fork(ti, number)]
+        tries = [self._killed(ti, number) if self._plan["how"] == "kill" else self._raised(ti, number)]
         facts = {"number": number, "struck": (self._folder / "task/where").read_text()}
         facts |= {"state": self._state(), "log": self._log()}
-        while tries[-1]["end"] in ("killed", "error", "stop") and len(tries) < MOST_TRIES:
-            if tries[-1]["end"] == "stop":  # Airflow retries no more; a user clears the task, once
-                if len(tries) > 1:
-                    break
-                ti.max_tries = ti.try_number + 3
-            ti.try_number += 1
-            tries.append(self._fork(ti, FAR))
+        facts["followed"] = self._is_news(facts)
+        if facts["followed"]:
+            self._go_on(ti, tries)
         books = self._ask("GET", "books")
         ids = [job["id"] for job in books["jobs"]]
         kept = {"after": self._state(), "record": self._record(), "jobs": ids, "paid": books["orders"]}
         return facts | kept | {"tries": tries, "whole_log": self._log()}
+
+    def _go_on(self, ti: Any, tries: list[dict[str, Any]]) -> None:
+        """Let the next tries run: retries after a kill or an error, one clear where Airflow would not retry."""
+        cleared = False
+        while tries[-1]["end"] in ("killed", "error", "stop") and len(tries) < MOST_TRIES:
+            if tries[-1]["end"] == "stop":
+                if cleared:
+                    return
+                ti.max_tries, cleared = ti.try_number + 3, True
+            ti.try_number += 1
+            tries.append(self._raised(ti, FAR))
+
+    def _is_news(self, facts: dict[str, Any]) -> bool:
+        """
+        Tell whether the next try is worth running: not where an earlier point left exactly the same behind.
+
+        Only before the intent and once the id is recorded; between the two an order may still be under way.
+        """
+        if self._plan["follow"] == "all" or facts["state"] in ("intent", "unknown"):
+            return True
+        books, record = self._ask("GET", "books"), self._record() or {}
+        left = [record | {"ordered_at": 0, "key": ""}, facts["log"], books["orders"], books["requests"].get("submit")]
+        said = json.dumps(left).replace(record.get("job_id") or "-", "").replace(record.get("key", "-"), "")
+        new = said not in self._seen
+        self._seen.add(said)
+        return new
 
     def _warm_up(self) -> None:
         """Go the whole way once in this process, so that no child has to import and build what it needs."""
@@ -163,26 +189,55 @@ class Sweep:
         gc.collect()
         gc.freeze()
 
-    def _fork(self, ti: Any, at: int) -> dict[str, Any]:
-        result, where = self._folder / "task/result", self._folder / "task/where"
-        result.unlink(missing_ok=True)
+    def _hire(self) -> None:
+        """Start the process of all tries that are not killed: it is warm, and it alone may have threads."""
+        self._desk, desk = Pipe()
+        if os.fork() == 0:
+            self._desk.close()
+            with suppress(EOFError):
+                while True:
+                    ti, at = desk.recv()
+                    with self._where(at) as where:
+                        desk.send(self._try(ti, Tracer(at, "raise", where)))
+            os._exit(0)
+        desk.close()
+
+    def _raised(self, ti: Any, at: int) -> dict[str, Any]:
+        """Run a try in the other process, with an exception at a line."""
+        self._desk.send((ti, at))
+        found: dict[str, Any] = self._desk.recv()
+        return found
+
+    def _killed(self, ti: Any, at: int) -> dict[str, Any]:
+        """Run a try in a process of its own, that dies at a line."""
+        result = self._folder / "task/result"
         pid = os.fork()
         if pid == 0:
-            try:
-                fd = os.open(where if at < FAR else os.devnull, os.O_CREAT | os.O_WRONLY)
-                result.write_text(json.dumps(self._try(ti, Tracer(at, self._plan["how"], fd))))
-            except BaseException:
-                result.write_text(json.dumps({"end": "broken", "text": traceback.format_exc()}))
-            finally:
-                os._exit(0)
+            with self._where(at) as where:
+                result.write_text(json.dumps(self._try(ti, Tracer(at, "kill", where))))
+            os._exit(0)
         _, status = os.waitpid(pid, 0)
         if os.WIFSIGNALED(status):
             return {"end": "killed", "signal": os.WTERMSIG(status)}
         found: dict[str, Any] = json.loads(result.read_text())
         return found
 
+    @contextmanager
+    def _where(self, at: int) -> Iterator[int]:
+        fd = os.open(os.devnull if at == FAR else self._folder / "task/where", os.O_CREAT | os.O_WRONLY)
+        try:
+            yield fd
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        finally:
+            os.close(fd)
+
     def _try(self, ti: Any, tracer: Tracer, **given: Any) -> dict[str, Any]:
-        collect_log(self._folder / "task/log")
+        with collected_log(self._folder / "task/log"):
+            return self._ended(ti, tracer, given)
+
+    def _ended(self, ti: Any, tracer: Tracer, given: dict[str, Any]) -> dict[str, Any]:
         context = {"ti": ti}
         if self._plan["store"] == "state":
             context["task_state_store"] = FileStore(self._folder / "task/state")
@@ -245,7 +300,8 @@ async def first(trigger: EvoLinkJobTrigger) -> Any:
     raise AssertionError("no event")
 
 
-def collect_log(path: Path) -> None:
+@contextmanager
+def collected_log(path: Path) -> Iterator[None]:
     """Write every log line of this process to a file at once, unbuffered, as a task's log survives its process."""
     fd = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
 
@@ -262,6 +318,10 @@ def collect_log(path: Path) -> None:
     ours = logging.getLogger("airflow_provider_evolink")
     ours.handlers, ours.propagate, ours.disabled = [Lines()], False, False
     ours.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        os.close(fd)
 
 
 def hurry() -> None:
