@@ -1,6 +1,7 @@
 # make demo    run the main job on the emulator, in a real Airflow
 # make test    run the tests
 # make matrix  run the main job, and kills, in older versions of Airflow
+# make mutants  break the package on purpose: do the tests notice?
 # make check   lint, types, import rules
 # make docs    build the documentation
 #
@@ -16,7 +17,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 
-.PHONY: demo test matrix check docs env clean format
+.PHONY: demo test matrix mutants check docs env clean format
 demo: env
 	@$(RUN) scripts/demo.py
 
@@ -25,6 +26,9 @@ test: env
 
 matrix: env
 	@$(RUN) scripts/matrix.py $(VERSIONS)
+
+mutants: env
+	@$(RUN) scripts/mutants.py $(ONLY)
 
 check: env
 	$(RUN) -m ruff check .
