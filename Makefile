@@ -2,6 +2,7 @@
 # make test    run the tests
 # make matrix  run the main job, and kills, in older versions of Airflow
 # make chaos   kill and freeze a real Airflow at every step of an order (10 minutes)
+# make mutants  break the package on purpose: do the tests notice?
 # make check   lint, types, import rules
 # make docs    build the documentation
 #
@@ -17,7 +18,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 
-.PHONY: demo test chaos matrix check docs env clean format
+.PHONY: demo test chaos mutants matrix check docs env clean format
 demo: env
 	@$(RUN) scripts/demo.py
 
@@ -29,6 +30,9 @@ matrix: env
 
 chaos: env
 	$(RUN) -m pytest tests/chaos -n0 $(ARGS)
+
+mutants: env
+	@$(RUN) scripts/mutants.py $(ONLY)
 
 check: env
 	$(RUN) -m ruff check .

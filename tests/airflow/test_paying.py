@@ -38,16 +38,22 @@ def number(request: pytest.FixtureRequest) -> Iterator[int]:
     signal.signal(request.param, before)
 
 
-def later(number: int, seconds: float) -> None:
-    """Send this process a signal in a moment, from another thread."""
-    threading.Timer(seconds, os.kill, (os.getpid(), number)).start()
+def once_ordered(emulator: EmulatorServer, number: int) -> None:
+    """Send this process a signal while EvoLink has the order and has not answered yet, from another thread."""
+
+    def watch() -> None:
+        while not emulator.books()["orders"]:
+            time.sleep(0.02)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def test_no_signal_falls_between_the_order_and_its_record(
     stage: Any, make: Make, emulator: EmulatorServer, number: int
 ) -> None:
     emulator.fault("delay", on="submit", seconds=1.0)
-    later(number, 0.5)
+    once_ordered(emulator, number)
     with pytest.raises(Alarm):
         stage.run(make())
     assert stage.store.record["state"] == "submitted"

@@ -1,0 +1,125 @@
+"""Where nobody knows whether an order was accepted: one payment, and the job is found if it can be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+
+from airflow_provider_evolink.emulator.server import EmulatorServer
+from airflow_provider_evolink.operators import EvoLinkGenerateOperator, _buyer
+
+Make = Callable[..., Callable[[], EvoLinkGenerateOperator]]
+
+
+def paid(emulator: EmulatorServer) -> tuple[int, int]:
+    """Return how many orders were accepted, and how many were sent."""
+    books = emulator.books()
+    return books["orders"], books["requests"].get("submit", 0)
+
+
+def test_a_key_that_was_used_with_other_inputs_is_not_sent_by_the_retry(
+    stage: Any, make: Make, emulator: EmulatorServer
+) -> None:
+    emulator.fault("status", on="submit", status=409, code="idempotency_conflict")
+    for again in (lambda: stage, stage.retry, stage.clear):
+        with pytest.raises(AirflowFailException):
+            again().run(make())
+    assert paid(emulator) == (0, 1)
+
+
+def test_other_inputs_do_not_change_the_key(stage: Any, make: Make, emulator: EmulatorServer) -> None:
+    """The record is lost and a template has moved: EvoLink still knows the order, and says so."""
+    stage.run(make())
+    stage.store.rows.clear()
+    with pytest.raises(AirflowFailException, match="idempotency_conflict"):
+        stage.retry().run(make(parameters={"prompt": "another boat", "duration": 2}))
+    assert paid(emulator) == (1, 2)
+
+
+def test_what_the_other_try_recorded_just_now_is_seen(
+    stage: Any, make: Make, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This try finds the intent of one that is about to record its job."""
+    with pytest.raises(TaskDeferred):
+        make()().execute(stage.context())
+    job_id, get, reads = stage.store.record["job_id"], stage.store.get, []
+
+    def late(key: str, default: Any = None) -> Any:
+        reads.append(key)
+        found = get(key, default)
+        before = {"state": "intent", "job_id": None, "serial": found["serial"] - 1}
+        return found | before if len(reads) == 1 else found
+
+    monkeypatch.setattr(stage.store, "get", late)
+    assert stage.retry().run(make())["job_id"] == job_id
+    assert paid(slow) == (1, 1)
+
+
+def test_a_replay_that_is_lost_as_well_is_not_replayed(
+    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = {"conn_type": "evolink", "host": emulator.url, "password": "test-key-0123456789"}
+    facts |= {"extra": {"honours_idempotency_key": True}}
+    monkeypatch.setenv("AIRFLOW_CONN_EVOLINK_DEFAULT", json.dumps(facts))
+    emulator.fault("lost_answer", times=5)
+    with pytest.raises(AirflowFailException):
+        stage.run(make(on_unknown_submit="replay"))
+    assert paid(emulator) == (1, 2)
+
+
+def test_reconcile_looks_only_when_nobody_can_send_any_more(
+    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    listed = _buyer.time.time
+
+    class Clock:
+        """The clock of the buyer: a sleep takes no time."""
+
+        ahead = 0.0
+
+        def time(self) -> float:
+            return listed() + self.ahead
+
+        def sleep(self, seconds: float) -> None:
+            assert "list" not in emulator.books()["requests"]
+            waits.append(seconds)
+            self.ahead += seconds
+
+    monkeypatch.setattr(_buyer, "time", Clock())
+    emulator.fault("lost_answer")
+    assert stage.run(make(on_unknown_submit="reconcile"))["status"] == "completed"
+    assert waits == [pytest.approx(330, abs=30)]
+    assert emulator.books()["requests"]["list"] == 1
+    assert paid(emulator) == (1, 1)
+
+
+def test_reconcile_does_not_mistake_a_job_of_another_time(
+    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_buyer, "QUIET", 0.2)
+    for shift, operator in ((-1800, "earlier"), (1800, "later")):
+        emulator.settings(clock_shift=shift)
+        other = type(stage)()
+        other.ti.task_id = operator
+        other.run(make(task_id=operator))
+    emulator.settings(clock_shift=0)
+    emulator.fault("lost_answer")
+    found = stage.run(make(on_unknown_submit="reconcile"))
+    assert found["job_id"] == emulator.books()["jobs"][-1]["id"]
+    assert paid(emulator) == (3, 3)
+
+
+def test_a_job_that_was_adopted_is_found_by_the_retry(
+    stage: Any, make: Make, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_buyer, "QUIET", 0.2)
+    slow.fault("lost_answer")
+    with pytest.raises(TaskDeferred):
+        make(on_unknown_submit="reconcile")().execute(stage.context())
+    assert stage.retry().run(make())["job_id"] == slow.books()["jobs"][0]["id"]
+    assert paid(slow) == (1, 1)

@@ -1,0 +1,179 @@
+"""The record is kept in two places: what holds where they differ, and how long a paid job waits for either."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+
+from airflow_provider_evolink import ledger
+from airflow_provider_evolink.emulator.server import EmulatorServer
+from airflow_provider_evolink.operators import EvoLinkGenerateOperator
+
+Make = Callable[..., Callable[[], EvoLinkGenerateOperator]]
+
+
+def orders(emulator: EmulatorServer) -> int:
+    """Return how many orders were accepted."""
+    return int(emulator.books()["orders"])
+
+
+def copy_in(folder: Path) -> Path:
+    """Return the one file of the folder."""
+    (found,) = folder.rglob("*.json")
+    return found
+
+
+def defer(stage: Any, operator: Callable[[], Any]) -> dict[str, Any]:
+    """Run a try up to its deferral and return the record."""
+    with pytest.raises(TaskDeferred):
+        operator().execute(stage.context())
+    return stage.store.record if stage.store else {}
+
+
+@pytest.fixture
+def kept(make: Make, tmp_path: Path) -> Callable[[], EvoLinkGenerateOperator]:
+    """Return a maker of operators with a second copy of the record in a folder."""
+    return make(ledger_path=f"file://{tmp_path}")
+
+
+def test_an_old_copy_does_not_hide_an_order_of_unknown_outcome(
+    stage: Any, kept: Any, emulator: EmulatorServer, tmp_path: Path
+) -> None:
+    emulator.settings(idempotency=False)
+    stage.run(kept)
+    old = copy_in(tmp_path).read_text()
+    emulator.fault("lost_answer")
+    with pytest.raises(AirflowFailException):
+        stage.clear().run(kept)
+    copy_in(tmp_path).write_text(old)
+    with pytest.raises(AirflowFailException, match="nothing is sent"):
+        stage.retry().run(kept)
+    assert orders(emulator) == 2
+
+
+def test_an_old_copy_does_not_make_one_clear_count_twice(stage: Any, kept: Any, slow: EmulatorServer) -> None:
+    old = defer(stage, kept)
+    new = defer(stage.clear(), kept)
+    assert new["generation"] != old["generation"]
+    stage.store.set("evolink_generation", old)
+    slow.job(new["job_id"], state="failed", code="content_policy_violation")
+    with pytest.raises(AirflowFailException, match="content_policy_violation"):
+        stage.retry().run(kept)
+    assert orders(slow) == 1
+
+
+def test_of_two_copies_as_new_as_each_other_the_one_with_the_job_holds(
+    stage: Any, kept: Any, slow: EmulatorServer
+) -> None:
+    """A try that was cleared away kept the id in the folder while the next one noted that it knows nothing."""
+    record = defer(stage, kept)
+    stage.store.set("evolink_generation", record | {"state": "unknown", "job_id": None})
+    assert stage.retry().run(kept)["job_id"] == record["job_id"]
+    assert orders(slow) == 1
+
+
+def test_the_intent_is_in_both_places_before_the_order(
+    stage: Any, kept: Any, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("airflow_provider_evolink.api.client.EvoLinkClient.submit", die)
+        with pytest.raises(Killed):
+            stage.run(kept)
+    stage.store.rows.clear()
+    with pytest.raises(AirflowFailException, match="cut off while it ordered"):
+        stage.retry().run(kept)
+    assert "submit" not in emulator.books()["requests"]
+
+
+def test_the_file_of_another_task_is_not_believed(stage: Any, make: Make, slow: EmulatorServer, tmp_path: Path) -> None:
+    other = type(stage)(store=None)
+    other.ti.task_id = "other"
+    operator = make(task_id="other", ledger_path=f"file://{tmp_path}/elsewhere")
+    other.run(operator)
+    theirs = copy_in(tmp_path).read_text()
+    stage.store = None
+    defer(stage, make(ledger_path=f"file://{tmp_path}/here"))
+    copy_in(tmp_path / "here").write_text(theirs)
+    with pytest.raises(AirflowFailException, match="is not the record of this task"):
+        stage.retry().run(make(ledger_path=f"file://{tmp_path}/here"))
+    assert orders(slow) == 2
+
+
+def test_every_map_index_has_its_file(stage: Any, kept: Any, emulator: EmulatorServer, tmp_path: Path) -> None:
+    jobs = set()
+    for index in range(3):
+        one = type(stage)(store=None)
+        one.ti.map_index = index
+        jobs.add(one.run(kept)["job_id"])
+    assert len(jobs) == orders(emulator) == len(list(tmp_path.rglob("*.json"))) == 3
+
+
+# --- how long a paid job waits for its record
+
+
+class Failing:
+    """
+    A place that does not take the id of a job for some tries.
+
+    :param set_: Writes.
+    :param times: How often it fails.
+    """
+
+    def __init__(self, set_: Callable[..., None], times: int) -> None:
+        self.asked, self._set, self._times = 0, set_, times
+
+    def __call__(self, *given: Any, **more: Any) -> None:
+        if any(isinstance(value, dict) and value.get("state") == "submitted" for value in given):
+            self.asked += 1
+            if self.asked <= self._times:
+                raise OSError
+        self._set(*given, **more)
+
+
+def test_the_only_record_of_a_paid_job_has_the_long_patience(
+    stage: Any, make: Make, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "PATIENCE", 60.0)
+    monkeypatch.setattr(ledger, "SHORT_PATIENCE", 0.2)
+    stage.store.set = Failing(stage.store.set, times=2)
+    assert defer(stage, make())["state"] == "submitted"
+    assert stage.store.set.asked == 3
+    assert orders(slow) == 1
+
+
+def folder_fails(monkeypatch: pytest.MonkeyPatch, times: int) -> Failing:
+    """Let the folder not take the id of a job."""
+    failing = Failing(ledger.FolderStore.set, times)
+    monkeypatch.setattr(ledger.FolderStore, "set", lambda *given: failing(*given))  # noqa: PLW0108 - a method
+    return failing
+
+
+def test_the_second_copy_has_the_short_patience(
+    stage: Any, kept: Any, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "PATIENCE", 3.0)
+    monkeypatch.setattr(ledger, "SHORT_PATIENCE", 0.2)
+    failing = folder_fails(monkeypatch, times=99)
+    assert defer(stage, kept)["state"] == "submitted"
+    assert failing.asked <= 2
+    assert orders(slow) == 1
+
+
+def test_the_second_copy_is_tried_again(
+    stage: Any, kept: Any, slow: EmulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "SHORT_PATIENCE", 30.0)
+    folder_fails(monkeypatch, times=1)
+    record = defer(stage, kept)
+    assert json.loads(copy_in(tmp_path).read_text())["record"] == record

@@ -1,0 +1,26 @@
+"""What is not provably harmless is unknown: errors that nobody has thought of, and successes that are none."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from airflow_provider_evolink.api import errors, wire
+from airflow_provider_evolink.api.outcomes import Outcome, outcome
+
+JOB = {"id": "task-unified-1-x", "status": "pending", "model": "m"}
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), errors.EvoLinkError("x"), errors.EvoLinkLedgerError("x")])
+def test_an_error_that_nobody_has_thought_of_leaves_the_outcome_unknown(error):
+    assert outcome(error) is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize("status", [300, 302, 307, 399])
+def test_a_redirect_is_no_success_even_with_a_job_in_it(status):
+    answer = wire.Answer(status, {}, json.dumps(JOB).encode())
+    with pytest.raises(errors.EvoLinkSubmissionUnknown):
+        wire.job_from(wire.submit("/v1/videos/generations", {"model": "m"}, "k" * 20), answer)
+    with pytest.raises(errors.EvoLinkUnavailable):
+        wire.job_from(wire.read_job(JOB["id"]), answer)
