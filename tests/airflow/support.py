@@ -6,7 +6,9 @@ import json
 import os
 import re
 import signal
+import sys
 import textwrap
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,8 +67,10 @@ class FileStore:
 
 def killed(work: Callable[[], Any]) -> None:
     """Run something in a process of its own, which must end by SIGKILL."""
+    time.sleep(0.1)  # the emulator's thread comes to rest: no lock of it is held in the copy
     child = os.fork()
     if child == 0:
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - a thread may hold the lock of the real ones
         try:
             work()
         finally:

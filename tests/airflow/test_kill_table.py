@@ -132,15 +132,20 @@ def xcom(scene: Scene, *keys: str) -> None:
     scene.stage.ti._ti_context_from_server = SimpleNamespace(xcom_keys_to_clear=list(keys))
 
 
-def test_a_clear_whose_first_try_failed_before_it_ordered_returns_the_old_job(scene: Scene) -> None:
+def test_a_clear_whose_first_try_failed_before_it_ordered_still_orders(scene: Scene) -> None:
     first = scene.stage.run(scene.make())["job_id"]
     xcom(scene, "return_value")
     scene.stage.clear()
     assert "EvoLinkBudgetError" in scene.fails(max_credits=5)
     xcom(scene)
-    assert scene.stage.clear().run(scene.make())["job_id"] == first
-    xcom(scene, "return_value")
     assert scene.stage.clear().run(scene.make())["job_id"] != first
+    assert scene.orders == 2
+
+
+def test_a_task_that_pushes_no_xcom_is_ordered_anew_by_a_clear(scene: Scene) -> None:
+    first = scene.stage.run(scene.make(do_xcom_push=False))["job_id"]
+    xcom(scene)
+    assert scene.stage.clear().run(scene.make(do_xcom_push=False))["job_id"] != first
     assert scene.orders == 2
 
 
