@@ -58,7 +58,7 @@ ROWS = (
         "frozen_after_intent",
         "SIGSTOP of supervisor and task after the intent, retry, SIGCONT",
         state="unknown",
-        paid=(0, 1),
+        paid=(0,),
         arguments={"point": "s2", "act": "freeze"},
         act=freeze_and_wake,
     ),
