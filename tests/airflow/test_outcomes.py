@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
+from airflow_provider_evolink.api.errors import EvoLinkLedgerError
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.operators import EvoLinkGenerateOperator, _buyer
 
@@ -56,6 +57,27 @@ def test_what_the_other_try_recorded_just_now_is_seen(
 
     monkeypatch.setattr(stage.store, "get", late)
     assert stage.retry().run(make())["job_id"] == job_id
+    assert paid(slow) == (1, 1)
+
+
+def test_a_store_that_fails_for_a_moment_is_not_empty(
+    stage: Any, make: Make, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow.settings(idempotency=False)
+    with pytest.raises(TaskDeferred):
+        make()().execute(stage.context())
+    get, reads = stage.store.get, []
+
+    def fails_once(key: str, default: Any = None) -> Any:
+        reads.append(key)
+        if len(reads) == 1:
+            raise OSError
+        return get(key, default)
+
+    monkeypatch.setattr(stage.store, "get", fails_once)
+    with pytest.raises(EvoLinkLedgerError, match="could not be read"):
+        stage.retry().run(make())
+    assert stage.retry().run(make())["status"] == "completed"
     assert paid(slow) == (1, 1)
 
 

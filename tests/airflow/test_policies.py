@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkJobFailed, EvoLinkOrderStopped, EvoLinkRateLimited
+from airflow_provider_evolink.api import schedule
+from airflow_provider_evolink.api.errors import (
+    EvoLinkError,
+    EvoLinkJobFailed,
+    EvoLinkNotFoundError,
+    EvoLinkOrderStopped,
+    EvoLinkRateLimited,
+)
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.operators import EvoLinkGenerateOperator, _buyer
 
@@ -194,6 +201,27 @@ def test_a_failure_that_is_read_once_pays_for_no_second_job(stage: Any, make: Ma
     slow.fault("patch_json", on="read", fields=failed)
     assert stage.retry().run(make())["job_id"] == job_id
     assert slow.faults()[0]["done"]
+    assert orders(slow) == 1
+
+
+def test_links_that_the_worker_does_not_see_yet_are_waited_for(stage: Any, make: Make, slow: EmulatorServer) -> None:
+    """The trigger has seen them; another node of EvoLink answers the worker."""
+    job_id = defer(stage, make())
+    slow.job(job_id, state="completed")
+    slow.fault("no_results", **{"as": "empty"}, times=2)
+    event = {"event": {"job_id": job_id, "status": "completed"}}
+    assert len(make()().resume_execution("execute_complete", event, stage.context())["results"]) == 1
+    assert slow.faults()[0]["done"]
+
+
+def test_a_job_that_vanished_is_not_waited_for(
+    stage: Any, make: Make, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow.job(defer(stage, make()), vanish=True)
+    monkeypatch.setattr(schedule, "EARLY_404", 0.0)
+    with pytest.raises(EvoLinkNotFoundError):
+        stage.retry().run(make())
+    assert stage.deferrals == []
     assert orders(slow) == 1
 
 

@@ -67,6 +67,20 @@ def test_an_old_copy_does_not_make_one_clear_count_twice(stage: Any, kept: Any, 
     assert orders(slow) == 1
 
 
+@pytest.mark.parametrize("lost", ["state store", "folder"])
+def test_either_copy_alone_keeps_from_paying_again(
+    stage: Any, kept: Any, slow: EmulatorServer, tmp_path: Path, lost: str
+) -> None:
+    slow.settings(idempotency=False)
+    job_id = defer(stage, kept)["job_id"]
+    if lost == "folder":
+        copy_in(tmp_path).unlink()
+    else:
+        stage.store.rows.clear()
+    assert stage.retry().run(kept)["job_id"] == job_id
+    assert orders(slow) == 1
+
+
 def test_of_two_copies_as_new_as_each_other_the_one_with_the_job_holds(
     stage: Any, kept: Any, slow: EmulatorServer
 ) -> None:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from airflow_provider_evolink.api import errors, wire
+from airflow_provider_evolink.api.failures import refused_before_charging
 from airflow_provider_evolink.api.outcomes import Outcome, outcome
 
 JOB = {"id": "task-unified-1-x", "status": "pending", "model": "m"}
@@ -15,6 +16,13 @@ JOB = {"id": "task-unified-1-x", "status": "pending", "model": "m"}
 @pytest.mark.parametrize("error", [RuntimeError("x"), errors.EvoLinkError("x"), errors.EvoLinkLedgerError("x")])
 def test_an_error_that_nobody_has_thought_of_leaves_the_outcome_unknown(error):
     assert outcome(error) is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize("status", [200, 302, 406, 408, 409, 410, 423, 425, 451, 499, *range(500, 530)])
+def test_only_a_documented_status_says_that_nothing_was_charged(status):
+    said = {"error": {"code": "some_code", "message": "x", "type": "invalid_request_error"}}
+    assert refused_before_charging(400, said)
+    assert not refused_before_charging(status, said)
 
 
 @pytest.mark.parametrize("status", [300, 302, 307, 399])
