@@ -87,8 +87,10 @@ def decide(record: Record | None, identity: Identity, policies: Policies) -> tup
 
 def _wants_another(record: Record, identity: Identity, policies: Policies) -> bool:
     """Tell whether this try begins after the result was delivered and somebody has cleared the task since."""
-    delivered = record.state is State.DELIVERED and identity.had_result is not False
-    if not delivered or record.generation == identity.generation:
+    if record.state is not State.DELIVERED or record.generation == identity.generation:
+        return False
+    # Every try empties XCom as it begins, so only the very next one can tell that the result never got there.
+    if identity.had_result is False and identity.attempt <= record.attempt + 1:
         return False
     return policies.on_backfill != "reuse" if identity.is_backfill else policies.on_clear == "regenerate"
 

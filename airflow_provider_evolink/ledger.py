@@ -212,11 +212,24 @@ class Ledger:
 
 def _kept(store: Store, record: Record) -> bool:
     try:
-        store.set(record.to_json())
+        if _knows_more(store, record):
+            log.warning("EvoLink job %s: the %s holds the record of a later try", record.job_id, store.name)
+        else:
+            store.set(record.to_json())
     except Exception as error:  # noqa: BLE001 - every store has its own errors
         log.warning("EvoLink job %s: the %s was not written (%s)", record.job_id, store.name, type(error).__name__)
         return False
     return True
+
+
+def _knows_more(store: Store, record: Record) -> bool:
+    """Tell whether a later try has written: a folder, unlike Airflow's store, lets a stale one write over it."""
+    try:
+        found = store.get()
+        latest = None if found is None else read_record(found)
+    except Exception:  # noqa: BLE001 - what cannot be read is written over
+        return False
+    return latest is not None and latest.serial > record.serial and (latest.job_id is not None or record.job_id is None)
 
 
 def _asked(name: str, what: str, ask: Callable[[], Any]) -> Any:

@@ -50,10 +50,11 @@ class Record:
     :param fingerprint: Hash of the request body, links without their query.
     :param ordered_at: Epoch seconds of the order; the deadline counts from it.
     :param job_id: EvoLink's id, once known.
-    :param attempt: Number of the try that wrote the intent.
+    :param attempt: Number of the try that wrote the intent, later of the one that delivered.
     :param serial: Grows with every write, so that of two copies the newer one is known.
     :param regenerations: How often a failed job was ordered anew since the task was cleared.
     :param extra_payments: How often it was ordered again although the outcome was unknown.
+    :param newest: When, by EvoLink's clock, the newest job was made that is known: that of a later order is younger.
     """
 
     state: State
@@ -68,6 +69,7 @@ class Record:
     serial: int = 0
     regenerations: int = 0
     extra_payments: int = 0
+    newest: float = 0.0
     version: int = VERSION
 
     def moved(self, state: State, **changes: Any) -> Record:
@@ -193,6 +195,7 @@ def read_record(value: Any) -> Record:
             fingerprint=str(value["fingerprint"])[:64],
             model=str(value["model"])[:128],
             ordered_at=float(value["ordered_at"]),
+            newest=float(value.get("newest", 0.0)),
             job_id=value.get("job_id"),
             attempt=int(value.get("attempt", 1)),
             version=int(value.get("version", 1)),

@@ -12,6 +12,7 @@ from airflow_provider_evolink.api import catalogue
 from airflow_provider_evolink.api.errors import (
     EvoLinkBudgetError,
     EvoLinkError,
+    EvoLinkOrderStopped,
     EvoLinkRerunRefused,
     EvoLinkSubmissionUnknown,
 )
@@ -107,6 +108,7 @@ class Buyer:
             serial=before.serial + 1 if before else 1,
             regenerations=regenerations,
             extra_payments=extra_payments,
+            newest=before.newest if before else 0.0,
         )
         return self._place(record, body, may_settle=True)
 
@@ -123,6 +125,8 @@ class Buyer:
         if latest.state is State.INTENT and latest.key == record.key:
             record = latest.moved(State.UNKNOWN)
             self._ledger.note(record)
+        # A clear that finds this order is used up by it: only the next one means a new generation.
+        record = record.moved(record.state, generation=self._identity.generation)
         policy = self._policies.on_unknown_submit
         exists = error is not None and outcome(error) is Outcome.EXISTS
         if policy == "replay" and not exists:
@@ -130,7 +134,10 @@ class Buyer:
         if policy == "reconcile":
             return self._reconcile(record)
         if policy == "resubmit" and may_pay_again(record):
-            self._log.error("An order of unknown outcome is ordered again, by on_unknown_submit: it may be paid twice")
+            self._log.error(
+                "An order of unknown outcome (key %s) is ordered again, by on_unknown_submit: it may be paid twice",
+                record.key,
+            )
             extra = record.extra_payments + 1
             return self.order(record.epoch + 1, record, regenerations=record.regenerations, extra_payments=extra)
         raise error or self._unknown(record)
@@ -141,12 +148,15 @@ class Buyer:
         with uninterrupted() as told_to_end:
             # The lease begins before the intent is written: whoever stands still during the write is late as well.
             lease = Lease(lambda: told_to_end() or self._operator.is_stopping, lambda: self._is_ours(record))
+            self._stop_if_overtaken(record)
+            lease.check()
             self._ledger.write(record)
             try:
                 job = self._client.submit(body, idempotency_key=record.key, path=path, permit=lease)
             except EvoLinkError as error:
                 if outcome(error) not in (Outcome.UNKNOWN, Outcome.EXISTS):
-                    self._ledger.note(record.moved(State.REFUSED))
+                    # A replay that is refused says nothing about the order before it.
+                    self._ledger.note(record.moved(State.REFUSED if may_settle else State.UNKNOWN))
                     raise
                 lost = error
             else:
@@ -157,7 +167,7 @@ class Buyer:
                     job.credits_reserved,
                     record.key,
                 )
-                kept = record.moved(State.SUBMITTED, job_id=job.job_id)
+                kept = submitted(record, job)
                 self._ledger.keep(kept)
         if lost is not None:
             return self._lost(record, lost, may_settle=may_settle)
@@ -169,6 +179,12 @@ class Buyer:
             return self.settle(record, error)
         self._ledger.note(record.moved(State.UNKNOWN))
         raise error
+
+    def _stop_if_overtaken(self, record: Record) -> None:
+        """Look once more before the intent is written: a folder, unlike Airflow's store, lets a stale try write."""
+        latest = self._ledger.read()
+        if latest is not None and latest.serial >= record.serial:
+            raise EvoLinkOrderStopped("the order was not sent: another try has taken over meanwhile")
 
     def _is_ours(self, record: Record) -> bool:
         return not self._ledger.is_durable or self._ledger.read() == record
@@ -190,13 +206,14 @@ class Buyer:
             self._log.info("Waiting %.0f s, until no stopped worker can send the order any more", left)
             time.sleep(left)
         listed = self._client.list_jobs(record.model)
-        near = [job_id for job_id, created in listed if abs(created - record.ordered_at) <= WINDOW]
+        younger = [(job_id, created) for job_id, created in listed if created > record.newest]
+        near = [job_id for job_id, created in younger if abs(created - record.ordered_at) <= WINDOW]
         if len(near) != 1:
             found = f"of the account's newest jobs {len(near)} could be it: {', '.join(near[:5]) or 'none'}"
             raise self._unknown(record, found)
         job = self._client.get_job(near[0])
         self._log.warning("EvoLink job %s is the only one that can be this order: attached to it", job.job_id)
-        adopted = record.moved(State.SUBMITTED, job_id=job.job_id)
+        adopted = submitted(record, job)
         self._ledger.keep(adopted)
         return Placed(job, adopted)
 
@@ -237,6 +254,16 @@ class Buyer:
             f"{record.key}",
             idempotency_key=record.key,
         )
+
+
+def submitted(record: Record, job: Job) -> Record:
+    """
+    Return the record of an order once its job is known.
+
+    :param record: The record of the order.
+    :param job: Its job.
+    """
+    return record.moved(State.SUBMITTED, job_id=job.job_id, newest=max(record.newest, job.created or 0.0))
 
 
 def changed(record: Record) -> EvoLinkRerunRefused:

@@ -113,10 +113,6 @@ class Generation:
             if self._last is None or not self._orders_again(self._last):
                 return self._attach(self._record, self._record.job_id)
             return self._order_again(self._record, self._last)
-        if self._record is not None and self._record.state is State.DELIVERED:
-            # Said at once: should this try fail before it orders, the next one still knows that a new job is wanted.
-            self._record = self._record.moved(State.REFUSED, epoch=epoch, job_id=None)
-            self._ledger.write(self._record)
         tell_decision(self._operator, "fresh_submit" if self._ledger.is_durable else "no_task_state_store")
         extra = self._record.extra_payments if self._record else 0
         return self._placed(self._buyer.order(epoch, self._record, extra_payments=extra))
@@ -205,7 +201,8 @@ class Generation:
         if self._record is None or self._record.state is not State.DELIVERED:
             count_credits(self._operator, "credits_charged", job)
         if self._record is not None:
-            self._record = self._record.moved(State.DELIVERED, generation=self._identity.generation)
+            here = {"generation": self._identity.generation, "attempt": self._identity.attempt}
+            self._record = self._record.moved(State.DELIVERED, **here)
             self._ledger.note(self._record)
         self._log.info(
             "EvoLink job %s is done: %d result(s), %s credits", job.job_id, len(job.results), result["credits"]

@@ -10,12 +10,14 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
+from asgiref.sync import SyncToAsync
 
 from airflow_provider_evolink.emulator.server import EmulatorServer
 
@@ -70,6 +72,7 @@ def killed(work: Callable[[], Any]) -> None:
     time.sleep(0.1)  # the emulator's thread comes to rest: no lock of it is held in the copy
     child = os.fork()
     if child == 0:
+        SyncToAsync.single_thread_executor = ThreadPoolExecutor(max_workers=1)  # its thread is not in the copy
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - a thread may hold the lock of the real ones
         try:
             work()
