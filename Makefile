@@ -29,7 +29,7 @@ matrix: env
 	@$(RUN) scripts/matrix.py $(VERSIONS)
 
 chaos: env
-	$(RUN) -m pytest tests/chaos -n0 $(ARGS)
+	$(RUN) -m pytest tests/chaos tests/ledger -n0 $(ARGS)
 
 mutants: env
 	@$(RUN) scripts/mutants.py $(ONLY)
