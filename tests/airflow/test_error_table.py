@@ -244,6 +244,7 @@ def results(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
         patch.setattr(evolink, "HOLD_EVENT", 0.1)
         patch.setattr(outcomes, "wait_before_retry", lambda *args, **facts: waits(*args, **{**facts, "jitter": -0.32}))
+        patch.setattr(schedule, "CONFIRM_AFTER", 0.05)
         patch.setattr(schedule, "EARLY_404", 1.0)
         patch.setattr(
             evolink.EvoLinkJobTrigger, "run", lambda self: (triggers.append(self.evolink_conn_id), run(self))[1]
