@@ -237,7 +237,7 @@ class World:
         """Run a try and let Airflow draw its conclusions, unless another try has taken its place."""
         self._set_policies()
         task, deferred, result = "retry", None, None
-        before, self.own_clears = self.own_clears, self.clears
+        before, number, self.own_clears = self.own_clears, self.number, self.clears
         self.task = "running"
         try:
             result = run()
@@ -256,16 +256,21 @@ class World:
             self.seen.add(type(error).__name__)
         self.story.append(f"{'  ' * self.depth}= {task}: {str(self.said[-1:])[:70]}")
         self.own_clears = before
+        if not (task == "success" and self.holder == holder):
+            self._is_not_handed_over(number)
         if self.holder != holder:
             self.seen.add("a stale worker woke up")
             return
         self.task, self.deferred = task, deferred
-        newest = self._newest()
-        if task == "retry" and newest and (newest["state"], newest["attempt"]) == ("delivered", self.number):
-            self.has_result = not self.setting.shows_xcom  # delivered once more, and never handed over
         if result is not None and task == "success":
             self._is_true(result)
             self.xcom = self.has_result = True
+
+    def _is_not_handed_over(self, number: int) -> None:
+        """Note that what a try has delivered, perhaps once more, never reached XCom, which it had emptied."""
+        newest = self._newest()
+        if newest and (newest["state"], newest["attempt"]) == ("delivered", number) and self.setting.shows_xcom:
+            self.has_result = False
 
     def _set_policies(self) -> None:
         setting = self.setting
@@ -336,7 +341,8 @@ class World:
 
     def _sent(self, key: str) -> int:
         """Say which wish an order is for, by its key: the first one sent for a new wish, or one in its place."""
-        self.wishes.setdefault(key, self.wish)
+        if not any(key == one for one in [*(order.key for order in self.server.orders), *dict(self.server.late)]):
+            self.wishes[key] = self.wish  # also where an earlier order under it was refused
         self.cleared_at[key] = self.own_clears
         return self.wishes[key]
 
