@@ -1,7 +1,7 @@
 # make demo    run the main job on the emulator, in a real Airflow
 # make test    run the tests
 # make matrix  run the main job, and kills, in older versions of Airflow
-# make mutants  break the package on purpose: do the tests notice?
+# make mutants break the package on purpose: do the tests notice?
 # make check   lint, types, import rules
 # make docs    build the documentation
 #
