@@ -1,6 +1,7 @@
 # make demo    run the main job on the emulator, in a real Airflow
 # make test    run the tests
 # make matrix  run the main job, and kills, in older versions of Airflow
+# make chaos   kill and freeze a real Airflow at every step of an order (10 minutes)
 # make mutants break the package on purpose: do the tests notice?
 # make check   lint, types, import rules
 # make docs    build the documentation
@@ -17,7 +18,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 
-.PHONY: demo test matrix mutants check docs env clean format
+.PHONY: demo test chaos mutants matrix check docs env clean format
 demo: env
 	@$(RUN) scripts/demo.py
 
@@ -26,6 +27,9 @@ test: env
 
 matrix: env
 	@$(RUN) scripts/matrix.py $(VERSIONS)
+
+chaos: env
+	$(RUN) -m pytest tests/chaos -n0 $(ARGS)
 
 mutants: env
 	@$(RUN) scripts/mutants.py $(ONLY)
@@ -62,4 +66,4 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml | $(UV)
 		|| { echo "uv could not be installed: install it by hand (https://docs.astral.sh/uv/)"; exit 1; }
 
 clean:
-	rm -rf $(VENV) .tools .demo .matrix build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .tools .demo .chaos .matrix build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis

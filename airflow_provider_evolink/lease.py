@@ -16,7 +16,7 @@ SECONDS = 10.0
 
 class Lease:
     """
-    The right to send an order, for some seconds after its intent was written.
+    The right to send an order, for some seconds from just before its intent is written.
 
     A worker that was stopped in between and goes on much later must not order: another try may have taken over.
 
@@ -32,7 +32,7 @@ class Lease:
 
     def renew(self) -> None:
         """
-        Begin anew, before every sending but the first, for which the intent has just been written.
+        Begin anew, before every sending but the first.
 
         :raises EvoLinkOrderStopped: another try has taken over, or this worker was told to end.
         """

@@ -100,7 +100,7 @@ class LocalAirflow:
         :param dag_id: The DAG.
         :param seconds: Patience.
         """
-        for _ in self._until(seconds, f"Airflow did not come up; see {self.home}/standalone.log"):
+        for _ in self._until(seconds, f"Airflow did not come up; see the logs in {self.home}"):
             if self._process is not None and self._process.poll() is not None:
                 raise RuntimeError(f"Airflow ended; see {self.home}/standalone.log")
             try:

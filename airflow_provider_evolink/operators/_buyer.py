@@ -139,8 +139,9 @@ class Buyer:
         path = catalogue.endpoint(self._operator.model, self._operator.kind)
         lost: EvoLinkError | None = None
         with uninterrupted() as told_to_end:
-            self._ledger.write(record)
+            # The lease begins before the intent is written: whoever stands still during the write is late as well.
             lease = Lease(lambda: told_to_end() or self._operator.is_stopping, lambda: self._is_ours(record))
+            self._ledger.write(record)
             try:
                 job = self._client.submit(body, idempotency_key=record.key, path=path, permit=lease)
             except EvoLinkError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,8 @@ class Generation:
         self._began = time.time()
         self._policies = Policies.of(operator)
         self._identity = Identity.of(context)
+        if not operator.do_xcom_push:
+            self._identity = replace(self._identity, had_result=None)
         self._inputs = Inputs(operator)
         self._ledger = Ledger.of(context, durable=operator.durable, path=operator.ledger_path)
         self._record = self._ledger.read()
@@ -110,6 +113,10 @@ class Generation:
             if self._last is None or not self._orders_again(self._last):
                 return self._attach(self._record, self._record.job_id)
             return self._order_again(self._record, self._last)
+        if self._record is not None and self._record.state is State.DELIVERED:
+            # Said at once: should this try fail before it orders, the next one still knows that a new job is wanted.
+            self._record = self._record.moved(State.REFUSED, epoch=epoch, job_id=None)
+            self._ledger.write(self._record)
         tell_decision(self._operator, "fresh_submit" if self._ledger.is_durable else "no_task_state_store")
         extra = self._record.extra_payments if self._record else 0
         return self._placed(self._buyer.order(epoch, self._record, extra_payments=extra))
@@ -248,6 +255,8 @@ class Generation:
         if push := getattr(self._ti, "xcom_push", None):
             push(key="failed_job", value=job.summary())
         if self._record is not None and not self._orders_again(job) and isinstance(failure, EvoLinkJobFailed):
+            if failure.repeatable:
+                failure.message += " — but max_regenerations is used up: clear the task to order anew"
             failure.permanent = True
         return failure
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import logging
+import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,9 +21,15 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_evolink.api import outcomes, schedule
 from airflow_provider_evolink.emulator.server import EmulatorServer
-from airflow_provider_evolink.operators import EvoLinkGenerateOperator
+from airflow_provider_evolink.operators import EvoLinkGenerateOperator, _buyer
 
 PROMPT = "a paper boat with the secret word xylophonist"
+
+_spec = importlib.util.spec_from_file_location("evolink_support", Path(__file__).with_name("support.py"))
+assert _spec
+assert _spec.loader
+sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(sys.modules[_spec.name])
 
 
 class DictStore:
@@ -117,12 +127,15 @@ class Collector(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
         self.lines: list[str] = []
+        self.told: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
+        self.told.append(record.getMessage())
         self.lines.append(f"{record.name} {record.levelname} {logging.Formatter().format(record)}")
 
     def take(self, _: Any, level: str, event: dict[str, Any]) -> dict[str, Any]:
         """Collect a line of structlog, which operators, triggers and hooks write to."""
+        self.told.append(str(event["event"]))
         self.lines.append(f"{level} {event}")
         raise structlog.DropEvent
 
@@ -207,3 +220,12 @@ def make() -> Callable[..., Callable[[], EvoLinkGenerateOperator]]:
         return lambda: kind(**{**common, **start, **given})
 
     return maker
+
+
+@pytest.fixture
+def scene(
+    stage: Stage, make: Any, emulator: EmulatorServer, logs: Collector, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Any:
+    """Return a task instance, a local EvoLink and a log on which nothing has happened yet; nobody waits for quiet."""
+    monkeypatch.setattr(_buyer, "time", SimpleNamespace(time=time.time, sleep=lambda _: None))
+    return sys.modules[_spec.name].Scene(stage, make, emulator, logs, monkeypatch, tmp_path)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from evolink_support import replace_between, steady
 
 from airflow_provider_evolink.api import errors, outcomes, schedule
 from airflow_provider_evolink.api.failures import FAILURE_CODES
@@ -293,17 +293,13 @@ def message(result: Result) -> str | None:
     texts = [line["text"] for line in result.told if line["state"] != "success"]
     if not texts:
         return None
-    text = re.sub(r"\s+", " ", texts[-1])
-    text = re.sub(r"task-unified-[\w-]+", "task-unified-…", re.sub(r"af1-\w+", "af1-…", text))
-    text = re.sub(r"request id \w+", "request id …", re.sub(r"http://127\.0\.0\.1:\d{2,}[^\s:]*", "https://…", text))
-    return re.sub(r"“[^”]*”", "“…”", text)
+    return steady(texts[-1])
 
 
 def write_messages(found: dict[str, Result]) -> None:
     lines = ["| What happens | The log says |", "|---|---|"]
     lines += [f"| {row} | {message(result)} |" for row, result in found.items() if message(result)]
-    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    PAGE.write_text(before + BEGIN + "\n" + "\n".join(lines) + "\n\n" + END + rest.split(END)[1], encoding="utf-8")
+    replace_between(PAGE, BEGIN, END, "\n" + "\n".join(lines) + "\n\n")
 
 
 def test_every_row_has_a_case_and_every_case_a_row() -> None:

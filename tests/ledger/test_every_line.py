@@ -1,0 +1,189 @@
+"""
+Every line: a try is killed, or fails, at every line of ours that it executes; the next tries go on from there.
+
+The tries are real (operator, ledger, HTTP, SIGKILL); what a process leaves behind is on disk, and what was paid for is
+in the books of an emulator. A point that leaves behind exactly what an earlier one did is not followed by another try.
+EVOLINK_SWEEP=all follows each, and goes through every plan line by line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_evolink.emulator.server import EmulatorServer
+
+SWEEPER = Path(__file__).parent / "sweeper.py"
+KEY = "test-key-0123456789"
+MARGIN = 400  # fewer lines than this would mean that most of the way is not swept
+ALL = os.environ.get("EVOLINK_SWEEP") == "all"
+AT_ONCE = 2
+OURS = ("ledger", "record", "decisions", "lease", "operators/generate", "operators/_generation", "operators/_buyer")
+OURS += ("operators/_inputs", "operators/_telemetry", "api/client", "api/wire", "api/transport")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    One sweep.
+
+    :param how: ``kill`` or ``raise``.
+    :param honoured: EvoLink honours the key and ``on_unknown_submit="replay"``; else it does not, and ``"fail"``.
+    :param deferrable: Up to ``defer()``, or up to the result.
+    :param store: ``state``: Airflow's task state store; ``folder``: a ledger folder alone.
+    :param lost: The answer of the first order is lost.
+    :param step: 1: every line.
+    """
+
+    how: str
+    honoured: bool
+    deferrable: bool
+    store: str
+    lost: bool = False
+    step: int = 1
+
+    @property
+    def name(self) -> str:
+        words = [self.how, "replay" if self.honoured else "fail", "deferred" if self.deferrable else "blocking"]
+        return "-".join([*words, self.store] + ["lost"] * self.lost)
+
+    def started(self, url: str, folder: Path) -> subprocess.Popen[str]:
+        """Start the process of this sweep."""
+        extra = {"honours_idempotency_key": self.honoured}
+        connection = {"conn_type": "evolink", "host": url, "password": KEY, "extra": extra}
+        plan = {
+            "url": url,
+            "how": self.how,
+            "store": self.store,
+            "step": self.step,
+            "follow": "all" if ALL else "new",
+            "operator": {"deferrable": self.deferrable, "on_unknown_submit": "replay" if self.honoured else "fail"},
+            "emulator": {"idempotency": self.honoured},
+            "faults": [{"kind": "lost_answer"}] if self.lost else [],
+        }
+        with (folder / "points").open("w") as points, (folder / "errors").open("w") as errors:
+            return subprocess.Popen(
+                [sys.executable, str(SWEEPER), json.dumps(plan), str(folder)],
+                env=os.environ | {"AIRFLOW_CONN_EVOLINK_DEFAULT": json.dumps(connection)},
+                stdout=points,
+                stderr=errors,
+                text=True,
+            )
+
+
+FEW = [
+    Plan("kill", honoured=False, deferrable=True, store="folder"),
+    Plan("kill", honoured=True, deferrable=False, store="state", step=2),
+    Plan("raise", honoured=False, deferrable=False, store="state", step=5),
+    Plan("raise", honoured=True, deferrable=True, store="folder", step=5),
+    Plan("kill", honoured=True, deferrable=True, store="state", lost=True, step=9),
+]
+EVERY = [Plan(*one) for one in product(("kill", "raise"), (True, False), (True, False), ("state", "folder"))]
+LOST = [Plan(how, True, True, store, lost=True) for how, store in product(("kill", "raise"), ("state", "folder"))]
+PLANS = [*EVERY, *LOST] if ALL else FEW
+
+
+@pytest.fixture(scope="module")
+def sweeps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    """Run all plans, two at a time, each on an emulator of its own."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    waiting = list(PLANS)
+    while waiting:
+        with ExitStack() as stack:
+            running = []
+            for plan in [waiting.pop(0) for _ in range(min(AT_ONCE, len(waiting)))]:
+                emulator = stack.enter_context(EmulatorServer(polls=2, estimated_time=60))
+                folder = tmp_path_factory.mktemp(plan.name)
+                process = plan.started(emulator.url, folder)
+                stack.callback(process.kill)
+                running.append((plan, folder, process))
+            for plan, folder, process in running:
+                status = process.wait(1800)
+                assert status == 0, (folder / "errors").read_text()[-3000:]
+                found[plan.name] = [json.loads(line) for line in (folder / "points").read_text().splitlines()]
+    return found
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
+def test_no_line_at_which_a_try_ends_pays_twice_or_loses_a_job(
+    sweeps: dict[str, list[dict[str, Any]]], plan: Plan
+) -> None:
+    points = sweeps[plan.name]
+    assert [point["number"] for point in points] == list(range(1, points[-1]["number"] + 1, plan.step))
+    assert points[-1]["number"] > MARGIN, "the sweep ended early"
+    struck = [point for point in points if point["struck"]]
+    assert len(struck) == len(points) - 1
+    places = " ".join(point["struck"] for point in struck)
+    missed = [name for name in OURS if f"{name}.py:" not in places]
+    assert not missed or plan.step > 1
+    wrong = {point["struck"]: said for point in points if (said := complaints(point, plan))}
+    summary = summed_up(struck, plan)
+    print(f"\n{plan.name}: {summary}")
+    assert not wrong, json.dumps(wrong, indent=1)
+    assert (summary["double payments"], summary["lost ids"]) == (0, 0)
+    assert (summary["unknown outcomes"] == 0) is (plan.honoured and not plan.lost), "the window was never struck"
+
+
+def summed_up(points: list[dict[str, Any]], plan: Plan) -> dict[str, int]:
+    """Return the figures of a sweep."""
+    killed = [point for point in points if point["tries"][0]["end"] == "killed"]
+    return {
+        "points": len(points),
+        "kills": len(killed),
+        "exceptions": len(points) - len(killed),
+        "paid before the end": sum(1 for point in points if point["state"] == "submitted"),
+        "double payments": sum(1 for point in points if point["paid"] > 1),
+        "lost ids": sum(1 for point in points if is_lost(point)),
+        "followed to the end": sum(1 for point in points if point["followed"]),
+        "unknown outcomes": sum(1 for point in points if any(is_unknown(one) for one in point["tries"])),
+        "completed": sum(1 for point in points if point["tries"][-1]["end"] == "success"),
+    }
+
+
+def is_unknown(one: dict[str, Any]) -> bool:
+    """Tell whether a try stopped because nobody knows what became of an order, and named its key."""
+    return one["end"] == "stop" and "EvoLinkSubmissionUnknown" in one["text"] and "key is af1-" in one["text"]
+
+
+def is_lost(point: dict[str, Any]) -> bool:
+    """Tell whether a paid job is neither recorded nor named nor said to be possible."""
+    recorded = (point["record"] or {}).get("job_id")
+    said = point["whole_log"] + " ".join(one.get("text", "") for one in point["tries"])
+    unknown = any(is_unknown(one) for one in point["tries"])
+    return not unknown and any(job != recorded and job not in said for job in point["jobs"])
+
+
+def complaints(point: dict[str, Any], plan: Plan) -> list[str]:
+    """Return what is wrong about a point."""
+    first, last = point["tries"][0], point["tries"][-1]
+    unknown = any(is_unknown(one) for one in point["tries"])
+    wrong = []
+    if point["paid"] > 1 or len(point["jobs"]) != point["paid"]:
+        wrong.append(f"paid {point['paid']} times")
+    if is_lost(point):
+        wrong.append("a paid job is lost")
+    if point["struck"] and first["end"] != "killed" and plan.how == "kill":
+        wrong.append("it was not killed")
+    if unknown and point["state"] not in ("intent", "unknown"):
+        wrong.append(f"an unknown outcome although the record was {point['state']}")
+    if not plan.honoured and point["state"] == "intent" and not unknown:
+        wrong.append("an intent was taken for something else")
+    if not point["followed"]:
+        return wrong  # an earlier point left exactly the same behind, and was followed to the end
+    if plan.honoured and last["end"] != "success":
+        wrong.append(f"not completed: {last}")
+    if last["end"] == "success" and (last["status"] != "completed" or [last["job"]] != point["jobs"]):
+        wrong.append(f"a success with {last['job']}, paid were {point['jobs']}")
+    if last["end"] != "success" and not unknown:
+        wrong.append(f"ended with {last}")
+    return wrong
