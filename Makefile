@@ -2,7 +2,7 @@
 # make test    run the tests
 # make matrix  run the main job, and kills, in older versions of Airflow
 # make chaos   kill and freeze a real Airflow at every step of an order (10 minutes)
-# make mutants  break the package on purpose: do the tests notice?
+# make mutants break the package on purpose: do the tests notice?
 # make check   lint, types, import rules
 # make docs    build the documentation
 #

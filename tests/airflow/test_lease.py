@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,26 @@ def test_either_clock_tells_that_the_worker_stood_still(
             right.check()
     else:
         right.check()
+
+
+def test_a_worker_that_stands_still_while_it_writes_its_intent_does_not_order(
+    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "SECONDS", 2.0)
+    set_ = stage.store.set
+
+    def slowly(key: str, value: Any, **more: Any) -> None:
+        set_(key, value, **more)
+        if value["state"] == "intent":
+            time.sleep(2.5)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.store, "set", slowly)
+        with pytest.raises(EvoLinkOrderStopped, match="stood still"):
+            stage.run(make())
+    assert "submit" not in emulator.books()["requests"]
+    assert stage.retry().run(make())["status"] == "completed"
+    assert emulator.books()["orders"] == 1
 
 
 def test_an_order_that_was_throttled_for_longer_than_the_lease_is_sent(

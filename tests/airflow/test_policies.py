@@ -101,6 +101,32 @@ def test_one_clear_is_one_wish(stage: Any, make: Make, slow: EmulatorServer) -> 
     assert orders(slow) == 1
 
 
+def cleared_keys(stage: Any, *keys: str) -> Any:
+    """Say which results Airflow cleared as this try began."""
+    stage.ti._ti_context_from_server = SimpleNamespace(xcom_keys_to_clear=list(keys))
+    return stage
+
+
+def test_a_clear_is_remembered_where_its_try_fails_before_it_orders(
+    stage: Any, make: Make, emulator: EmulatorServer
+) -> None:
+    """That try has cleared the old result, so the next one finds none; it is a new job all the same."""
+    first = stage.run(make())
+    with pytest.raises(AirflowFailException):
+        cleared_keys(stage.clear(), "return_value").run(make(parameters={"prompt": "p", "duration": 999}))
+    assert orders(emulator) == 1
+    assert cleared_keys(stage.retry()).run(make())["job_id"] != first["job_id"]
+    assert orders(emulator) == 2
+
+
+def test_a_clear_of_a_task_that_hands_on_no_result_orders_anew(
+    stage: Any, make: Make, emulator: EmulatorServer
+) -> None:
+    stage.run(make(do_xcom_push=False))
+    cleared_keys(stage.clear()).run(make(do_xcom_push=False))
+    assert orders(emulator) == 2
+
+
 def test_a_job_that_was_adopted_after_a_clear_is_that_clears_job(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
