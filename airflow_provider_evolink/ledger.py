@@ -19,7 +19,7 @@ from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkLedgerError
 from airflow_provider_evolink.compat import never_expire, task_state_store
-from airflow_provider_evolink.record import Identity, Record, furthest, read_record
+from airflow_provider_evolink.record import Identity, Record, furthest, read_record, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -177,7 +177,7 @@ class Ledger:
         :param record: The record.
         """
         for store in self._stores:
-            _kept(store, record)
+            _kept(store, record, is_paid=False)
 
     def keep(self, record: Record) -> None:
         """
@@ -189,7 +189,7 @@ class Ledger:
         missing = list(self._stores)
 
         def attempt() -> bool:
-            missing[:] = [store for store in missing if not _kept(store, record)]
+            missing[:] = [store for store in missing if not _kept(store, record, is_paid=True)]
             return not missing
 
         def enough(state: tenacity.RetryCallState) -> bool:
@@ -210,26 +210,26 @@ class Ledger:
             )
 
 
-def _kept(store: Store, record: Record) -> bool:
+def _kept(store: Store, record: Record, *, is_paid: bool) -> bool:
     try:
-        if _knows_more(store, record):
+        value = replacing(_stored(store), record, is_paid=is_paid)
+        if value is None:
             log.warning("EvoLink job %s: the %s holds the record of a later try", record.job_id, store.name)
         else:
-            store.set(record.to_json())
+            store.set(value.to_json())
     except Exception as error:  # noqa: BLE001 - every store has its own errors
         log.warning("EvoLink job %s: the %s was not written (%s)", record.job_id, store.name, type(error).__name__)
         return False
     return True
 
 
-def _knows_more(store: Store, record: Record) -> bool:
-    """Tell whether a later try has written: a folder, unlike Airflow's store, lets a stale one write over it."""
+def _stored(store: Store) -> Record | None:
+    """Return what a store holds; ``None`` also for what cannot be read, which is written over."""
     try:
         found = store.get()
-        latest = None if found is None else read_record(found)
-    except Exception:  # noqa: BLE001 - what cannot be read is written over
-        return False
-    return latest is not None and latest.serial > record.serial and (latest.job_id is not None or record.job_id is None)
+        return None if found is None else read_record(found)
+    except Exception:  # noqa: BLE001 - every store has its own errors
+        return None
 
 
 def _asked(name: str, what: str, ask: Callable[[], Any]) -> Any:

@@ -56,7 +56,8 @@ def test_what_the_other_try_recorded_just_now_is_seen(
         return found | before if len(reads) == 1 else found
 
     monkeypatch.setattr(stage.store, "get", late)
-    assert stage.retry().run(make())["job_id"] == job_id
+    assert stage.clear().run(make())["job_id"] == job_id
+    assert stage.retry().run(make())["job_id"] == job_id, "one clear is one wish"
     assert paid(slow) == (1, 1)
 
 
@@ -81,12 +82,30 @@ def test_a_store_that_fails_for_a_moment_is_not_empty(
     assert paid(slow) == (1, 1)
 
 
-def test_a_replay_that_is_lost_as_well_is_not_replayed(
-    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def believed(evolink_conn: str, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the connection say that EvoLink honours the key."""
     facts = {"conn_type": "evolink", "host": emulator.url, "password": "test-key-0123456789"}
     facts |= {"extra": {"honours_idempotency_key": True}}
-    monkeypatch.setenv("AIRFLOW_CONN_EVOLINK_DEFAULT", json.dumps(facts))
+    monkeypatch.setenv(f"AIRFLOW_CONN_{evolink_conn.upper()}", json.dumps(facts))
+
+
+@pytest.mark.usefixtures("believed")
+def test_a_replay_that_is_refused_says_nothing_about_the_order_before_it(
+    stage: Any, make: Make, emulator: EmulatorServer
+) -> None:
+    emulator.settings(idempotency=False)  # so that an order sent anew would be paid once more
+    emulator.fault("lost_answer")
+    emulator.fault("status", on="submit", status=402, code="insufficient_credits")
+    with pytest.raises(AirflowFailException, match="credits"):
+        stage.run(make(on_unknown_submit="replay"))
+    with pytest.raises(AirflowFailException, match="cut off while it ordered"):
+        stage.clear().run(make())
+    assert paid(emulator) == (1, 2)
+
+
+@pytest.mark.usefixtures("believed")
+def test_a_replay_that_is_lost_as_well_is_not_replayed(stage: Any, make: Make, emulator: EmulatorServer) -> None:
     emulator.fault("lost_answer", times=5)
     with pytest.raises(AirflowFailException):
         stage.run(make(on_unknown_submit="replay"))
@@ -145,3 +164,15 @@ def test_a_job_that_was_adopted_is_found_by_the_retry(
         make(on_unknown_submit="reconcile")().execute(stage.context())
     assert stage.retry().run(make())["job_id"] == slow.books()["jobs"][0]["id"]
     assert paid(slow) == (1, 1)
+
+
+def test_reconcile_does_not_adopt_the_own_job_of_an_earlier_clear(
+    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two orders within minutes; the second never got there, and the first is the only one that EvoLink lists."""
+    monkeypatch.setattr(_buyer, "QUIET", 0.2)
+    stage.run(make())
+    emulator.fault("cut_before")
+    with pytest.raises(AirflowFailException, match="0 could be it"):
+        stage.clear().run(make(on_unknown_submit="reconcile"))
+    assert paid(emulator)[0] == 1

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
 from airflow_provider_evolink import ledger
+from airflow_provider_evolink.api.client import EvoLinkClient
+from airflow_provider_evolink.api.errors import EvoLinkOrderStopped
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.operators import EvoLinkGenerateOperator
+from airflow_provider_evolink.operators._buyer import Buyer
+from airflow_provider_evolink.operators._generation import Generation
 
 Make = Callable[..., Callable[[], EvoLinkGenerateOperator]]
 
@@ -131,6 +136,131 @@ def test_every_map_index_has_its_file(stage: Any, kept: Any, emulator: EmulatorS
         one.ti.map_index = index
         jobs.add(one.run(kept)["job_id"])
     assert len(jobs) == orders(emulator) == len(list(tmp_path.rglob("*.json"))) == 3
+
+
+# --- a try that was frozen and cleared away writes late
+
+
+def frozen_in(monkeypatch: pytest.MonkeyPatch, owner: type, method: str, meanwhile: Callable[[], Any]) -> None:
+    """Let the next try stand still as it enters a method, and something else happen."""
+    real = getattr(owner, method)
+
+    def stands_still(*given: Any) -> Any:
+        monkeypatch.setattr(owner, method, real)
+        meanwhile()
+        return real(*given)
+
+    monkeypatch.setattr(owner, method, stands_still)
+
+
+def test_a_late_try_does_not_mark_the_job_of_the_next_one_delivered(
+    stage: Any, kept: Any, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one after was cleared while it was deferred, so its result reached nobody, and is owed still."""
+    stage.store = None  # Airflow's own store refuses what a late try writes
+    late, start = type(stage)(store=None), stage.ti
+
+    def meanwhile() -> None:
+        stage.ti = start
+        defer(stage.clear(), kept)
+        slow.job(slow.books()["jobs"][0]["id"], state="completed")
+
+    frozen_in(monkeypatch, Generation, "early_look", meanwhile)
+    first = late.run(kept)
+    assert stage.clear().run(kept)["job_id"] == first["job_id"]
+    assert orders(slow) == 1
+
+
+def test_a_late_try_does_not_write_over_the_next_order(
+    stage: Any, kept: Any, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.store = None
+    late, newer = type(stage)(store=None), []
+
+    def meanwhile() -> None:
+        slow.job(slow.books()["jobs"][0]["id"], state="failed", code="content_policy_violation")
+        with pytest.raises(TaskDeferred):
+            kept().execute(stage.clear().context())
+        newer.append(slow.books()["jobs"][-1]["id"])
+
+    frozen_in(monkeypatch, Generation, "early_look", meanwhile)
+    with pytest.raises(AirflowFailException):
+        late.run(kept)
+    assert orders(slow) == 2
+    slow.job(newer[0], state="completed")
+    assert stage.retry().run(kept)["job_id"] == newer[0]
+    assert orders(slow) == 2
+
+
+def test_a_late_try_does_not_hide_a_clear_whose_order_was_refused(
+    stage: Any, kept: Any, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.store = None
+    with pytest.raises(TaskDeferred):
+        kept().execute(stage.context())
+    old = slow.books()["jobs"][0]["id"]
+
+    def meanwhile() -> None:
+        slow.job(old, state="completed")
+        assert stage.retry().run(kept)["job_id"] == old
+        slow.fault("status", on="submit", status=402, code="insufficient_credits")
+        with pytest.raises(AirflowFailException, match="credits"):
+            stage.clear().run(kept)
+
+    late = type(stage)(store=None)
+    stage.clear()
+    late.ti = SimpleNamespace(**vars(stage.ti))
+    frozen_in(monkeypatch, Generation, "_attach", meanwhile)
+    late.run(kept)
+    assert stage.retry().run(kept)["job_id"] != old
+    assert orders(slow) == 2
+
+
+def test_a_late_try_does_not_order_where_the_next_one_has(
+    stage: Any, kept: Any, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both found nothing recorded; the late one was frozen before it wrote its intent."""
+    slow.settings(idempotency=False)
+    stage.store = None
+    late = type(stage)(store=None)
+
+    def meanwhile() -> None:
+        with pytest.raises(TaskDeferred):
+            kept().execute(stage.retry().context())
+
+    frozen_in(monkeypatch, Buyer, "_check_budget", meanwhile)
+    with pytest.raises(EvoLinkOrderStopped, match="another try has taken over"):
+        late.run(kept)
+    assert stage.retry().run(kept)["job_id"] == slow.books()["jobs"][0]["id"]
+    assert orders(slow) == 1
+
+
+def test_a_late_try_records_its_job_where_the_later_one_knows_of_none(
+    stage: Any, kept: Any, make: Make, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The later one found an open order, ordered once more by its policy, and lost that answer as well."""
+    slow.settings(idempotency=True)
+    stage.store = None
+    late = type(stage)(store=None)
+    again = make(ledger_path=f"file://{tmp_path}", on_unknown_submit="resubmit")
+    real = EvoLinkClient.submit
+
+    def overtaken(client: EvoLinkClient, *given: Any, **more: Any) -> Any:
+        monkeypatch.setattr(EvoLinkClient, "submit", real)
+        job = real(client, *given, **more)
+        slow.fault("lost_answer", times=-1)
+        with pytest.raises(AirflowFailException):
+            stage.retry().run(again)
+        slow.clear_faults()
+        return job
+
+    monkeypatch.setattr(EvoLinkClient, "submit", overtaken)
+    with pytest.raises(TaskDeferred):
+        kept().execute(late.context())
+    mine, lost = [job["id"] for job in slow.books()["jobs"]]
+    assert stage.clear().run(kept)["job_id"] == mine
+    newest = stage.clear().run(kept)["job_id"]
+    assert newest not in (mine, lost), "the key of the lost order was used again"
 
 
 # --- how long a paid job waits for its record
