@@ -177,7 +177,7 @@ class Ledger:
         :param record: The record.
         """
         for store in self._stores:
-            _kept(store, record, is_paid=False)
+            _kept(store, record)
 
     def keep(self, record: Record) -> None:
         """
@@ -189,7 +189,7 @@ class Ledger:
         missing = list(self._stores)
 
         def attempt() -> bool:
-            missing[:] = [store for store in missing if not _kept(store, record, is_paid=True)]
+            missing[:] = [store for store in missing if not _kept(store, record)]
             return not missing
 
         def enough(state: tenacity.RetryCallState) -> bool:
@@ -210,9 +210,9 @@ class Ledger:
             )
 
 
-def _kept(store: Store, record: Record, *, is_paid: bool) -> bool:
+def _kept(store: Store, record: Record) -> bool:
     try:
-        value = replacing(_stored(store), record, is_paid=is_paid)
+        value = replacing(_stored(store), record)
         if value is None:
             log.warning("EvoLink job %s: the %s holds the record of a later try", record.job_id, store.name)
         else:

@@ -181,24 +181,21 @@ def furthest(records: Iterable[Record]) -> Record | None:
     return max(records, key=lambda record: (record.serial, _RANK[record.state]), default=None)
 
 
-def replacing(latest: Record | None, record: Record, *, is_paid: bool) -> Record | None:
+def replacing(latest: Record | None, record: Record) -> Record | None:
     """
     Return what a try may write over what a store holds; ``None``: nothing, another try has written since.
 
-    Airflow's store takes nothing from a try that was cleared away, a folder does. The job it has just paid for is
-    worth recording where the later try has none. Every write of one try has a serial of its own: who holds the same
-    is another try.
+    Airflow's store takes nothing from a try that was cleared away, a folder does. Every write of one try has a serial
+    of its own: who holds the same is another try. If that one knows of no job for the same order, the job is news.
 
     :param latest: What the store holds.
     :param record: What the try would write.
-    :param is_paid: The try has just learnt the id of the job it paid for.
     """
     if latest is None or latest == record or latest.serial < record.serial:
         return record
-    if latest.job_id is not None or not is_paid:
-        return None
-    # A key that the later try has used stays used.
-    return replace(record, serial=latest.serial + 1, epoch=max(latest.epoch, record.epoch))
+    if latest.job_id is None and latest.key == record.key and record.job_id is not None:
+        return replace(record, serial=latest.serial + 1)
+    return None
 
 
 def read_record(value: Any) -> Record:

@@ -235,32 +235,56 @@ def test_a_late_try_does_not_order_where_the_next_one_has(
     assert orders(slow) == 1
 
 
-def test_a_late_try_records_its_job_where_the_later_one_knows_of_none(
-    stage: Any, kept: Any, make: Make, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """The later one found an open order, ordered once more by its policy, and lost that answer as well."""
-    slow.settings(idempotency=True)
-    stage.store = None
-    late = type(stage)(store=None)
-    again = make(ledger_path=f"file://{tmp_path}", on_unknown_submit="resubmit")
+@pytest.fixture
+def overtaken(slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], None]:
+    """Let the next order be accepted, and something else happen before its try can record the job."""
     real = EvoLinkClient.submit
 
-    def overtaken(client: EvoLinkClient, *given: Any, **more: Any) -> Any:
-        monkeypatch.setattr(EvoLinkClient, "submit", real)
-        job = real(client, *given, **more)
-        slow.fault("lost_answer", times=-1)
-        with pytest.raises(AirflowFailException):
-            stage.retry().run(again)
-        slow.clear_faults()
-        return job
+    def arrange(meanwhile: Callable[[], Any]) -> None:
+        def submit(client: EvoLinkClient, *given: Any, **more: Any) -> Any:
+            monkeypatch.setattr(EvoLinkClient, "submit", real)
+            job = real(client, *given, **more)
+            with pytest.raises(AirflowFailException):
+                meanwhile()
+            slow.clear_faults()
+            return job
 
-    monkeypatch.setattr(EvoLinkClient, "submit", overtaken)
+        monkeypatch.setattr(EvoLinkClient, "submit", submit)
+
+    return arrange
+
+
+def test_a_late_try_records_its_job_where_the_later_one_knows_of_none(
+    stage: Any, kept: Any, slow: EmulatorServer, overtaken: Any
+) -> None:
+    stage.store = None
+    late = type(stage)(store=None)
+    overtaken(lambda: stage.retry().run(kept))
     with pytest.raises(TaskDeferred):
         kept().execute(late.context())
-    mine, lost = [job["id"] for job in slow.books()["jobs"]]
-    assert stage.clear().run(kept)["job_id"] == mine
-    newest = stage.clear().run(kept)["job_id"]
-    assert newest not in (mine, lost), "the key of the lost order was used again"
+    assert stage.clear().run(kept)["job_id"] == slow.books()["jobs"][0]["id"]
+    assert orders(slow) == 1
+
+
+def test_a_late_try_with_its_job_does_not_hide_another_open_order(
+    stage: Any, kept: Any, make: Make, slow: EmulatorServer, overtaken: Any, tmp_path: Path
+) -> None:
+    """The later one ordered once more by its policy, and lost that answer; the id of the first is in the log."""
+    slow.settings(idempotency=False)
+    stage.store = None
+    again = make(ledger_path=f"file://{tmp_path}", on_unknown_submit="resubmit")
+
+    def meanwhile() -> None:
+        slow.fault("lost_answer", times=-1)
+        stage.retry().run(again)
+
+    late = type(stage)(store=None)
+    overtaken(meanwhile)
+    with pytest.raises(TaskDeferred):
+        kept().execute(late.context())
+    with pytest.raises(AirflowFailException, match="cut off while it ordered"):
+        stage.clear().run(kept)
+    assert orders(slow) == 2
 
 
 # --- how long a paid job waits for its record
