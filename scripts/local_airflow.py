@@ -93,7 +93,7 @@ class LocalAirflow:
             except subprocess.TimeoutExpired:
                 continue
 
-    def wait_ready(self, dag_id: str, seconds: float = 150.0) -> None:
+    def wait_ready(self, dag_id: str, seconds: float = 300.0) -> None:
         """
         Wait until scheduler, triggerer and DAG processor are up and a DAG is known.
 
