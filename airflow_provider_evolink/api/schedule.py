@@ -143,6 +143,52 @@ class Watch:
         return min(LONGEST, max(floor, 0.6 * left))
 
 
+class SharedPause:
+    """
+    What EvoLink asks of one wait, or what it cannot do for one, holds for all waits of a connection.
+
+    :param jitter: Returns a number from 0 to 1.
+    """
+
+    def __init__(self, jitter: Callable[[], float] = random.random) -> None:
+        self._jitter = jitter
+        self._until = 0.0
+        self._failures = 0
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last call failed, so that one call at a time should find out more."""
+        return self._failures > 0
+
+    def left(self, now: float) -> float:
+        """
+        Return the seconds until anybody may call again.
+
+        :param now: Epoch seconds.
+        """
+        return max(0.0, self._until - now)
+
+    def failed(self, error: EvoLinkError, now: float) -> None:
+        """
+        Take note of a failed call. A wrong answer about one job holds for that job alone.
+
+        :param error: What the call raised.
+        :param now: Epoch seconds.
+        """
+        if isinstance(error, EvoLinkRateLimited):
+            pause = (error.retry_after or DEFAULT_RETRY_AFTER) * (1.0 + 0.1 * self._jitter())
+        elif isinstance(error, EvoLinkUnavailable):
+            pause = max(error.retry_after or 0.0, min(LONGEST, 2.0 ** min(self._failures, 6)) * self._jitter())
+        else:
+            return
+        self._failures += 1
+        self._until = max(self._until, now + pause)
+
+    def worked(self) -> None:
+        """Take note of a call that was answered."""
+        self._failures = 0
+
+
 def worker_looks(job: Job, started: float, now: float) -> tuple[float, ...]:
     """
     Return the waits, in seconds, of the looks the worker takes itself before it defers.
