@@ -18,8 +18,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import ValidationError
 
-from airflow_provider_evolink.api.answers import Answer as Answer
-from airflow_provider_evolink.api.answers import looks_like, request_id
+from airflow_provider_evolink.api.answers import Answer, looks_like, request_id
 from airflow_provider_evolink.api.errors import (
     EvoLinkError,
     EvoLinkInvalidError,
@@ -30,6 +29,7 @@ from airflow_provider_evolink.api.errors import (
     Violation,
 )
 from airflow_provider_evolink.api.failures import REFUSAL_ADVICE, json_object, reason, refusal, refused_before_charging
+from airflow_provider_evolink.api.glance import Glance, glance
 from airflow_provider_evolink.api.models import JOB_ID, MAX_LINK, MAX_RESULTS, Credits, Job
 from airflow_provider_evolink.api.outcomes import retry_after
 from airflow_provider_evolink.api.texts import clean_text, private_texts, without
@@ -113,7 +113,7 @@ def read_jobs(job_ids: Sequence[str]) -> Call:
     return Call("job status", "POST", "/v1/tasks/batch", content, headers={"Content-Type": "application/json"})
 
 
-def jobs_from(call: Call, answer: Answer) -> dict[str, Job]:
+def jobs_from(call: Call, answer: Answer) -> dict[str, Job | Glance]:
     """
     Read the jobs in an answer by their ids. One that is not in it, or not readable, must be read singly.
 
@@ -123,8 +123,11 @@ def jobs_from(call: Call, answer: Answer) -> dict[str, Job]:
     rows = _payload(call, answer).get("data")
     if not isinstance(rows, list):
         _unreadable(call, answer, "the answer holds no jobs")
-    found = {}
+    found: dict[str, Job | Glance] = {}
     for row in rows:
+        if seen := glance(row):
+            found[seen.job_id] = seen
+            continue
         with suppress(ValidationError):
             job = Job.model_validate(row)
             if len(job.results) <= MAX_RESULTS and all(len(link) <= MAX_LINK for link in job.results):

@@ -149,6 +149,11 @@ class Generation:
             job = self._look(job_id)
         return job if job and job.status.is_over else None
 
+    def known(self) -> dict[str, Any]:
+        """Return what the trigger's first look would tell, so that it can look later."""
+        job = self._last
+        return {name: getattr(job, name) for name in ("model", "kind", "estimated_time")} if job else {}
+
     def wait(self, job_id: str) -> Job:
         """
         Wait on the worker until the job is over.

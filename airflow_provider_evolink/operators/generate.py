@@ -206,6 +206,7 @@ class EvoLinkGenerateOperator(BaseOperator):
                 deadline=generation.deadline,
                 started=generation.started,
                 poll_interval=self.poll_interval,
+                **generation.known(),
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=max(0.0, left)) + PADDING,

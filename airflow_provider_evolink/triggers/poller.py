@@ -1,282 +1,286 @@
 """
-Looking at jobs from the triggerer: one reader per event loop and connection, shared by all triggers.
+Looking at jobs from the triggerer: one poller per event loop and connection, shared by all triggers.
 
-A trigger sleeps until its job is due and then asks the reader, which reads all jobs that are due about then in one
-call of up to 50, through one client with a handful of connections. What EvoLink asks of one it asks of all.
+Triggers only await their own outcome. The poller has one timer, for the job that is due next; it reads all jobs that
+are due about then in calls of up to 50, through one client. What EvoLink asks of one it asks of all.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
+import heapq
+import itertools
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakKeyDictionary
 
-from airflow_provider_evolink.api.client import AsyncEvoLinkClient
-from airflow_provider_evolink.api.errors import (
-    EvoLinkAccessError,
-    EvoLinkAuthError,
-    EvoLinkError,
-    EvoLinkUnavailable,
-)
-from airflow_provider_evolink.api.schedule import End, SharedPause, Watch
+from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkRateLimited, EvoLinkUnavailable
+from airflow_provider_evolink.api.limits import SharedLimits
+from airflow_provider_evolink.api.pace import Times
+from airflow_provider_evolink.api.schedule import End, Watch
 from airflow_provider_evolink.api.wire import MAX_BATCH
-from airflow_provider_evolink.hooks.evolink import EvoLinkHook
+from airflow_provider_evolink.triggers.reader import Reader, Seen, spawn
 
 if TYPE_CHECKING:
-    from airflow_provider_evolink.api.models import Job
+    from airflow_provider_evolink.api.glance import Glance
 
-GATHER = 0.25  # seconds in which looks are gathered into one call
-IN_FLIGHT = 8
-T = TypeVar("T")
-Asked: TypeAlias = "dict[str, asyncio.Future[Job | None]]"
-NO_BATCHES = frozenset({400, 403, 404, 405, 501})  # what a server says that does not read many at once
+TIMES = Times()  # of all jobs whose end was seen in this process
+GATHER = 0.1  # seconds in which triggers that start together find each other
+EARLY = 1.0  # seconds, and part of its wait, by which a look may come early to share a call
+EARLY_PART = 0.1
+ALONE_AFTER = 3  # failed looks in a row, so that one job cannot spoil the calls of others
 
 
-class Reader:
+class Wait:
+    """One trigger's wait for one job."""
+
+    __slots__ = ("alone", "context", "due", "failures", "future", "job_id", "on_look", "ripe", "watch")
+
+    def __init__(self, job_id: str, watch: Watch, on_look: Callable[[Seen], None]) -> None:
+        self.job_id = job_id
+        self.watch = watch
+        self.on_look = on_look
+        self.context = copy_context()  # Airflow tells by it whose log a line belongs to
+        self.future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.alone = False
+        self.failures = 0
+        self.due = self.ripe = 0.0
+
+    def fail(self, error: BaseException) -> None:
+        """End the wait with an error, unless it is over already."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+Entry: TypeAlias = tuple[float, int, Wait]  # when it is due, and which came first
+
+
+class Poller:
     """
-    Reads jobs for all triggers of one loop and connection.
+    Looks at the jobs of all triggers of one loop and connection.
 
     :param evolink_conn_id: Connection of type ``evolink``.
     """
 
     def __init__(self, evolink_conn_id: str) -> None:
         self.users = 0
-        self.client: AsyncEvoLinkClient | None = None
-        self._conn_id = evolink_conn_id
-        self._opening = asyncio.Lock()
-        self._slots = asyncio.Semaphore(IN_FLIGHT)
-        self._probe = asyncio.Lock()
-        self._pause = SharedPause()
-        self._asked: Asked = {}
+        self.is_over = False
+        self._reader = Reader(evolink_conn_id)
+        self._limits = SharedLimits()
+        self._waits: set[Wait] = set()
+        self._due: list[Entry] = []
+        self._numbers = itertools.count()
+        self._timer: asyncio.TimerHandle | None = None
         self._calls: set[asyncio.Task[None]] = set()
-        self._resting: set[asyncio.Task[Any]] = set()
-        self._retired: list[AsyncEvoLinkClient] = []
-        self._reads_many = True
-        self._refused: EvoLinkError | None = None
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether EvoLink has refused the key twice, the second time as read anew."""
-        return self._refused is not None
 
     async def open(self) -> None:
-        """Make the client, once."""
-        async with self._opening:
-            if self.client is None:
-                self.client = await AsyncEvoLinkClient.create(await EvoLinkHook.aget_settings(self._conn_id))
+        """Make the client, once for all who ask; if it cannot be made, all are told."""
+        try:
+            await self._reader.open()
+        except Exception:
+            self.is_over = True
+            raise
 
     async def close(self) -> None:
         """End all calls and close the client."""
+        self.is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
         for call in self._calls:
             call.cancel()
-        for client in (*self._retired, self.client):
-            if client is not None:
-                await client.aclose()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+        await self._reader.close()
 
-    async def read(self, job_id: str, until: float) -> Job:
+    async def wait(self, watch: Watch, known: Glance, on_look: Callable[[Seen], None]) -> str:
         """
-        Read a job, together with all others that are asked for about now.
+        Wait for one job and return the status for the event.
 
-        :param job_id: EvoLink's id.
-        :param until: Epoch seconds beyond which nobody waits for a turn.
-        :raises EvoLinkError: as for a single read.
+        :param watch: Says when to look and when the wait is over.
+        :param known: What is known of the job so far: its id at least.
+        :param on_look: Called with each reading.
         """
-        job = None
-        while job is None:
-            while (left := self._pause.left(time.time())) > 0:
-                if time.time() + left >= until:
-                    await self.rest(max(0.0, until - time.time()))
-                    raise EvoLinkUnavailable("all reads are to wait until after this deadline", job_id=job_id)
-                await self.rest(left + GATHER * random.random())  # noqa: S311
-            if self._refused is not None:
-                raise self._refused
-            job = await asyncio.shield(self._ask(job_id))
-        return job
-
-    def _ask(self, job_id: str) -> asyncio.Future[Job | None]:
-        """Put a job into the next call. ``None`` is the answer where that call was not made after all."""
-        future = self._asked.get(job_id)
-        if future is None:
-            future = self._asked[job_id] = asyncio.get_running_loop().create_future()
-            future.add_done_callback(lambda done: done.cancelled() or done.exception())
-            if len(self._asked) == 1:
-                self._start(self._gather())
-            elif len(self._asked) == MAX_BATCH:
-                self._start(self._send(self._take()))
-        return future
-
-    async def rest(self, seconds: float) -> None:
-        """
-        Sleep, but not beyond the moment when the key turns out to be refused.
-
-        :param seconds: How long.
-        """
-        task = asyncio.current_task()
-        if self._refused is not None or task is None:
-            return
-        self._resting.add(task)
+        wait = Wait(known.job_id, watch, on_look)
+        self._waits.add(wait)
         try:
-            await asyncio.sleep(seconds)
-        except asyncio.CancelledError:
-            if self._refused is None or task.uncancel():
-                raise
+            first = watch.first(known, time.time())
+            self._plan(wait, max(GATHER, first), early=max(GATHER, EARLY_PART * first))
+            return await wait.future
         finally:
-            self._resting.discard(task)
+            self._waits.discard(wait)
+            wait.future.cancel()
 
-    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        call = asyncio.ensure_future(coroutine)
-        self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
+    # --- when to call
 
-    def _take(self) -> Asked:
-        taken, self._asked = self._asked, {}
+    def _plan(self, wait: Wait, delay: float, early: float) -> None:
+        """Put a wait where it is due, and the timer where the first one is."""
+        wait.due = time.monotonic() + delay
+        wait.ripe = wait.due - min(EARLY, early)
+        heapq.heappush(self._due, (wait.due, next(self._numbers), wait))
+        if self._due[0][2] is wait:
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._due and len(self._calls) < self._limits.at_once and not self.is_over:
+            self._timer = later(max(0.0, self._due[0][0] - time.monotonic()), self._tick)
+
+    def _tick(self) -> None:
+        """Look at what is due, as far as calls may be made."""
+        self._timer = None
+        now = time.monotonic()
+        if left := self._limits.left(now):
+            self._put_off(now, left)
+        while self._due and self._due[0][0] <= now and len(self._calls) < self._limits.at_once and not left:
+            if waits := self._take(now):
+                call = spawn(self._look(waits))
+                self._calls.add(call)
+                call.add_done_callback(self._ended)
+        self._arm()
+
+    def _ended(self, call: asyncio.Task[None]) -> None:
+        self._calls.discard(call)
+        if not self.is_over:
+            self._tick()
+
+    def _take(self, now: float) -> list[Wait]:
+        """Take one call's worth of waits: those that are due, and those that may as well be looked at now."""
+        taken: list[Wait] = []
+        unripe: list[Entry] = []
+        most = MAX_BATCH if self._reader.reads_many else 1
+        while self._due and len(taken) < most and len(unripe) < MAX_BATCH and self._due[0][0] <= now + EARLY:
+            entry = heapq.heappop(self._due)
+            wait = entry[2]
+            if wait.future.done():
+                continue
+            if wait.ripe > now or (wait.alone and taken):
+                unripe.append(entry)
+                continue
+            taken.append(wait)
+            if wait.alone:
+                break
+        for entry in unripe:
+            heapq.heappush(self._due, entry)
         return taken
 
-    async def _gather(self) -> None:
-        """Wait for others who ask; they may have filled a call meanwhile, and begun the next one."""
-        await asyncio.sleep(GATHER)
-        if self._asked:
-            await self._send(self._take())
-
-    async def _send(self, asked: Asked) -> None:
-        """Read some jobs and hand each its own answer; whatever happens, nobody is left without one."""
-        turn = self._probe if self._pause.is_failing else self._slots
-        try:
-            async with turn:
-                if self._pause.left(time.time()) == 0:
-                    await self._read_into(asked)
-        except EvoLinkError as error:
-            _fail(asked, error)
-        except Exception as error:  # noqa: BLE001 - the triggers decide, and the worker after them
-            _fail(asked, EvoLinkUnavailable(f"the jobs could not be read ({type(error).__name__})"))
-        finally:
-            _hand_out(dict.fromkeys(asked), asked)
-
-    async def _read_into(self, asked: Asked) -> None:
-        found: dict[str, Job] = {}
-        if len(asked) > 1 and self._reads_many:
-            found = await self._read_many(list(asked))
-            _hand_out(found, asked)
-        for job_id in [job_id for job_id in asked if job_id not in found]:
-            try:
-                job = await self._call(functools.partial(AsyncEvoLinkClient.get_job, job_id=job_id, tries=1))
-            except EvoLinkError as error:
-                _fail({job_id: asked[job_id]}, error)
-                if self._pause.left(time.time()) > 0 or self._refused is not None:
-                    return
+    def _put_off(self, now: float, left: float) -> None:
+        """Nobody calls now: what is due is due later, and a wait whose deadline has come ends without a look."""
+        error = EvoLinkUnavailable("all looks are to wait until after this deadline")
+        while self._due and self._due[0][0] <= now:
+            wait = heapq.heappop(self._due)[2]
+            time_left = wait.watch.deadline - time.time()
+            if wait.future.done():
+                continue
+            if time_left <= 0:
+                self._settle(wait, error)
             else:
-                _hand_out({job_id: job}, asked)
+                self._plan(wait, min(time_left, left + GATHER * random.random()), early=0.0)  # noqa: S311
 
-    async def _read_many(self, job_ids: list[str]) -> dict[str, Job]:
-        """Read many jobs at once, or find out for good that this server does not do that."""
+    # --- a call
+
+    async def _look(self, waits: list[Wait]) -> None:
+        """Read some jobs and tell each wait its own; whatever happens, none is left without a next step."""
+        error: EvoLinkError | None = None
+        found: dict[str, Seen] = {}
         try:
-            return await self._call(functools.partial(AsyncEvoLinkClient.get_jobs, job_ids=job_ids), may_end=False)
-        except EvoLinkError as error:
-            if error.status_code not in NO_BATCHES:
-                raise
-            self._reads_many = False
-            return {}
+            found = await self._reader.read(list(dict.fromkeys(wait.job_id for wait in waits)))
+        except EvoLinkError as raised:
+            error = raised
+        except Exception as raised:  # noqa: BLE001 - the triggers decide, and the worker after them
+            error = EvoLinkUnavailable(f"the jobs could not be read ({type(raised).__name__})")
+        if self._reader.refused is not None:
+            self._end_all(self._reader.refused)
+            return
+        self._limits.told(error, time.monotonic())
+        for wait in waits:
+            if wait.job_id in found:
+                self._settle(wait, found[wait.job_id])
+            elif len(waits) > 1 and not isinstance(error, EvoLinkRateLimited | EvoLinkUnavailable):
+                wait.alone = True  # no conclusion from an answer about many
+                self._plan(wait, 0.0, early=0.0)
+            else:
+                self._settle(wait, error or EvoLinkUnavailable("the answer is about another job"))
 
-    async def _call(self, ask: Callable[[AsyncEvoLinkClient], Awaitable[T]], *, may_end: bool = True) -> T:
-        client = self.client
-        if client is None:
-            raise EvoLinkUnavailable("the reader is closed")
+    def _end_all(self, error: EvoLinkError) -> None:
+        self.is_over = True
+        for wait in self._waits:
+            wait.fail(error)
+
+    def _settle(self, wait: Wait, seen: Seen | EvoLinkError) -> None:
+        """Tell a wait what was found, and do what its watch says."""
+        if wait.future.done():
+            return
         try:
-            try:
-                found = await ask(client)
-            except (EvoLinkAuthError, EvoLinkAccessError) as error:
-                if not may_end and isinstance(error, EvoLinkAccessError):
-                    raise
-                found = await self._ask_with_a_new_key(client, ask)
-        except EvoLinkError as error:
-            if error.status_code not in NO_BATCHES:
-                self._pause.failed(error, time.time())
-            raise
-        self._pause.worked()
-        return found
-
-    async def _ask_with_a_new_key(
-        self, refused: AsyncEvoLinkClient, ask: Callable[[AsyncEvoLinkClient], Awaitable[T]]
-    ) -> T:
-        """Read the connection anew, once for all who were refused; a second refusal ends all waits."""
-        async with self._opening:
-            if self.client is refused:
-                self._retired.append(refused)
-                self.client = await AsyncEvoLinkClient.create(await EvoLinkHook.aget_settings(self._conn_id))
-        try:
-            return await ask(self.client or refused)
-        except (EvoLinkAuthError, EvoLinkAccessError) as error:
-            self._refused = error
-            for task in self._resting:
-                task.cancel()
-            raise
+            if isinstance(seen, EvoLinkError):
+                wait.failures += 1
+                wait.alone = wait.alone or wait.failures >= ALONE_AFTER
+                status, step = str(End.UNREADABLE), wait.watch.failed(seen, time.time())
+            else:
+                wait.failures = 0
+                wait.context.run(wait.on_look, seen)
+                status, step = str(seen.status), wait.watch.saw(seen, time.time())
+        except Exception as error:  # noqa: BLE001 - one trigger's trouble is not that of the others
+            wait.fail(error)
+            return
+        if step.end is None:
+            self._plan(wait, step.delay, early=EARLY_PART * step.delay)
+        elif step.end is End.UNREADABLE and step.error is not None:
+            wait.fail(step.error)
+        else:
+            wait.future.set_result(status if step.end is End.OVER else str(step.end))
 
 
-def _hand_out(found: Mapping[str, Job | None], asked: Asked) -> None:
-    for job_id, job in found.items():
-        if job_id in asked and not asked[job_id].done():
-            asked[job_id].set_result(job)
+def later(delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+    """
+    Call something later, on nobody's behalf.
+
+    :param delay: Seconds.
+    :param callback: What to call.
+    """
+    return asyncio.get_running_loop().call_later(delay, callback, context=Context())
 
 
-def _fail(asked: Asked, error: EvoLinkError) -> None:
-    for future in asked.values():
-        if not future.done():
-            future.set_exception(error)
-
-
-# dag.test() runs every trigger in a loop of its own, so a reader belongs to a loop.
-_readers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Reader]] = WeakKeyDictionary()
+# dag.test() runs every trigger in a loop of its own, so a poller belongs to a loop.
+_pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = WeakKeyDictionary()
 
 
 @asynccontextmanager
-async def shared_reader(evolink_conn_id: str) -> AsyncIterator[Reader]:
+async def shared_poller(evolink_conn_id: str) -> AsyncIterator[Poller]:
     """
-    Lend the process's reader of a connection; the last user closes it. One whose key is refused is lent no more.
+    Lend the process's poller of a connection; the last user closes it. One whose key is refused is lent no more.
 
     :param evolink_conn_id: Connection of type ``evolink``.
     """
-    lent = _readers.setdefault(asyncio.get_running_loop(), {})
-    reader = lent.get(evolink_conn_id)
-    if reader is None or reader.is_refused:
-        reader = lent[evolink_conn_id] = Reader(evolink_conn_id)
-    reader.users += 1
+    lent = _pollers.setdefault(asyncio.get_running_loop(), {})
+    poller = lent.get(evolink_conn_id)
+    if poller is None or poller.is_over:
+        poller = lent[evolink_conn_id] = Poller(evolink_conn_id)
+    poller.users += 1
     try:
-        await reader.open()
-        yield reader
+        await poller.open()
+        yield poller
     finally:
-        reader.users -= 1
-        if reader.users == 0:
-            if lent.get(evolink_conn_id) is reader:
+        poller.users -= 1
+        if poller.users == 0:
+            if lent.get(evolink_conn_id) is poller:
                 del lent[evolink_conn_id]
-            await reader.close()
+            await poller.close()
 
 
-async def watch_job(evolink_conn_id: str, job_id: str, watch: Watch, on_look: Callable[[Job], None]) -> str:
+async def watch_job(evolink_conn_id: str, watch: Watch, known: Glance, on_look: Callable[[Seen], None]) -> str:
     """
     Wait for one job and return the status for the event: the worker reads the job again before it decides.
 
     :param evolink_conn_id: Connection of type ``evolink``.
-    :param job_id: EvoLink's id.
     :param watch: Says when to look and when the wait is over.
+    :param known: What is known of the job so far: its id at least.
     :param on_look: Called with each reading.
     :raises EvoLinkError: the job cannot be read, and looking again is pointless.
     """
-    async with shared_reader(evolink_conn_id) as reader:
-        while True:
-            try:
-                job = await reader.read(job_id, watch.deadline)
-            except EvoLinkError as error:
-                status, step = str(End.UNREADABLE), watch.failed(error, time.time())
-            else:
-                on_look(job)
-                status, step = str(job.status), watch.saw(job, time.time())
-            if step.end is End.UNREADABLE and step.error is not None:
-                raise step.error
-            if step.end is not None:
-                return status if step.end is End.OVER else str(step.end)
-            await reader.rest(step.delay)
+    async with shared_poller(evolink_conn_id) as poller:
+        return await poller.wait(watch, known, on_look)

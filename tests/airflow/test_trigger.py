@@ -77,6 +77,9 @@ def test_serialization_keeps_every_argument() -> None:
         "deadline": 12.5,
         "started": 2.5,
         "poll_interval": 7.5,
+        "model": "wan2.7-text-to-video",
+        "kind": "video",
+        "estimated_time": 120.0,
         "hold": 3.5,
     }
     named = set(inspect.signature(EvoLinkJobTrigger.__init__).parameters) - {"self", "_"}
@@ -190,7 +193,7 @@ async def test_a_refused_key_ends_the_wait_and_later_triggers_read_the_connectio
     assert len(clients) == 3, "no client with a refused key is lent any more"
     emulator.job(jobs[0], state="completed")
     assert (await waiting)["status"] == "completed"
-    assert not any(poller._readers.values())
+    assert not any(poller._pollers.values())
 
 
 async def test_a_missing_connection_is_an_event_and_not_an_exception(evolink_conn: str, logs: Any) -> None:
@@ -227,7 +230,7 @@ async def test_twenty_triggers_share_one_client_and_the_last_one_closes_it(
     waiting = [asyncio.create_task(payload(trigger(job_id))) for job_id in jobs]
     await asyncio.sleep(0.6)
     assert len(clients) == 1
-    (lent,) = poller._readers[asyncio.get_running_loop()].values()
+    (lent,) = poller._pollers[asyncio.get_running_loop()].values()
     assert lent.users == 20
     for job_id in jobs[:19]:
         emulator.job(job_id, state="completed")
@@ -236,7 +239,7 @@ async def test_twenty_triggers_share_one_client_and_the_last_one_closes_it(
     emulator.job(jobs[19], state="completed")
     assert {told["job_id"] for told in await asyncio.gather(*waiting)} == set(jobs)
     assert clients[0]._http.is_closed
-    assert not any(poller._readers.values())
+    assert not any(poller._pollers.values())
 
 
 def test_a_new_loop_gets_a_new_client_and_nothing_of_the_old_one_stays(
@@ -257,8 +260,8 @@ def test_a_new_loop_gets_a_new_client_and_nothing_of_the_old_one_stays(
     emulator.job(one, state="completed")
     other.join()
     gc.collect()
-    assert not any(poller._readers.values())
-    assert len(poller._readers) <= 1, "at most the loop that Python itself still holds"
+    assert not any(poller._pollers.values())
+    assert len(poller._pollers) <= 1, "at most the loop that Python itself still holds"
 
 
 async def test_a_cancelled_trigger_leaves_nothing(order: Order, emulator: EmulatorServer) -> None:
@@ -266,19 +269,19 @@ async def test_a_cancelled_trigger_leaves_nothing(order: Order, emulator: Emulat
     one, two = order(), order()
     tasks = [asyncio.create_task(payload(trigger(job_id))) for job_id in (one, two)]
     await asyncio.sleep(0.4)
-    (lent,) = poller._readers[asyncio.get_running_loop()].values()
+    (lent,) = poller._pollers[asyncio.get_running_loop()].values()
     tasks[0].cancel()
     with pytest.raises(asyncio.CancelledError):
         await tasks[0]
     assert lent.users == 1
-    assert lent.client
-    assert not lent.client._http.is_closed
+    assert lent._reader.client
+    assert not lent._reader.client._http.is_closed
     tasks[1].cancel()
     with pytest.raises(asyncio.CancelledError):
         await tasks[1]
     assert lent.users == 0
-    assert lent.client._http.is_closed
-    assert not any(poller._readers.values())
+    assert lent._reader.client._http.is_closed
+    assert not any(poller._pollers.values())
     assert {task for task in asyncio.all_tasks() if not task.done()} == {asyncio.current_task()}
 
 
@@ -295,7 +298,7 @@ async def test_a_trigger_cancelled_while_its_client_is_made_leaves_nothing(
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    assert not any(poller._readers.values())
+    assert not any(poller._pollers.values())
 
 
 async def test_the_loop_is_never_blocked(order: Order, emulator: EmulatorServer) -> None:
