@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import importlib
+import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -20,6 +17,7 @@ if TYPE_CHECKING:
 
 # An event within about 6 s of defer() can hit a task Airflow has already queued again, and fail it (Airflow 3.x).
 HOLD_EVENT = 10.0
+_imported = threading.Event()
 
 
 class EvoLinkJobTrigger(BaseTrigger):
@@ -94,7 +92,8 @@ class EvoLinkJobTrigger(BaseTrigger):
         self.log.info("EvoLink job %s goes on and stays billable; its result can be fetched by this id", self.job_id)
 
     async def _wait(self) -> str:
-        await asyncio.shield(asyncio.wrap_future(_importing()))
+        if not _imported.is_set():
+            await asyncio.to_thread(_import)
         from airflow_provider_evolink.api.errors import EvoLinkError
         from airflow_provider_evolink.api.glance import Glance
         from airflow_provider_evolink.api.models import JobStatus
@@ -123,10 +122,11 @@ class EvoLinkJobTrigger(BaseTrigger):
         return "unreadable"
 
 
-@functools.cache
-def _importing() -> Future[ModuleType]:
-    """Import what the wait needs in a thread, once: on the loop it would hold up all other triggers."""
-    pool = ThreadPoolExecutor(1)
-    importing = pool.submit(importlib.import_module, "airflow_provider_evolink.triggers.poller")
-    pool.shutdown(wait=False)
-    return importing
+def _import() -> None:
+    """Import what the wait needs, in a thread: on the loop it would hold up all other triggers."""
+    import anyio
+
+    import airflow_provider_evolink.triggers.poller  # noqa: F401
+
+    anyio.run(anyio.sleep, 0)  # httpx's way to the network imports the rest at its first use
+    _imported.set()

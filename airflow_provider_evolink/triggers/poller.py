@@ -116,8 +116,12 @@ class Poller:
     # --- when to call
 
     def _plan(self, wait: Wait, delay: float, early: float) -> None:
-        """Put a wait where it is due, and the timer where the first one is."""
-        wait.due = time.monotonic() + delay
+        """Put a wait where it is due and may be called for, and the timer where the first one is."""
+        now = time.monotonic()
+        left = self._limits.left(now)
+        if left > delay:
+            delay, early = max(delay, min(left, wait.watch.deadline - time.time())), 0.0
+        wait.due = now + delay
         wait.ripe = wait.due - min(EARLY, early)
         heapq.heappush(self._due, (wait.due, next(self._numbers), wait))
         if self._due[0][2] is wait:

@@ -178,21 +178,23 @@ async def test_passing_faults_do_not_end_the_wait(
     assert emulator.faults()[0]["done"]
 
 
-async def test_a_refused_key_ends_the_wait_and_later_triggers_read_the_connection_anew(
-    order: Order, emulator: EmulatorServer, clients: list[Any]
+async def test_a_refused_key_ends_all_waits_and_later_triggers_read_the_connection_anew(
+    order: Order, emulator: EmulatorServer, clients: list[Any], logs: Any
 ) -> None:
     emulator.settings(polls=10_000)
-    jobs = [order(), order(), order()]
-    waiting = asyncio.create_task(payload(trigger(jobs[0])))
-    await asyncio.sleep(0.3)
-    emulator.fault("status", status=401, code="unauthorized", on="read", path=jobs[1], times=-1)
-    assert await payload(trigger(jobs[1])) == {"job_id": jobs[1], "status": "unreadable"}
+    jobs = [order() for _ in range(5)]
+    waiting = [asyncio.create_task(payload(trigger(job_id))) for job_id in jobs]
+    await asyncio.sleep(0.4)
+    emulator.fault("status", status=401, code="unauthorized", times=-1)
+    told = await asyncio.wait_for(asyncio.gather(*waiting), 5)
+    assert told == [{"job_id": job_id, "status": "unreadable"} for job_id in jobs]
     assert len(clients) == 2, "the connection is read anew, once"
+    assert sum(fault["met"] for fault in emulator.faults()) <= 3, "and nobody asks on with a key that is refused"
+    assert logs.text.count("check the API key") == len(jobs), "each task's log says why"
+    emulator.clear_faults()
     emulator.job(jobs[2], state="completed")
     assert (await payload(trigger(jobs[2])))["status"] == "completed"
     assert len(clients) == 3, "no client with a refused key is lent any more"
-    emulator.job(jobs[0], state="completed")
-    assert (await waiting)["status"] == "completed"
     assert not any(poller._pollers.values())
 
 

@@ -99,7 +99,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     for module in (client, poller, _generation, generate):
         if getattr(module, "time", None) is time:
             monkeypatch.setattr(module, "time", clock)
-    monkeypatch.setattr(poller, "later", clock.later(poller.later))
+    monkeypatch.setattr(poller, "later", clock.instead_of(poller.later))
     return clock
 
 

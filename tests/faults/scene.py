@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -131,7 +130,7 @@ class Clock:
         self._ahead += seconds
         self.later.pop(len(self.waits), lambda: None)()
 
-    def later(self, plain: Callable[..., Any]) -> Callable[..., Any]:
+    def instead_of(self, plain: Callable[..., Any]) -> Callable[..., Any]:
         """
         Return a poller's ``later`` that does not wait.
 
