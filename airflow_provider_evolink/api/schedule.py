@@ -6,6 +6,7 @@ A `Watch` is fed with readings and failures by whoever does the I/O, the worker'
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from airflow_provider_evolink.api.models import Job, JobStatus
 from airflow_provider_evolink.api.pace import Pace, Times
 
 LONGEST = 60.0  # seconds between looks that fail
+APART = 1.0  # seconds by which looks of many waits are spread
 EARLY_404 = 120.0  # a read may run ahead of the order on EvoLink's side
 REREADS = 4  # of "completed" without links, or of a job that vanished
 REREAD_AFTER = 5.0
@@ -102,7 +104,7 @@ class Watch:
         :param now: Epoch seconds.
         """
         wait = self._pace.start(known, self._age(known, now))
-        return 0.0 if self.poll_interval else self._again(wait, now).delay
+        return 0.0 if self.poll_interval else self._again(wait, now, apart=APART).delay
 
     def saw(self, job: Job | Glance, now: float) -> Step:
         """
@@ -124,7 +126,8 @@ class Watch:
         self._missing = 0
         if now >= self.deadline:
             return Step(End.TIMEOUT)
-        return self._again(self.poll_interval or self._pace.after(job, self._age(job, now)), now)
+        wait = self.poll_interval or self._pace.after(job, self._age(job, now))
+        return self._again(wait, now, apart=APART)
 
     def failed(self, error: EvoLinkError, now: float) -> Step:
         """
@@ -155,8 +158,8 @@ class Watch:
             return end
         return self._again(min(REREAD_AFTER, self.poll_interval or REREAD_AFTER), now, bounded=False)
 
-    def _again(self, delay: float, now: float, *, bounded: bool = True) -> Step:
-        spread = delay * (1.0 + 0.1 * self._jitter())
+    def _again(self, delay: float, now: float, *, bounded: bool = True, apart: float = math.inf) -> Step:
+        spread = delay + min(0.1 * delay, apart) * self._jitter()
         return Step(delay=min(spread, max(0.0, self.deadline - now)) if bounded else spread)
 
 
