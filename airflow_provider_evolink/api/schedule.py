@@ -31,7 +31,7 @@ REREADS = 4  # of "completed" without links, or of a job that vanished
 REREAD_AFTER = 5.0
 CONFIRM_AFTER = 2.0  # a failure counts once it was read twice
 DEFAULT_RETRY_AFTER = 30.0
-SHORT_JOB = 15.0
+SHORT_JOB = {"video": 15.0, "audio": 15.0, "image": 20.0}  # seconds: such a job is finished on the worker
 
 
 class End(StrEnum):
@@ -163,7 +163,7 @@ class Watch:
         return Step(delay=min(spread, max(0.0, self.deadline - now)) if bounded else spread)
 
 
-def worker_looks(job: Job, started: float, now: float) -> tuple[float, ...]:
+def worker_looks(job: Job, started: float, now: float, patience: float | None = None) -> tuple[float, ...]:
     """
     Return the waits, in seconds, of the looks the worker takes itself before it defers.
 
@@ -174,13 +174,21 @@ def worker_looks(job: Job, started: float, now: float) -> tuple[float, ...]:
     :param job: The job as just read.
     :param started: Epoch seconds of the order.
     :param now: Epoch seconds.
+    :param patience: Seconds after the order up to which to look, whatever EvoLink expects; 0 for no look.
     """
-    if now - started > SHORT_JOB:
+    short = SHORT_JOB.get(job.kind or "video", SHORT_JOB["video"])
+    age = max(0.0, now - started)
+    if age > (short if patience is None else patience) or patience == 0:
         return ()
     expected = job.estimated_time
-    if expected is None or expected > SHORT_JOB:
+    if patience is None and (expected is None or expected > short):
         return (2.0,)
-    return (0.5, 1.0, 1.5, 2.0, 3.0) if expected > 2.0 else (0.2, 0.3, 0.5, 1.0, 1.0, 2.0)
+    quick = expected is not None and expected <= 2.0
+    waits = (0.2, 0.3, 0.5, 1.0, 1.0, 2.0) if quick else (0.5, 1.0, 1.5, 2.0, 3.0)
+    if patience is None:
+        return waits
+    more = max(0.0, patience - age - sum(waits))
+    return (*waits, *(3.0 for _ in range(int(more / 3.0))))
 
 
 def conclude(job_id: str, end: End, job: Job | None, error: EvoLinkError | None, private: Sequence[str] = ()) -> Job:

@@ -142,7 +142,8 @@ class Generation:
         :param job_id: EvoLink's id.
         """
         job = self._last or self._look(job_id)
-        for pause in schedule.worker_looks(job, self.started, time.time()) if job else ():
+        patience = self._operator.defer_after
+        for pause in schedule.worker_looks(job, self.started, time.time(), patience) if job else ():
             if job is None or job.status.is_over:
                 break
             time.sleep(pause)

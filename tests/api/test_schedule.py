@@ -235,3 +235,21 @@ def test_never_at_once_again_and_never_past_the_deadline(looks, timeout, interva
 def test_the_looks_of_the_worker(estimate, age, expected):
     assert worker_looks(job(estimate=estimate), T0, T0 + age) == expected
     assert sum(expected) <= 10.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "estimate", "patience", "age", "expected"),
+    [
+        ("image", 20, None, 0, (0.5, 1.0, 1.5, 2.0, 3.0)),
+        ("image", 20, None, 19, (0.5, 1.0, 1.5, 2.0, 3.0)),
+        ("video", 20, None, 0, (2.0,)),
+        ("image", 2, 0, 0, ()),
+        ("video", 120, 0, 0, ()),
+        ("video", 120, 5, 0, (0.5, 1.0, 1.5, 2.0, 3.0)),
+        ("video", None, 20, 0, (0.5, 1.0, 1.5, 2.0, 3.0, 3.0, 3.0, 3.0, 3.0)),
+        ("video", 120, 20, 9, (0.5, 1.0, 1.5, 2.0, 3.0, 3.0)),
+        ("video", 120, 20, 21, ()),
+    ],
+)
+def test_the_looks_of_the_worker_by_kind_and_by_choice(kind, estimate, patience, age, expected):
+    assert worker_looks(job(kind=kind, estimate=estimate), T0, T0 + age, patience) == expected
