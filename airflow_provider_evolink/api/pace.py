@@ -179,7 +179,7 @@ class Pace:
         if not 1.0 <= now <= 100.0 or now < before or age <= 0:
             return None
         even = age * (100.0 - now) / now
-        if before < 1.0 or age <= self._age:
+        if before < 1.0 or self._age <= 0 or age <= 1.001 * self._age:
             careful = max(CAREFUL * age, min(0.2 * even, 30.0))
             return min(SHARE * even, max(careful, NOT_BEFORE * (job.estimated_time or 0.0) - age))
         if now == before:

@@ -14,7 +14,7 @@ from airflow_provider_evolink.api import errors
 from airflow_provider_evolink.api.glance import glance
 from airflow_provider_evolink.api.limits import AT_ONCE, SharedLimits
 from airflow_provider_evolink.api.models import Job, JobStatus
-from airflow_provider_evolink.api.pace import FARTHEST, FLOOR, KNOWN_FROM, NEAREST, SPARE, Pace, Times
+from airflow_provider_evolink.api.pace import FARTHEST, FLOOR, NEAREST, SPARE, Pace, Times
 from airflow_provider_evolink.api.schedule import End, Watch
 
 ESTIMATE = 120.0
@@ -114,7 +114,7 @@ def test_what_was_learnt_is_forgotten_when_jobs_become_faster():
 
 def test_nothing_is_learnt_from_few_jobs_or_from_those_of_another_model():
     times = Times()
-    for _ in range(KNOWN_FROM - 1):
+    for _ in range(19):
         times.learn(seen(), 90.0, 100.0)
     assert not times.of(seen()).is_known
     times.learn(seen(), 90.0, 100.0)
@@ -136,6 +136,21 @@ def test_never_oftener_than_evolinks_own_clients_but_for_a_few_looks(kind, estim
         assert NEAREST.get(kind or "", 2.0) <= wait <= FARTHEST
         age += wait
         assert looks <= 2 + SPARE + (age - began) / FLOOR.get(kind or "", 8.0)
+
+
+def test_a_short_estimate_is_no_reason_to_look_every_two_seconds_for_long():
+    pace, age, looks = Pace(), 0.0, 0
+    while age < 60:
+        age += pace.after(seen(estimate=40.0), age)
+        looks += 1
+    assert looks <= 2 + 3 + 60 / 8
+
+
+@pytest.mark.parametrize("ages", [(0.0, 2.0), (5.0, 5.0), (1e9, 1e9 + 2), (9.0, 3.0)])
+def test_progress_at_odd_times_is_no_error(ages):
+    pace = Pace()
+    for percent, age in zip((1, 2), ages, strict=True):
+        assert 2.0 <= pace.after(seen(percent), age) <= FARTHEST
 
 
 # --- a glance
