@@ -164,8 +164,10 @@ async def test_where_many_cannot_be_read_at_once_each_is_read_singly_and_that_is
 ) -> None:
     emulator.fault("status", on="batch", status=404, body="not found", times=-1)
     jobs = orders(20)
-    waiting = start(jobs)
-    await asyncio.sleep(1.5)
+    waiting = start(jobs[:10])
+    await asyncio.sleep(0.7)
+    waiting += start(jobs[10:])
+    await asyncio.sleep(1.0)
     books = emulator.books()
     assert books["requests"]["batch"] == 1
     assert min(job["reads"] for job in books["jobs"]) >= 2
@@ -258,6 +260,18 @@ async def test_a_key_that_was_replaced_goes_on(
     assert [client.settings.api_key for client in clients][1:] == ["new-key-0123456789"]
     assert not any(task.done() for task in waiting)
     await leave(waiting)
+    assert all(client._http.is_closed for client in clients)
+
+
+async def test_calls_that_are_refused_together_read_the_connection_once_and_end_all_waits(
+    orders: Orders, emulator: EmulatorServer, clients: list[Any]
+) -> None:
+    jobs = orders(200)
+    emulator.fault("status", on="batch", status=401, code="unauthorized", times=-1)
+    payloads = await asyncio.wait_for(asyncio.gather(*start(jobs)), 10)
+    assert payloads == [{"job_id": job_id, "status": "unreadable"} for job_id in jobs]
+    assert len(clients) == 2
+    assert 2 <= emulator.books()["requests"]["batch"] <= 8
     assert all(client._http.is_closed for client in clients)
 
 

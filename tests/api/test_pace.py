@@ -106,9 +106,9 @@ def test_without_progress_it_learns_to_be_nearly_as_good_as_the_optimum(spread, 
 
 def test_what_was_learnt_is_forgotten_when_jobs_become_faster():
     times = Times()
-    simulate(jobs=200, times=times)
-    simulate(jobs=100, bias=0.5, times=times)
-    _, late, _ = simulate(jobs=300, bias=0.5, times=times)
+    simulate(jobs=200, spread=0.1, times=times)
+    simulate(jobs=20, spread=0.1, bias=0.5, times=times)
+    _, late, _ = simulate(jobs=25, spread=0.1, bias=0.5, times=times)
     assert late <= 10.0
 
 
