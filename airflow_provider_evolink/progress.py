@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from airflow_provider_evolink.api.glance import Glance
     from airflow_provider_evolink.api.models import Job
 
 STEP = 25.0
@@ -17,12 +18,14 @@ class Progress:
     :param started: Epoch seconds when the wait began.
     """
 
+    __slots__ = ("_started", "_status", "_told")
+
     def __init__(self, started: float) -> None:
         self._started = started
         self._status: str | None = None
         self._told = -STEP
 
-    def line(self, job: Job, now: float) -> str | None:
+    def line(self, job: Job | Glance, now: float) -> str | None:
         """
         Return a line for the log, or ``None`` if the job has not moved enough.
 

@@ -35,7 +35,7 @@ MAX_LINK = 8192
 MAX_TEXT = 2000
 JOB_ID = re.compile(r"(?=.{1,128}\Z)[._:-]*[A-Za-z0-9][A-Za-z0-9._:-]*", re.ASCII)
 _BROKEN = re.compile("[\ud800-\udfff]")
-_EARLIEST, _LATEST = 1_000_000_000, 100_000_000_000  # Unix seconds; milliseconds are beyond
+EARLIEST, LATEST = 1_000_000_000, 100_000_000_000  # Unix seconds; milliseconds are beyond
 
 
 def _or_none(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
@@ -65,7 +65,7 @@ def _job_id(value: str) -> str:
 
 
 def _moment(value: float | None) -> float | None:
-    return value if value is not None and _EARLIEST <= value < _LATEST else None
+    return value if value is not None and EARLIEST <= value < LATEST else None
 
 
 def _not_negative(value: float | None) -> float | None:

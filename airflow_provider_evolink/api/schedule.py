@@ -6,6 +6,7 @@ A `Watch` is fed with readings and failures by whoever does the I/O, the worker'
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,17 +20,18 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkUnavailable,
 )
 from airflow_provider_evolink.api.failures import job_error
+from airflow_provider_evolink.api.glance import Glance
 from airflow_provider_evolink.api.models import Job, JobStatus
+from airflow_provider_evolink.api.pace import Pace, Times
 
-# Seconds between looks by kind, as EvoLink's own clients do: each look makes EvoLink ask the upstream provider.
-FLOOR = {"video": 8.0, "audio": 6.0, "image": 3.0}
-LONGEST = 60.0
+LONGEST = 60.0  # seconds between looks that fail
+APART = 1.0  # seconds by which looks of many waits are spread
 EARLY_404 = 120.0  # a read may run ahead of the order on EvoLink's side
 REREADS = 4  # of "completed" without links, or of a job that vanished
 REREAD_AFTER = 5.0
 CONFIRM_AFTER = 2.0  # a failure counts once it was read twice
 DEFAULT_RETRY_AFTER = 30.0
-SHORT_JOB = 15.0
+SHORT_JOB = {"video": 15.0, "audio": 15.0, "image": 20.0}  # seconds: such a job is finished on the worker
 
 
 class End(StrEnum):
@@ -59,9 +61,22 @@ class Watch:
 
     :param deadline: Epoch seconds after which the wait ends (the job itself goes on).
     :param poll_interval: Fixed seconds between looks instead of the schedule's own choice.
-    :param started: Epoch seconds when the job was ordered or first seen by us.
+    :param started: Epoch seconds when the job was ordered or first seen by us. An earlier ``created`` of the job counts
+        instead, so that a wait that begins anew goes on where it was.
     :param jitter: Returns a number from 0 to 1, so that many waits do not run in step.
+    :param times: What is known of the times of other jobs.
     """
+
+    __slots__ = (
+        "_ended",
+        "_failures",
+        "_jitter",
+        "_missing",
+        "_pace",
+        "deadline",
+        "poll_interval",
+        "started",
+    )
 
     def __init__(
         self,
@@ -70,6 +85,7 @@ class Watch:
         started: float,
         poll_interval: float | None = None,
         jitter: Callable[[], float] = random.random,
+        times: Times | None = None,
     ) -> None:
         self.deadline = deadline
         self.started = started
@@ -78,8 +94,19 @@ class Watch:
         self._failures = 0
         self._missing = 0
         self._ended = False
+        self._pace = Pace(times)
 
-    def saw(self, job: Job, now: float) -> Step:
+    def first(self, known: Job | Glance, now: float) -> float:
+        """
+        Return the seconds until the first look: none, unless the job cannot be over before.
+
+        :param known: What is known of the job so far.
+        :param now: Epoch seconds.
+        """
+        wait = self._pace.start(known, self._age(known, now))
+        return 0.0 if self.poll_interval else self._again(wait, now, apart=APART).delay
+
+    def saw(self, job: Job | Glance, now: float) -> Step:
         """
         Take one reading of the job. The status comes before the clock: a late success is a success.
 
@@ -91,13 +118,16 @@ class Watch:
         if self._ended and not ended:
             return self._again(min(CONFIRM_AFTER, self.poll_interval or CONFIRM_AFTER), now, bounded=False)
         if self._ended or (job.status is JobStatus.COMPLETED and job.results):
+            if not self._ended:
+                self._pace.over(job, self._age(job, now))
             return Step(End.OVER)
         if job.status is JobStatus.COMPLETED:
             return self._missed(Step(End.OVER), now)
         self._missing = 0
         if now >= self.deadline:
             return Step(End.TIMEOUT)
-        return self._again(self.poll_interval or self._interval(job, now), now)
+        wait = self.poll_interval or self._pace.after(job, self._age(job, now))
+        return self._again(wait, now, apart=APART)
 
     def failed(self, error: EvoLinkError, now: float) -> Step:
         """
@@ -118,6 +148,9 @@ class Watch:
             asked = DEFAULT_RETRY_AFTER if isinstance(error, EvoLinkRateLimited) else 0.0
         return self._again(max(asked, min(LONGEST, 2.0 ** min(self._failures, 6))), now)
 
+    def _age(self, job: Job | Glance, now: float) -> float:
+        return max(0.0, now - min(self.started, job.created or self.started))
+
     def _missed(self, end: Step, now: float) -> Step:
         """Look a few times more before a paid job is given up as empty or vanished."""
         self._missing += 1
@@ -125,25 +158,12 @@ class Watch:
             return end
         return self._again(min(REREAD_AFTER, self.poll_interval or REREAD_AFTER), now, bounded=False)
 
-    def _again(self, delay: float, now: float, *, bounded: bool = True) -> Step:
-        spread = delay * (1.0 + 0.1 * self._jitter())
+    def _again(self, delay: float, now: float, *, bounded: bool = True, apart: float = math.inf) -> Step:
+        spread = delay + min(0.1 * delay, apart) * self._jitter()
         return Step(delay=min(spread, max(0.0, self.deadline - now)) if bounded else spread)
 
-    def _interval(self, job: Job, now: float) -> float:
-        """
-        Early in the job wait for a share of the time it should still take, later for the floor of its kind.
 
-        Only a job that should end sooner than its floor is looked at more often, and only while it is young.
-        """
-        floor = FLOOR.get(job.kind or "video", FLOOR["video"])
-        expected, age = job.estimated_time or 0.0, now - self.started
-        if 0.0 < expected < floor and age < 2 * floor:
-            return max(1.0, expected / 2)
-        left = expected - max(0.0, age)
-        return min(LONGEST, max(floor, 0.6 * left))
-
-
-def worker_looks(job: Job, started: float, now: float) -> tuple[float, ...]:
+def worker_looks(job: Job, started: float, now: float, patience: float | None = None) -> tuple[float, ...]:
     """
     Return the waits, in seconds, of the looks the worker takes itself before it defers.
 
@@ -154,13 +174,21 @@ def worker_looks(job: Job, started: float, now: float) -> tuple[float, ...]:
     :param job: The job as just read.
     :param started: Epoch seconds of the order.
     :param now: Epoch seconds.
+    :param patience: Seconds after the order up to which to look, whatever EvoLink expects; 0 for no look.
     """
-    if now - started > SHORT_JOB:
+    short = SHORT_JOB.get(job.kind or "video", SHORT_JOB["video"])
+    age = max(0.0, now - started)
+    if age > (short if patience is None else patience) or patience == 0:
         return ()
     expected = job.estimated_time
-    if expected is None or expected > SHORT_JOB:
+    if patience is None and (expected is None or expected > short):
         return (2.0,)
-    return (0.5, 1.0, 1.5, 2.0, 3.0) if expected > 2.0 else (0.2, 0.3, 0.5, 1.0, 1.0, 2.0)
+    quick = expected is not None and expected <= 2.0
+    waits = (0.2, 0.3, 0.5, 1.0, 1.0, 2.0) if quick else (0.5, 1.0, 1.5, 2.0, 3.0)
+    if patience is None:
+        return waits
+    more = max(0.0, patience - age - sum(waits))
+    return (*waits, *(3.0 for _ in range(int(more / 3.0))))
 
 
 def conclude(job_id: str, end: End, job: Job | None, error: EvoLinkError | None, private: Sequence[str] = ()) -> Job:

@@ -14,6 +14,7 @@ import httpx
 
 from airflow_provider_evolink import __version__
 from airflow_provider_evolink.api import wire
+from airflow_provider_evolink.api.answers import Answer
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
 from airflow_provider_evolink.api.settings import ClientSettings, host_of, is_loopback
 
@@ -156,7 +157,7 @@ def request(call: wire.Call, settings: ClientSettings) -> dict[str, Any]:
     }
 
 
-def answer(response: httpx.Response, content: bytearray, settings: ClientSettings) -> wire.Answer:
+def answer(response: httpx.Response, content: bytearray, settings: ClientSettings) -> Answer:
     """
     Hand on what came back, without our key, should something have echoed it.
 
@@ -166,4 +167,4 @@ def answer(response: httpx.Response, content: bytearray, settings: ClientSetting
     """
     key = settings.api_key
     headers = {name.lower(): value.replace(key, "***") for name, value in response.headers.items()}
-    return wire.Answer(response.status_code, headers, bytes(content).replace(key.encode(), b"***"))
+    return Answer(response.status_code, headers, bytes(content).replace(key.encode(), b"***"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -18,6 +18,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import ValidationError
 
+from airflow_provider_evolink.api.answers import Answer, looks_like, request_id
 from airflow_provider_evolink.api.errors import (
     EvoLinkError,
     EvoLinkInvalidError,
@@ -28,12 +29,14 @@ from airflow_provider_evolink.api.errors import (
     Violation,
 )
 from airflow_provider_evolink.api.failures import REFUSAL_ADVICE, json_object, reason, refusal, refused_before_charging
+from airflow_provider_evolink.api.glance import Glance, glance
 from airflow_provider_evolink.api.models import JOB_ID, MAX_LINK, MAX_RESULTS, Credits, Job
 from airflow_provider_evolink.api.outcomes import retry_after
 from airflow_provider_evolink.api.texts import clean_text, private_texts, without
 
 MAX_BODY = 1024 * 1024
 MAX_LISTED = 50
+MAX_BATCH = 50
 _IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9._-]{16,96}")
 
 
@@ -60,15 +63,6 @@ class Call:
     def key(self) -> str | None:
         """The idempotency key of an order."""
         return self.headers.get("Idempotency-Key")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back: status, headers (lower-case names) and at most ``MAX_BODY`` bytes."""
-
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
 
 
 def submit(path: str, body: Mapping[str, Any], idempotency_key: str) -> Call:
@@ -107,6 +101,38 @@ def read_job(job_id: str) -> Call:
         rule = "must be an id as EvoLink gives them: at most 128 letters, digits, dots, underscores, colons, hyphens"
         raise EvoLinkRequestError("a job's status", [Violation("job_id", rule)])
     return Call("job status", "GET", f"/v1/tasks/{quote(job_id, safe='')}", job_id=job_id)
+
+
+def read_jobs(job_ids: Sequence[str]) -> Call:
+    """
+    Build the look at many jobs at once (undocumented; EvoLink's own clients use it).
+
+    :param job_ids: At most ``MAX_BATCH`` of EvoLink's ids.
+    """
+    content = json.dumps({"task_ids": list(job_ids)}).encode()
+    return Call("job status", "POST", "/v1/tasks/batch", content, headers={"Content-Type": "application/json"})
+
+
+def jobs_from(call: Call, answer: Answer) -> dict[str, Job | Glance]:
+    """
+    Read the jobs in an answer by their ids. One that is not in it, or not readable, must be read singly.
+
+    :param call: The call that was made.
+    :param answer: What came back.
+    """
+    rows = _payload(call, answer).get("data")
+    if not isinstance(rows, list):
+        _unreadable(call, answer, "the answer holds no jobs")
+    found: dict[str, Job | Glance] = {}
+    for row in rows:
+        if seen := glance(row):
+            found[seen.job_id] = seen
+            continue
+        with suppress(ValidationError):
+            job = Job.model_validate(row)
+            if len(job.results) <= MAX_RESULTS and all(len(link) <= MAX_LINK for link in job.results):
+                found[job.job_id] = job
+    return found
 
 
 def list_jobs(model: str) -> Call:
@@ -221,7 +247,7 @@ def _payload(call: Call, answer: Answer) -> dict[str, Any]:
         raise _refusal(call, answer)
     payload = json_object(answer.content)
     if payload is None:
-        _unreadable(call, answer, "the answer is not EvoLink's JSON" + _looks_like(answer))
+        _unreadable(call, answer, "the answer is not EvoLink's JSON" + looks_like(answer))
     return payload
 
 
@@ -229,14 +255,14 @@ def _refusal(call: Call, answer: Answer) -> EvoLinkError:
     """Turn an error answer into the error of its reaction."""
     payload = json_object(answer.content)
     code, message = reason(payload)
-    facts: dict[str, Any] = {"code": code, "status_code": answer.status, "request_id": _request_id(answer)}
+    facts: dict[str, Any] = {"code": code, "status_code": answer.status, "request_id": request_id(answer)}
     said = f": “{clean_text(without(call.private, message))}”" if message else ""
     if call.paid and not refused_before_charging(answer.status, payload):
-        return _unknown(call, f"HTTP {answer.status}{_looks_like(answer)}{said}", **facts)
+        return _unknown(call, f"HTTP {answer.status}{looks_like(answer)}{said}", **facts)
     kind = refusal(answer.status, code)
     if call.paid and kind is EvoLinkNotFoundError:
         kind = EvoLinkInvalidError
-    what = f"no usable answer{_looks_like(answer)}" if kind is EvoLinkUnavailable else "EvoLink refused"
+    what = f"no usable answer{looks_like(answer)}" if kind is EvoLinkUnavailable else "EvoLink refused"
     return kind(
         f"{call.name}: {what}{said}. What to do: {REFUSAL_ADVICE[kind]}",
         job_id=call.job_id,
@@ -257,24 +283,10 @@ def _unknown(call: Call, why: str, **facts: Any) -> EvoLinkSubmissionUnknown:
 
 def _unreadable(call: Call, answer: Answer, why: str) -> NoReturn:
     if call.paid:
-        raise _unknown(call, why, status_code=answer.status, request_id=_request_id(answer))
+        raise _unknown(call, why, status_code=answer.status, request_id=request_id(answer))
     raise EvoLinkUnavailable(
         f"{call.name}: {why}; try again later",
         status_code=answer.status,
-        request_id=_request_id(answer),
+        request_id=request_id(answer),
         job_id=call.job_id,
     )
-
-
-def _request_id(answer: Answer) -> str | None:
-    value = answer.headers.get("x-request-id") or answer.headers.get("x-oneapi-request-id")
-    return clean_text(value, 80) if value else None
-
-
-def _looks_like(answer: Answer) -> str:
-    head = answer.content[:200].lstrip().lower()
-    if head.startswith((b"<!doctype", b"<html")):
-        return " (an HTML page)"
-    if 300 <= answer.status < 400:
-        return " (a redirect, not followed)"
-    return " (empty)" if not head else ""

@@ -142,12 +142,18 @@ class Generation:
         :param job_id: EvoLink's id.
         """
         job = self._last or self._look(job_id)
-        for pause in schedule.worker_looks(job, self.started, time.time()) if job else ():
+        patience = self._operator.defer_after
+        for pause in schedule.worker_looks(job, self.started, time.time(), patience) if job else ():
             if job is None or job.status.is_over:
                 break
             time.sleep(pause)
             job = self._look(job_id)
         return job if job and job.status.is_over else None
+
+    def known(self) -> dict[str, Any]:
+        """Return what the trigger's first look would tell, so that it can look later."""
+        job = self._last
+        return {name: getattr(job, name) for name in ("model", "kind", "estimated_time")} if job else {}
 
     def wait(self, job_id: str) -> Job:
         """

@@ -43,6 +43,8 @@ class EvoLinkGenerateOperator(BaseOperator):
     :param timeout: Seconds (or ``timedelta``) to wait, counted from the order. The job itself goes on after it; a
         retry looks at it once more, and with a longer ``timeout`` waits on.
     :param deferrable: Wait in the triggerer. Default: ``[operators] default_deferrable`` of the environment, else True.
+    :param defer_after: Seconds after the order in which the worker looks itself before it defers, since a deferral
+        takes 10 s at least. Default: some seconds, for jobs that EvoLink expects to end within 15 s (images 20 s).
     :param durable: Remember the job, so that a retry re-attaches. False: every try orders.
     :param validation: ``strict`` refuses a request that breaks a rule of the model, ``warn`` logs it and sends,
         ``off`` sends.
@@ -95,6 +97,7 @@ class EvoLinkGenerateOperator(BaseOperator):
         poll_interval: float | None = None,
         timeout: float | timedelta = 1800.0,
         deferrable: bool = default_deferrable(),
+        defer_after: float | None = None,
         durable: bool = True,
         validation: Validation = "strict",
         idempotency_namespace: str | None = None,
@@ -117,6 +120,7 @@ class EvoLinkGenerateOperator(BaseOperator):
         self.poll_interval = poll_interval
         self.timeout = timeout
         self.deferrable = deferrable
+        self.defer_after = defer_after
         self.durable = durable
         self.validation = validation
         self.idempotency_namespace = idempotency_namespace
@@ -206,6 +210,7 @@ class EvoLinkGenerateOperator(BaseOperator):
                 deadline=generation.deadline,
                 started=generation.started,
                 poll_interval=self.poll_interval,
+                **generation.known(),
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=max(0.0, left)) + PADDING,

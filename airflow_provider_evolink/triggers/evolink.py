@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,12 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from airflow_provider_evolink.api.glance import Glance
     from airflow_provider_evolink.api.models import Job
 
 # An event within about 6 s of defer() can hit a task Airflow has already queued again, and fail it (Airflow 3.x).
 HOLD_EVENT = 10.0
+_imported = threading.Event()
 
 
 class EvoLinkJobTrigger(BaseTrigger):
@@ -29,6 +32,9 @@ class EvoLinkJobTrigger(BaseTrigger):
     :param deadline: Epoch seconds when the wait ends with status ``timeout``.
     :param started: Epoch seconds of the order; the age of the job paces the looks.
     :param poll_interval: Seconds between looks; by default EvoLink's estimate and the kind of media decide.
+    :param model: EvoLink's name of the model, where it is known.
+    :param kind: ``video``, ``image`` or ``audio``, where it is known.
+    :param estimated_time: EvoLink's estimate in seconds. Where it is known, the first look is not made at once.
     :param hold: Seconds from the start of the trigger before which no event leaves. Default: ``HOLD_EVENT``.
     """
 
@@ -40,6 +46,9 @@ class EvoLinkJobTrigger(BaseTrigger):
         deadline: float,
         started: float,
         poll_interval: float | None = None,
+        model: str | None = None,
+        kind: str | None = None,
+        estimated_time: float | None = None,
         hold: float | None = None,
         **_: Any,
     ) -> None:
@@ -49,6 +58,9 @@ class EvoLinkJobTrigger(BaseTrigger):
         self.deadline = deadline
         self.started = started
         self.poll_interval = poll_interval
+        self.model = model
+        self.kind = kind
+        self.estimated_time = estimated_time
         self.hold = HOLD_EVENT if hold is None else hold
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -61,6 +73,9 @@ class EvoLinkJobTrigger(BaseTrigger):
                 "deadline": self.deadline,
                 "started": self.started,
                 "poll_interval": self.poll_interval,
+                "model": self.model,
+                "kind": self.kind,
+                "estimated_time": self.estimated_time,
                 "hold": self.hold,
             },
         )
@@ -77,20 +92,27 @@ class EvoLinkJobTrigger(BaseTrigger):
         self.log.info("EvoLink job %s goes on and stays billable; its result can be fetched by this id", self.job_id)
 
     async def _wait(self) -> str:
+        if not _imported.is_set():
+            await asyncio.to_thread(_import)
         from airflow_provider_evolink.api.errors import EvoLinkError
+        from airflow_provider_evolink.api.glance import Glance
+        from airflow_provider_evolink.api.models import JobStatus
         from airflow_provider_evolink.api.schedule import Watch
         from airflow_provider_evolink.progress import Progress
-        from airflow_provider_evolink.triggers.poller import watch_job
+        from airflow_provider_evolink.triggers.poller import TIMES, watch_job
 
         progress = Progress(self.started)
 
-        def tell(job: Job) -> None:
+        def tell(job: Job | Glance) -> None:
             if line := progress.line(job, time.time()):
                 self.log.info(line)
 
-        watch = Watch(deadline=self.deadline, started=self.started, poll_interval=self.poll_interval)
+        watch = Watch(deadline=self.deadline, started=self.started, poll_interval=self.poll_interval, times=TIMES)
+        known = Glance(
+            self.job_id, JobStatus.PENDING, "", model=self.model, kind=self.kind, estimated_time=self.estimated_time
+        )
         try:
-            return await watch_job(self.evolink_conn_id, self.job_id, watch, tell)
+            return await watch_job(self.evolink_conn_id, watch, known, tell)
         except EvoLinkError as error:
             self.log.warning("The wait for job %s ends, the worker will look itself: %s", self.job_id, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the worker reads the job and decides
@@ -98,3 +120,13 @@ class EvoLinkJobTrigger(BaseTrigger):
                 "The wait for job %s ends, the worker will look itself: %s", self.job_id, type(error).__name__
             )
         return "unreadable"
+
+
+def _import() -> None:
+    """Import what the wait needs, in a thread: on the loop it would hold up all other triggers."""
+    import anyio
+
+    import airflow_provider_evolink.triggers.poller  # noqa: F401
+
+    anyio.run(anyio.sleep, 0)  # httpx's way to the network imports the rest at its first use
+    _imported.set()

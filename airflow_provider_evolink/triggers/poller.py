@@ -1,117 +1,290 @@
 """
-Looking at jobs from the triggerer. One HTTP client per event loop and connection, shared by all triggers.
+Looking at jobs from the triggerer: one poller per event loop and connection, shared by all triggers.
 
-The seam for a shared poller: triggers only await `watch_job`.
+Triggers only await their own outcome. The poller has one timer, for the job that is due next; it reads all jobs that
+are due about then in calls of up to 50, through one client. What EvoLink asks of one it asks of all.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakKeyDictionary
 
-from airflow_provider_evolink.api.client import AsyncEvoLinkClient
-from airflow_provider_evolink.api.errors import EvoLinkAccessError, EvoLinkAuthError, EvoLinkError
-from airflow_provider_evolink.api.outcomes import TRIES
+from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkRateLimited, EvoLinkUnavailable
+from airflow_provider_evolink.api.limits import SharedLimits
+from airflow_provider_evolink.api.pace import Times
 from airflow_provider_evolink.api.schedule import End, Watch
-from airflow_provider_evolink.hooks.evolink import EvoLinkHook
+from airflow_provider_evolink.api.wire import MAX_BATCH
+from airflow_provider_evolink.triggers.reader import Reader, Seen, spawn
 
 if TYPE_CHECKING:
-    from airflow_provider_evolink.api.models import Job
+    from airflow_provider_evolink.api.glance import Glance
+
+TIMES = Times()  # of all jobs whose end was seen in this process
+GATHER = 0.1  # seconds in which triggers that start together find each other
+EARLY = 1.0  # seconds, and part of its wait, by which a look may come early to share a call
+EARLY_PART = 0.1
+ALONE_AFTER = 3  # failed looks in a row, so that one job cannot spoil the calls of others
 
 
-@dataclass
-class _Shared:
-    """A client and how many triggers use it."""
+class Wait:
+    """One trigger's wait for one job."""
 
-    users: int = 0
-    client: AsyncEvoLinkClient | None = None
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    __slots__ = ("alone", "context", "due", "failures", "future", "job_id", "on_look", "ripe", "watch")
+
+    def __init__(self, job_id: str, watch: Watch, on_look: Callable[[Seen], None]) -> None:
+        self.job_id = job_id
+        self.watch = watch
+        self.on_look = on_look
+        self.context = copy_context()  # Airflow tells by it whose log a line belongs to
+        self.future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.alone = False
+        self.failures = 0
+        self.due = self.ripe = 0.0
+
+    def fail(self, error: BaseException) -> None:
+        """End the wait with an error, unless it is over already."""
+        if not self.future.done():
+            self.future.set_exception(error)
 
 
-# dag.test() runs every trigger in a loop of its own, so a client belongs to a loop.
-_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Shared]] = WeakKeyDictionary()
+Entry: TypeAlias = tuple[float, int, Wait]  # when it is due, and which came first
+
+
+class Poller:
+    """
+    Looks at the jobs of all triggers of one loop and connection.
+
+    :param evolink_conn_id: Connection of type ``evolink``.
+    """
+
+    def __init__(self, evolink_conn_id: str) -> None:
+        self.users = 0
+        self.is_over = False
+        self._reader = Reader(evolink_conn_id)
+        self._limits = SharedLimits()
+        self._waits: set[Wait] = set()
+        self._due: list[Entry] = []
+        self._numbers = itertools.count()
+        self._timer: asyncio.TimerHandle | None = None
+        self._calls: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Make the client, once for all who ask; if it cannot be made, all are told."""
+        try:
+            await self._reader.open()
+        except Exception:
+            self.is_over = True
+            raise
+
+    async def close(self) -> None:
+        """End all calls and close the client."""
+        self.is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for call in self._calls:
+            call.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+        await self._reader.close()
+
+    async def wait(self, watch: Watch, known: Glance, on_look: Callable[[Seen], None]) -> str:
+        """
+        Wait for one job and return the status for the event.
+
+        :param watch: Says when to look and when the wait is over.
+        :param known: What is known of the job so far: its id at least.
+        :param on_look: Called with each reading.
+        """
+        wait = Wait(known.job_id, watch, on_look)
+        self._waits.add(wait)
+        try:
+            first = watch.first(known, time.time())
+            self._plan(wait, max(GATHER, first), early=max(GATHER, EARLY_PART * first))
+            return await wait.future
+        finally:
+            self._waits.discard(wait)
+            wait.future.cancel()
+
+    # --- when to call
+
+    def _plan(self, wait: Wait, delay: float, early: float) -> None:
+        """Put a wait where it is due and may be called for, and the timer where the first one is."""
+        now = time.monotonic()
+        left = self._limits.left(now)
+        if left > delay:
+            delay, early = max(delay, min(left, wait.watch.deadline - time.time())), 0.0
+        wait.due = now + delay
+        wait.ripe = wait.due - min(EARLY, early)
+        heapq.heappush(self._due, (wait.due, next(self._numbers), wait))
+        if self._due[0][2] is wait:
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._due and len(self._calls) < self._limits.at_once and not self.is_over:
+            self._timer = later(max(0.0, self._due[0][0] - time.monotonic()), self._tick)
+
+    def _tick(self) -> None:
+        """Look at what is due, as far as calls may be made."""
+        self._timer = None
+        now = time.monotonic()
+        if left := self._limits.left(now):
+            self._put_off(now, left)
+        while self._due and self._due[0][0] <= now and len(self._calls) < self._limits.at_once and not left:
+            if waits := self._take(now):
+                call = spawn(self._look(waits))
+                self._calls.add(call)
+                call.add_done_callback(self._ended)
+        self._arm()
+
+    def _ended(self, call: asyncio.Task[None]) -> None:
+        self._calls.discard(call)
+        if not self.is_over:
+            self._tick()
+
+    def _take(self, now: float) -> list[Wait]:
+        """Take one call's worth of waits: those that are due, and those that may as well be looked at now."""
+        taken: list[Wait] = []
+        unripe: list[Entry] = []
+        most = MAX_BATCH if self._reader.reads_many else 1
+        while self._due and len(taken) < most and len(unripe) < MAX_BATCH and self._due[0][0] <= now + EARLY:
+            entry = heapq.heappop(self._due)
+            wait = entry[2]
+            if wait.future.done():
+                continue
+            if wait.ripe > now or (wait.alone and taken):
+                unripe.append(entry)
+                continue
+            taken.append(wait)
+            if wait.alone:
+                break
+        for entry in unripe:
+            heapq.heappush(self._due, entry)
+        return taken
+
+    def _put_off(self, now: float, left: float) -> None:
+        """Nobody calls now: what is due is due later, and a wait whose deadline has come ends without a look."""
+        error = EvoLinkUnavailable("all looks are to wait until after this deadline")
+        while self._due and self._due[0][0] <= now:
+            wait = heapq.heappop(self._due)[2]
+            time_left = wait.watch.deadline - time.time()
+            if wait.future.done():
+                continue
+            if time_left <= 0:
+                self._settle(wait, error)
+            else:
+                self._plan(wait, min(time_left, left + GATHER * random.random()), early=0.0)  # noqa: S311
+
+    # --- a call
+
+    async def _look(self, waits: list[Wait]) -> None:
+        """Read some jobs and tell each wait its own; whatever happens, none is left without a next step."""
+        error: EvoLinkError | None = None
+        found: dict[str, Seen] = {}
+        try:
+            found = await self._reader.read(list(dict.fromkeys(wait.job_id for wait in waits)))
+        except EvoLinkError as raised:
+            error = raised
+        except Exception as raised:  # noqa: BLE001 - the triggers decide, and the worker after them
+            error = EvoLinkUnavailable(f"the jobs could not be read ({type(raised).__name__})")
+        if self._reader.refused is not None:
+            self._end_all(self._reader.refused)
+            return
+        self._limits.told(error, time.monotonic())
+        for wait in waits:
+            if wait.job_id in found:
+                self._settle(wait, found[wait.job_id])
+            elif len(waits) > 1 and not isinstance(error, EvoLinkRateLimited | EvoLinkUnavailable):
+                wait.alone = True  # no conclusion from an answer about many
+                self._plan(wait, 0.0, early=0.0)
+            else:
+                self._settle(wait, error or EvoLinkUnavailable("the answer is about another job"))
+
+    def _end_all(self, error: EvoLinkError) -> None:
+        self.is_over = True
+        for wait in self._waits:
+            wait.fail(error)
+
+    def _settle(self, wait: Wait, seen: Seen | EvoLinkError) -> None:
+        """Tell a wait what was found, and do what its watch says."""
+        if wait.future.done():
+            return
+        try:
+            if isinstance(seen, EvoLinkError):
+                wait.failures += 1
+                wait.alone = wait.alone or wait.failures >= ALONE_AFTER
+                status, step = str(End.UNREADABLE), wait.watch.failed(seen, time.time())
+            else:
+                wait.failures = 0
+                wait.context.run(wait.on_look, seen)
+                status, step = str(seen.status), wait.watch.saw(seen, time.time())
+        except Exception as error:  # noqa: BLE001 - one trigger's trouble is not that of the others
+            wait.fail(error)
+            return
+        if step.end is None:
+            self._plan(wait, step.delay, early=EARLY_PART * step.delay)
+        elif step.end is End.UNREADABLE and step.error is not None:
+            wait.fail(step.error)
+        else:
+            wait.future.set_result(status if step.end is End.OVER else str(step.end))
+
+
+def later(delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+    """
+    Call something later, on nobody's behalf.
+
+    :param delay: Seconds.
+    :param callback: What to call.
+    """
+    return asyncio.get_running_loop().call_later(delay, callback, context=Context())
+
+
+# dag.test() runs every trigger in a loop of its own, so a poller belongs to a loop.
+_pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = WeakKeyDictionary()
 
 
 @asynccontextmanager
-async def shared_client(evolink_conn_id: str) -> AsyncIterator[AsyncEvoLinkClient]:
+async def shared_poller(evolink_conn_id: str) -> AsyncIterator[Poller]:
     """
-    Lend the process's client of a connection; the last user closes it.
-
-    A client whose key is refused is lent no more, so that later triggers read the connection anew.
+    Lend the process's poller of a connection; the last user closes it. One whose key is refused is lent no more.
 
     :param evolink_conn_id: Connection of type ``evolink``.
     """
-    lent = _clients.setdefault(asyncio.get_running_loop(), {})
-    shared = lent.setdefault(evolink_conn_id, _Shared())
-    shared.users += 1
+    lent = _pollers.setdefault(asyncio.get_running_loop(), {})
+    poller = lent.get(evolink_conn_id)
+    if poller is None or poller.is_over:
+        poller = lent[evolink_conn_id] = Poller(evolink_conn_id)
+    poller.users += 1
     try:
-        async with shared.lock:
-            if shared.client is None:
-                shared.client = await AsyncEvoLinkClient.create(await EvoLinkHook.aget_settings(evolink_conn_id))
-        yield shared.client
-    except (EvoLinkAuthError, EvoLinkAccessError):
-        _retire(lent, evolink_conn_id, shared)
-        raise
+        await poller.open()
+        yield poller
     finally:
-        shared.users -= 1
-        if shared.users == 0:
-            _retire(lent, evolink_conn_id, shared)
-            if shared.client is not None:
-                await shared.client.aclose()
+        poller.users -= 1
+        if poller.users == 0:
+            if lent.get(evolink_conn_id) is poller:
+                del lent[evolink_conn_id]
+            await poller.close()
 
 
-def _retire(lent: dict[str, _Shared], evolink_conn_id: str, shared: _Shared) -> None:
-    if lent.get(evolink_conn_id) is shared:
-        del lent[evolink_conn_id]
-
-
-async def watch_job(evolink_conn_id: str, job_id: str, watch: Watch, on_look: Callable[[Job], None]) -> str:
+async def watch_job(evolink_conn_id: str, watch: Watch, known: Glance, on_look: Callable[[Seen], None]) -> str:
     """
     Wait for one job and return the status for the event: the worker reads the job again before it decides.
 
-    A refused key is no end: it may have been replaced. The connection is read anew, once per refusal.
-
     :param evolink_conn_id: Connection of type ``evolink``.
-    :param job_id: EvoLink's id.
     :param watch: Says when to look and when the wait is over.
+    :param known: What is known of the job so far: its id at least.
     :param on_look: Called with each reading.
     :raises EvoLinkError: the job cannot be read, and looking again is pointless.
     """
-    refused = False
-
-    def seen(job: Job) -> None:
-        nonlocal refused
-        refused = False
-        on_look(job)
-
-    while True:
-        try:
-            async with shared_client(evolink_conn_id) as client:
-                return await _watch(client, job_id, watch, seen)
-        except EvoLinkAuthError:
-            if refused:
-                raise
-            refused = True
-
-
-async def _watch(client: AsyncEvoLinkClient, job_id: str, watch: Watch, on_look: Callable[[Job], None]) -> str:
-    while True:
-        now = time.time()
-        try:
-            # The watch paces all looks but the last, which is worth the tries of a single read.
-            job = await client.get_job(job_id, tries=1 if now < watch.deadline else TRIES)
-        except EvoLinkError as error:
-            status, step = str(End.UNREADABLE), watch.failed(error, now)
-        else:
-            on_look(job)
-            status, step = str(job.status), watch.saw(job, now)
-        if step.end is End.UNREADABLE and step.error is not None:
-            raise step.error
-        if step.end is not None:
-            return status if step.end is End.OVER else str(step.end)
-        await asyncio.sleep(step.delay)
+    async with shared_poller(evolink_conn_id) as poller:
+        return await poller.wait(watch, known, on_look)

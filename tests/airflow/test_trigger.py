@@ -77,6 +77,9 @@ def test_serialization_keeps_every_argument() -> None:
         "deadline": 12.5,
         "started": 2.5,
         "poll_interval": 7.5,
+        "model": "wan2.7-text-to-video",
+        "kind": "video",
+        "estimated_time": 120.0,
         "hold": 3.5,
     }
     named = set(inspect.signature(EvoLinkJobTrigger.__init__).parameters) - {"self", "_"}
@@ -175,22 +178,24 @@ async def test_passing_faults_do_not_end_the_wait(
     assert emulator.faults()[0]["done"]
 
 
-async def test_a_refused_key_ends_the_wait_and_later_triggers_read_the_connection_anew(
-    order: Order, emulator: EmulatorServer, clients: list[Any]
+async def test_a_refused_key_ends_all_waits_and_later_triggers_read_the_connection_anew(
+    order: Order, emulator: EmulatorServer, clients: list[Any], logs: Any
 ) -> None:
     emulator.settings(polls=10_000)
-    jobs = [order(), order(), order()]
-    waiting = asyncio.create_task(payload(trigger(jobs[0])))
-    await asyncio.sleep(0.3)
-    emulator.fault("status", status=401, code="unauthorized", on="read", path=jobs[1], times=-1)
-    assert await payload(trigger(jobs[1])) == {"job_id": jobs[1], "status": "unreadable"}
+    jobs = [order() for _ in range(5)]
+    waiting = [asyncio.create_task(payload(trigger(job_id))) for job_id in jobs]
+    await asyncio.sleep(0.4)
+    emulator.fault("status", status=401, code="unauthorized", times=-1)
+    told = await asyncio.wait_for(asyncio.gather(*waiting), 5)
+    assert told == [{"job_id": job_id, "status": "unreadable"} for job_id in jobs]
     assert len(clients) == 2, "the connection is read anew, once"
+    assert sum(fault["met"] for fault in emulator.faults()) <= 3, "and nobody asks on with a key that is refused"
+    assert logs.text.count("check the API key") == len(jobs), "each task's log says why"
+    emulator.clear_faults()
     emulator.job(jobs[2], state="completed")
     assert (await payload(trigger(jobs[2])))["status"] == "completed"
     assert len(clients) == 3, "no client with a refused key is lent any more"
-    emulator.job(jobs[0], state="completed")
-    assert (await waiting)["status"] == "completed"
-    assert not any(poller._clients.values())
+    assert not any(poller._pollers.values())
 
 
 async def test_a_missing_connection_is_an_event_and_not_an_exception(evolink_conn: str, logs: Any) -> None:
@@ -227,7 +232,7 @@ async def test_twenty_triggers_share_one_client_and_the_last_one_closes_it(
     waiting = [asyncio.create_task(payload(trigger(job_id))) for job_id in jobs]
     await asyncio.sleep(0.6)
     assert len(clients) == 1
-    (lent,) = poller._clients[asyncio.get_running_loop()].values()
+    (lent,) = poller._pollers[asyncio.get_running_loop()].values()
     assert lent.users == 20
     for job_id in jobs[:19]:
         emulator.job(job_id, state="completed")
@@ -236,7 +241,7 @@ async def test_twenty_triggers_share_one_client_and_the_last_one_closes_it(
     emulator.job(jobs[19], state="completed")
     assert {told["job_id"] for told in await asyncio.gather(*waiting)} == set(jobs)
     assert clients[0]._http.is_closed
-    assert not any(poller._clients.values())
+    assert not any(poller._pollers.values())
 
 
 def test_a_new_loop_gets_a_new_client_and_nothing_of_the_old_one_stays(
@@ -257,8 +262,8 @@ def test_a_new_loop_gets_a_new_client_and_nothing_of_the_old_one_stays(
     emulator.job(one, state="completed")
     other.join()
     gc.collect()
-    assert not any(poller._clients.values())
-    assert len(poller._clients) <= 1, "at most the loop that Python itself still holds"
+    assert not any(poller._pollers.values())
+    assert len(poller._pollers) <= 1, "at most the loop that Python itself still holds"
 
 
 async def test_a_cancelled_trigger_leaves_nothing(order: Order, emulator: EmulatorServer) -> None:
@@ -266,19 +271,19 @@ async def test_a_cancelled_trigger_leaves_nothing(order: Order, emulator: Emulat
     one, two = order(), order()
     tasks = [asyncio.create_task(payload(trigger(job_id))) for job_id in (one, two)]
     await asyncio.sleep(0.4)
-    (lent,) = poller._clients[asyncio.get_running_loop()].values()
+    (lent,) = poller._pollers[asyncio.get_running_loop()].values()
     tasks[0].cancel()
     with pytest.raises(asyncio.CancelledError):
         await tasks[0]
     assert lent.users == 1
-    assert lent.client
-    assert not lent.client._http.is_closed
+    assert lent._reader.client
+    assert not lent._reader.client._http.is_closed
     tasks[1].cancel()
     with pytest.raises(asyncio.CancelledError):
         await tasks[1]
     assert lent.users == 0
-    assert lent.client._http.is_closed
-    assert not any(poller._clients.values())
+    assert lent._reader.client._http.is_closed
+    assert not any(poller._pollers.values())
     assert {task for task in asyncio.all_tasks() if not task.done()} == {asyncio.current_task()}
 
 
@@ -295,7 +300,7 @@ async def test_a_trigger_cancelled_while_its_client_is_made_leaves_nothing(
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    assert not any(poller._clients.values())
+    assert not any(poller._pollers.values())
 
 
 async def test_the_loop_is_never_blocked(order: Order, emulator: EmulatorServer) -> None:

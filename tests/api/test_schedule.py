@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_evolink.api import errors
 from airflow_provider_evolink.api.models import Job
-from airflow_provider_evolink.api.schedule import EARLY_404, FLOOR, LONGEST, End, Step, Watch, worker_looks
+from airflow_provider_evolink.api.pace import FARTHEST, NEAREST
+from airflow_provider_evolink.api.schedule import EARLY_404, LONGEST, End, Step, Watch, worker_looks
 
 T0 = 1_790_000_000.0
 LINK = ["https://a.example/x"]
@@ -52,41 +53,25 @@ def test_any_other_status_goes_on_until_the_deadline(word):
 
 
 @pytest.mark.parametrize(
-    ("kind", "estimate", "age", "delay"),
-    [
-        ("video", None, 0, 8.0),
-        ("audio", None, 0, 6.0),
-        ("image", None, 0, 3.0),
-        ("text", None, 0, 8.0),
-        (None, None, 0, 8.0),
-        ("video", 120, 0, 60.0),
-        ("video", 90, 0, 54.0),
-        ("video", 120, 60, 36.0),
-        ("video", 120, 110, 8.0),
-        ("video", 120, 500, 8.0),
-        ("video", 10_000, 0, 60.0),
-        ("image", 20, 0, 12.0),
-        ("image", 20, 16, 3.0),
-        ("video", 4, 0, 2.0),
-        ("video", 1, 0, 1.0),
-        ("video", 1, 15.9, 1.0),
-        ("video", 1, 16, 8.0),
-        ("image", 1, 6, 3.0),
-        ("video", 0, 0, 8.0),
-        ("video", -50, 0, 8.0),
-        ("video", 120, -3600, 60.0),
-        ("video", 60, -3600, 36.0),
-    ],
-)
-def test_the_pace(kind, estimate, age, delay):
-    assert watch().saw(job(kind=kind, estimate=estimate), T0 + age) == Step(delay=delay)
-
-
-@pytest.mark.parametrize(
     ("given_", "delay"), [(5.0, 5.0), (0.25, 0.25), (300.0, 300.0), (0, 8.0), (-5.0, 8.0), (None, 8.0)]
 )
 def test_a_fixed_interval(given_, delay):
     assert watch(poll_interval=given_).saw(job(), T0).delay == delay
+
+
+def test_the_first_look_waits_for_what_is_known():
+    assert watch().first(job(), T0) == 0.0
+    assert watch().first(job(estimate=120), T0) == 30.0
+    assert watch().first(job(estimate=120), T0 + 40) == 0.0, "it may be over"
+    assert watch(deadline=T0 + 10).first(job(estimate=120), T0) == 10.0
+    assert watch(poll_interval=5.0).first(job(estimate=120), T0) == 0.0
+
+
+def test_a_wait_that_begins_anew_counts_from_the_order():
+    old = job(estimate=120).model_copy(update={"created": T0 - 100})
+    assert watch().saw(old, T0).delay == watch().saw(job(estimate=120), T0 + 100).delay == 0.04 * 120
+    younger = job(estimate=120).model_copy(update={"created": T0 + 100})
+    assert watch().saw(younger, T0 + 10).delay == 20.0, "EvoLink's clock may be ahead of ours"
 
 
 def test_the_last_look_is_at_the_deadline():
@@ -202,15 +187,13 @@ LOOKS = st.lists(
 
 
 @given(LOOKS, st.floats(0, 4000), st.none() | st.floats(0.1, 600), st.floats(0, 1))
-def test_never_more_often_than_the_floor_and_never_past_the_deadline(looks, timeout, interval, jitter):
+def test_never_at_once_again_and_never_past_the_deadline(looks, timeout, interval, jitter):
     watching = Watch(deadline=T0 + timeout, started=T0, poll_interval=interval, jitter=lambda: jitter)
     now = T0
     for what, kind, estimate, asked in looks:
         if what == "run":
             step = watching.saw(job(kind=kind, estimate=estimate), now)
-            floor = FLOOR.get(kind or "", 8.0)
-            young = estimate and estimate < floor and now - T0 < 2 * floor
-            least = interval or (1.0 if young else floor)
+            least = interval or NEAREST.get(kind or "", 2.0)
         else:
             kinds = {
                 "down": errors.EvoLinkUnavailable,
@@ -229,23 +212,8 @@ def test_never_more_often_than_the_floor_and_never_past_the_deadline(looks, time
             return
         assert now + step.delay <= watching.deadline + 1e-6
         assert step.delay >= least or now + step.delay >= watching.deadline - 1e-6
-        assert step.delay <= 1.1 * max(LONGEST, interval or 0.0, asked or 0.0)
+        assert step.delay <= 1.1 * max(FARTHEST, interval or 0.0, asked or 0.0)
         now += step.delay
-
-
-@pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
-@pytest.mark.parametrize(
-    ("kind", "estimate"), [("video", 120), ("video", 600), ("image", 20), ("audio", 60), ("video", 5)]
-)
-def test_a_wrong_estimate_costs_little(kind, estimate, factor):
-    """Found late by at most a third of its time or a floor, with few looks, be the estimate wrong by two."""
-    takes, now, looks = estimate * factor, T0, 0
-    watching = watch(jitter=1.0)
-    while now - T0 < takes:
-        looks += 1
-        now += watching.saw(job(kind=kind, estimate=estimate), now).delay
-    assert now - T0 - takes <= max(1.1 * FLOOR[kind], takes / 3)
-    assert looks <= 3 + estimate / FLOOR[kind] + 2 * FLOOR[kind]
 
 
 @pytest.mark.parametrize(
@@ -267,3 +235,21 @@ def test_a_wrong_estimate_costs_little(kind, estimate, factor):
 def test_the_looks_of_the_worker(estimate, age, expected):
     assert worker_looks(job(estimate=estimate), T0, T0 + age) == expected
     assert sum(expected) <= 10.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "estimate", "patience", "age", "expected"),
+    [
+        ("image", 20, None, 0, (0.5, 1.0, 1.5, 2.0, 3.0)),
+        ("image", 20, None, 19, (0.5, 1.0, 1.5, 2.0, 3.0)),
+        ("video", 20, None, 0, (2.0,)),
+        ("image", 2, 0, 0, ()),
+        ("video", 120, 0, 0, ()),
+        ("video", 120, 5, 0, (0.5, 1.0, 1.5, 2.0, 3.0)),
+        ("video", None, 20, 0, (0.5, 1.0, 1.5, 2.0, 3.0, 3.0, 3.0, 3.0, 3.0)),
+        ("video", 120, 20, 9, (0.5, 1.0, 1.5, 2.0, 3.0, 3.0)),
+        ("video", 120, 20, 21, ()),
+    ],
+)
+def test_the_looks_of_the_worker_by_kind_and_by_choice(kind, estimate, patience, age, expected):
+    assert worker_looks(job(kind=kind, estimate=estimate), T0, T0 + age, patience) == expected

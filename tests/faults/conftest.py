@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import json
 import sys
@@ -100,7 +99,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     for module in (client, poller, _generation, generate):
         if getattr(module, "time", None) is time:
             monkeypatch.setattr(module, "time", clock)
-    monkeypatch.setattr(poller, "asyncio", clock.of_loop(asyncio))
+    monkeypatch.setattr(poller, "later", clock.instead_of(poller.later))
     return clock
 
 

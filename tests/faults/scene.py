@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +13,7 @@ from evolink_stage import Stage
 from airflow_provider_evolink.emulator.server import EmulatorServer
 
 KEY = "test-key-0123456789"
+GATHER = 0.1  # seconds, as in the poller
 OPEN = {"intent", "unknown"}  # states of a record whose order may have been accepted
 
 
@@ -131,11 +130,16 @@ class Clock:
         self._ahead += seconds
         self.later.pop(len(self.waits), lambda: None)()
 
-    def of_loop(self, module: ModuleType) -> Any:
-        """Return ``asyncio`` with this clock's sleep."""
+    def instead_of(self, plain: Callable[..., Any]) -> Callable[..., Any]:
+        """
+        Return a poller's ``later`` that does not wait.
 
-        async def sleep(seconds: float) -> None:
-            self.sleep(seconds)
-            await asyncio.sleep(0)
+        :param plain: The real one; it takes over for the moment in which triggers gather.
+        """
 
-        return SimpleNamespace(**{**vars(module), "sleep": sleep})
+        def soon(delay: float, callback: Callable[[], None]) -> Any:
+            if delay > GATHER:
+                self.sleep(delay)
+            return plain(min(delay, GATHER) if delay <= GATHER else 0.0, callback)
+
+        return soon

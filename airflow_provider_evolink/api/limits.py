@@ -1,0 +1,57 @@
+"""What EvoLink asks of one wait, or cannot do for one, holds for all waits of a connection. Pure, no I/O, no clock."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from airflow_provider_evolink.api import schedule
+from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkRateLimited, EvoLinkUnavailable
+
+AT_ONCE = 8  # calls under way
+
+
+class SharedLimits:
+    """
+    Whether a connection may be called now, and how often at once.
+
+    After a failure nobody calls for a while, then one call finds out for all; each that is answered lets twice as
+    many follow.
+
+    :param jitter: Returns a number from 0 to 1.
+    """
+
+    def __init__(self, jitter: Callable[[], float] = random.random) -> None:
+        self.at_once = AT_ONCE
+        self._jitter = jitter
+        self._until = 0.0
+        self._failures = 0
+
+    def left(self, now: float) -> float:
+        """
+        Return the seconds until anybody may call again.
+
+        :param now: Seconds of a clock that is never set back.
+        """
+        return max(0.0, self._until - now)
+
+    def told(self, error: EvoLinkError | None, now: float) -> None:
+        """
+        Take note of how a call ended. A refusal of one job is an answer like any other.
+
+        :param error: What the call raised, if anything.
+        :param now: Seconds of the same clock.
+        """
+        if isinstance(error, EvoLinkRateLimited):
+            asked = schedule.DEFAULT_RETRY_AFTER if error.retry_after is None else error.retry_after
+            pause = max(asked, self._jitter()) * (1.0 + 0.1 * self._jitter())
+        elif isinstance(error, EvoLinkUnavailable):
+            longest = min(schedule.LONGEST, 2.0 ** min(self._failures, 6))
+            pause = max(error.retry_after or 0.0, longest * self._jitter())
+        else:
+            self._failures = 0
+            self.at_once = min(AT_ONCE, 2 * self.at_once)
+            return
+        self._failures += 1
+        self.at_once = 1
+        self._until = max(self._until, now + pause)

@@ -1,0 +1,117 @@
+"""The calls of a poller: jobs, one or many, through one client that follows its connection."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context
+from typing import Any, TypeAlias, TypeVar
+
+from airflow_provider_evolink.api.client import AsyncEvoLinkClient
+from airflow_provider_evolink.api.errors import (
+    EvoLinkAccessError,
+    EvoLinkAuthError,
+    EvoLinkConfigError,
+    EvoLinkError,
+    EvoLinkUnavailable,
+)
+from airflow_provider_evolink.api.glance import Glance
+from airflow_provider_evolink.api.models import Job
+from airflow_provider_evolink.hooks.evolink import EvoLinkHook
+
+NO_SUCH_CALL = frozenset({404, 405, 501})  # what a server says that does not read many at once
+T = TypeVar("T")
+Seen: TypeAlias = Job | Glance
+
+
+class Reader:
+    """
+    Reads jobs with the key of a connection.
+
+    :param evolink_conn_id: Connection of type ``evolink``.
+    """
+
+    def __init__(self, evolink_conn_id: str) -> None:
+        self.client: AsyncEvoLinkClient | None = None
+        self.reads_many = True
+        self.refused: EvoLinkError | None = None
+        self._conn_id = evolink_conn_id
+        self._opening: asyncio.Task[AsyncEvoLinkClient] | None = None
+        self._renewing = asyncio.Lock()
+        self._retired: list[AsyncEvoLinkClient] = []
+
+    async def open(self) -> None:
+        """Make the client, once for all who ask; if it cannot be made, all are told."""
+        if self.client is None:
+            if self._opening is None:
+                self._opening = spawn(self._make_client())
+            self.client = await asyncio.shield(self._opening)
+
+    async def close(self) -> None:
+        """Close the client."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+        for client in (*self._retired, self.client):
+            if client is not None:
+                await client.aclose()
+
+    async def read(self, job_ids: list[str]) -> dict[str, Seen]:
+        """
+        Read jobs. Of many, some may be missing in what is returned, or all: those must be read singly.
+
+        :param job_ids: At most 50 of EvoLink's ids.
+        :raises EvoLinkError: no answer, or a refusal.
+        """
+        if len(job_ids) == 1:
+            one = functools.partial(AsyncEvoLinkClient.get_job, job_id=job_ids[0], tries=1)
+            return {job_ids[0]: await self._ask(one)}
+        try:
+            return await self._ask(functools.partial(AsyncEvoLinkClient.get_jobs, job_ids=job_ids))
+        except EvoLinkError as error:
+            if error.status_code not in NO_SUCH_CALL:
+                raise
+            self.reads_many = False
+            return {}
+
+    async def _ask(self, ask: Callable[[AsyncEvoLinkClient], Awaitable[T]]) -> T:
+        """Call; where the key is refused, read the connection anew, once. A second refusal is the end."""
+        client = self.client
+        if client is None:
+            raise EvoLinkUnavailable("the connection is not open")
+        try:
+            return await ask(client)
+        except (EvoLinkAuthError, EvoLinkAccessError) as error:
+            if not _is_about_the_key(error):
+                raise
+        try:
+            return await ask(await self._renewed(client))
+        except (EvoLinkAuthError, EvoLinkAccessError, EvoLinkConfigError) as error:
+            if _is_about_the_key(error):
+                self.refused = error
+            raise
+
+    async def _renewed(self, refused: AsyncEvoLinkClient) -> AsyncEvoLinkClient:
+        async with self._renewing:
+            if self.client is None or self.client is refused:
+                self.client = await self._make_client()
+                self._retired.append(refused)
+            return self.client
+
+    async def _make_client(self) -> AsyncEvoLinkClient:
+        return await AsyncEvoLinkClient.create(await EvoLinkHook.aget_settings(self._conn_id))
+
+
+def spawn(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """
+    Start a task that belongs to no trigger: it is not to write into the log of the one that came first.
+
+    :param coroutine: What to run.
+    """
+    return asyncio.get_running_loop().create_task(coroutine, context=Context())
+
+
+def _is_about_the_key(error: EvoLinkError) -> bool:
+    """Tell a refusal that meets every job from one that meets this job alone, such as somebody else's."""
+    return not isinstance(error, EvoLinkAccessError) or error.code == "ip_restricted"

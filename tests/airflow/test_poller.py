@@ -1,0 +1,322 @@
+"""The shared poller: real HTTP to the emulator, real triggers, two hundred at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_evolink.api import client as api_client
+from airflow_provider_evolink.emulator.server import EmulatorServer
+from airflow_provider_evolink.hooks import EvoLinkHook
+from airflow_provider_evolink.triggers import EvoLinkJobTrigger, poller
+
+Orders = Callable[[int], list[str]]
+Payload = dict[str, str]
+
+
+@pytest.fixture
+def orders(emulator: EmulatorServer, evolink_conn: str) -> Orders:
+    """Return a function that orders some jobs, none of which ends by itself, and returns their ids."""
+    emulator.settings(polls=10_000, balance=100_000.0)
+
+    def place(count: int) -> list[str]:
+        with EvoLinkHook().get_conn() as client:
+            order = {"model": "wan2.7-text-to-video", "prompt": "a paper boat", "duration": 2}
+            return [client.submit({**order, "seed": seed + 1}).job_id for seed in range(count)]
+
+    return place
+
+
+@pytest.fixture
+def clients(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return a list of all clients that are made for triggers."""
+    made: list[Any] = []
+    create = api_client.AsyncEvoLinkClient.create.__func__  # type: ignore[attr-defined]
+
+    async def noted(cls: Any, settings: Any) -> Any:
+        made.append(await create(cls, settings))
+        return made[-1]
+
+    monkeypatch.setattr(api_client.AsyncEvoLinkClient, "create", classmethod(noted))
+    return made
+
+
+def trigger(job_id: str, **given: Any) -> EvoLinkJobTrigger:
+    facts = {"evolink_conn_id": "evolink_default", "deadline": time.time() + 60, "started": time.time()}
+    return EvoLinkJobTrigger(**{**facts, "job_id": job_id, "poll_interval": 0.3, "hold": 0.0, **given})
+
+
+async def told(one: EvoLinkJobTrigger) -> Payload:
+    (event,) = [event async for event in one.run()]
+    payload: Payload = event.payload
+    return payload
+
+
+def start(job_ids: list[str], **given: Any) -> list[asyncio.Task[Payload]]:
+    return [asyncio.create_task(told(trigger(job_id, **given))) for job_id in job_ids]
+
+
+async def leave(waiting: list[asyncio.Task[Payload]]) -> None:
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def lent() -> poller.Poller:
+    (one,) = poller._pollers[asyncio.get_running_loop()].values()
+    return one
+
+
+def sockets(client: Any) -> int:
+    return len(client._http._transport._pool.connections)
+
+
+async def test_two_hundred_triggers_share_one_client_few_sockets_and_calls_of_fifty(
+    orders: Orders, emulator: EmulatorServer, clients: list[Any]
+) -> None:
+    jobs = orders(200)
+    waiting = start(jobs)
+    await asyncio.sleep(1.5)
+    assert len(clients) == 1
+    assert 1 <= sockets(clients[0]) <= 8
+    assert lent().users == 200
+    before, began = dict(emulator.books()["requests"]), time.monotonic()
+    await asyncio.sleep(1.5)
+    rounds = (time.monotonic() - began) / 0.3
+    books = emulator.books()
+    assert books["requests"].get("read", 0) <= 5, "hardly a job is read on its own"
+    assert books["requests"]["batch"] - before["batch"] <= rounds * 200 / 50 * 2
+    assert min(job["reads"] for job in books["jobs"]) >= 3, "and none is forgotten"
+    for job_id in jobs:
+        emulator.job(job_id, state="completed")
+    assert await asyncio.gather(*waiting) == [{"job_id": job_id, "status": "completed"} for job_id in jobs]
+    assert clients[0]._http.is_closed
+    assert not any(poller._pollers.values())
+    assert {task for task in asyncio.all_tasks() if not task.done()} == {asyncio.current_task()}
+
+
+async def test_a_trigger_that_is_cancelled_leaves_the_others(orders: Orders, emulator: EmulatorServer) -> None:
+    jobs = orders(3)
+    waiting = start(jobs, poll_interval=1.5)
+    await asyncio.sleep(0.7)
+    await leave(waiting[:1])
+    reads = next(job["reads"] for job in emulator.books()["jobs"] if job["id"] == jobs[0])
+    for job_id in jobs:
+        emulator.job(job_id, state="completed")
+    assert [payload["status"] for payload in await asyncio.gather(*waiting[1:])] == ["completed"] * 2
+    after = next(job["reads"] for job in emulator.books()["jobs"] if job["id"] == jobs[0])
+    assert after == reads == 1, "a job nobody waits for is not read any more"
+
+
+async def test_the_one_that_came_first_may_leave_while_the_connection_is_looked_up(
+    orders: Orders, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = orders(2)
+    plain, go = EvoLinkHook.aget_settings, asyncio.Event()
+
+    async def slow(conn_id: str) -> Any:
+        await go.wait()
+        return await plain(conn_id)
+
+    monkeypatch.setattr(EvoLinkHook, "aget_settings", slow)
+    waiting = start(jobs)
+    await asyncio.sleep(0.5)
+    await leave(waiting[:1])
+    go.set()
+    emulator.job(jobs[1], state="completed")
+    assert (await asyncio.wait_for(waiting[1], 5))["status"] == "completed"
+
+
+async def test_a_connection_that_cannot_be_read_is_looked_up_once_for_all(
+    orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+
+    async def broken(conn_id: str) -> Any:
+        looked.append(conn_id)
+        await asyncio.sleep(0.2)
+        raise RuntimeError
+
+    monkeypatch.setattr(EvoLinkHook, "aget_settings", broken)
+    payloads = await asyncio.gather(*start([f"task-unified-1-{number}" for number in range(50)]))
+    assert {payload["status"] for payload in payloads} == {"unreadable"}
+    assert len(looked) == 1
+    assert not any(poller._pollers.values())
+
+
+async def test_a_job_missing_in_an_answer_about_many_is_read_singly(orders: Orders, emulator: EmulatorServer) -> None:
+    jobs = orders(2)
+    gone = "task-unified-1790000000-gone0001"
+    waiting = start([*jobs, gone], started=time.time() - 300)
+    payload = await asyncio.wait_for(waiting[2], 60)
+    assert payload == {"job_id": gone, "status": "unreadable"}
+    assert emulator.books()["requests"]["read"] == 5, "and counts as gone after five single looks"
+    await leave(waiting)
+
+
+async def test_where_many_cannot_be_read_at_once_each_is_read_singly_and_that_is_found_out_once(
+    orders: Orders, emulator: EmulatorServer, clients: list[Any]
+) -> None:
+    emulator.fault("status", on="batch", status=404, body="not found", times=-1)
+    jobs = orders(20)
+    waiting = start(jobs[:10])
+    await asyncio.sleep(0.7)
+    waiting += start(jobs[10:])
+    await asyncio.sleep(1.0)
+    books = emulator.books()
+    assert books["requests"]["batch"] == 1
+    assert min(job["reads"] for job in books["jobs"]) >= 2
+    assert sockets(clients[0]) <= 8
+    await leave(waiting)
+
+
+async def test_a_refused_call_about_many_says_nothing_about_one(orders: Orders, emulator: EmulatorServer) -> None:
+    emulator.fault("status", on="batch", status=403, code="permission_denied", times=-1)
+    jobs = orders(5)
+    waiting = start(jobs)
+    await asyncio.sleep(0.8)
+    assert not any(task.done() for task in waiting)
+    assert emulator.books()["requests"]["batch"] == 1
+    await leave(waiting)
+
+
+async def test_somebody_elses_job_ends_its_own_wait_alone(orders: Orders, emulator: EmulatorServer) -> None:
+    jobs = orders(3)
+    emulator.fault("status", on="read", path=jobs[0], status=403, code="permission_denied", times=-1)
+    emulator.job(jobs[0], vanish=True)
+    waiting = start(jobs)
+    assert (await asyncio.wait_for(waiting[0], 5))["status"] == "unreadable"
+    await asyncio.sleep(0.5)
+    assert not any(task.done() for task in waiting[1:])
+    await leave(waiting)
+
+
+async def test_one_retry_after_pauses_all(orders: Orders, emulator: EmulatorServer) -> None:
+    jobs = orders(120)
+    waiting = start(jobs, poll_interval=0.2)
+    await asyncio.sleep(1.0)
+    emulator.fault("status", on="batch", status=429, headers={"Retry-After": "2"}, times=1)
+    while not emulator.faults()[0]["met"]:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.3)  # the calls that were under way come back
+    before = emulator.books()["requests"]["batch"]
+    await asyncio.sleep(1.4)
+    assert emulator.books()["requests"]["batch"] == before, "nobody calls"
+    await asyncio.sleep(1.5)
+    assert emulator.books()["requests"]["batch"] > before + 3, "and then all go on"
+    assert not any(task.done() for task in waiting)
+    await leave(waiting)
+
+
+async def test_a_pause_beyond_a_deadline_ends_that_wait_in_time(orders: Orders, emulator: EmulatorServer) -> None:
+    jobs = orders(2)
+    emulator.fault("status", on="batch", status=429, headers={"Retry-After": "60"}, times=1)
+    began = time.monotonic()
+    waiting = start(jobs, deadline=time.time() + 1.5)
+    late = start(jobs[:1])
+    assert {payload["status"] for payload in await asyncio.gather(*waiting)} == {"timeout"}
+    assert 1.0 <= time.monotonic() - began < 3.0
+    assert not late[0].done()
+    await leave(late)
+
+
+async def test_a_storm_is_met_by_few_calls_and_ends_no_wait(
+    orders: Orders, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_evolink.api.schedule.LONGEST", 1.0)
+    jobs = orders(150)
+    waiting = start(jobs)
+    await asyncio.sleep(1.0)
+    emulator.fault("status", on="any", status=503, times=-1)
+    await asyncio.sleep(3.0)
+    met = emulator.faults()[0]["met"]
+    assert 2 <= met <= 40, "150 waits every 0.3 s would be 30 calls for 50 jobs each, and 1500 singly"
+    emulator.clear_faults()
+    assert not any(task.done() for task in waiting)
+    for job_id in jobs:
+        emulator.job(job_id, state="completed")
+    payloads = await asyncio.wait_for(asyncio.gather(*waiting), 15)
+    assert {payload["status"] for payload in payloads} == {"completed"}
+
+
+async def test_a_key_that_was_replaced_goes_on(
+    orders: Orders, emulator: EmulatorServer, clients: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = orders(60)
+    waiting = start(jobs)
+    await asyncio.sleep(0.6)
+    new = {"conn_type": "evolink", "host": emulator.url, "password": "new-key-0123456789"}
+    monkeypatch.setenv("AIRFLOW_CONN_EVOLINK_DEFAULT", json.dumps(new))
+    emulator.fault("status", on="batch", status=401, code="unauthorized", times=1)
+    for _ in range(100):
+        await asyncio.sleep(0.05)
+        if len(clients) == 2:
+            break
+    assert [client.settings.api_key for client in clients][1:] == ["new-key-0123456789"]
+    assert not any(task.done() for task in waiting)
+    await leave(waiting)
+    assert all(client._http.is_closed for client in clients)
+
+
+async def test_calls_that_are_refused_together_read_the_connection_once_and_end_all_waits(
+    orders: Orders, emulator: EmulatorServer, clients: list[Any]
+) -> None:
+    jobs = orders(200)
+    emulator.fault("status", on="batch", status=401, code="unauthorized", times=-1)
+    payloads = await asyncio.wait_for(asyncio.gather(*start(jobs)), 10)
+    assert payloads == [{"job_id": job_id, "status": "unreadable"} for job_id in jobs]
+    assert len(clients) == 2
+    assert 2 <= emulator.books()["requests"]["batch"] <= 8
+    assert all(client._http.is_closed for client in clients)
+
+
+async def test_a_trigger_that_is_rebuilt_elsewhere_joins(
+    orders: Orders, emulator: EmulatorServer, clients: list[Any]
+) -> None:
+    jobs = orders(2)
+    waiting = start(jobs)
+    await asyncio.sleep(0.5)
+    _, kwargs = trigger(jobs[0]).serialize()
+    again = asyncio.create_task(told(EvoLinkJobTrigger(**json.loads(json.dumps(kwargs)))))
+    await asyncio.sleep(0.5)
+    emulator.job(jobs[0], state="completed")
+    assert await asyncio.wait_for(again, 5) == await asyncio.wait_for(waiting[0], 5)
+    assert len(clients) == 1
+    await leave(waiting)
+
+
+async def test_a_job_whose_estimate_is_known_is_not_looked_at_at_once(orders: Orders, emulator: EmulatorServer) -> None:
+    known = {"kind": "video", "model": "m", "estimated_time": 8.0, "poll_interval": None}
+    waiting = start(orders(2), **known)
+    await asyncio.sleep(1.0)
+    assert "batch" not in emulator.books()["requests"]
+    await asyncio.sleep(2.0)
+    assert emulator.books()["requests"]["batch"] == 1, "after a quarter of it"
+    await leave(waiting)
+
+
+async def test_each_line_goes_to_the_log_of_its_own_task(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
+    from contextvars import ContextVar
+
+    whose: ContextVar[str] = ContextVar("whose", default="nobody's")
+    lines: list[tuple[str, str]] = []
+
+    async def one(job_id: str) -> None:
+        whose.set(job_id)
+        made = trigger(job_id)
+        monkeypatch.setattr(type(made.log), "info", lambda _, line: lines.append((whose.get(), line)), raising=False)
+        await told(made)
+
+    jobs = orders(3)
+    waiting = [asyncio.create_task(one(job_id)) for job_id in jobs]
+    await asyncio.sleep(0.8)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert {owner for owner, _ in lines} == set(jobs)
+    assert all(owner in line for owner, line in lines)
