@@ -90,7 +90,7 @@ class Watch:
         ended, self._ended = self._ended, job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
         if self._ended and not ended:
             return self._again(min(CONFIRM_AFTER, self.poll_interval or CONFIRM_AFTER), now, bounded=False)
-        if self._ended or (job.status is JobStatus.COMPLETED and job.results):
+        if self._ended or (job.status is JobStatus.COMPLETED and job.has_output):
             return Step(End.OVER)
         if job.status is JobStatus.COMPLETED:
             return self._missed(Step(End.OVER), now)
