@@ -198,9 +198,7 @@ class Job(_Lenient):
         job_id = next((value[name] for name in ("id", "task_id", "job_id") if value.get(name)), None)
         word = value.get("status")
         status_text = clean_text(_text(word) or "", 40)
-        links, outputs = read_outputs(
-            value.get("type") or value.get("kind"), value.get("results"), value.get("result_data")
-        )
+        links, outputs = read_outputs(value)
         gave = {"results": links, "outputs": outputs, "made": read_made(value)}
         return {**value, **gave, "id": job_id, "status": JobStatus.read(word), "status_text": status_text}
 

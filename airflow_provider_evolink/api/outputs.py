@@ -24,19 +24,18 @@ _BROKEN = re.compile("[\ud800-\udfff]")
 _MOST_ITEMS = 64
 
 
-def read_outputs(kind: Any, results: Any, data: Any) -> tuple[tuple[str, ...], tuple[dict[str, Any], ...]]:
+def read_outputs(payload: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[dict[str, Any], ...]]:
     """
     Return the links of a job and, for each of them, what EvoLink says of it.
 
     ``results`` decides which files there are; ``result_data`` only where there are none in it.
 
-    :param kind: ``type`` of the job as it came.
-    :param results: ``results`` as it came.
-    :param data: ``result_data`` as it came.
+    :param payload: The job as it came.
     """
+    kind = payload.get("type") or payload.get("kind")
     usual = kind if kind in KINDS else None
-    items = list(_items(data))
-    links = _links(results)
+    items = list(_items(payload.get("result_data")))
+    links = _links(payload.get("results"))
     if not links:
         found = [(item, link) for item in items if (link := _main_link(item, usual)[1])]
         items, links = [item for item, _ in found], tuple(link for _, link in found)
