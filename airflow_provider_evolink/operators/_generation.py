@@ -190,7 +190,7 @@ class Generation:
 
         :param job: The job as just read.
         """
-        if job.status is JobStatus.COMPLETED and not job.has_output:
+        if job.status is JobStatus.COMPLETED and not job.results:
             job = self.wait(job.job_id)
         if failure := job_error(job, self._inputs.private()):
             raise self._failed(job, failure)

@@ -143,6 +143,19 @@ def test_a_new_order_asks_again(
     assert prompts(emulator) == [f"take 1 {LITERAL}", f"take 2 {LITERAL}"]
 
 
+def test_the_next_run_asks_again_where_the_operator_is_the_same_object(
+    stage: Any, emulator: EmulatorServer, decorated: Any, write: Writer, xcoms: XComs
+) -> None:
+    """``dag.test()`` and the like run one object more than once in one process."""
+    operator = decorated(deferrable=False)()
+    stage.run(lambda: operator)
+    stage.ti.run_id, stage.store.rows = "second", {}
+    second = stage.run(lambda: operator)
+
+    assert prompts(emulator) == [f"take 1 {LITERAL}", f"take 2 {LITERAL}"]
+    assert second["request"]["prompt"] == f"take 2 {LITERAL}"
+
+
 def test_a_failed_job_is_ordered_anew_with_a_new_answer(
     stage: Any, emulator: EmulatorServer, decorated: Any, write: Writer, xcoms: XComs
 ) -> None:
