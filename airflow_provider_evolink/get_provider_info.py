@@ -92,7 +92,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": "EvoLink",
-                "python-modules": [f"{_PACKAGE}.operators.{name}" for name in ("generate", "video", "media")],
+                "python-modules": [f"{_PACKAGE}.operators.{name}" for name in ("generate", "kinds", "video", "media")],
             }
         ],
         "sensors": [{"integration-name": "EvoLink", "python-modules": [f"{_PACKAGE}.sensors.evolink"]}],
@@ -105,6 +105,9 @@ def get_provider_info() -> dict[str, Any]:
                 "ui-field-behaviour": _CONNECTION_FORM,
                 "conn-fields": _CONNECTION_FIELDS,
             }
+        ],
+        "task-decorators": [
+            {"name": "evolink", "class-name": f"{_PACKAGE}.decorators.evolink.evolink_task"},
         ],
         "extra-links": [f"{_PACKAGE}.links.evolink.EvoLinkResultLink"],
         "config": _CONFIG,

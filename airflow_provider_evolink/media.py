@@ -136,7 +136,9 @@ def _advised(error: EvoLinkMediaError) -> EvoLinkMediaError:
 
 def _download(client: EvoLinkClient, job: Job, index: int, folder: ObjectStoragePath) -> MediaFile:
     local = is_loopback(host_of(client.settings.base_url))
-    with download(job.results[index], expect=job.kind, allow_loopback=local, job_id=job.job_id) as found:
+    with download(
+        job.results[index], expect=job.outputs[index]["kind"], allow_loopback=local, job_id=job.job_id
+    ) as found:
         target = folder / f"{job.job_id}-{index}{found.extension}"
         width, height, duration = probe(found.path)
         publish(found.path, target)

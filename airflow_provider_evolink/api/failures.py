@@ -202,7 +202,7 @@ def job_error(job: Job, private: Sequence[str] = ()) -> EvoLinkJobError | None:
     :param private: Texts of the order that the error must not repeat.
     """
     if job.status is JobStatus.COMPLETED:
-        return None if job.results else _no_results(job)
+        return None if job.has_output else _no_results(job)
     code = job.error.code if job.error else None
     row = failure_code(code or ("request_cancelled" if job.status is JobStatus.CANCELLED else None))
     said = clean_text(without(tuple(private), job.error.message)) if job.error and job.error.message else ""

@@ -27,7 +27,7 @@ class Glance:
     progress: float | None = None
     created: float | None = None
     estimated_time: float | None = None
-    results: tuple[str, ...] = ()
+    has_output: bool = False
 
 
 def glance(row: Any) -> Glance | None:

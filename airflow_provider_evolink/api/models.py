@@ -23,10 +23,10 @@ from pydantic import (
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
-    field_validator,
     model_validator,
 )
 
+from airflow_provider_evolink.api.outputs import EXPIRY, read_made, read_outputs
 from airflow_provider_evolink.api.texts import clean_text
 
 LINK_LIFETIME = timedelta(hours=24)
@@ -34,7 +34,6 @@ MAX_RESULTS = 64
 MAX_LINK = 8192
 MAX_TEXT = 2000
 JOB_ID = re.compile(r"(?=.{1,128}\Z)[._:-]*[A-Za-z0-9][A-Za-z0-9._:-]*", re.ASCII)
-_BROKEN = re.compile("[\ud800-\udfff]")
 EARLIEST, LATEST = 1_000_000_000, 100_000_000_000  # Unix seconds; milliseconds are beyond
 
 
@@ -172,6 +171,8 @@ class Job(_Lenient):
     :param kind: ``video``, ``image``, ``audio`` or ``text``.
     :param created: Unix seconds by EvoLink's clock.
     :param results: Links, valid for about 24 hours. Empty until completed.
+    :param outputs: What each of the links leads to: its ``kind`` and what else EvoLink says of it.
+    :param made: What the job made that is no file, such as the name of a voice.
     """
 
     job_id: JobId = Field(validation_alias="id")
@@ -182,6 +183,8 @@ class Job(_Lenient):
     created: Moment = None
     kind: Text = Field(default=None, validation_alias=AliasChoices("type", "kind"))
     results: tuple[str, ...] = ()
+    outputs: tuple[dict[str, Any], ...] = ()
+    made: dict[str, str] = {}
     error: Annotated[Failure | None, WrapValidator(_or_none)] = None
     task_info: Annotated[TaskInfo | None, WrapValidator(_or_none)] = None
     usage: Annotated[Usage | None, WrapValidator(_or_none)] = None
@@ -195,15 +198,14 @@ class Job(_Lenient):
         job_id = next((value[name] for name in ("id", "task_id", "job_id") if value.get(name)), None)
         word = value.get("status")
         status_text = clean_text(_text(word) or "", 40)
-        return {**value, "id": job_id, "status": JobStatus.read(word), "status_text": status_text}
+        links, outputs = read_outputs(value)
+        gave = {"results": links, "outputs": outputs, "made": read_made(value)}
+        return {**value, **gave, "id": job_id, "status": JobStatus.read(word), "status_text": status_text}
 
-    @field_validator("results", mode="before")
-    @classmethod
-    def _keep_links(cls, value: Any) -> tuple[str, ...]:
-        if not isinstance(value, list | tuple):
-            return ()
-        links = (link.strip() for link in value if isinstance(link, str))
-        return tuple(link for link in links if link and not _BROKEN.search(link))
+    @property
+    def has_output(self) -> bool:
+        """Whether the job has given something: links, or a name instead of media."""
+        return bool(self.results) or any(name != EXPIRY for name in self.made)
 
     @property
     def estimated_time(self) -> float | None:
@@ -246,6 +248,8 @@ class Job(_Lenient):
             "kind": self.kind,
             "status": str(self.status),
             "results": list(self.results),
+            "outputs": [dict(output) for output in self.outputs],
+            "made": dict(self.made),
             "credits": self.credits_reserved if charged is None else charged,
             "credits_reserved": self.credits_reserved,
             "credits_charged": charged,

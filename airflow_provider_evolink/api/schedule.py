@@ -117,7 +117,7 @@ class Watch:
         ended, self._ended = self._ended, job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
         if self._ended and not ended:
             return self._again(min(CONFIRM_AFTER, self.poll_interval or CONFIRM_AFTER), now, bounded=False)
-        if self._ended or (job.status is JobStatus.COMPLETED and job.results):
+        if self._ended or (job.status is JobStatus.COMPLETED and job.has_output):
             if not self._ended:
                 self._pace.over(job, self._age(job, now))
             return Step(End.OVER)

@@ -187,7 +187,7 @@ def job_from(call: Call, answer: Answer) -> Job:
         _unreadable(call, answer, "the answer is about another job")
     if len(job.results) > MAX_RESULTS or any(len(link) > MAX_LINK for link in job.results):
         if call.paid:
-            return job.model_copy(update={"results": ()})
+            return job.model_copy(update={"results": (), "outputs": ()})
         _unreadable(call, answer, f"the answer has more than {MAX_RESULTS} links or a link over {MAX_LINK} characters")
     return job
 

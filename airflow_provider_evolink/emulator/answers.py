@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.emulator.prices import billing_rule, cost
+from airflow_provider_evolink.emulator.results import result_data
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.emulator.jobs import Job
@@ -22,6 +23,7 @@ CREATE_ERRORS = {
     429: ("rate_limit_exceeded", "rate_limit_error", "Too many requests"),
     500: ("internal_error", "api_error", "Internal server error"),
     502: ("service_unavailable", "api_error", "The upstream service gave no answer"),
+    410: ("gone", "invalid_request_error", "What the request points at has expired"),
     503: ("service_unavailable", "api_error", "The service is unavailable"),
 }
 QUERY_ERRORS = {
@@ -31,6 +33,7 @@ QUERY_ERRORS = {
     404: ("task_not_found", "invalid_request_error", "The task does not exist or has expired"),
     429: ("rate_limit_exceeded", "evo_api_error", "Too many requests"),
 }
+DRAFT_SECONDS = 7 * 86400
 _QUERIES = frozenset({"read", "batch", "list"})
 
 
@@ -114,9 +117,15 @@ def as_read(job: Job, links: list[str], user_group: str, *, with_billing: bool) 
     body = _core(job, job.status, job.progress) | {"task_info": info, "usage": _usage(job, user_group)}
     if job.status == "completed":
         body["results"] = links
+        data = result_data(job, links)
+        body |= {"result_data": data} if data is not None else {}
         body["usage"] |= {"credits_used": job.charged, "cost": cost(job.charged)}
     if job.failure is not None:
         body["error"] = {"code": job.failure.code, "message": job.failure.message, "type": "task_error"}
+    if job.source is not None and "source_task_id" in job.body:
+        body["source_task_id"] = job.source.id
+    if job.body.get("draft") is True:
+        body["draft_expires_at"] = int(job.created + DRAFT_SECONDS)
     if with_billing:
         body["billing"] = _billing(job)
     return body

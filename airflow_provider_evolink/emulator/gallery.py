@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from airflow_provider_evolink.emulator.materials import Material, MaterialGone, examine, fetch, is_loopback
+from airflow_provider_evolink.emulator.outputs import SHOWS_CLIP, SOURCE, input_clip
 from airflow_provider_evolink.emulator.plans import start_image
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Gallery:
         :param job: A completed job.
         :param number: Which of its files, from 1.
         """
-        path = self._world.folder / f"{job.id}-{number}.{job.output.extension}"
+        path = self._world.folder / f"{job.id}-{number}.{job.output.extension_of(number)}"
         with self._locks[path.name]:
             if not path.exists():
                 unfinished = path.with_suffix(".part")
@@ -91,7 +92,15 @@ class Gallery:
         expires, signature = query.get("expires", [""])[0], query.get("signature", [""])[0]
         if job is None or self._world.links.refusal(job, name, expires, signature, self._world.now()):
             raise MaterialGone(path)
-        number = int(name.split(".")[0])
+        return self.result(job, int(name.split(".")[0]))
+
+    def result(self, job: Job, number: int) -> Material:
+        """
+        Return a result as material of another job.
+
+        :param job: A completed job.
+        :param number: Which of its files, from 1.
+        """
         output = job.output
         return Material(output.width, output.height, output.seconds, partial(self.render, job, number))
 
@@ -101,10 +110,10 @@ def _render(job: Job, number: int, fps: int, path: Path) -> None:
     from airflow_provider_evolink.emulator import render
     from airflow_provider_evolink.emulator.drawing import Scene
 
-    output, body = job.output, job.effective
-    start, clip = job.materials.get(start_image(body) or ""), _clip(job)
+    output, body, extension = job.output, job.effective, job.output.extension_of(number)
+    start, clip = job.materials.get(start_image(body) or SOURCE), _clip(job)
     scene = Scene(
-        prompt=_text(body.get("prompt")),
+        prompt=_text(body.get("prompt") or (job.source.body.get("prompt") if job.source else "")),
         model=job.model,
         job_id=job.id,
         seed=_seed(job),
@@ -115,21 +124,20 @@ def _render(job: Job, number: int, fps: int, path: Path) -> None:
         number=number,
         start=start.open() if start else None,
         clip=clip.open() if clip else None,
-        edits=job.model == "wan2.7-video-edit",
+        edits=job.output.shape == "edited" or job.model == "wan2.7-video-edit",
     )
-    if output.kind == "video":
-        render.render_video(scene, path)
-    elif output.kind == "image":
-        render.render_image(scene, path)
+    if extension in render.VIDEOS:
+        render.render_video(scene, path, extension)
+    elif extension in render.PICTURES:
+        render.render_image(scene, path, extension)
     else:
-        render.render_audio(scene, path, output.extension)
+        render.render_audio(scene, path, extension)
 
 
 def _clip(job: Job) -> Material | None:
-    if job.model not in {"wan2.7-image-to-video", "wan2.7-video-edit"}:
+    if job.output.shape not in SHOWS_CLIP and job.model not in {"wan2.7-image-to-video", "wan2.7-video-edit"}:
         return None
-    videos = job.effective.get("video_urls") or [""]
-    return job.materials.get(videos[0])
+    return job.materials.get(input_clip(job.effective) or "")
 
 
 def _seed(job: Job) -> int:

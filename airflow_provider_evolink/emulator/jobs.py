@@ -34,8 +34,10 @@ class Output:
     :param width: Pixels; 0 for audio.
     :param height: Pixels; 0 for audio.
     :param seconds: Length; 0 for images.
-    :param count: How many files.
+    :param count: How many files; 0 where the result is no file but a name, such as that of a voice.
     :param extension: Of the files, without the dot.
+    :param first: Extension of the first file, where it is another.
+    :param shape: What ``result_data`` looks like; see :mod:`~airflow_provider_evolink.emulator.results`.
     """
 
     kind: str
@@ -44,6 +46,20 @@ class Output:
     seconds: float
     count: int = 1
     extension: str = "mp4"
+    first: str | None = None
+    shape: str = ""
+
+    def names(self) -> list[str]:
+        """Return the names of the files, as they stand in links."""
+        return [f"{number}.{self.extension_of(number)}" for number in range(1, self.count + 1)]
+
+    def extension_of(self, number: int) -> str:
+        """
+        Return the extension of one file.
+
+        :param number: Which, from 1.
+        """
+        return self.first if self.first and number == 1 else self.extension
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,7 @@ class Job:
     due: float
     materials: dict[str, Material] = field(default_factory=dict)
     planned_failure: Failure | None = None
+    source: Job | None = None
     status: str = "pending"
     progress: int = 0
     reads: int = 0

@@ -12,8 +12,11 @@ from starlette.routing import Route
 
 from airflow_provider_evolink.emulator.answers import api_error, as_listed, as_read, credits_left, submitted
 from airflow_provider_evolink.emulator.books import KeyReused, is_usable_key
+from airflow_provider_evolink.emulator.chains import source_of
 from airflow_provider_evolink.emulator.fields import Refusal
-from airflow_provider_evolink.emulator.plans import plan_order
+from airflow_provider_evolink.emulator.models import names
+from airflow_provider_evolink.emulator.outputs import SOURCE
+from airflow_provider_evolink.emulator.plans import Plan, plan_order
 from airflow_provider_evolink.emulator.request import base_of, caller_of, json_of, number_from
 from airflow_provider_evolink.emulator.rules import STRICT_MODELS, check_order
 from airflow_provider_evolink.emulator.world import NoCredits, Order, World
@@ -28,7 +31,6 @@ log = logging.getLogger("evolink.emulator")
 
 _PREFIX = "task-unified-"
 _MOST_AT_ONCE = 50
-_OTHER_MODELS = ("wan2.5-text-to-image", "wan2.5-image-to-image")
 
 
 class JobsApi:
@@ -83,15 +85,24 @@ class JobsApi:
         job = self._earlier(order)
         if job is not None:
             return self._answer(job, replayed=True)
-        plan = await asyncio.to_thread(plan_order, order.kind, order.effective, partial(self._gallery.locate, base))
+        source = source_of(self._world, order.caller.account, order.effective)
+        locate = partial(self._gallery.locate, base)
+        plan = await asyncio.to_thread(plan_order, order.kind, order.effective, locate, source)
+        if source is not None:
+            self._show_source(plan, source, order.effective)
         # the same order may have come in a second time while the material was fetched
         job = self._earlier(order)
         if job is not None:
             return self._answer(job, replayed=True)
         try:
-            return self._answer(self._world.accept(order, plan), replayed=False)
+            return self._answer(self._world.accept(order, plan, source), replayed=False)
         except NoCredits as error:
             raise api_error(402) from error
+
+    def _show_source(self, plan: Plan, source: Job, body: dict[str, Any]) -> None:
+        number = (body.get("model_params") or {}).get("image_number", 0) + 1
+        if source.output.kind == "image" and number <= source.output.count:
+            plan.materials[SOURCE] = self._gallery.result(source, number)
 
     def _idempotency_key(self, request: Request) -> str | None:
         key = request.headers.get("idempotency-key")
@@ -176,13 +187,13 @@ class JobsApi:
 
     async def models(self, request: Request) -> Response:
         """
-        List the models the emulator knows in detail, and a few others.
+        List the models the emulator knows.
 
         :param request: The request.
         """
         caller_of(request, self._world, "models")
-        names = [*STRICT_MODELS, *_OTHER_MODELS]
-        return JSONResponse({"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
+        known = sorted([*STRICT_MODELS, *names()])
+        return JSONResponse({"object": "list", "data": [{"id": name, "object": "model"} for name in known]})
 
     async def credits(self, request: Request) -> Response:
         """

@@ -39,8 +39,7 @@ class Links:
         :param base: Scheme, host and port.
         :param expires: Unix seconds at which they die.
         """
-        names = [f"{number}.{job.output.extension}" for number in range(1, job.output.count + 1)]
-        return [f"{base}/media/{job.id}/{name}?{self._query(job, name, expires)}" for name in names]
+        return [f"{base}/media/{job.id}/{name}?{self._query(job, name, expires)}" for name in job.output.names()]
 
     def refusal(self, job: Job, name: str, expires: str, signature: str, now: float) -> bytes | None:
         """

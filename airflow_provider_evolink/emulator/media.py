@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.emulator.gallery import Gallery
     from airflow_provider_evolink.emulator.world import World
 
-_TYPES = {"mp4": "video/mp4", "png": "image/png", "mp3": "audio/mpeg", "wav": "audio/wav"}
+_TYPES = {
+    "mp4": "video/mp4",
+    "mov": "video/quicktime",
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "webp": "image/webp",
+    "mp3": "audio/mpeg",
+    "wav": "audio/wav",
+    "ogg": "audio/ogg",
+    "pcm": "audio/pcm",
+}
 _NOT_FOUND = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n'
     b"<Error><Code>NoSuchKey</Code><Message>The specified key does not exist</Message></Error>"
@@ -54,8 +64,9 @@ class Media:
         )
         if refusal is not None:
             return _xml(403, refusal)
-        path = await self._gallery.file(job, int(name.split(".")[0]))
-        return _file(path, f"{job.id}/{name}", _TYPES[job.output.extension])
+        number, _, extension = name.partition(".")
+        path = await self._gallery.file(job, int(number))
+        return _file(path, f"{job.id}/{name}", _TYPES[extension])
 
 
 def _file(path: object, identity: str, media_type: str) -> Response:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_evolink.emulator.fields import Refusal
-from airflow_provider_evolink.emulator.jobs import Failure, Output
+from airflow_provider_evolink.emulator.jobs import Failure, Job, Output
 from airflow_provider_evolink.emulator.materials import Material, MaterialGone
+from airflow_provider_evolink.emulator.models import find
+from airflow_provider_evolink.emulator.outputs import output_of
 from airflow_provider_evolink.emulator.prices import EDIT_SECONDS_ASSUMED, price
 from airflow_provider_evolink.emulator.rules import STRICT_MODELS
 
@@ -63,16 +65,22 @@ class Plan:
     materials: dict[str, Material] = field(default_factory=dict)
 
 
-def plan_order(kind: str, body: Body, locate: Locate) -> Plan:
+def plan_order(kind: str, body: Body, locate: Locate, source: Job | None = None) -> Plan:
     """
     Work out result and price of an order. May fetch material, so it belongs in a thread.
 
     :param kind: ``video``, ``image`` or ``audio``.
     :param body: The checked order.
     :param locate: Gives the material at an address, or None where the emulator does not go.
+    :param source: The earlier job the order goes on from.
     :raises Refusal: The order does not fit its material.
     """
     materials, failure = _gather(body, locate)
+    facts = None if body["model"] in STRICT_MODELS else find(body["model"])
+    if facts is not None:
+        output = output_of(facts, body, materials, source)
+        credits_due = price(body, kind, output.seconds * max(1, output.count), 0, max(1, output.count))
+        return Plan(output, credits_due, credits_due, failure, materials)
     if kind != "video":
         output = _still_or_sound(kind, body)
         credits_due = price(body, kind, output.seconds, 0, output.count)
@@ -86,12 +94,12 @@ def plan_order(kind: str, body: Body, locate: Locate) -> Plan:
 
 def _gather(body: Body, locate: Locate) -> tuple[dict[str, Material], Failure | None]:
     found: dict[str, Material] = {}
-    for name in ("image_start", "image_end", "image_urls", "video_urls"):
+    for name in ("image_start", "image_end", "image_urls", "video_urls", "video_url"):
         for address in _list(body, name):
             try:
                 material = locate(address)
             except MaterialGone:
-                code = "video_probe_failed" if name == "video_urls" else "image_processing_error"
+                code = "video_probe_failed" if name.startswith("video") else "image_processing_error"
                 return found, Failure(code, f"{name}: the material could not be fetched")
             if material is not None:
                 found[address] = material

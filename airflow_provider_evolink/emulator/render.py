@@ -1,4 +1,4 @@
-"""Makes the files behind result links: MP4 for video, PNG for images, MP3 or WAV for audio."""
+"""Makes the files behind result links, each by the extension it is to have."""
 
 from __future__ import annotations
 
@@ -20,17 +20,26 @@ if TYPE_CHECKING:
 _SAMPLE_RATE = 48000
 _CHUNK = 1024
 _VIDEO_OPTIONS = {"preset": "ultrafast", "crf": "24", "threads": "1"}
+VIDEOS = ("mp4", "mov")
+PICTURES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
+_SOUNDS = {
+    "mp3": ("mp3", "libmp3lame"),
+    "wav": ("wav", "pcm_s16le"),
+    "ogg": ("ogg", "libopus"),
+    "pcm": ("s16le", "pcm_s16le"),
+}
 _NOTES = (220, 247, 262, 294, 330, 392, 440)
 
 
-def render_video(scene: Scene, path: Path) -> None:
+def render_video(scene: Scene, path: Path, extension: str = "mp4") -> None:
     """
-    Render an MP4 with H.264 picture and AAC sound, ready for streaming.
+    Render an MP4 or MOV with H.264 picture and AAC sound, ready for streaming.
 
     :param scene: What it shows.
     :param path: Where to write it.
+    :param extension: ``mp4`` or ``mov``.
     """
-    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+    with av.open(str(path), "w", format=extension, options={"movflags": "+faststart"}) as container:
         video: Any = container.add_stream("libx264", rate=scene.fps, options=dict(_VIDEO_OPTIONS))
         video.width, video.height, video.pix_fmt = scene.width, scene.height, "yuv420p"
         audio: Any = container.add_stream("aac", rate=_SAMPLE_RATE, layout="mono")
@@ -43,14 +52,15 @@ def render_video(scene: Scene, path: Path) -> None:
         _add_tone(container, audio, scene, samples)
 
 
-def render_image(scene: Scene, path: Path) -> None:
+def render_image(scene: Scene, path: Path, extension: str = "png") -> None:
     """
-    Render a PNG.
+    Render a picture.
 
     :param scene: What it shows.
     :param path: Where to write it.
+    :param extension: One of ``PICTURES``.
     """
-    paint(scene).save(path, "PNG", compress_level=1)
+    paint(scene).save(path, PICTURES[extension], compress_level=1)
 
 
 def render_audio(scene: Scene, path: Path, extension: str) -> None:
@@ -59,10 +69,10 @@ def render_audio(scene: Scene, path: Path, extension: str) -> None:
 
     :param scene: Its digest decides the notes.
     :param path: Where to write it.
-    :param extension: ``mp3`` or ``wav``.
+    :param extension: ``mp3``, ``wav``, ``ogg`` (Opus) or ``pcm`` (bare samples).
     """
-    codec = {"mp3": "libmp3lame", "wav": "pcm_s16le"}[extension]
-    with av.open(str(path), "w", format=extension) as container:
+    form, codec = _SOUNDS[extension]
+    with av.open(str(path), "w", format=form) as container:
         audio: Any = container.add_stream(codec, rate=_SAMPLE_RATE, layout="mono")
         _add_tone(container, audio, scene, int(scene.seconds * _SAMPLE_RATE))
 

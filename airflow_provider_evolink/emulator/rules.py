@@ -1,7 +1,8 @@
 """
 Which orders EvoLink accepts, as tables.
 
-Wan 2.7 is held to its documentation field by field. Any other model passes for now; a new strict model is a new row.
+Wan 2.7 is held to its documentation field by field, with what holds between fields. Every other documented model is
+held to its fields, by the facts in ``models.json``. A model without facts passes with whatever it is sent.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from airflow_provider_evolink.emulator.fields import (
     url,
     whole,
 )
+from airflow_provider_evolink.emulator.models import ModelFacts, find
+from airflow_provider_evolink.emulator.shapes import check_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,10 +63,13 @@ def check_order(kind: str, body: Any) -> tuple[Body, list[str]]:
     if not isinstance(model, str) or not model.strip():
         raise Refusal("model is required", "model")
     rules = STRICT_MODELS.get(model)
-    if rules is None:
-        return dict(body), []
-    if rules.kind != kind:
+    facts = rules or find(model)
+    if facts is not None and facts.kind != kind:
         raise Refusal(f"model {model} is not available on this endpoint", "model")
+    if rules is None:
+        if isinstance(facts, ModelFacts):
+            check_shape(facts, body)
+        return dict(body), []
     _check_fields(rules, body)
     for check in rules.checks:
         check(body)

@@ -115,12 +115,13 @@ class World:
         log.info("submit   %s replayed", job_id)
         return self.jobs[job_id]
 
-    def accept(self, order: Order, plan: Plan) -> Job:
+    def accept(self, order: Order, plan: Plan, source: Job | None = None) -> Job:
         """
         Turn an order into a job and hold its credits.
 
         :param order: The order, checked.
         :param plan: What will come of it.
+        :param source: The earlier job it goes on from.
         :raises NoCredits: The balance is too small.
         """
         if plan.reserved > self.books.balance(self.settings.balance):
@@ -142,6 +143,7 @@ class World:
             due=plan.due,
             materials=plan.materials,
             planned_failure=plan.failure or self._failure_to_come(),
+            source=source,
         )
         self.jobs[job.id] = job
         self.books.enter(job)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
+from airflow_provider_evolink.operators.kinds import (
+    EvoLinkAudioOperator,
+    EvoLinkImageOperator,
+    EvoLinkVideoOperator,
+)
 from airflow_provider_evolink.operators.media import EvoLinkArchiveOperator, EvoLinkDownloadOperator
 from airflow_provider_evolink.operators.video import (
     EvoLinkImageToVideoOperator,
@@ -13,10 +18,13 @@ from airflow_provider_evolink.operators.video import (
 
 __all__ = [
     "EvoLinkArchiveOperator",
+    "EvoLinkAudioOperator",
     "EvoLinkDownloadOperator",
     "EvoLinkGenerateOperator",
+    "EvoLinkImageOperator",
     "EvoLinkImageToVideoOperator",
     "EvoLinkReferenceVideoOperator",
     "EvoLinkTextToVideoOperator",
     "EvoLinkVideoEditOperator",
+    "EvoLinkVideoOperator",
 ]

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # A link as scheme, user-info, the part that is shown, and query or fragment.
 _LINK = re.compile(r"^(https?://)(?:[^/?#]*@)?([^?#]*)(?:[?#].*)?$", re.DOTALL | re.IGNORECASE)
 
+EVERYTHING = ("",)  # every text repeats the empty one, so nothing that EvoLink wrote is told
+
 log = logging.getLogger(__name__)
 
 
@@ -36,14 +38,23 @@ class Inputs:
         :raises EvoLinkRequestError: the request breaks rules of the model.
         """
         operator = self._operator
-        return catalogue.build_request(operator.model, operator.request(), validation=operator.validation)
+        given = operator.request()
+        body = catalogue.build_request(operator.model, given, validation=operator.validation)
+        if operator.makes_request:
+            operator.keep_request(_shown(body))
+        return body
 
     def same_body(self, record: Record | None) -> dict[str, Any] | None:
         """
         Return the body that was ordered, if the inputs still give it. They must never fail a job that is paid.
 
+        A request that a function made is not made again for a job that is known: it would be another one. What is
+        remembered of it is the body then, which may be nothing.
+
         :param record: The record of the order.
         """
+        if self._operator.makes_request and (record is None or record.job_id is not None):
+            return self._operator.kept_request() or {}
         try:
             body = self.body()
             same = record is None or record.fingerprint == fingerprint(body)
@@ -62,14 +73,21 @@ class Inputs:
         if body is None:
             log.warning("The inputs of this task have changed since the order; the job is the one that was paid")
             return None
-        return {name: _without_secrets(value) for name, value in body.items() if name != "callback_url"}
+        return _shown(body) or None
 
     def private(self) -> tuple[str, ...]:
         """Return the texts that no error may repeat."""
+        if self._operator.makes_request:
+            kept = self._operator.kept_request()
+            return EVERYTHING if kept is None else tuple(private_texts(kept))
         try:
             return tuple(private_texts(self._operator.request()))
         except Exception:  # noqa: BLE001 - as above
             return ()
+
+
+def _shown(body: dict[str, Any]) -> dict[str, Any]:
+    return {name: _without_secrets(value) for name, value in body.items() if name != "callback_url"}
 
 
 def _without_secrets(value: Any) -> Any:

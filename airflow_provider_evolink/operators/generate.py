@@ -86,6 +86,8 @@ class EvoLinkGenerateOperator(BaseOperator):
     ui_color = "#e8e4ff"
     typed_fields: ClassVar[tuple[str, ...]] = ("callback_url",)
     is_stopping = False
+    kind_made: ClassVar[Kind | None] = None  # the one kind of models it orders; None: any
+    makes_request = False  # whether a function makes the request, which is then kept for a job that is known
 
     def __init__(
         self,
@@ -169,8 +171,9 @@ class EvoLinkGenerateOperator(BaseOperator):
         """
         Return the parameters of the request: the typed arguments that are set, and ``parameters``.
 
-        :raises EvoLinkRequestError: a field is given twice, with two values.
+        :raises EvoLinkRequestError: a field is given twice, with two values; or the model makes another kind of media.
         """
+        self._check_kind()
         typed = {name: getattr(self, name) for name in self.typed_fields if getattr(self, name) is not None}
         given = dict(self.parameters or {})
         twice = [name for name in typed if given.get(name) not in (None, typed[name])]
@@ -180,6 +183,28 @@ class EvoLinkGenerateOperator(BaseOperator):
             rule = "is given as an argument and in parameters, with two values"
             raise EvoLinkRequestError(self.model, [Violation(name, rule) for name in twice])
         return {**given, **typed}
+
+    def _check_kind(self) -> None:
+        if self.kind_made is None:
+            return
+        from airflow_provider_evolink.api import catalogue
+        from airflow_provider_evolink.api.errors import EvoLinkRequestError, Violation
+
+        made = catalogue.kind(self.model)
+        if made not in (None, self.kind_made):
+            rule = f"makes {made}, and {type(self).__name__} orders {self.kind_made} only"
+            raise EvoLinkRequestError(self.model, [Violation("model", rule)])
+
+    def keep_request(self, shown: dict[str, Any]) -> None:
+        """
+        Keep what is ordered, where a function made it.
+
+        :param shown: The request without secrets.
+        """
+
+    def kept_request(self) -> dict[str, Any] | None:
+        """Return what this try has ordered, where a function made it and it is known."""
+        return None
 
     def _has_record(self, context: Context) -> bool:
         from airflow_provider_evolink.ledger import Ledger

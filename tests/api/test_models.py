@@ -27,7 +27,7 @@ WHOLE = {
     "billing": {"charge_status": "charged", "charged_credits": 26.5, "refund_status": "not_required"},
 }
 WRONG = [None, True, False, -1, 1.5, 10**400, "", "x", "nan", "\ud800", [], ["x"], [[]], {}, {"x": 1}]
-FIELDS = [*sorted({*WHOLE} - {"id"}), "error", "kind", "unheard_of"]
+FIELDS = [*sorted({*WHOLE} - {"id"}), "error", "kind", "result_data", "draft_expires_at", "unheard_of"]
 
 
 def job(**fields):
@@ -52,6 +52,8 @@ def test_a_whole_job():
         "kind": "video",
         "status": "completed",
         "results": ["https://media.example.net/demo/video.mp4"],
+        "outputs": [{"kind": "video"}],
+        "made": {},
         "credits": 26.5,
         "credits_reserved": 27.2,
         "credits_charged": 26.5,

@@ -11,6 +11,7 @@ from typing import Any
 
 import av
 import pytest
+from PIL import Image
 
 from airflow_provider_evolink.api.client import EvoLinkClient
 from airflow_provider_evolink.api.settings import ClientSettings
@@ -19,14 +20,29 @@ from airflow_provider_evolink.emulator.server import EmulatorServer
 ROOT = Path(__file__).parents[2]
 DAGS = sorted((ROOT / "dags").glob("*.py"))
 # What each DAG orders, and how many files it leaves in the archive (or in staging, where it archives nothing).
-# The last one orders nothing: it is given a job that was ordered before.
+# Salvage orders nothing: it is given a job that was ordered before.
 EXPECTED = {
     "evolink_daily_video": (1, 1),
     "evolink_storyboard": (3, 3),
     "evolink_image_to_video": (2, 1),
     "evolink_reference_cast": (1, 1),
     "evolink_salvage": (0, 1),
+    "evolink_image": (1, 2),
+    "evolink_music": (1, 2),
+    "evolink_speech": (1, 1),
+    "evolink_upscale": (2, 1),
+    "evolink_draft_to_final": (2, 1),
 }
+# What the files of a model are: extension, content type, what the file itself says; seconds where the order names none.
+MADE: dict[str, tuple[str, str, Any, float | None]] = {
+    "gpt-image-2": (".webp", "image/webp", ("WEBP", (1024, 1024)), None),
+    "suno-v5-beta": (".mp3", "audio/mpeg", "mp3", 5),
+    "qwen-audio-3.1-tts-flash": (".wav", "audio/wav", "wav", 5),
+    "topaz-video-upscale": (".mp4", "video/mp4", (2560, 1440), 2),
+    "seedance-2.5-draft-to-video": (".mp4", "video/mp4", (1920, 1080), 4),
+}
+WAN = (".mp4", "video/mp4", (1280, 720), None)
+SPOKEN = "The boat left at {{ dawn }}."
 
 
 def load(path: Path) -> Any:
@@ -88,10 +104,17 @@ def test_runs_to_success(
     assert books["orders"] == orders + (before is not None)
     assert sorted(deferrals) == sorted(jobs)
     assert books["media_requests_with_authorization"] == 0
-    files = sorted((store / "archive").rglob("*.mp4")) or sorted((store / "staging").rglob("*.mp4"))
+    files = media_in(store / "archive") or media_in(store / "staging")
     assert len(files) == count
+    if path.stem == "evolink_speech":
+        assert books["jobs"][0]["body"]["prompt"] == SPOKEN
     for file in files:
         check(file, {job["id"]: job["body"] for job in books["jobs"]}, is_known=before is None)
+
+
+def media_in(folder: Path) -> list[Path]:
+    """Return the media files in a folder, without manifests and receipts."""
+    return sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix != ".json")
 
 
 def order_by_hand(emulator: EmulatorServer) -> str:
@@ -105,15 +128,23 @@ def order_by_hand(emulator: EmulatorServer) -> str:
 def check(file: Path, ordered: dict[str, dict[str, Any]], *, is_known: bool) -> None:
     """Compare a file with what was ordered, and with its manifest where it has one."""
     body = ordered[file.stem.rsplit("-", 1)[0]]
-    with av.open(str(file)) as media:
-        video = media.streams.video[0]
-        assert (video.width, video.height) == (1280, 720)
-        assert float(media.duration) / 1_000_000 == pytest.approx(body["duration"], abs=0.1)
+    extension, content_type, looks, seconds = MADE.get(body["model"], WAN)
+    assert file.suffix == extension
+    if content_type.startswith("image/"):
+        with Image.open(file) as picture:
+            assert (picture.format, picture.size) == looks
+    else:
+        with av.open(str(file)) as media:
+            video = next(iter(media.streams.video), None)
+            assert ((video.width, video.height) if video else media.format.name) == looks
+            assert float(media.duration or 0) / 1_000_000 == pytest.approx(seconds or body["duration"], abs=0.1)
     manifest = file.parent / "manifest.json"
     if "archive" in file.parts:
         facts = json.loads(manifest.read_text())
-        assert facts["files"][0]["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
-        assert (facts["request"] or {}).get("prompt") == (body["prompt"] if is_known else None)
+        row = next(row for row in facts["files"] if row["name"] == file.name)
+        assert row["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+        assert row["content_type"] == content_type
+        assert (facts["request"] or {}).get("prompt") == (body.get("prompt") if is_known else None)
         assert file.parent.parts[-5] == body["model"]
 
 

@@ -1,0 +1,48 @@
+"""
+### Two images of one prompt: generate, download, archive
+
+`EvoLinkImageOperator` orders any image model. Its arguments are the fields that image models share; all others, such as
+the number of images, go into `parameters` under EvoLink's names. `download` gives every image the extension that its
+content has, whatever was ordered.
+
+**Settings**: as for `evolink_daily_video`.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pendulum
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_evolink.operators import EvoLinkArchiveOperator, EvoLinkDownloadOperator, EvoLinkImageOperator
+
+with DAG(
+    dag_id="evolink_image",
+    schedule=None,
+    start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
+    catchup=False,
+    default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
+    doc_md=__doc__,
+    tags=["evolink", "example"],
+) as dag:
+    # [START image]
+    generate = EvoLinkImageOperator(
+        task_id="generate",
+        model="gpt-image-2",
+        prompt="A paper boat on a rainy street at dawn",
+        size="1024x1024",
+        parameters={"n": 2, "output_format": "webp"},
+    )
+    # [END image]
+    download = EvoLinkDownloadOperator(
+        task_id="download",
+        job=generate.output,
+        destination="{{ var.value.get('evolink_staging', 'file:///tmp/evolink/staging') }}",
+    )
+    archive = EvoLinkArchiveOperator(
+        task_id="archive",
+        files=download.output,
+        archive="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
+    )
+    generate >> download >> archive

@@ -1,0 +1,46 @@
+"""
+### Music: one order, several songs
+
+A music model gives several songs for one order. `outputs` of the result says of each what EvoLink tells: its title, its
+tags, its length and its `result_id`, by which later orders can name it. `download` brings all of them.
+
+**Settings**: as for `evolink_daily_video`.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pendulum
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_evolink.operators import EvoLinkArchiveOperator, EvoLinkAudioOperator, EvoLinkDownloadOperator
+
+with DAG(
+    dag_id="evolink_music",
+    schedule=None,
+    start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
+    catchup=False,
+    default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
+    doc_md=__doc__,
+    tags=["evolink", "example"],
+) as dag:
+    # [START music]
+    generate = EvoLinkAudioOperator(
+        task_id="generate",
+        model="suno-v5-beta",
+        prompt="A slow waltz for a paper boat, accordion and rain",
+        parameters={"instrumental": True},
+    )
+    # [END music]
+    download = EvoLinkDownloadOperator(
+        task_id="download",
+        job=generate.output,
+        destination="{{ var.value.get('evolink_staging', 'file:///tmp/evolink/staging') }}",
+    )
+    archive = EvoLinkArchiveOperator(
+        task_id="archive",
+        files=download.output,
+        archive="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
+    )
+    generate >> download >> archive

@@ -1,0 +1,48 @@
+"""
+### Speech: a function writes the request
+
+`@task.evolink` orders what its function returns. The function runs in the task, so it can read upstream results, and
+nothing that it returns is a template: braces in a text are spoken as they are. It is asked once for each order, not
+again after the wait and not by a retry that finds the order under way.
+
+**Settings**: as for `evolink_daily_video`. **Parameter** `text`: what is said.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pendulum
+from airflow.providers.common.compat.sdk import DAG, task
+
+from airflow_provider_evolink.operators import EvoLinkArchiveOperator, EvoLinkDownloadOperator
+
+with DAG(
+    dag_id="evolink_speech",
+    schedule=None,
+    start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
+    catchup=False,
+    params={"text": "The boat left at {{ dawn }}."},
+    default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
+    doc_md=__doc__,
+    tags=["evolink", "example"],
+) as dag:
+    # [START speech]
+    @task.evolink(model="qwen-audio-3.1-tts-flash", kind="audio")
+    def speak(params: dict[str, Any]) -> dict[str, Any]:
+        return {"prompt": params["text"], "response_format": "wav", "speech_rate": 0.9}
+
+    spoken = speak()
+    # [END speech]
+    download = EvoLinkDownloadOperator(
+        task_id="download",
+        job=spoken,
+        destination="{{ var.value.get('evolink_staging', 'file:///tmp/evolink/staging') }}",
+    )
+    archive = EvoLinkArchiveOperator(
+        task_id="archive",
+        files=download.output,
+        archive="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
+    )
+    spoken >> download >> archive

@@ -1,0 +1,58 @@
+"""
+### Upscale: the result of one model is the input of another
+
+`generate` makes a short clip, `upscale` gives its link to an upscaling model. Links live 24 hours, so the second order
+comes right after the first. Only the large clip is downloaded and archived.
+
+**Settings**: as for `evolink_daily_video`.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pendulum
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_evolink.operators import (
+    EvoLinkArchiveOperator,
+    EvoLinkDownloadOperator,
+    EvoLinkTextToVideoOperator,
+    EvoLinkVideoOperator,
+)
+
+with DAG(
+    dag_id="evolink_upscale",
+    schedule=None,
+    start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
+    catchup=False,
+    default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
+    doc_md=__doc__,
+    tags=["evolink", "example"],
+) as dag:
+    # [START upscale]
+    generate = EvoLinkTextToVideoOperator(
+        task_id="generate",
+        prompt="A paper boat drifts down a rainy street at dawn",
+        duration=2,
+    )
+    upscale = EvoLinkVideoOperator(
+        task_id="upscale",
+        model="topaz-video-upscale",
+        parameters={
+            "video_urls": ["{{ ti.xcom_pull(task_ids='generate')['results'][0] }}"],
+            "model_params": {"upscale_factor": "2"},
+        },
+    )
+    # [END upscale]
+    download = EvoLinkDownloadOperator(
+        task_id="download",
+        job=upscale.output,
+        destination="{{ var.value.get('evolink_staging', 'file:///tmp/evolink/staging') }}",
+    )
+    archive = EvoLinkArchiveOperator(
+        task_id="archive",
+        files=download.output,
+        archive="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
+    )
+    generate >> upscale >> download >> archive

@@ -1,0 +1,339 @@
+"""Every documented model: orders by its facts, refusals with the field named, and results of the right kind."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import av
+import pytest
+from PIL import Image
+
+from airflow_provider_evolink.emulator.models import find, names
+from airflow_provider_evolink.emulator.rules import STRICT_MODELS
+
+FACTS = Path(__file__).parents[2] / "airflow_provider_evolink" / "emulator" / "models.json"
+IMG, VID, SND = "https://example.com/a.png", "https://example.com/a.mp4", "https://example.com/a.mp3"
+ADDRESSES = {"image": IMG, "video": VID, "audio": SND}
+CHAINED = {
+    "seedance-2.5-draft-to-video": ("seedance-2.5-text-to-video", {"draft": True}),
+    "sora-2-pro-remix": ("sora-2-pro", {}),
+    "sora-2-remix": ("sora-2-beta", {}),
+    "veo3.1-fast-extend": ("veo3.1-fast-beta", {}),
+    "suno-persona": ("suno-v5-beta", {"prompt": "x"}),
+    **{
+        name: (facts.family.replace("midjourney", "mj"), {})
+        for name in names()
+        if (facts := find(name)) and "task_id" in facts.fields.get("model_params", {}).get("fields", {})
+    },
+}
+
+
+def example(name, schema):
+    """Return a value that a field takes."""
+    if "variants" in schema:
+        return example(name, schema["variants"][0])
+    if "enum" in schema:
+        return schema["enum"][0]
+    kind = schema["type"].split("|")[0]
+    if kind == "object":
+        return {inner: example(inner, row) for inner, row in schema.get("fields", {}).items() if row.get("required")}
+    if kind == "array":
+        return [example(name, schema.get("items", {"type": "string"}))] * max(1, schema.get("minItems", 0))
+    if kind == "string":
+        address = next((link for word, link in ADDRESSES.items() if word in name), IMG)
+        text = address if schema.get("format") == "uri" or name.endswith(("_url", "_urls")) else "a" * 20
+        return text[: schema.get("maxLength", 100)]
+    return {"boolean": True, "integer": schema.get("minimum", 1), "number": schema.get("minimum", 1)}[kind]
+
+
+def minimal(name):
+    """Return the smallest order of a model, but for the earlier job it may need."""
+    fields = find(name).fields
+    return {"model": name} | {field: example(field, row) for field, row in fields.items() if row.get("required")}
+
+
+@pytest.fixture
+def run(client):
+    """Order a job, with the earlier job it needs, and return it when it is over."""
+
+    def read(created):
+        assert created.status_code == 200, created.text
+        return client.get(f"/v1/tasks/{created.json()['id']}").json()
+
+    def order(name, **changes):
+        body = minimal(name) | changes
+        if name in CHAINED:
+            earlier, more = CHAINED[name]
+            source = order(earlier, **more)["id"]
+            fields = find(name).fields
+            for field in ("source_task_id", "base_video_task_id"):
+                body |= {field: source} if field in fields else {}
+            inner = fields.get("model_params", {}).get("fields", {})
+            for field in ("task_id", "source_task_id"):
+                body |= {"model_params": {**body["model_params"], field: source}} if field in inner else {}
+        return read(client.post(f"/v1/{find(name).kind}s/generations", json=body))
+
+    return order
+
+
+@pytest.fixture
+def fetch(browser):
+    def get(link):
+        answer = browser.get(link)
+        assert answer.status_code == 200
+        return answer.headers["content-type"], answer.content
+
+    return get
+
+
+def test_the_copy_of_the_facts_is_small_and_complete():
+    assert FACTS.stat().st_size < 150_000
+    assert len(names()) + len(STRICT_MODELS) == 173
+    assert not set(names()) & set(STRICT_MODELS)
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_model_takes_its_smallest_order(run, emulator, name):
+    emulator.settings(balance=100_000)
+    job = run(name)
+
+    assert (job["status"], job["model"], job["type"]) == ("completed", name, find(name).kind)
+    assert job["object"] == f"{job['type']}.generation.task"
+    assert job["results"] or job["result_data"]
+    assert emulator.books()["jobs"][-1]["credits_charged"] > 0
+
+
+def test_models_are_listed(client):
+    listed = [row["id"] for row in client.get("/v1/models").json()["data"]]
+
+    assert len(listed) == len(set(listed)) == 173
+
+
+def test_an_alias_is_the_model(client):
+    assert client.post("/v1/audios/generations", json={"model": "suno-v5", "prompt": "x"}).status_code == 200
+    assert client.post("/v1/audios/generations", json={"model": "suno-v5", "duration": 3}).status_code == 400
+
+
+def wrong(schema):
+    """Return values that a field does not take, with the name of what is wrong."""
+    if "variants" in schema:
+        return
+    kinds = schema["type"].split("|")
+    if kinds == ["string"]:
+        yield 7
+    if "boolean" not in kinds:
+        yield True
+    if "null" not in kinds:
+        yield None
+    if "string" not in kinds:
+        yield "text"
+    if "enum" in schema:
+        yield "no such word" if "string" in kinds else 987_654
+    if "maximum" in schema:
+        yield schema["maximum"] + 1
+    if "minimum" in schema:
+        yield schema["minimum"] - 1
+    if "maxLength" in schema:
+        yield "https://example.com/" + "x" * schema["maxLength"]
+    if "maxItems" in schema:
+        yield ["https://example.com/a"] * (schema["maxItems"] + 1)
+    if schema.get("format") == "uri":
+        yield "no address"
+
+
+@pytest.mark.parametrize("name", names())
+def test_what_breaks_the_facts_is_refused_by_name(client, emulator, name):
+    facts = find(name)
+    path, good, tried = f"/v1/{facts.kind}s/generations", minimal(name), 0
+    bad = [({field: value}, field) for field, schema in facts.fields.items() for value in wrong(schema)]
+    bad += [({field: ...}, field) for field in good if field != "model"]
+    bad += [({field: "x"}, field) for field in facts.refused]
+    bad += [({"surprise": 1}, "surprise")] if facts.closed else []
+    for changes, field in bad:
+        body = {key: value for key, value in (good | changes).items() if value is not ...}
+        answer = client.post(path, json=body)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["param"].split("[")[0].split(".")[0]) == (400, field), changes
+        assert (error["code"], error["type"]) == ("invalid_request", "invalid_request_error")
+        tried += 1
+    assert tried >= 3
+    assert emulator.books()["orders"] == 0
+
+
+def test_wrong_values_inside_are_named(client):
+    body = minimal("suno-persona")
+    body["model_params"] = body["model_params"] | {"name": 7}
+    answer = client.post("/v1/audios/generations", json=body)
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "model_params.name")
+
+
+@pytest.mark.parametrize("kind", ["video", "image", "audio"])
+def test_a_model_of_another_kind_is_refused(client, kind):
+    name = next(name for name in names() if find(name).kind != kind)
+    answer = client.post(f"/v1/{kind}s/generations", json=minimal(name))
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "model")
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "count", "content_type", "form", "size"),
+    [
+        ("gpt-image-2", {"output_format": "webp", "n": 3, "size": "512x768"}, 3, "image/webp", "WEBP", (512, 768)),
+        ("gpt-image-2", {"size": "512x768"}, 1, "image/png", "PNG", (512, 768)),
+        ("doubao-seedream-5.0-pro", {"size": "1:1", "quality": "1K"}, 1, "image/jpeg", "JPEG", (1024, 1024)),
+        ("z-image-turbo", {"size": "16:9"}, 1, "image/png", "PNG", (1366, 768)),
+        ("mj-v7", {}, 4, "image/png", "PNG", (1280, 720)),
+        ("mj-v8.2", {"model_params": {"speed": "draft"}}, 24, "image/png", "PNG", (1280, 720)),
+        ("mj-v7-upscale", {}, 1, "image/png", "PNG", (2560, 1440)),
+        ("mj-v8.1-variation", {}, 4, "image/png", "PNG", (1280, 720)),
+    ],
+)
+def test_pictures(run, fetch, model, changes, count, content_type, form, size):
+    job = run(model, **changes)
+
+    assert len(job["results"]) == count
+    assert "result_data" not in job
+    found, content = fetch(job["results"][-1])
+    picture = Image.open(io.BytesIO(content))
+    assert (found, picture.format, picture.size) == (content_type, form, size)
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "content_type", "form"),
+    [
+        ("suno-v5-beta", {"prompt": "a tune"}, "audio/mpeg", "mp3"),
+        ("qwen-audio-3.1-tts-flash", {"prompt": "hello"}, "audio/mpeg", "mp3"),
+        ("qwen-audio-3.1-tts-flash", {"prompt": "hello", "response_format": "wav"}, "audio/wav", "wav"),
+        ("qwen-audio-3.1-tts-flash", {"prompt": "hello", "format": "opus"}, "audio/ogg", "ogg"),
+        ("doubao-seed-audio-1-0", {"prompt": "hello"}, "audio/wav", "wav"),
+        ("qwen3-tts-vd", {}, "audio/mpeg", "mp3"),
+    ],
+)
+def test_sounds(run, fetch, model, changes, content_type, form):
+    found, content = fetch(run(model, **changes)["results"][0])
+
+    assert found == content_type
+    with av.open(io.BytesIO(content)) as container:
+        assert container.format.name == form
+        assert container.duration / 1_000_000 == pytest.approx(5, abs=0.2)
+
+
+def test_bare_samples(run, fetch):
+    found, content = fetch(run("doubao-seed-audio-1-0", format="pcm")["results"][0])
+
+    assert (found, len(content)) == ("audio/pcm", 5 * 48_000 * 2)
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "count", "content_type", "size", "seconds"),
+    [
+        ("seedance-2.5-text-to-video", {"output_format": "mov", "duration": 4}, 1, "video/quicktime", (1280, 720), 4),
+        ("seedance-2.5-text-to-video", {"draft": True, "aspect_ratio": "9:16"}, 1, "video/mp4", (480, 854), 5),
+        ("seedance-2.5-draft-to-video", {}, 1, "video/mp4", (1920, 1080), 5),
+        ("veo-3.1-generate-preview", {"n": 2}, 2, "video/mp4", (1280, 720), 5),
+    ],
+)
+def test_videos(run, fetch, model, changes, count, content_type, size, seconds):
+    job = run(model, **changes)
+
+    assert len(job["results"]) == count
+    found, content = fetch(job["results"][-1])
+    with av.open(io.BytesIO(content)) as container:
+        video = container.streams.video[0]
+        assert (found, (video.width, video.height)) == (content_type, size)
+        assert container.duration / 1_000_000 == pytest.approx(seconds, abs=0.05)
+
+
+def test_an_upscale_enlarges_the_clip(finished, run, fetch):
+    clip = finished(duration=2, aspect_ratio="1:1")["results"][0]
+    job = run("topaz-video-upscale", video_urls=[clip])
+    with av.open(io.BytesIO(fetch(job["results"][0])[1])) as container:
+        video = container.streams.video[0]
+        assert ((video.width, video.height), container.duration / 1_000_000) == (
+            (1920, 1920),
+            pytest.approx(2, abs=0.05),
+        )
+
+
+def test_songs(run):
+    job = run("suno-v5-beta", prompt="a tune", title="Boat", style="folk", custom_mode=True)
+    songs = job["result_data"]["songs"]
+
+    assert [song["audio_url"] for song in songs] == job["results"]
+    assert len({song["result_id"] for song in songs}) == len(songs) == 2
+    assert {(song["title"], song["tags"]) for song in songs} == {("Boat", "folk")}
+
+
+def test_layers(run, fetch):
+    job = run("doubao-seedream-5.0-pro-layerize")
+    base, *layers = job["result_data"]
+
+    assert [row["image_url"] for row in job["result_data"]] == job["results"]
+    assert base.keys() == {"image_url", "z_index"}
+    assert [row["z_index"] for row in layers] == [1, 2, 3]
+    assert all({"bounding_box", "name", "description"} <= row.keys() for row in layers)
+    assert [fetch(link)[0] for link in job["results"][:2]] == ["image/jpeg", "image/png"]
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "name", "links"),
+    [
+        ("voice-enrollment", {"audio_url": SND}, "voice", 0),
+        ("voice-enrollment", {"voice_prompt": "calm", "preview_text": "x" * 20}, "voice", 1),
+        ("qwen-voice-design", {}, "voice", 1),
+        ("suno-persona", {}, "persona_id", 0),
+        ("kling-custom-element", {}, "element_id", 0),
+        ("sora-character", {}, "character_id", 1),
+    ],
+)
+def test_names_instead_of_media(run, model, changes, name, links):
+    job = run(model, **changes)
+
+    assert len(job["results"]) == links
+    assert isinstance(job["result_data"][name], str)
+
+
+def test_a_draft_says_when_it_expires_and_its_final_names_it(run):
+    assert run("seedance-2.5-text-to-video", draft=True)["draft_expires_at"] > 1_700_000_000
+    assert run("seedance-2.5-draft-to-video")["source_task_id"].startswith("task-unified-")
+
+
+@pytest.mark.parametrize(
+    ("source", "status"),
+    [("task-unified-1-none", 404), ("running", 409), ("final", 400), ("draft", 200), ("old", 410), ("foreign", 404)],
+)
+def test_only_a_finished_draft_of_ones_own_becomes_a_video(emulator, client, source, status):
+    def order(**body):
+        headers = {"Authorization": "Bearer other-account"} if source == "foreign" and "prompt" in body else None
+        return client.post("/v1/videos/generations", json=body, headers=headers)
+
+    made = order(model="seedance-2.5-text-to-video", prompt="x", draft=source != "final").json()["id"]
+    if source != "running":
+        emulator.job(made, state="completed")
+    emulator.settings(clock_shift=8 * 86400 if source == "old" else 0)
+    named = source if source.startswith("task") else made
+    answer = order(model="seedance-2.5-draft-to-video", source_task_id=named)
+
+    assert answer.status_code == status, answer.text
+    if status != 200:
+        assert answer.json()["error"]["param"] == "source_task_id"
+
+
+def test_midjourney_goes_on_from_its_own_version_only(run, client):
+    source = run("mj-v8.1")["id"]
+    body = {"model": "mj-v7-upscale", "model_params": {"task_id": source}}
+    answer = client.post("/v1/images/generations", json=body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "model_params.task_id")
+
+    upscaled = run("mj-v7-upscale")["id"]
+    body["model_params"]["task_id"] = upscaled
+    assert client.post("/v1/images/generations", json=body).status_code == 403
+
+
+def test_the_facts_are_plain_json():
+    content = json.loads(FACTS.read_text(encoding="utf-8"))
+
+    assert content.keys() == {"about", "gathered", "fields", "models"}
