@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from airflow_provider_evolink.api.addresses import callback_fault, link_fault
+from airflow_provider_evolink.api.lengths import measure
 from airflow_provider_evolink.api.parameters import Parameter, is_list
 
 _WHOLE = re.compile(r"\s*[+-]?[0-9]{1,20}(\.0+)?\s*")
@@ -47,7 +48,7 @@ def _type(parameter: Parameter) -> Any:
     if parameter.variants:
         return Annotated[Any, PlainValidator(_first_of([TypeAdapter(_type(one)) for one in parameter.variants]))]
     plain = _PLAIN[parameter.type or "string"](parameter)
-    return Annotated[plain, AfterValidator(_one_of(parameter.enum))] if parameter.enum else plain
+    return Annotated[plain, AfterValidator(_one_of(parameter))] if parameter.enum else plain
 
 
 def _integer_type(parameter: Parameter) -> Any:
@@ -72,7 +73,7 @@ def _boolean_type(parameter: Parameter) -> Any:  # noqa: ARG001
 
 
 def _string_type(parameter: Parameter) -> Any:
-    longest = None if parameter.cut else parameter.longest
+    longest = parameter.longest if parameter.length_unit == "characters" else None
     limits = Field(min_length=parameter.min_length, max_length=longest, pattern=parameter.pattern)
     return Annotated[str, Strict(), limits, AfterValidator(_text_check(parameter))]
 
@@ -132,16 +133,24 @@ def _text_check(parameter: Parameter) -> Any:
     def check(value: str) -> str:
         if find_fault and (fault := find_fault(value)):
             raise PydanticCustomError("address", "{words}", {"words": fault})
-        if parameter.required and not value.strip():
+        if parameter.required and not parameter.blank and not value.strip():
             raise PydanticCustomError("blank", "blank")
+        if parameter.longest and measure(value, parameter.length_unit) > parameter.longest:
+            raise PydanticCustomError("long", "too long")
+        if parameter.max_bytes and len(value.encode("utf-8", "surrogatepass")) > parameter.max_bytes:
+            raise PydanticCustomError("long", "too many bytes")
+        if parameter.pixels and not parameter.pixels.fits(value):
+            raise PydanticCustomError("pixels", "not such a size")
         return value
 
     return check
 
 
-def _one_of(values: Sequence[Any]) -> Any:
+def _one_of(parameter: Parameter) -> Any:
+    values = tuple(map(str.casefold, parameter.enum or ())) if parameter.any_case else parameter.enum or ()
+
     def check(value: Any) -> Any:
-        if value not in values:
+        if (value.casefold() if parameter.any_case else value) not in values:
             raise PydanticCustomError("enum", "not an allowed value")
         return value
 
