@@ -38,10 +38,10 @@ def build_request(model: str, parameters: Mapping[str, Any], *, validation: Vali
 
     The body holds ``model`` and what was set, never a default. ``None`` means "not set", also one level deep
     (``model_params``). Airflow templates render to text, so ``"5"`` is read as a number and ``"true"`` as a boolean
-    where the model wants one. Where a field takes the id of an earlier job, or a voice or an element that it made, the job
-    may be given instead. Things that EvoLink accepts but cuts or ignores, and limits that only the words of its pages
-    state, are logged as warnings in every mode (:func:`notices`). An unknown model passes unchecked with a warning,
-    because models appear every week.
+    where the model wants one. Where a field takes the id of an earlier job, or a voice or element that it made, the
+    job may be given instead. Things that EvoLink accepts but cuts or ignores, and limits that only the words of its
+    pages state, are logged as warnings in every mode (:func:`notices`). An unknown model passes unchecked with a
+    warning, because models appear every week.
 
     :param model: EvoLink's name of the model.
     :param parameters: Fields of the request, as EvoLink names them.

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic_core import SchemaValidator, ValidationError
 
 from airflow_provider_evolink.api.errors import Violation
 from airflow_provider_evolink.api.facts import Path
-from airflow_provider_evolink.api.field_types import fields_model
+from airflow_provider_evolink.api.field_types import fields_validator
 from airflow_provider_evolink.api.parameters import Parameter, is_list, size_fault, words
 from airflow_provider_evolink.api.shown import count, show
 from airflow_provider_evolink.api.texts import clean_text
@@ -23,12 +23,10 @@ class Fields:
     """
     The parameters of one model.
 
-    :param name: Name of the model.
     :param parameters: Name and row of each field.
     """
 
-    def __init__(self, name: str, parameters: Mapping[str, Parameter]) -> None:
-        self._name = name
+    def __init__(self, parameters: Mapping[str, Parameter]) -> None:
         self._parameters = parameters
 
     def check(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Violation], frozenset[Path]]:
@@ -45,19 +43,19 @@ class Fields:
         ]
         locations: list[Location] = [(violation.field,) for violation in violations]
         try:
-            read = self._model.model_validate(given)
+            read = self._validator.validate_python(given)
         except ValidationError as error:
             for fault in error.errors(include_url=False):
                 locations.append(fault["loc"])
                 violations.append(self._violation(fault["loc"], fault["type"], fault["msg"], fault["input"]))
             failed = {location[0] for location in locations}
-            read = self._model.model_validate({name: value for name, value in given.items() if name not in failed})
+            read = self._validator.validate_python({name: given[name] for name in given if name not in failed})
         violations += self._sizes(given)
-        return read.model_dump(exclude_unset=True), violations, frozenset(map(_names, locations))
+        return read, violations, frozenset(map(_names, locations))
 
     @cached_property
-    def _model(self) -> type[BaseModel]:
-        return fields_model(self._parameters, name=self._name, required=False)
+    def _validator(self) -> SchemaValidator:
+        return fields_validator(self._parameters)
 
     def _sizes(self, given: Mapping[str, Any]) -> Iterator[Violation]:
         for location, parameter, value in _walk(self._parameters, given):

@@ -79,6 +79,7 @@ class Condition(BaseModel):
     :param differs: (``not``) None of these; ``null`` stands for "not given".
     :param given: Whether the field holds anything.
     :param min_items: Least items of a list.
+    :param max_items: Most items of a list.
     :param matches: A text of this form.
     """
 
@@ -88,6 +89,7 @@ class Condition(BaseModel):
     equals: tuple[Any, ...] | None = Field(None, alias="is")
     differs: tuple[Any, ...] | None = Field(None, alias="not")
     min_items: int | None = Field(None, alias="minItems")
+    max_items: int | None = Field(None, alias="maxItems")
     matches: str | None = None
 
     def holds(self, facts: Facts, field: str) -> bool:
@@ -100,6 +102,8 @@ class Condition(BaseModel):
         if self.given is not None and facts.given(field) is not self.given:
             return False
         if self.min_items is not None and (facts.items(field) or 0) < self.min_items:
+            return False
+        if self.max_items is not None and (facts.items(field) or 0) > self.max_items:
             return False
         if self.matches is not None and not re.fullmatch(self.matches, facts.text(field) or ""):
             return False

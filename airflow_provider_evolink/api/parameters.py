@@ -18,7 +18,7 @@ class Parameter(BaseModel):
     """
     A parameter as the catalogue writes it, in the words of JSON Schema where it has one.
 
-    :param blank: A required text may be empty.
+    :param blank: Whether a text may be empty; if not stated, unless it is required.
     :param default: What EvoLink assumes when the field is absent. Never sent.
     :param any_case: Capital and small letters are the same in ``enum``.
     :param cut: EvoLink cuts text beyond ``maxLength`` silently, so that is only warned about.
@@ -40,7 +40,7 @@ class Parameter(BaseModel):
 
     type: Literal["string", "integer", "number", "boolean", "array", "object"] | None = None
     required: bool = False
-    blank: bool = False
+    blank: bool | None = None
     default: Any = None
     enum: tuple[Any, ...] | None = None
     any_case: bool = False
@@ -73,7 +73,7 @@ class Parameter(BaseModel):
     def _has_a_shape(self) -> Self:
         if (self.type is None) is not bool(self.variants) and "variants" not in self.soft:
             raise ValueError("a parameter has either a type or variants")
-        if unknown := {*self.soft} - {to_camel(name) for name in type(self).model_fields}:
+        if self.soft and (unknown := {*self.soft} - {to_camel(name) for name in type(self).model_fields}):
             raise ValueError(f"no such limits: {', '.join(sorted(unknown))}")
         return self
 
@@ -81,6 +81,11 @@ class Parameter(BaseModel):
     def private(self) -> bool:
         """Whether its text is free, so that it may be a prompt and is never shown."""
         return self.type == "string" and not (self.enum or self.format or self.pattern or self.variants)
+
+    @property
+    def may_be_blank(self) -> bool:
+        """Whether a text may be empty."""
+        return not self.required if self.blank is None else self.blank
 
     @property
     def longest(self) -> int | None:
@@ -181,7 +186,7 @@ def _text_words(parameter: Parameter) -> str:
         return "an http or https link" if parameter.format == "uri" else "an https link to a public address"
     if parameter.pixels:
         return parameter.pixels.words()
-    limits = ["not empty"] if parameter.required and not parameter.blank else []
+    limits = [] if parameter.may_be_blank else ["not empty"]
     if parameter.min_length:
         limits.append(f"at least {count(parameter.min_length, 'character')}")
     if parameter.longest:

@@ -48,11 +48,12 @@ class Row(BaseModel):
     :param source: Page of EvoLink's documentation the row was taken from.
     :param status: ``retired`` if EvoLink has withdrawn that page.
     :param retired_on: Day it did.
+    :param as_of: About the month of the page.
     :param parameters: Name and row of every field but ``model``. In the file, groups named in ``uses`` come first; an
         own entry replaces the shared one if it has a type or variants, else it changes only the keys it states. A text
         instead of an entry is the name of a shared parameter.
     :param rules: What holds between fields.
-    :param notices: The same shapes; what breaks them is accepted by EvoLink, but has no effect or is only said in words.
+    :param notices: The same shapes; EvoLink accepts what breaks them, but ignores it, or forbids it in words only.
     :param outputs: What a job hands back.
     :param price: What an order costs at the most, where it is published.
     """
@@ -68,6 +69,7 @@ class Row(BaseModel):
     source: str | None = None
     status: Literal["documented", "retired"] = "documented"
     retired_on: str | None = None
+    as_of: str | None = None
     parameters: dict[str, Parameter]
     rules: tuple[Rule, ...] = ()
     notices: tuple[Rule, ...] = ()
@@ -139,11 +141,9 @@ class Row(BaseModel):
         return values, violations, Facts({**given, **values}, broken, self._private, self._defaults)
 
     def _soft_faults(self, given: Mapping[str, Any]) -> Iterator[Violation]:
-        soft = {name: parameter for name, parameter in self.parameters.items() if parameter.is_soft and name in given}
+        soft = {name: given[name] for name in given if name in self._soft_names}
         if soft:
-            _, violations, _ = self._soft.check({name: given[name] for name in soft})
-            hard = {violation.field for violation in self._hard.check({name: given[name] for name in soft})[1]}
-            yield from (violation for violation in violations if violation.field not in hard)
+            yield from self._soft.check(soft)[1]
 
     def _retired(self) -> str:
         day = f" on {self.retired_on}" if self.retired_on else ""
@@ -151,14 +151,16 @@ class Row(BaseModel):
 
     @cached_property
     def _hard(self) -> Fields:
-        return Fields(self.model, {name: parameter.hard() for name, parameter in self.parameters.items()})
+        return Fields({name: parameter.hard() for name, parameter in self.parameters.items()})
+
+    @cached_property
+    def _soft_names(self) -> frozenset[str]:
+        return frozenset(name for name, parameter in self.parameters.items() if parameter.is_soft)
 
     @cached_property
     def _soft(self) -> Fields:
-        return Fields(
-            self.model,
-            {name: parameter for name, parameter in self.parameters.items() if parameter.is_soft},
-        )
+        optional = {"required": False}
+        return Fields({name: self.parameters[name].model_copy(update=optional) for name in self._soft_names})
 
     @cached_property
     def _private(self) -> frozenset[str]:

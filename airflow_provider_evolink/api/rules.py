@@ -18,8 +18,8 @@ sets           ``when`` holds: the given ones of ``fields`` are one of the ``all
 keys_index     every key of the object ``field`` is a name of ``lists`` and a 1-based index into that list
 =============  ==========================================================================================
 
-Every rule has a ``text``, which the user reads. Fields may be paths (``model_params.voice_bindings``). Without ``when`` a
-rule always holds. An empty list, object or text counts as not given. The numbers of ``sum`` may be text.
+Every rule has a ``text``, which the user reads. Fields may be paths (``model_params.voice_bindings``). Without ``when``
+a rule always holds. An empty list, object or text counts as not given. The numbers of ``sum`` may be text.
 """
 
 from __future__ import annotations
