@@ -165,15 +165,28 @@ class Maker:
 
 def _fitting(rule: Json, made: Json, model: str) -> Json | None:
     """Leave out of a rule the fields that a model does not have; they are refused as unknown anyway."""
-    if any(_find(made, field) is None for field in rule.get("when", {})):
+    if not all(_may_hold(condition, _find(made, field)) for field, condition in rule.get("when", {}).items()):
         return None
     if "fields" in rule:
         fields = [field for field in rule["fields"] if _find(made, field) is not None]
-        if rule["shape"] == "needs" and fields != rule["fields"]:
-            raise Undecided(f"{model} lacks a field of: {rule['text']}")
+        if rule["shape"] == "needs":
+            if fields != rule["fields"]:
+                raise Undecided(f"{model} lacks a field of: {rule['text']}")
+            fields = [field for field in fields if not _is_always_there(_find(made, field) or {})]
         return {**rule, "fields": fields} if fields else None
     named = [rule[name] for name in ("field", "start", "end") if name in rule]
     return rule if all(_find(made, field) is not None for field in named) else None
+
+
+def _may_hold(condition: Json, found: Json | None) -> bool:
+    if found is None:
+        return False
+    values = condition.get("is")
+    return values is None or "enum" not in found or any(value in (None, *found["enum"]) for value in values)
+
+
+def _is_always_there(made: Json) -> bool:
+    return made.get("required", False) and not made.get("blank")
 
 
 def _find(parameters: Json, path: str) -> Json | None:
