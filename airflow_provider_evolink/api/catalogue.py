@@ -161,6 +161,7 @@ def _notices(model: str, given: Mapping[str, Any]) -> list[str]:
     if row:
         return row.notices_about(given)
     near = difflib.get_close_matches(str(model), known_models(), n=1)
+    near = near or [name for name in known_models() if model and name.startswith(str(model))]
     hint = f" Did you mean {near[0]}?" if near else ""
     return [f"the model is not in the catalogue of this package, nothing was checked.{hint}"]
 

@@ -112,3 +112,26 @@ class Condition(BaseModel):
         value = facts.raw(field)
         unsure = facts.is_broken(field)
         return not unsure and (self.equals is None or value in self.equals) and value not in (self.differs or ())
+
+    def words(self, field: str) -> str:
+        """
+        Say the condition.
+
+        :param field: Path of the field.
+        """
+        texts = []
+        if self.equals is not None:
+            texts.append(f"{field} is {_listed(self.equals)}")
+        if self.differs is not None:
+            texts.append(f"{field} is not {_listed(self.differs)}")
+        if self.given is not None:
+            texts.append(f"{field} is {'given' if self.given else 'not given'}")
+        if self.min_items is not None or self.max_items is not None:
+            texts.append(f"{field} has {self.min_items or 0} to {self.max_items or 'many'} items")
+        if self.matches is not None:
+            texts.append(f"{field} has the form {self.matches}")
+        return " and ".join(texts)
+
+
+def _listed(values: tuple[Any, ...]) -> str:
+    return " or ".join("not given" if value is None else show(value) for value in values)

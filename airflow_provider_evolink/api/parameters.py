@@ -139,19 +139,35 @@ def size_fault(parameter: Parameter, value: Any) -> str | None:
     :param parameter: Row of the field.
     :param value: What the user gave, of any type.
     """
-    if parameter.type == "array" and is_list(value):
-        least, most, noun = parameter.min_items, parameter.max_items, ("item", "items")
-    elif parameter.type == "object" and isinstance(value, Mapping):
-        least, most, noun = parameter.min_properties, parameter.max_properties, ("entry", "entries")
-    else:
+    fits_type = (parameter.type == "array" and is_list(value)) or (
+        parameter.type == "object" and isinstance(value, Mapping)
+    )
+    if not fits_type:
         return None
-    if len(value) >= (least or 0) and (most is None or len(value) <= most):
+    least, most, _ = _size(parameter)
+    return None if len(value) >= (least or 0) and (most is None or len(value) <= most) else size_words(parameter)
+
+
+def size_words(parameter: Parameter) -> str | None:
+    """
+    Say in words how many items or entries are allowed; ``None`` if any number is.
+
+    :param parameter: Row of the field.
+    """
+    least, most, noun = _size(parameter)
+    if least is None and most is None:
         return None
     if least == most and least is not None:
         return f"exactly {count(least, *noun)}"
     if least is None or most is None:
         return f"at most {count(most, *noun)}" if most is not None else f"at least {count(least or 0, *noun)}"
     return f"{least} to {most} {noun[1]}"
+
+
+def _size(parameter: Parameter) -> tuple[int | None, int | None, tuple[str, str]]:
+    if parameter.type == "object":
+        return parameter.min_properties, parameter.max_properties, ("entry", "entries")
+    return parameter.min_items, parameter.max_items, ("item", "items")
 
 
 def is_list(value: Any) -> bool:

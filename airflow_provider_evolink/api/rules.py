@@ -52,6 +52,19 @@ class _Rule(BaseModel):
         if all(condition.holds(facts, field) for field, condition in self.when.items()):
             yield from self._broken(facts)
 
+    def about(self) -> str:
+        """Name the fields it is about."""
+        named = getattr(self, "fields", None) or [
+            getattr(self, name) for name in ("field", "start", "end") if hasattr(self, name)
+        ]
+        return ", ".join(named)
+
+    def words(self) -> str:
+        """Say the rule, with the case in which it holds where its text does not tell."""
+        cases = [condition.words(field) for field, condition in self.when.items()]
+        told = [case for field, case in zip(self.when, cases, strict=True) if field.rpartition(".")[2] not in self.text]
+        return f"{self.text} (when {' and '.join(told)})" if told else self.text
+
     @abstractmethod
     def _broken(self, facts: Facts) -> Iterator[Violation]: ...
 
