@@ -191,8 +191,9 @@ def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row(model: str) -> Row | None:
-    if model in _registered:
-        return _registered[model]
+    added = next((row for row in _registered.values() if model in (row.model, *row.aliases)), None)
+    if added:
+        return added
     name = _aliases().get(model, model)
     return _packaged_row(name) if name in _packaged()[0] else None
 
