@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).parent.parent / "docs"
 IMAGE, CLIP = "https://example.com/a.png", "https://example.com/a.mp4"
+WIDTH = 120
 NOT_EDITED = "<!-- Written by scripts/catalogue_docs.py; do not edit. -->"
 MODELS_HEAD = f"""\
 # Models
@@ -117,23 +118,25 @@ def mistakes_page() -> str:
     """Make every mistake and write down what is said."""
     parts = [MISTAKES_HEAD]
     for title, model, fields in MISTAKES:
-        call = f'build_request("{model}", {_written(fields)})'
+        call = _call(model, fields)
         parts.append(f"\n## {title}\n\n```python\n{call}\n```\n\n```text\n{_said(model, fields)}\n```\n")
     return "".join(parts) + (
         "\nA model that is not in the catalogue is sent all the same, because new ones appear every week.\n"
     )
 
 
-def _written(fields: dict[str, Any]) -> str:
-    text = repr(fields).replace("'", '"')
-    return text if len(text) < 70 else "{\n" + "".join(_field(name, value) for name, value in fields.items()) + "}"
+def _call(model: str, fields: dict[str, Any]) -> str:
+    short = f"build_request({model!r}, {fields!r})".replace("'", '"')
+    if len(short) <= WIDTH:
+        return short
+    inside = "".join(f"        {_field(name, value)},\n" for name, value in fields.items())
+    return f'build_request(\n    "{model}",\n    {{\n{inside}    }},\n)'
 
 
 def _field(name: str, value: Any) -> str:
-    written = repr(value).replace("'", '"')
-    if isinstance(value, list) and len(value) > 1:
-        written = f"{value[:1]!r} * {len(value)}".replace("'", '"')
-    return f'    "{name}": {written},\n'
+    many = isinstance(value, list) and len(value) > 1
+    written = f"{value[:1]!r} * {len(value)}" if many else repr(value)
+    return f"{name!r}: {written}".replace("'", '"')
 
 
 def _said(model: str, fields: dict[str, Any]) -> str:
