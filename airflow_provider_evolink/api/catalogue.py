@@ -17,7 +17,8 @@ from importlib import resources
 from typing import Any, Literal
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkRequestError, Violation
-from airflow_provider_evolink.api.rows import Row
+from airflow_provider_evolink.api.output_rows import Outputs
+from airflow_provider_evolink.api.rows import Row, Shared
 from airflow_provider_evolink.api.shown import show
 from airflow_provider_evolink.api.texts import clean_text
 
@@ -37,8 +38,10 @@ def build_request(model: str, parameters: Mapping[str, Any], *, validation: Vali
 
     The body holds ``model`` and what was set, never a default. ``None`` means "not set", also one level deep
     (``model_params``). Airflow templates render to text, so ``"5"`` is read as a number and ``"true"`` as a boolean
-    where the model wants one. Things that EvoLink accepts but cuts or ignores are logged as warnings in every mode
-    (:func:`notices`). An unknown model passes unchecked with a warning, because models appear every week.
+    where the model wants one. Where a field takes the id of an earlier job, or a voice or element that it made, the
+    job may be given instead. Things that EvoLink accepts but cuts or ignores, and limits that only the words of its
+    pages state, are logged as warnings in every mode (:func:`notices`). An unknown model passes unchecked with a
+    warning, because models appear every week.
 
     :param model: EvoLink's name of the model.
     :param parameters: Fields of the request, as EvoLink names them.
@@ -52,6 +55,9 @@ def build_request(model: str, parameters: Mapping[str, Any], *, validation: Vali
     violations = _violations_of_model(model, given)
     row = _row(model)
     values: dict[str, Any] = {}
+    if row:
+        given, broken = row.take_jobs(given)
+        violations += broken
     if row and validation != "off":
         values, broken = row.check(given)
         violations += broken
@@ -74,7 +80,9 @@ def notices(model: str, parameters: Mapping[str, Any]) -> list[str]:
     :param model: EvoLink's name of the model.
     :param parameters: Fields of the request.
     """
-    return _notices(model, _given(parameters))
+    given = _given(parameters)
+    row = _row(model)
+    return _notices(model, row.take_jobs(given)[0] if row else given)
 
 
 def endpoint(model: str, kind: Kind | None = None) -> str:
@@ -98,6 +106,25 @@ def kind(model: str) -> Kind | None:
     return row.kind if row else None
 
 
+def outputs(model: str) -> Outputs | None:
+    """
+    Return what a job of a model hands back, or ``None`` for a model unknown here.
+
+    :param model: EvoLink's name of the model.
+    """
+    row = _row(model)
+    return row.outputs if row else None
+
+
+def known_row(model: str) -> Row | None:
+    """
+    Return the row of a model, or ``None`` for a model unknown here.
+
+    :param model: EvoLink's name of the model, or one of its other names.
+    """
+    return _row(model)
+
+
 def most_credits(model: str, body: Mapping[str, Any]) -> float | None:
     """
     Return what an order costs at the most by the price in the catalogue, or ``None`` where there is none.
@@ -112,7 +139,7 @@ def most_credits(model: str, body: Mapping[str, Any]) -> float | None:
 
 
 def known_models() -> tuple[str, ...]:
-    """Return the names of all models of the catalogue, sorted."""
+    """Return the names of all models of the catalogue, sorted. Other names of the same model are not among them."""
     return tuple(sorted({*_packaged()[0], *_registered}))
 
 
@@ -134,6 +161,7 @@ def _notices(model: str, given: Mapping[str, Any]) -> list[str]:
     if row:
         return row.notices_about(given)
     near = difflib.get_close_matches(str(model), known_models(), n=1)
+    near = near or [name for name in known_models() if model and name.startswith(str(model))]
     hint = f" Did you mean {near[0]}?" if near else ""
     return [f"the model is not in the catalogue of this package, nothing was checked.{hint}"]
 
@@ -163,9 +191,11 @@ def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row(model: str) -> Row | None:
-    if model in _registered:
-        return _registered[model]
-    return _packaged_row(model) if model in _packaged()[0] else None
+    added = next((row for row in _registered.values() if model in (row.model, *row.aliases)), None)
+    if added:
+        return added
+    name = _aliases().get(model, model)
+    return _packaged_row(name) if name in _packaged()[0] else None
 
 
 @cache
@@ -175,7 +205,13 @@ def _packaged_row(model: str) -> Row:
 
 
 @cache
-def _packaged() -> tuple[dict[str, Any], dict[str, Any]]:
+def _aliases() -> dict[str, str]:
+    return {alias: name for name, row in _packaged()[0].items() for alias in row.get("aliases", ())}
+
+
+@cache
+def _packaged() -> tuple[dict[str, Any], Shared]:
     text = resources.files(__package__).joinpath("catalogue.json").read_text(encoding="utf-8")
     content = json.loads(text)
-    return {row["model"]: row for row in content["models"]}, content["shared"]
+    shared = Shared(content["shared"], content.get("parameters", {}), content.get("rules", {}))
+    return {row["model"]: row for row in content["models"]}, shared

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from airflow_provider_evolink.api.chains import unpack
+from airflow_provider_evolink.api.checks import Fields
 from airflow_provider_evolink.api.errors import Violation
-from airflow_provider_evolink.api.field_types import fields_model
-from airflow_provider_evolink.api.parameters import Parameter, is_list, size_fault, words
+from airflow_provider_evolink.api.facts import Facts
+from airflow_provider_evolink.api.lengths import length_words, measure
+from airflow_provider_evolink.api.output_rows import Outputs
+from airflow_provider_evolink.api.parameters import Parameter
 from airflow_provider_evolink.api.prices import Price
-from airflow_provider_evolink.api.rules import Facts, Rule
-from airflow_provider_evolink.api.shown import count, show
-from airflow_provider_evolink.api.texts import clean_text
+from airflow_provider_evolink.api.rules import Rule
 
-Location = tuple[str | int, ...]
+
+@dataclass(frozen=True)
+class Shared:
+    """
+    What many rows say alike, so that the file says it once.
+
+    :param groups: Groups of parameters, by the names in ``uses``.
+    :param parameters: Single parameters, by a name that a row may give instead of the parameter.
+    :param rules: Rules and notices, by a name that a row may give instead.
+    """
+
+    groups: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    rules: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Row(BaseModel):
@@ -25,41 +40,72 @@ class Row(BaseModel):
     One model.
 
     :param model: EvoLink's name of it.
+    :param aliases: Other names EvoLink takes for it.
+    :param family: Models of one maker and version.
     :param kind: What it makes.
+    :param task: What it does, in a word.
     :param endpoint: Path that takes orders.
     :param source: Page of EvoLink's documentation the row was taken from.
+    :param status: ``retired`` if EvoLink has withdrawn that page.
+    :param retired_on: Day it did.
+    :param as_of: About the month of the page.
     :param parameters: Name and row of every field but ``model``. In the file, groups named in ``uses`` come first; an
-        own entry replaces the shared one if it has a type or variants, else it changes only the keys it states.
+        own entry replaces the shared one if it has a type or variants, else it changes only the keys it states. A text
+        instead of an entry is the name of a shared parameter.
     :param rules: What holds between fields.
+    :param notices: The same shapes; EvoLink accepts what breaks them, but ignores it, or forbids it in words only.
+    :param outputs: What a job hands back.
     :param price: What an order costs at the most, where it is published.
-    :param notices: The same shapes; what breaks them is accepted by EvoLink, but has no effect.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
+    aliases: tuple[str, ...] = ()
+    family: str | None = None
     kind: Literal["video", "image", "audio"]
+    task: str | None = None
     endpoint: str
     source: str | None = None
+    status: Literal["documented", "retired"] = "documented"
+    retired_on: str | None = None
+    as_of: str | None = None
     parameters: dict[str, Parameter]
     rules: tuple[Rule, ...] = ()
     notices: tuple[Rule, ...] = ()
+    outputs: Outputs = Outputs()
     price: Price | None = None
 
     @classmethod
-    def read(cls, data: Mapping[str, Any], shared: Mapping[str, Any]) -> Self:
+    def read(cls, data: Mapping[str, Any], shared: Shared) -> Self:
         """
         Read a row as it is written in the file.
 
-        :param data: The row, with ``uses``.
-        :param shared: Parameter groups by name.
+        :param data: The row.
+        :param shared: What it may refer to.
         """
         merged: dict[str, Any] = {}
-        for group in [*(shared[name] for name in data.get("uses", ())), data.get("parameters", {})]:
-            for name, stated in group.items():
+        for group in [*(shared.groups[name] for name in data.get("uses", ())), data.get("parameters", {})]:
+            for name, given in group.items():
+                stated = shared.parameters[given] if isinstance(given, str) else given
                 whole = stated.keys() & {"type", "variants"}
                 merged[name] = stated if whole else {**merged.get(name, {}), **stated}
-        return cls.model_validate({**{k: v for k, v in data.items() if k != "uses"}, "parameters": merged})
+        rules = {
+            kind: [shared.rules[rule] if isinstance(rule, str) else rule for rule in data[kind]]
+            for kind in ("rules", "notices")
+            if kind in data
+        }
+        rest = {name: value for name, value in data.items() if name != "uses"}
+        return cls.model_validate({**rest, **rules, "parameters": merged})
+
+    def take_jobs(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Violation]]:
+        """
+        Put the id of an earlier job, or what it made, in the place of the job.
+
+        :param given: Fields that were set.
+        :return: The fields, and jobs that do not fit.
+        """
+        return unpack(self.parameters, given)
 
     def check(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Violation]]:
         """
@@ -69,119 +115,76 @@ class Row(BaseModel):
         :return: The good fields, brought to their declared types, and everything that is wrong with the others.
         """
         given = {name: value for name, value in given.items() if name != "model"}
-        values, violations, broken = self._check_fields(given)
-        facts = Facts({**given, **values}, broken, self._private)
+        values, violations, facts = self._facts(given)
         for rule in self.rules:
             violations += rule.check(facts)
         return values, violations
 
     def notices_about(self, given: Mapping[str, Any]) -> list[str]:
-        """Say what EvoLink accepts in this request, but cuts or ignores."""
-        texts = [
-            f"{name}: EvoLink cuts it to {parameter.longest} characters (given: {len(given[name])})"
-            for name, parameter in self.parameters.items()
-            if parameter.cut and parameter.longest and _length(given.get(name)) > parameter.longest
+        """
+        Say what EvoLink accepts in this request, but cuts or ignores, or forbids in the words of its pages only.
+
+        :param given: Fields that were set.
+        """
+        texts = [] if self.status == "documented" else [self._retired()]
+        for name, parameter in self.parameters.items():
+            texts += _length_notice(name, parameter, given.get(name))
+        values, _, facts = self._facts(given)
+        texts += [f"{broken.field}: {broken.rule}" for rule in self.notices for broken in rule.check(facts)]
+        return texts + [
+            f"{broken} - so say EvoLink's pages in words, the request is sent all the same"
+            for broken in self._soft_faults({name: value for name, value in given.items() if name in values})
         ]
-        values, _, broken = self._check_fields(given)
-        facts = Facts({**given, **values}, broken, self._private)
-        return texts + [f"{useless.field}: {useless.rule}" for rule in self.notices for useless in rule.check(facts)]
+
+    def _facts(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Violation], Facts]:
+        values, violations, broken = self._hard.check(given)
+        return values, violations, Facts({**given, **values}, broken, self._private, self._defaults)
+
+    def _soft_faults(self, given: Mapping[str, Any]) -> Iterator[Violation]:
+        soft = {name: given[name] for name in given if name in self._soft_names}
+        if soft:
+            yield from self._soft.check(soft)[1]
+
+    def _retired(self) -> str:
+        day = f" on {self.retired_on}" if self.retired_on else ""
+        return f"EvoLink has withdrawn the page of this model{day}, it may no longer answer"
 
     @cached_property
-    def _fields(self) -> type[BaseModel]:
-        return fields_model(self.parameters, name=self.model, required=False)
+    def _hard(self) -> Fields:
+        return Fields({name: parameter.hard() for name, parameter in self.parameters.items()})
+
+    @cached_property
+    def _soft_names(self) -> frozenset[str]:
+        return frozenset(name for name, parameter in self.parameters.items() if parameter.is_soft)
+
+    @cached_property
+    def _soft(self) -> Fields:
+        optional = {"required": False}
+        return Fields({name: self.parameters[name].model_copy(update=optional) for name in self._soft_names})
 
     @cached_property
     def _private(self) -> frozenset[str]:
-        return frozenset(name for name, parameter in self.parameters.items() if parameter.private)
+        return frozenset(path for path, parameter in _paths(self.parameters) if parameter.private)
 
-    def _check_fields(
-        self, given: Mapping[str, Any]
-    ) -> tuple[dict[str, Any], list[Violation], frozenset[tuple[str, ...]]]:
-        violations = [
-            Violation(name, "required")
-            for name, parameter in self.parameters.items()
-            if parameter.required and name not in given
-        ]
-        locations: list[Location] = [(violation.field,) for violation in violations]
-        good = given
-        try:
-            self._fields.model_validate(given)
-        except ValidationError as error:
-            for fault in error.errors(include_url=False):
-                locations.append(fault["loc"])
-                violations.append(self._violation(fault["loc"], fault["type"], fault["msg"], fault["input"]))
-            failed = {location[0] for location in locations}
-            good = {name: value for name, value in given.items() if name not in failed}
-        values = self._fields.model_validate(good).model_dump(exclude_unset=True)
-        violations += self._sizes(given)
-        return values, violations, frozenset(map(_names, locations))
-
-    def _sizes(self, given: Mapping[str, Any]) -> Iterator[Violation]:
-        for location, parameter, value in _walk(self.parameters, given):
-            if fault := size_fault(parameter, value):
-                noun = ("item",) if is_list(value) else ("entry", "entries")
-                yield Violation(_written(location), fault, count(len(value), *noun))
-
-    def _violation(self, location: Location, kind: str, message: str, value: Any) -> Violation:
-        field = _written(location)
-        if kind == "extra_forbidden":
-            return Violation(field, self._unknown(location), show(value, private=True))
-        parameter = self._parameter(location)
-        if kind == "missing":
-            return Violation(field, "required")
-        rule = message if kind == "address" or parameter is None else words(parameter)
-        return Violation(field, rule, show(value, private=parameter is None or parameter.private))
-
-    def _parameter(self, location: Location) -> Parameter | None:
-        parameter = self.parameters.get(str(location[0]))
-        for key in location[1:]:
-            parameter = parameter.inner(key) if parameter else None
-        return parameter
-
-    def _unknown(self, location: Location) -> str:
-        around = self._parameter(location[:-1]) if len(location) > 1 else None
-        siblings = list((around.properties or {}) if around else self.parameters)
-        near = _nearest(str(location[-1]), siblings)
-        return (
-            f"unknown field, did you mean {near}?" if near else f"unknown field, the model takes {', '.join(siblings)}"
-        )
+    @cached_property
+    def _defaults(self) -> dict[str, Any]:
+        return {path: inner.default for path, inner in _paths(self.parameters) if inner.default is not None}
 
 
-def _walk(parameters: Mapping[str, Parameter], given: Mapping[str, Any]) -> Iterator[tuple[Location, Parameter, Any]]:
+def _paths(parameters: Mapping[str, Parameter], around: str = "") -> Iterator[tuple[str, Parameter]]:
     for name, parameter in parameters.items():
-        if name not in given:
-            continue
-        yield (name,), parameter, given[name]
-        if parameter.properties and isinstance(given[name], Mapping):
-            for location, inner, value in _walk(parameter.properties, given[name]):
-                yield (name, *location), inner, value
+        yield f"{around}{name}", parameter
+        yield from _paths(parameter.properties or {}, f"{around}{name}.")
 
 
-def _nearest(name: str, known: list[str]) -> str | None:
-    near = difflib.get_close_matches(name, known, n=1)
-    if near:
-        return near[0]
-    # start_image is image_start with its words swapped.
-    sorted_names = {"_".join(sorted(other.split("_"))): other for other in known}
-    swapped = difflib.get_close_matches("_".join(sorted(name.split("_"))), sorted_names, n=1)
-    return sorted_names[swapped[0]] if swapped else None
-
-
-def _length(value: Any) -> int:
-    return len(value) if isinstance(value, str) else 0
-
-
-def _names(location: Location) -> tuple[str, ...]:
-    names = []
-    for key in location:
-        if isinstance(key, int):
-            break
-        names.append(key)
-    return tuple(names)
-
-
-def _written(location: Location) -> str:
-    text = ""
-    for key in location:
-        text += f"[{key}]" if isinstance(key, int) else f".{clean_text(key, 40)}"
-    return text.removeprefix(".")
+def _length_notice(name: str, parameter: Parameter, value: Any) -> Iterator[str]:
+    unit, most = parameter.length_unit, parameter.max_length
+    if not isinstance(value, str) or most is None or parameter.longest is not None:
+        return
+    length = measure(value, unit)
+    if length <= most:
+        return
+    if parameter.cut:
+        yield f"{name}: EvoLink cuts it to {length_words(most, unit)} (given: {length})"
+    else:
+        yield f"{name}: EvoLink's limit is {length_words(most, unit)} (given: about {length})"

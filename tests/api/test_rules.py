@@ -23,6 +23,14 @@ TOTAL = {"shape": "total", "fields": ["b", "c"], "minimum": 2, "maximum": 3}
 LIMITS = {"shape": "limits", "field": "b", "minimum": 2, "maximum": 4}
 CHOICE = {"shape": "limits", "field": "b", "enum": ["x", "y"]}
 SETS = {"shape": "sets", "fields": ["a", "b", "c"], "allowed": [["a"], ["a", "b"]]}
+EXACTLY = {"shape": "exactly_one", "fields": ["b", "c"]}
+AMOUNT = {"shape": "total", "fields": ["b"], "amounts": ["n"], "maximum": 3}
+LONG = {"shape": "limits", "field": "b", "maxLength": 2}
+FORM = {"shape": "pattern", "field": "b", "matches": "^x", "avoids": "z$"}
+EQUAL = {"shape": "equal", "fields": ["b", "c", "d"]}
+APART = {"shape": "distance", "start": "b", "end": "c", "minimum": 2, "maximum": 4}
+SUM = {"shape": "sum", "field": "m.k", "entry": "d", "total": "b"}
+NAMED = {"shape": "mentions", "field": "b", "listed": "c", "name": "item"}
 KEYS = {"shape": "keys_index", "field": "m.k", "lists": {"image": "b", "video": "c"}}
 
 
@@ -52,6 +60,33 @@ KEYS = {"shape": "keys_index", "field": "m.k", "lists": {"image": "b", "video": 
         (SETS, {"b": 1, "a": 1}, []),
         (SETS, {"b": 1}, [("b", "b")]),
         (SETS, {"a": 1, "c": 1}, [("a, c", "a + c")]),
+        (EXACTLY, {}, [("b, c", None)]),
+        (EXACTLY, {"b": 1}, []),
+        (EXACTLY, {"b": 1, "c": 2}, [("b, c", "b + c")]),
+        (AMOUNT, {"b": [1, 2], "n": 1}, []),
+        (AMOUNT, {"b": [1, 2], "n": 2}, [("b, n", "4 in all")]),
+        (AMOUNT, {"b": [1, 2, 3, 4]}, [("b, n", "4 in all")]),
+        (LONG, {"b": "xy"}, []),
+        (LONG, {"b": "xyz"}, [("b", "xyz")]),
+        (FORM, {}, []),
+        (FORM, {"b": "xy"}, []),
+        (FORM, {"b": "yx"}, [("b", "yx")]),
+        (FORM, {"b": "xz"}, [("b", "xz")]),
+        (EQUAL, {"b": 1, "d": 1}, []),
+        (EQUAL, {"b": 1, "d": 2}, [("b, d", "1 + 2")]),
+        (APART, {"b": 1}, []),
+        (APART, {"b": 1, "c": 3}, []),
+        (APART, {"b": 1, "c": 5}, []),
+        (APART, {"b": 1, "c": 2.5}, [("b, c", "1 and 2.5")]),
+        (APART, {"b": 1, "c": 6}, [("b, c", "1 and 6")]),
+        (SUM, {"b": 5}, []),
+        (SUM, {"b": 5, "m": {"k": [{"d": "2"}, {"d": 3}]}}, []),
+        (SUM, {"b": 5, "m": {"k": [{"d": "2"}]}}, [("m.k[].d, b", "2 and 5")]),
+        (SUM, {"b": 5, "m": {"k": [{"d": "two"}]}}, [("m.k[].d", None)]),
+        (SUM, {"m": {"k": [{"d": "2"}]}}, []),
+        (NAMED, {"b": "item1 and item2", "c": [1, 2]}, []),
+        (NAMED, {"b": "item12 and item2", "c": [1, 2, 3]}, [("b", "without item1, item3")]),
+        (NAMED, {"b": "nothing"}, []),
         (KEYS, {}, []),
         (KEYS, {"b": [1], "m": {"k": {"image1": 1}}}, []),
         (KEYS, {"b": [1], "m": {"k": {"image2": 1, "x": 1}}}, [("m.k.image2", "image2"), ("m.k.x", "x")]),
@@ -70,6 +105,14 @@ def test_a_shape_names_what_breaks_it(rule, values, expected):
         (TOTAL, {"b": "x"}, "b", []),
         (TOTAL, {"b": ["x", "y", "z"], "c": ["x"]}, "b", [("b, c", "4 items")]),
         (LIMITS, {"b": "x"}, "b", []),
+        (EXACTLY, {}, "b", []),
+        (EXACTLY, {"c": 1}, "b", [("b, c", "b + c")]),
+        (AMOUNT, {"b": [1, 2, 3], "n": 9}, "n", []),
+        (FORM, {"b": "yx"}, "b", []),
+        (EQUAL, {"b": 1, "c": 2}, "c", []),
+        (APART, {"b": 1, "c": 9}, "c", []),
+        (SUM, {"b": 5, "m": {"k": [{"d": "2"}]}}, "m.k", []),
+        (NAMED, {"b": "x", "c": [1]}, "b", []),
         (SETS, {"b": ""}, "a", []),
         (SETS, {"c": "x"}, "c", [("c", "c")]),
         (KEYS, {"b": "x", "m": {"k": {"image2": 1}}}, "b", []),
@@ -94,6 +137,14 @@ def test_a_field_that_is_wrong_in_itself_counts_as_given_but_is_not_judged(rule,
         ({"is": ["x", None]}, {}, True),
         ({"minItems": 2}, {"a": [1]}, False),
         ({"minItems": 2}, {"a": [1, 2]}, True),
+        ({"maxItems": 1}, {"a": [1, 2]}, False),
+        ({"maxItems": 1}, {}, True),
+        ({"not": ["x", None]}, {"a": "y"}, True),
+        ({"not": ["x", None]}, {"a": "x"}, False),
+        ({"not": ["x", None]}, {}, False),
+        ({"matches": "[0-9]+"}, {"a": "12"}, True),
+        ({"matches": "[0-9]+"}, {"a": "12x"}, False),
+        ({"matches": "[0-9]+"}, {}, False),
         ({"given": True, "is": ["x"]}, {"a": "y"}, False),
     ],
 )
@@ -117,3 +168,9 @@ def test_a_refused_prompt_stays_hidden():
     rule = RULE.validate_python({"shape": "refuses", "fields": ["prompt"], "text": "t"})
     (found,) = rule.check(Facts({"prompt": "kitten"}, private=frozenset({"prompt"})))
     assert found.value == "text of 6 characters"
+
+
+def test_a_number_that_is_not_set_is_the_one_evolink_takes():
+    rule = RULE.validate_python({"text": "t", **SUM})
+    (found,) = rule.check(Facts({"m": {"k": [{"d": "2"}]}}, defaults={"b": 5}))
+    assert found.value == "2 and 5"

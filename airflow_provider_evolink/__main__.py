@@ -1,0 +1,10 @@
+"""``python -m airflow_provider_evolink``: what the catalogue knows, without a network and without Airflow."""
+
+from __future__ import annotations
+
+import sys
+
+from airflow_provider_evolink.api.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())
