@@ -81,7 +81,7 @@ def _run(part: str, given: argparse.Namespace, folder: Path) -> None:
     elif part == "schedule":
         import simulation
 
-        runs = simulation.measure(2000 if given.quick else 20000)
+        runs = simulation.measure(300 if given.quick else 5000)
     elif part == "imports":
         import imports
 
