@@ -105,13 +105,13 @@ class World:
             state = (
                 '"life_cycle_state":"TERMINATED","result_state":"SUCCESS"' if over else '"life_cycle_state":"RUNNING"'
             )
-            return reply(200, '{"run_id":%d,"state":{%s,"state_message":""},"tasks":[]}' % (number, state))
+            return reply(200, f'{{"run_id":{number},"state":{{{state},"state_message":""}},"tasks":[]}}')
         if path.startswith(b"/v1/batches/"):
             status = "completed" if over else "in_progress"
             return reply(
                 200,
-                '{"id":"batch-%d","object":"batch","endpoint":"/v1/responses","input_file_id":"f",'
-                '"completion_window":"24h","created_at":1,"status":"%s"}' % (number, status),
+                f'{{"id":"batch-{number}","object":"batch","endpoint":"/v1/responses","input_file_id":"f",'
+                f'"completion_window":"24h","created_at":1,"status":"{status}"}}',
             )
         return reply(200, '{"done":true}') if over else reply(404, '{"done":false}')
 

@@ -44,11 +44,11 @@ def measure(rounds: int) -> list[dict[str, Any]]:
     rows = []
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     for turn in range(-1, rounds):
-        for names in TARGETS:
+        for names, target in TARGETS.items():
             command = [sys.executable, "-c", SCRIPT, names]
             told = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
             if turn >= 0:
-                rows.append({"target": TARGETS[names], "round": turn, **json.loads(told.splitlines()[-1])})
+                rows.append({"target": target, "round": turn, **json.loads(told.splitlines()[-1])})
     return _medians(rows)
 
 

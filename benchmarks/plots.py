@@ -52,8 +52,7 @@ def curves(
 
     def place(x: float, y: float) -> tuple[float, float]:
         share = [
-            math.log(value / least) / math.log(most / least)
-            for value, (least, most) in zip((x, y), spans, strict=True)
+            math.log(value / least) / math.log(most / least) for value, (least, most) in zip((x, y), spans, strict=True)
         ]
         return left + share[0] * (width - left - 30), low - share[1] * (low - 60)
 
@@ -61,7 +60,10 @@ def curves(
     for value in (1, 2, 3, 5, 8, 10, 15, 20, 30, 50, 80):
         if spans[0][0] <= value <= spans[0][1]:
             x = place(value, spans[1][0])[0]
-            parts += [f'<path d="M{x:.0f} 60V{low}" stroke="#e4e7eb"/>', _text(x, low + 16, str(value), anchor="middle")]
+            parts += [
+                f'<path d="M{x:.0f} 60V{low}" stroke="#e4e7eb"/>',
+                _text(x, low + 16, str(value), anchor="middle"),
+            ]
         if spans[1][0] <= value <= spans[1][1]:
             y = place(spans[0][0], value)[1]
             parts += [f'<path d="M{left} {y:.0f}H{width - 30}" stroke="#e4e7eb"/>']

@@ -9,7 +9,7 @@ Measure the package against other providers, side by side in one run. See README
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import json
 import os
 import platform
@@ -104,7 +104,7 @@ def _waiting(part: str, given: argparse.Namespace, folder: Path) -> list[dict[st
 
     certificates.make(folder)
     crowd = part == "crowd"
-    keys = given.who or (["idle", "ours", "ours_5s"] if crowd else [k for k in contestants.CONTESTANTS])
+    keys = given.who or (["idle", "ours", "ours_5s"] if crowd else list(contestants.CONTESTANTS))
     count = 5 * given.count if crowd else given.count
     rows = []
     for turn in range(given.rounds):
@@ -125,9 +125,11 @@ def _machine(note: str) -> dict[str, Any]:
         platform.machine(),
     )
     versions = {name: version(name) for name in SHOWN}
-    versions |= {name: version(f"apache-airflow-providers-{name}") for name in PEERS} | {"openai SDK": version("openai")}
+    versions |= {name: version(f"apache-airflow-providers-{name}") for name in PEERS} | {
+        "openai SDK": version("openai")
+    }
     return {
-        "when": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "when": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "cpu": cpu,
         "cores": os.cpu_count(),
         "nice": os.nice(0),

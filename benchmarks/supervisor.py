@@ -145,6 +145,4 @@ def workload(number: int, classpath: str, arguments: dict[str, Any]) -> RunTrigg
         queue="default",
         priority_weight=1,
     )
-    return RunTrigger(
-        id=number, classpath=classpath, encrypted_kwargs=Trigger.encrypt_kwargs(arguments), ti=instance
-    )
+    return RunTrigger(id=number, classpath=classpath, encrypted_kwargs=Trigger.encrypt_kwargs(arguments), ti=instance)
