@@ -3,7 +3,7 @@
 # make matrix  run the main job, and kills, in older versions of Airflow
 # make chaos   kill and freeze a real Airflow at every step of an order (10 minutes)
 # make mutants break the package on purpose: do the tests notice?
-# make bench   measure against other providers: half an hour; QUICK=1 for three minutes, ONLY="waiting imports" for parts
+# make bench   measure beside other providers (an hour; QUICK=1: five minutes; ONLY="waiting imports": parts)
 # make check   lint, types, import rules
 # make docs    build the documentation
 #

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fake_jobs import FakeJob
+from fake_jobs import ESTIMATE, FakeJob
 
 INTERVAL = 5.0  # of those with a fixed interval: p95 of the delay 4.75 s
 WAIT = 86400.0
@@ -44,6 +44,9 @@ def _ours(interval: float | None) -> Callable[[FakeJob, int, int], Built]:
             deadline=job.created + WAIT,
             started=job.created,
             poll_interval=interval,
+            model="wan2.7-text-to-video",  # as the operator knows them from the answer to its order
+            kind="video",
+            estimated_time=float(ESTIMATE),
         ).serialize()
 
     return build

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-STEP = 0.25  # seconds between moments, at most
+STEPS = 480  # moments in the median time of a job, at least
 SHARE = 0.05  # that may be late
 TAIL = 1e-5  # of the jobs is forgotten
 
@@ -26,12 +26,12 @@ def fewest_looks(typical: float, spread: float, late: float) -> float:
     :param late: Seconds.
     """
     longest = typical * math.exp(4.3 * spread)
-    step = late / math.ceil(late / STEP)  # so that a look can come just in time
+    step = late / math.ceil(late * STEPS / max(typical, 120.0))  # so that a look can come just in time
     moments = np.arange(0.0, longest + late + step, step)
     over, over_before = _shares(moments, typical, spread), _shares(moments - late, typical, spread)
     low, high = 1.0, 1e4
     few, many = _cheapest(over, over_before, low), _cheapest(over, over_before, high)
-    for _ in range(24):
+    for _ in range(20):
         price = math.sqrt(low * high)
         looks, missed = _cheapest(over, over_before, price)
         if missed > SHARE:

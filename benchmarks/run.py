@@ -41,7 +41,7 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := set(given.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
-    few, many = (100, 5.0, 5.0, 1), (1000, 60.0, None, 3)
+    few, many = (100, 5.0, 3.0, 1), (1000, 60.0, None, 3)
     for name, quick, full in zip(("count", "seconds", "settle", "rounds"), few, many, strict=True):
         if getattr(given, name) is None:
             setattr(given, name, quick if given.quick else full)
@@ -105,6 +105,8 @@ def _waiting(part: str, given: argparse.Namespace, folder: Path) -> list[dict[st
     certificates.make(folder)
     crowd = part == "crowd"
     keys = given.who or (["idle", "ours", "ours_5s"] if crowd else list(contestants.CONTESTANTS))
+    if given.quick and not given.who:
+        keys = [key for key in keys if key != "ours_60s"]
     count = 5 * given.count if crowd else given.count
     rows = []
     for turn in range(given.rounds):
