@@ -45,6 +45,8 @@ def medians(found: Found) -> dict[str, Row]:
     floor = rows.get("idle", {}).get("cpu_minute", 0.0)
     for row in rows.values():
         row["net"] = row["cpu_minute"] - floor
+        looks = row["looks"] * 60 / row["seconds"] * 1000 / row["count"]
+        row["ms_look"] = 1000 * row["net"] / looks if looks else None
     return {key: rows[key] for key in NAMES if key in rows}
 
 
@@ -103,6 +105,7 @@ def _waiting(rows: dict[str, Row]) -> str:
             NAMES[key],
             NOTHING if key == "idle" else _number(row["net"]),
             NOTHING if key == "idle" or not best or row["net"] <= 0 else f"1/{_number(best / row['net'])}",
+            _number(row["ms_look"]),
             _number(row["core"]),
             _number(row["start_each"]),
             f"{row['start_messages']:.0f}",

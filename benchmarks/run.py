@@ -23,7 +23,7 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PARTS = ("schedule", "imports", "share", "waiting", "crowd")
-SHOWN = ("apache-airflow", "httpx", "httpx2", "aiohttp", "openai")
+SHOWN = ("apache-airflow", "httpx", "httpx2", "aiohttp")
 PEERS = ("openai", "databricks", "http")
 
 
@@ -127,7 +127,7 @@ def _machine(note: str) -> dict[str, Any]:
         platform.machine(),
     )
     versions = {name: version(name) for name in SHOWN}
-    versions |= {name: version(f"apache-airflow-providers-{name}") for name in PEERS} | {
+    versions |= {f"provider {name}": version(f"apache-airflow-providers-{name}") for name in PEERS} | {
         "openai SDK": version("openai")
     }
     return {

@@ -48,7 +48,7 @@ def measure(rounds: int) -> list[dict[str, Any]]:
 
 
 def _with_emulator(rounds: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", EMULATOR, "--port", "0", "--polls", "1", "--fps", "4"]
+    command = [sys.executable, "-m", EMULATOR, "--port", "0", "--polls", "1", "--fps", "4", "--balance", "1000000"]
     emulator = subprocess.Popen([*command, "--key", KEY], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert emulator.stdout is not None
     try:
