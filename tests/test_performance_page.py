@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -48,3 +49,30 @@ def test_goals_tell_met_from_missed(report: Any, found: dict[str, Any]) -> None:
     told = report.goals.table({"rows": {}, "schedule": {"runs": [case]}}).splitlines()
     assert told[2].endswith("| met |")
     assert told[3].endswith("| **missed** |")
+
+
+def test_a_number_holds_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import fake_jobs
+
+    now = 1_790_000_000.0
+    crowd = fake_jobs.amid(1000, 0.25, 11, now)
+    for salt, job in enumerate(crowd):
+        number = job.number(now - 4000.0, salt)
+        again = fake_jobs.read_number(number, now - 4000.0)
+        assert number < 2**63
+        assert again.created == pytest.approx(job.created, abs=0.002)
+        assert again.ends == pytest.approx(job.ends, abs=0.002)
+
+
+def test_a_crowd_is_as_found_at_any_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import fake_jobs
+
+    now = 1_790_000_000.0
+    crowd = fake_jobs.amid(4000, 0.25, 11, now)
+    assert all(job.created <= now < job.ends for job in crowd)
+    lengths = sum(job.seconds for job in crowd) / len(crowd)
+    lives = sum(job.ends - now for job in crowd) / len(crowd)
+    assert lengths == pytest.approx(120 * math.exp(1.5 * 0.25**2), rel=0.03), "long jobs are met more often"
+    assert lives == pytest.approx(lengths / 2, rel=0.05)
