@@ -47,6 +47,9 @@ def medians(found: Found) -> dict[str, Row]:
         row["net"] = row["cpu_minute"] - floor
         looks = row["looks"] * 60 / row["seconds"] * 1000 / row["count"]
         row["ms_look"] = 1000 * row["net"] / looks if looks else None
+        again = row["start_looks"] - row["start_seen"]  # looks that belong to waiting, not to starting
+        spent = row["start_cpu"] - again * (row["ms_look"] or 0.0) / 1000
+        row["start_each"] = spent * 1000 / row["count"]
     return {key: rows[key] for key in NAMES if key in rows}
 
 
@@ -55,7 +58,6 @@ def _scaled(run: Row) -> Row:
     return run | {
         "cpu_minute": run["cpu"] * 60 / run["seconds"] * 1000 / run["count"],
         "core": 100 * run["cpu"] / run["seconds"],
-        "start_each": run["start_cpu"] * 1000 / run["count"],
         "fresh": run["connections"] / (run["requests"] or 1),
         "lines_each": run["log_lines"] / per,
         "kb": run["memory_each"] / 1000,

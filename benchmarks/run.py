@@ -93,8 +93,12 @@ def _run(part: str, given: argparse.Namespace, folder: Path) -> None:
     found = {"machine": _machine(given.note), "runs": runs}
     print(report.tables(part, found), flush=True)
     if not given.quick:
-        RESULTS.mkdir(exist_ok=True)
-        RESULTS.joinpath(f"{part}.json").write_text(_short(found))
+        _keep(part, runs, given.note)
+
+
+def _keep(part: str, runs: list[dict[str, Any]], note: str) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    RESULTS.joinpath(f"{part}.json").write_text(_short({"machine": _machine(note), "runs": runs}))
 
 
 def _waiting(part: str, given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
@@ -113,6 +117,8 @@ def _waiting(part: str, given: argparse.Namespace, folder: Path) -> list[dict[st
         for key in keys:
             row = waiting.measure(key, count, given.seconds, given.settle, folder) | {"round": turn}
             rows.append(row)
+            if not given.quick:
+                _keep(part, rows, given.note)  # an hour's work is not lost when the rest fails
             print(
                 f"   {turn + 1}. {key:12} {row['cpu'] * 60 / row['seconds']:7.2f} CPU-s/min "
                 f"{row['looks'] / row['seconds']:7.1f} looks/s  load {os.getloadavg()[0]:.1f}",

@@ -36,6 +36,7 @@ class Triggerer:
     :param folder: For what it writes at its end.
     :param environment: Of the process.
     :param finished: Called with the numbers of triggers that have ended; returns triggers to start instead.
+    :param at_once: Triggers that are handed over at a call, of which there is one a second. Airflow's default is 50.
     """
 
     def __init__(
@@ -43,7 +44,9 @@ class Triggerer:
         folder: Path,
         environment: dict[str, str],
         finished: Callable[[list[int]], Iterable[RunTrigger]] = lambda _: (),
+        at_once: int = 50,
     ) -> None:
+        self._at_once = at_once
         self._seen, self._finished = folder / f"seen-{uuid.uuid4().hex}.json", finished
         self._waiting: deque[RunTrigger] = deque()
         self.messages: Counter[str] = Counter()
@@ -66,8 +69,15 @@ class Triggerer:
             threading.Thread(target=work, args=(given,), daemon=True).start()
 
     def hand_over(self, triggers: Iterable[RunTrigger]) -> None:
-        """Give triggers to the process, all at its next call."""
+        """Give triggers to the process, some at each of its calls."""
         self._waiting.extend(triggers)
+
+    def wait_until_made(self, patience: float) -> None:
+        """Wait until all that was handed over is made."""
+        end = time.monotonic() + patience
+        while self._waiting and time.monotonic() < end and self._process.poll() is None:
+            time.sleep(0.02)
+        self.wait_for_syncs(1, patience)
 
     def wait_for_syncs(self, count: int, patience: float) -> None:
         """Wait until it has called so many times more: it calls a second after all given triggers were made."""
@@ -90,7 +100,9 @@ class Triggerer:
         """End it and return what its watchmen saw."""
         self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(60)
+            while not self._seen.exists() and self._process.poll() is None:
+                time.sleep(0.05)
+            self._process.wait(15)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -113,7 +125,7 @@ class Triggerer:
     def _sync(self, body: dict[str, Any]) -> dict[str, Any]:
         self.failures += body.get("failures") or []
         self._waiting.extend(self._finished(body.get("finished") or []))
-        given = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        given = [self._waiting.popleft() for _ in range(min(self._at_once, len(self._waiting)))]
         self.syncs += 1
         return messages.TriggerStateSync(to_create=given, to_cancel=set()).model_dump()
 

@@ -48,8 +48,13 @@ class WatchedRunner(TriggerRunner):
             await super().arun()
         finally:
             sampler.cancel()
-            seen = {"events": self.events.stamps, "lags": self.lags}
-            Path(os.environ["BENCH_SEEN"]).write_text(json.dumps(seen))
+
+    def _handle_signal(self, signum: int, frame: Any) -> None:
+        """Write down what was seen, then stop as always: a loop that is blocked may take minutes to stop."""
+        path = Path(os.environ["BENCH_SEEN"])
+        path.with_suffix(".part").write_text(json.dumps({"events": self.events.stamps, "lags": self.lags}))
+        path.with_suffix(".part").replace(path)
+        super()._handle_signal(signum, frame)
 
     async def _sample(self) -> None:
         while True:

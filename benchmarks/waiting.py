@@ -107,7 +107,7 @@ def measure(key: str, count: int, seconds: float, settle: float | None, folder: 
     bundle = str(folder / "bundle.pem")
     environment = {**os.environ, **contestants.connections(server.port), "SSL_CERT_FILE": bundle}
     crowd = Crowd(contestant, count, server.port, epoch)
-    triggerer = Triggerer(folder, environment, crowd.replaced)
+    triggerer = Triggerer(folder, environment, crowd.replaced, at_once=max(50, count // 20))
     try:
         row = _watch(triggerer, server, crowd, count, seconds, contestant.settle if settle is None else settle)
     finally:
@@ -135,11 +135,8 @@ def _watch(
     syncs = triggerer.syncs
     moments["start"] = time.time()
     triggerer.hand_over(crowd.start())
-    triggerer.wait_for_syncs(2, 600)
-    made = time.time()
-    while server.counts()["jobs_seen"] - books["jobs_seen"] < count and time.time() < made + 5.0:
-        time.sleep(0.1)
-    started = triggerer.cpu() - cpu
+    triggerer.wait_until_made(900)
+    started, looked = triggerer.cpu() - cpu, server.counts()
     asked = sum(triggerer.messages.values()) - sent - (triggerer.syncs - syncs)
     moments["started"] = time.time()
     time.sleep(settle)
@@ -155,6 +152,8 @@ def _watch(
         "seconds": length,
         "cpu": triggerer.cpu() - cpu,
         "start_cpu": started,
+        "start_looks": looked.get("looks", 0) - books.get("looks", 0),
+        "start_seen": looked["jobs_seen"] - books["jobs_seen"],
         "start_seconds": moments["started"] - moments["start"],
         "start_messages": asked,
         "memory_each": (triggerer.memory() - memory) / count,
