@@ -89,11 +89,11 @@ def _http(job: FakeJob, number: int, port: int) -> Built:
 CONTESTANTS = {
     "idle": Contestant("Airflow alone (sleeping triggers)", _idle, None),
     "ours": Contestant("**EvoLink**, batch reads", _ours(None), None, settle=90.0),
-    "databricks": Contestant("Databricks", _databricks),
+    "databricks": Contestant("Databricks, every 5 s", _databricks),
     "ours_single": Contestant("**EvoLink**, single reads", _ours(None), None, batch=False, settle=90.0),
-    "http": Contestant("HttpSensor", _http),
-    "openai": Contestant("OpenAI", _openai),
-    "naive": Contestant("an httpx client for each trigger", _naive),
+    "http": Contestant("HttpSensor, every 5 s", _http),
+    "openai": Contestant("OpenAI, every 5 s", _openai),
+    "naive": Contestant("an httpx client each, every 5 s", _naive),
     "ours_5s": Contestant("**EvoLink**, `poll_interval=5`", _ours(INTERVAL)),
     "ours_60s": Contestant("**EvoLink**, `poll_interval=60`", _ours(60.0), 60.0, settle=65.0),
 }

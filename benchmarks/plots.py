@@ -71,12 +71,12 @@ def curves(
     for label, colour, line in lines:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in line))
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
-        x, y = place(*line[-1])
-        parts.append(_text(x, y - 8, label, anchor="end", colour=colour))
+        x, y = place(*line[len(line) // 3])
+        parts.append(_text(x + 10, y - 4, label, colour=colour))
     for number, (label, x, y) in enumerate(dots):
         across, down = place(x, y)
         parts.append(f'<circle cx="{across:.1f}" cy="{down:.1f}" r="5" fill="{OURS}"/>')
-        parts.append(_text(across + 8, down + (4 if number % 2 else -6), label, colour=OURS))
+        parts.append(_text(across + 8, down + (16 if number % 2 else -6), label, colour=OURS))
     parts += [_text(width / 2, height - 12, axes[0], anchor="middle"), _text(left, 52, axes[1])]
     return _page(width, height, title, parts)
 

@@ -13,21 +13,12 @@ from typing import Any
 
 import goals
 import plots
+from contestants import CONTESTANTS
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
 NOTHING = "-"
-NAMES = {
-    "idle": "Airflow alone (sleeping triggers)",
-    "ours": "**EvoLink**, batch reads",
-    "ours_single": "**EvoLink**, single reads",
-    "databricks": "Databricks, every 5 s",
-    "http": "HttpSensor, every 5 s",
-    "naive": "an httpx client each, every 5 s",
-    "openai": "OpenAI, every 5 s",
-    "ours_5s": "**EvoLink**, `poll_interval=5`",
-    "ours_60s": "**EvoLink**, `poll_interval=60`",
-}
+NAMES = {key: contestant.name for key, contestant in CONTESTANTS.items()}
 Row = dict[str, Any]
 Found = dict[str, Any]
 
@@ -122,6 +113,7 @@ def _waiting(rows: dict[str, Row]) -> str:
         "trigger",
         "CPU-s/1000/min, net",
         "of Databricks",
+        "CPU-ms a look, net",
         "% of a core",
         "CPU-s to start 1000",
         "messages at start",

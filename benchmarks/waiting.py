@@ -51,9 +51,8 @@ class Server:
 
     def end(self) -> None:
         """End it."""
-        if self._process.stdin:
-            self._process.stdin.close()
-        self._process.wait(20)
+        self._process.kill()
+        self._process.wait()
 
 
 class Crowd:
