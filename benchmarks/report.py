@@ -38,7 +38,7 @@ def medians(found: Found) -> dict[str, Row]:
         row["net"] = row["cpu_minute"] - floor
         looks = row["looks"] * 60 / row["seconds"] * 1000 / row["count"]
         row["ms_look"] = 1000 * row["net"] / looks if looks else None
-        again = row["start_looks"] - row["start_seen"]  # looks that belong to waiting, not to starting
+        again = (row["start_looks"] or 0) - (row["start_seen"] or 0)  # looks that belong to waiting, not to starting
         spent = row["start_cpu"] - again * (row["ms_look"] or 0.0) / 1000
         row["start_each"] = spent * 1000 / row["count"]
     return {key: rows[key] for key in NAMES if key in rows}
