@@ -3,6 +3,7 @@
 # make matrix  run the main job, and kills, in older versions of Airflow
 # make chaos   kill tries at every line, and a real Airflow at every step of an order (45 minutes)
 # make mutants break the package on purpose: do the tests notice?
+# make bench   measure beside other providers (an hour; QUICK=1: five minutes; ONLY="waiting imports": parts)
 # make check   lint, types, import rules
 # make docs    build the documentation
 #
@@ -18,7 +19,9 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 
-.PHONY: demo test chaos mutants matrix check docs env clean format
+BENCH := .bench/venv
+
+.PHONY: demo test bench chaos mutants matrix check docs env clean format
 demo: env
 	@$(RUN) scripts/demo.py
 
@@ -34,6 +37,9 @@ chaos: env
 
 mutants: env
 	@$(RUN) scripts/mutants.py $(ONLY)
+
+bench: $(BENCH)/.ready
+	@$(BENCH)/bin/python benchmarks/run.py $(if $(QUICK),--quick) $(ONLY) $(ARGS)
 
 check: env
 	$(RUN) -m ruff check .
@@ -58,6 +64,15 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml | $(UV)
 	@$(UV) pip install --quiet --python $(RUN) --no-deps --no-build-isolation -e .
 	@touch $@
 
+$(BENCH)/.ready: requirements/bench.txt pyproject.toml | $(UV)
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found"; exit 1; }
+	@test -x $(BENCH)/bin/python || $(UV) venv --quiet --python "$(PYTHON)" $(BENCH)
+	@echo "Setting up $(BENCH) (once; a minute or two)"
+	@$(UV) pip install --quiet --python $(BENCH)/bin/python -r requirements/bench.txt
+	@$(UV) pip install --quiet --python $(BENCH)/bin/python --no-deps --no-build-isolation -e .
+	@$(BENCH)/bin/python -m compileall -q $(BENCH)/lib >/dev/null 2>&1 || true
+	@touch $@
+
 .tools/bin/uv:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found"; exit 1; }
 	@echo "Fetching uv (once)"
@@ -67,4 +82,4 @@ $(VENV)/.ready: requirements/dev.txt pyproject.toml | $(UV)
 		|| { echo "uv could not be installed: install it by hand (https://docs.astral.sh/uv/)"; exit 1; }
 
 clean:
-	rm -rf $(VENV) .tools .demo .chaos .matrix build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench .tools .demo .chaos .matrix build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -6,7 +6,6 @@ How long the catalogue takes: to load, to build every model's checks, one model 
 Each figure is the median of fresh processes, or of many calls in one: of seconds by the clock, and of seconds of the
 processor, which other work on the machine does not lengthen. The target is for the clock.
 """
-# ruff: noqa: INP001, S603, T201
 
 from __future__ import annotations
 

@@ -1,0 +1,77 @@
+"""What the figures should be, and what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import plots
+
+Goal = tuple[str, str, str, bool | None]
+
+
+def table(found: dict[str, Any]) -> str:
+    """
+    Return goals and figures side by side, as Markdown.
+
+    :param found: Results by part, and under ``rows`` the medians of the parts that wait.
+    """
+    lines = ["| goal | limit | measured | |", "| --- | --- | --- | --- |"]
+    for name, limit, value, met in (*_waiting(found["rows"]), *_schedule(found), *_imports(found)):
+        lines.append(f"| {name} | {limit} | {value} | {'' if met is None else 'met' if met else '**missed**'} |")
+    return "\n".join(lines)
+
+
+def _at_most(name: str, limit: float, value: float | None, unit: str = "") -> Goal:
+    if value is None:
+        return name, f"≤ {limit:g}{unit}", "-", None
+    return name, f"≤ {limit:g}{unit}", f"{plots.short(value)}{unit}", value <= limit
+
+
+def _waiting(rows: dict[str, dict[str, Any]]) -> Iterator[Goal]:
+    waiting, crowd = rows.get("waiting", {}), rows.get("crowd", {})
+    for key, name, share in (("ours", "batch", 20), ("ours_single", "single", 8)):
+        if key in waiting and "databricks" in waiting:
+            ours, best = waiting[key], waiting["databricks"]["net"]
+            ratio = best / ours["net"] if ours["net"] > 0 else float("inf")
+            yield (
+                f"CPU of waiting, {name} reads, of Databricks'",
+                f"≤ 1/{share}",
+                f"1/{plots.short(ratio)}",
+                ratio >= share,
+            )
+            yield _at_most(f"delay p95, {name} reads", 5, ours["delay_p95"], " s")
+    mine = {key: row for key, row in (waiting | {f"crowd {k}": r for k, r in crowd.items()}).items() if "ours" in key}
+    if mine:
+        yield _at_most("sockets, at any number of jobs", 16, max(row["sockets"] for row in mine.values()))
+        yield _at_most("new connections a request, at every interval", 0.01, max(row["fresh"] for row in mine.values()))
+        yield _at_most("memory of a trigger", 30, max(row["kb"] for row in mine.values()), " KB")
+    if "ours" in waiting:
+        ours = waiting["ours"]
+        yield _at_most("start of 1,000 triggers", 1, ours["start_each"], " CPU-s")
+        yield _at_most("messages to the supervisor at the start", 2, ours["start_messages"])
+        yield _at_most("loop lag p99, start included", 10, ours["lag_all"]["p99"], " ms")
+        yield _at_most("loop lag max, start included", 50, ours["lag_all"]["max"], " ms")
+    if "ours_5s" in crowd:
+        yield _at_most("5,000 jobs every 5 s, share of a core", 30, crowd["ours_5s"]["core"], " %")
+        yield _at_most("gap between their looks, p99 (interval + 10 % + 0.1 s)", 5.6, crowd["ours_5s"]["gap_p99"], " s")
+
+
+def _schedule(found: dict[str, Any]) -> Iterator[Goal]:
+    cases = {run["case"]: run for run in found.get("schedule", {}).get("runs", []) if "case" in run}
+    for name, run in cases.items():
+        if name == "honest progress":
+            yield _at_most(f"looks a job, {name}", 6.5, run["looks"])
+            yield _at_most(f"delay p95, {name}", 4, run["delay_p95"], " s")
+        elif name == "no progress":
+            yield _at_most(f"looks a job over the optimum's, {name}", 1.15, run["looks"] / run["best"], "x")
+        else:
+            yield _at_most(f"delay p95, {name}", max(10.0, round(run["seconds_mean"] / 10, 1)), run["delay_p95"], " s")
+
+
+def _imports(found: dict[str, Any]) -> Iterator[Goal]:
+    for run in found.get("imports", {}).get("runs", [])[:1]:
+        yield _at_most("import of the operators", 15, run["ms"], " CPU-ms")
+        yield _at_most("modules they add", 25, run["modules"])
+        yield _at_most("third-party packages among them", 0, float(len(run["third_party"])))
+        yield _at_most("whole process over the bare one", 1.02, run["ratio"], "x")

@@ -1,0 +1,267 @@
+"""
+Turn results into tables, plots and the page docs/performance.md. Needs nothing but the standard library.
+
+    python benchmarks/report.py     writes the page anew from benchmarks/results/
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import goals
+import plots
+from contestants import CONTESTANTS
+
+HERE = Path(__file__).parent
+DOCS = HERE.parent / "docs"
+NOTHING = "-"
+NAMES = {key: contestant.name for key, contestant in CONTESTANTS.items()}
+Row = dict[str, Any]
+Found = dict[str, Any]
+
+
+def medians(found: Found) -> dict[str, Row]:
+    """
+    Return a row for each contestant: the median of its rounds, with the costs put on a common scale.
+
+    :param found: Results of the part ``waiting`` or ``crowd``.
+    """
+    grouped: dict[str, list[Row]] = {}
+    for run in found["runs"]:
+        grouped.setdefault(run["key"], []).append(_scaled(run))
+    rows = {key: _median(group) | {"rounds": len(group)} for key, group in grouped.items()}
+    floor = rows.get("idle", {}).get("cpu_minute", 0.0)
+    for row in rows.values():
+        row["net"] = row["cpu_minute"] - floor
+        looks = row["looks"] * 60 / row["seconds"] * 1000 / row["count"]
+        row["ms_look"] = 1000 * row["net"] / looks if looks else None
+        again = (row["start_looks"] or 0) - (row["start_seen"] or 0)  # looks that belong to waiting, not to starting
+        spent = row["start_cpu"] - again * (row["ms_look"] or 0.0) / 1000
+        row["start_each"] = spent * 1000 / row["count"]
+    return {key: rows[key] for key in NAMES if key in rows}
+
+
+def _scaled(run: Row) -> Row:
+    per = run["looks"] or 1
+    return run | {
+        "cpu_minute": run["cpu"] * 60 / run["seconds"] * 1000 / run["count"],
+        "core": 100 * run["cpu"] / run["seconds"],
+        "fresh": run["connections"] / (run["requests"] or 1),
+        "lines_each": run["log_lines"] / per,
+        "kb": run["memory_each"] / 1000,
+        "looks_second": run["looks"] / run["seconds"],
+        "server": 100 * run["server_cpu"] / run["seconds"],
+    }
+
+
+def _median(group: list[Row]) -> Row:
+    merged: Row = {}
+    for name, value in group[0].items():
+        values = [run[name] for run in group if run[name] is not None]
+        if isinstance(value, dict):
+            merged[name] = _median([run[name] for run in group])
+        elif values and all(isinstance(each, int | float) for each in values):
+            merged[name] = statistics.median(values)
+        else:
+            merged[name] = value
+    return merged
+
+
+def tables(part: str, found: Found) -> str:
+    """
+    Return the tables of one part, as Markdown.
+
+    :param part: Its name.
+    :param found: Its results.
+    """
+    if part in ("waiting", "crowd"):
+        return _waiting(medians(found))
+    return {"schedule": _schedule, "imports": _imports, "share": _share}[part](found["runs"])
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _number(value: float | None) -> str:
+    return NOTHING if value is None else plots.short(value)
+
+
+def _waiting(rows: dict[str, Row]) -> str:
+    best = rows.get("databricks", {}).get("net")
+    cost = [
+        [
+            NAMES[key],
+            NOTHING if key == "idle" else _number(row["net"]),
+            NOTHING if key == "idle" or not best or row["net"] <= 0 else f"1/{_number(best / row['net'])}",
+            _number(row["ms_look"]),
+            _number(row["core"]),
+            _number(row["start_each"]),
+            f"{row['start_messages']:.0f}",
+            f"{row['sockets']:.0f}",
+            _number(row["fresh"]),
+            f"{row['kb']:.0f}",
+            _number(row["lines_each"]) if row["looks"] else NOTHING,
+        ]
+        for key, row in rows.items()
+    ]
+    head = [
+        "trigger",
+        "CPU-s/1000/min, net",
+        "of Databricks",
+        "CPU-ms a look, net",
+        "% of a core",
+        "CPU-s to start 1000",
+        "messages at start",
+    ]
+    first = _table([*head, "sockets", "new connections a request", "KB a trigger", "log lines a look"], cost)
+    speed = [
+        [
+            NAMES[key],
+            _number(row["looks_second"]),
+            _number(row["looks_each"]) if row["looks"] else NOTHING,
+            _number(row["requests_each"]) if row["looks"] else NOTHING,
+            f"{_number(row['delay_p50'])} / {_number(row['delay_p95'])}" if row["looks"] else NOTHING,
+            f"{_number(row['lag_window']['p99'])} / {_number(row['lag_window']['max'])}",
+            f"{_number(row['lag_all']['p99'])} / {_number(row['lag_all']['max'])}",
+            _number(row["gap_p99"]),
+            str(int(row["failures"])),
+        ]
+        for key, row in rows.items()
+    ]
+    head = ["trigger", "looks a second", "looks a job", "requests a job", "delay p50 / p95, s"]
+    lag = ["loop lag p99 / max, ms", "the same, start included", "gap between looks p99, s", "failed"]
+    return first + "\n\n" + _table([*head, *lag], speed)
+
+
+def _schedule(runs: list[Row]) -> str:
+    rows = [
+        [
+            run["case"],
+            f"{run['spread']:g}",
+            _number(run["looks"]),
+            _number(run["delay_p50"]),
+            _number(run["delay_p95"]),
+            _number(run["best"]),
+            f"{run['looks'] / run['best']:.2f}",
+        ]
+        for run in runs
+        if "case" in run
+    ]
+    return _table(
+        ["jobs", "spread", "looks a job", "delay p50, s", "p95, s", "optimum without progress", "ratio"], rows
+    )
+
+
+def _imports(runs: list[Row]) -> str:
+    rows = [
+        [
+            run["target"],
+            _number(run["ms"]),
+            str(run["modules"]),
+            str(len(run["third_party"])) + (f": {', '.join(run['third_party'][:5])}" if run["third_party"] else ""),
+            f"{run['ratio']:.3f}",
+        ]
+        for run in runs
+    ]
+    return _table(["import", "CPU-ms", "new modules", "third-party packages among them", "whole process"], rows)
+
+
+def _share(runs: list[Row]) -> str:
+    run = runs[0]
+    calls = ", ".join(f"{count:g} {name}" for name, count in run["calls"].items())
+    rows = [
+        [f"whole `execute()` ({calls})", _number(run["wall_ms"]), _number(run["cpu_ms"])],
+        ["the same calls by bare httpx", _number(run["http_wall_ms"]), _number(run["http_cpu_ms"])],
+        [
+            "**the provider's own share**",
+            _number(run["wall_ms"] - run["http_wall_ms"]),
+            _number(run["cpu_ms"] - run["http_cpu_ms"]),
+        ],
+        ["the first in a process, with its imports", _number(run["first_wall_ms"]), _number(run["first_cpu_ms"])],
+    ]
+    return _table(["one job", "ms", "CPU-ms"], rows)
+
+
+def write() -> Path:
+    """Write the page and its plots from the results that are there."""
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(HERE.joinpath("results").glob("*.json"))}
+    for name, drawing in drawings(found).items():
+        DOCS.joinpath("images", name).write_text(drawing)
+    page = DOCS / "performance.md"
+    page.write_text(text(found))
+    return page
+
+
+def text(found: dict[str, Found]) -> str:
+    """
+    Return the page.
+
+    :param found: Results by part.
+    """
+    parts = {
+        "goals": goals.table({**found, "rows": {p: medians(found[p]) for p in ("waiting", "crowd") if p in found}})
+    }
+    parts |= {part: tables(part, results) for part, results in found.items()}
+    parts |= {f"{part}_machine": _machine(results["machine"]) for part, results in found.items()}
+    filled = HERE.joinpath("page.md").read_text()
+    for name in ("goals", "waiting", "crowd", "schedule", "imports", "share"):
+        filled = filled.replace(f"<!-- {name} -->", parts.get(name, "Not measured yet."))
+        filled = filled.replace(f"<!-- {name}_machine -->", parts.get(f"{name}_machine", ""))
+    return filled
+
+
+def _machine(machine: Row) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    note = f" {machine['note']}" if machine["note"] else ""
+    return (
+        f"{machine['when']}, {machine['cores']} cores {machine['cpu']}, Python {machine['python']}, "
+        f"nice {machine['nice']}, load {machine['load']:.1f}; {versions}.{note}"
+    )
+
+
+def drawings(found: dict[str, Found]) -> dict[str, str]:
+    """
+    Return the plots by file name.
+
+    :param found: Results by part.
+    """
+    drawn = {}
+    if "waiting" in found:
+        rows = {
+            key: row for key, row in medians(found["waiting"]).items() if key not in ("idle", "ours_5s", "ours_60s")
+        }
+        measures = {
+            "net": "CPU-seconds a minute, net of Airflow's own",
+            "start_each": "CPU-seconds to start",
+            "sockets": "sockets",
+            "kb": "KB a trigger",
+        }
+        panels = [
+            (title, [(NAMES[key].replace("*", ""), row[name], key.startswith("ours")) for key, row in rows.items()])
+            for name, title in measures.items()
+        ]
+        drawn["performance-waiting.svg"] = plots.bars("1,000 jobs of about two minutes waiting", panels)
+    if "schedule" in found:
+        runs = found["schedule"]["runs"]
+        curve = [run for run in runs if "late" in run]
+        dots = [
+            (run["case"], run["delay_p95"], run["looks"])
+            for run in runs
+            if run.get("case") in ("honest progress", "no progress")
+        ]
+        lines = [
+            ("fixed interval", plots.GREY, [(run["late"], run["fixed"]) for run in curve]),
+            ("optimum without progress", plots.OTHER, [(run["late"], run["best"]) for run in curve]),
+        ]
+        axes = ("delay of the event, 95th percentile, seconds", "looks a job")
+        drawn["performance-schedule.svg"] = plots.curves("Looks against delay, jobs of about 120 s", axes, lines, dots)
+    return drawn
+
+
+if __name__ == "__main__":
+    print(write())
