@@ -62,7 +62,9 @@ def simulate(*, jobs=1500, spread=0.25, bias=1.0, progress="none", estimate=ESTI
 def seen_job(progress, estimate, *, done):
     status = JobStatus.COMPLETED if done else JobStatus.PROCESSING
     links = ("https://a.example/x",) if done else ()
-    return SimpleNamespace(**vars(seen(progress, estimate)), status=status, results=links, created=None, job_id="t")
+    return SimpleNamespace(
+        **vars(seen(progress, estimate)), status=status, results=links, has_output=bool(links), created=None, job_id="t"
+    )
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["estimate known before", "joined blind"])
