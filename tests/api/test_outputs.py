@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_evolink.api.client import EvoLinkClient
@@ -166,6 +166,7 @@ anything = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(kind=anything, results=anything, data=anything)
 def test_whatever_comes_is_readable(kind, results, data):
     job = read(kind, results=results, result_data=data)

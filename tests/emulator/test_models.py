@@ -81,7 +81,7 @@ def run(client):
 @pytest.fixture
 def fetch(browser):
     def get(link):
-        answer = browser.get(link)
+        answer = browser.get(link, timeout=60)  # it is rendered now
         assert answer.status_code == 200
         return answer.headers["content-type"], answer.content
 
