@@ -47,6 +47,7 @@ def glance(row: Any) -> Glance | None:
         or type(word) is not str
         or word not in _RUNNING
         or row.get("results")
+        or row.get("result_data")
         or not (created is None or (type(created) is int and EARLIEST <= created < LATEST))
         or not (progress is None or (type(progress) is int and 0 <= progress <= 100))
         or not (estimate is None or (type(estimate) is int and 0 <= estimate < LATEST))

@@ -190,7 +190,7 @@ def test_a_glance_sees_what_a_full_reading_sees(row):
         "progress",
         "created",
         "estimated_time",
-        "results",
+        "has_output",
     ):
         assert getattr(found, name) == getattr(job, name), name
 
