@@ -27,6 +27,7 @@ SLOWER = 1.5  # times the last wait, where progress stands still
 STEP = 0.038  # of the typical time, between looks where jobs of a model end
 KNOWN_FROM = 20  # jobs
 REMEMBERED = 100  # jobs
+VAGUE = 0.25  # of its age: a job whose end is known no better teaches nothing
 SURPRISE = 10  # jobs by which one that ended long before it was expected sets back what is known
 FIRST, LAST = 1.6, 2.5  # standard deviations before and after which no job is expected to end
 
@@ -105,12 +106,10 @@ class Times:
         :param age: Its age now.
         """
         typical, gap = self.of(job), age - before
-        took = age - min(gap / 2, 0.1 * age)
-        if took <= 0:
-            return
-        if gap > 0.25 * age and typical.is_known:
-            typical.count -= SURPRISE
-        typical.add(took / (job.estimated_time or 1.0))
+        if gap > VAGUE * age:  # it may have ended long ago: jobs have become faster, or nobody could look
+            typical.count = typical.count - SURPRISE if typical.count - SURPRISE >= KNOWN_FROM else 0
+        elif age > 0:
+            typical.add((age - min(gap / 2, 0.1 * age)) / (job.estimated_time or 1.0))
 
 
 class Pace:

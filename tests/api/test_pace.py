@@ -112,6 +112,16 @@ def test_what_was_learnt_is_forgotten_when_jobs_become_faster():
     assert late <= 10.0
 
 
+def test_an_outage_teaches_nothing_wrong():
+    times = Times()
+    simulate(jobs=100, times=times)
+    for _ in range(200):
+        times.learn(seen(), before=60.0, age=700.0)
+    assert not times.of(seen()).is_known
+    simulate(jobs=60, times=times)
+    assert times.of(seen()).at(0.0) == pytest.approx(1.0, rel=0.15)
+
+
 def test_nothing_is_learnt_from_few_jobs_or_from_those_of_another_model():
     times = Times()
     for _ in range(19):
