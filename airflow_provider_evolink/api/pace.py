@@ -27,6 +27,7 @@ SLOWER = 1.5  # times the last wait, where progress stands still
 STEP = 0.038  # of the typical time, between looks where jobs of a model end
 KNOWN_FROM = 20  # jobs
 REMEMBERED = 100  # jobs
+VAGUE = 0.25  # of its age: a job whose end is known no better is a surprise
 SURPRISE = 10  # jobs by which one that ended long before it was expected sets back what is known
 FIRST, LAST = 1.6, 2.5  # standard deviations before and after which no job is expected to end
 
@@ -105,12 +106,15 @@ class Times:
         :param age: Its age now.
         """
         typical, gap = self.of(job), age - before
-        took = age - min(gap / 2, 0.1 * age)
-        if took <= 0:
+        if age <= 0:
             return
-        if gap > 0.25 * age and typical.is_known:
-            typical.count -= SURPRISE
-        typical.add(took / (job.estimated_time or 1.0))
+        took = (age - min(gap / 2, 0.1 * age)) / (job.estimated_time or 1.0)
+        if gap > VAGUE * age:  # over at the first look: jobs have become faster; or nobody could look for a while
+            is_early = typical.is_known and took < typical.at(0.0)
+            typical.count = max(0, typical.count - SURPRISE)
+            if not is_early:
+                return
+        typical.add(took)
 
 
 class Pace:

@@ -98,6 +98,7 @@ def test_default_args_reach_every_argument_of_the_generic_operator(kind: type[Ev
         "defer_after": 3.0,
         "timeout": 77.0,
         "deferrable": False,
+        "defer_after": 3.0,
         "durable": False,
         "validation": "warn",
         "idempotency_namespace": "ns",
@@ -129,6 +130,17 @@ def test_default_args_reach_every_argument_of_the_generic_operator(kind: type[Ev
 
 def test_an_operator_is_deferrable_unless_the_environment_says_otherwise() -> None:
     assert EvoLinkGenerateOperator(task_id="task", model="m").deferrable is True
+
+
+@pytest.mark.parametrize(("seconds", "reads"), [(0, 0), (None, 1), (9.0, 3)])
+def test_the_user_says_how_long_the_worker_looks(
+    stage: Any, make: Any, emulator: EmulatorServer, seconds: float | None, reads: int
+) -> None:
+    emulator.settings(polls=100, estimated_time=60)
+    with pytest.raises(TaskDeferred):
+        make(defer_after=seconds)().execute(stage.context())
+    assert (emulator.books()["requests"].get("read", 0) >= reads) is True
+    assert reads or "read" not in emulator.books()["requests"]
 
 
 # --- deferred and blocking are the same

@@ -114,6 +114,19 @@ def test_what_was_learnt_is_forgotten_when_jobs_become_faster():
     assert late <= 10.0
 
 
+def test_an_outage_teaches_nothing_wrong():
+    times = Times()
+    simulate(jobs=100, times=times)
+    typical = times.of(seen())
+    before = typical.at(0.0), typical.at(2.0)
+    for _ in range(5):
+        times.learn(seen(), before=60.0, age=700.0)
+    assert (typical.at(0.0), typical.at(2.0)) == before
+    for _ in range(5):
+        times.learn(seen(), before=60.0, age=700.0)
+    assert not typical.is_known, "but it is a surprise"
+
+
 def test_nothing_is_learnt_from_few_jobs_or_from_those_of_another_model():
     times = Times()
     for _ in range(19):
