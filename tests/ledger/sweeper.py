@@ -140,7 +140,7 @@ class Sweep:
         for fault in self._plan["faults"]:
             self._ask("POST", "faults", fault)
         ti = SimpleNamespace(dag_id="dag", run_id="run", task_id="task", map_index=-1, try_number=1, max_tries=3)
-        tries = [self._killed(ti, number) if self._plan["how"] == "kill" else self._raised(ti, number)]
+        tries = [self._struck(ti, number)]
         facts = {"number": number, "struck": (self._folder / "task/where").read_text()}
         facts |= {"state": self._state(), "log": self._log()}
         facts["followed"] = self._is_news(facts)
@@ -160,7 +160,7 @@ class Sweep:
                     return
                 ti.max_tries, cleared = ti.try_number + 3, True
             ti.try_number += 1
-            tries.append(self._raised(ti, FAR))
+            tries.append(self._left_alone(ti))
 
     def _is_news(self, facts: dict[str, Any]) -> bool:
         """
@@ -190,31 +190,29 @@ class Sweep:
         gc.freeze()
 
     def _hire(self) -> None:
-        """Start the process of all tries that are not killed: it is warm, and it alone may have threads."""
+        """Start the process of all tries that are left alone: it is warm, and it alone may have threads."""
         self._desk, desk = Pipe()
         if os.fork() == 0:
             self._desk.close()
             with suppress(EOFError):
                 while True:
-                    ti, at = desk.recv()
-                    with self._where(at) as where:
-                        desk.send(self._try(ti, Tracer(at, "raise", where)))
+                    desk.send(self._try(desk.recv(), Tracer(FAR, "", -1)))
             os._exit(0)
         desk.close()
 
-    def _raised(self, ti: Any, at: int) -> dict[str, Any]:
-        """Run a try in the other process, with an exception at a line."""
-        self._desk.send((ti, at))
+    def _left_alone(self, ti: Any) -> dict[str, Any]:
+        """Run a try in the other process, to its end."""
+        self._desk.send(ti)
         found: dict[str, Any] = self._desk.recv()
         return found
 
-    def _killed(self, ti: Any, at: int) -> dict[str, Any]:
-        """Run a try in a process of its own, that dies at a line."""
+    def _struck(self, ti: Any, at: int) -> dict[str, Any]:
+        """Run a try in a process of its own, that is struck at a line; what it leaves in memory goes with it."""
         result = self._folder / "task/result"
         pid = os.fork()
         if pid == 0:
-            with self._where(at) as where:
-                result.write_text(json.dumps(self._try(ti, Tracer(at, "kill", where))))
+            with self._where() as where:
+                result.write_text(json.dumps(self._try(ti, Tracer(at, self._plan["how"], where))))
             os._exit(0)
         _, status = os.waitpid(pid, 0)
         if os.WIFSIGNALED(status):
@@ -223,8 +221,8 @@ class Sweep:
         return found
 
     @contextmanager
-    def _where(self, at: int) -> Iterator[int]:
-        fd = os.open(os.devnull if at == FAR else self._folder / "task/where", os.O_CREAT | os.O_WRONLY)
+    def _where(self) -> Iterator[int]:
+        fd = os.open(self._folder / "task/where", os.O_CREAT | os.O_WRONLY)
         try:
             yield fd
         except BaseException:
