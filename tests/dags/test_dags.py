@@ -75,7 +75,7 @@ def deferrals(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def slow_emulator(emulator: EmulatorServer) -> EmulatorServer:
     """Let jobs take one read more than the worker looks itself, so that every task defers."""
-    emulator.settings(polls=2, estimated_time=16)
+    emulator.settings(polls=2, estimated_time=21)
     return emulator
 
 
