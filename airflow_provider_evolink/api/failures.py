@@ -37,13 +37,14 @@ REFUSAL_STATUS: dict[int, type[EvoLinkAPIError]] = {
     403: EvoLinkAccessError,
     404: EvoLinkNotFoundError,
     405: EvoLinkInvalidError,
+    410: EvoLinkInvalidError,
     413: EvoLinkInvalidError,
     415: EvoLinkInvalidError,
     422: EvoLinkInvalidError,
     429: EvoLinkRateLimited,
 }
 # Statuses that a proxy or a firewall sends as well: they are EvoLink's word only with EvoLink's error body.
-_NEEDS_BODY = frozenset({400, 403, 404, 405, 413, 415, 422})
+_NEEDS_BODY = frozenset({400, 403, 404, 405, 410, 413, 415, 422})
 # Codes that say more than the status (evolink-api: error codes of the gateway, read by EvoLink's own clients).
 _BY_CODE: dict[str, type[EvoLinkAPIError]] = {
     code: kind

@@ -141,10 +141,12 @@ DOCUMENTED = [  # evolink-api 2.2, 2.3, 3.3, 5
     ("order", 404, "not_found", "InvalidError"),
     ("order", 405, "method_not_allowed", "InvalidError"),
     ("order", 413, "request_too_large", "InvalidError"),
+    ("order", 410, "draft_expired", "InvalidError"),  # an order on an earlier job that is gone
+    ("order", 409, "draft_not_ready", "SubmissionUnknown"),  # it might as well say that there is an order
     ("order", 415, "unsupported_media_type", "InvalidError"),
     ("order", 422, "invalid_parameters", "InvalidError"),
     ("order", 429, "rate_limit_exceeded", "RateLimited"),
-    *[("order", status, "x", "SubmissionUnknown") for status in (408, 409, 410, 418, 425, 451)],
+    *[("order", status, "x", "SubmissionUnknown") for status in (408, 409, 418, 425, 451)],
     *[("order", status, "internal_error", "SubmissionUnknown") for status in (500, 501, 502, 503, 504, 520, 524, 526)],
     *[("order", status, "x", "SubmissionUnknown") for status in (101, 301, 302, 303, 307, 308)],
     *[("order", status, "paid_outcome_unknown", "SubmissionUnknown") for status in (400, 402, 409, 429, 503)],
