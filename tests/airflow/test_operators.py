@@ -95,7 +95,6 @@ def test_default_args_reach_every_argument_of_the_generic_operator(kind: type[Ev
         "kind": "image",
         "evolink_conn_id": "other",
         "poll_interval": 7.0,
-        "defer_after": 3.0,
         "timeout": 77.0,
         "deferrable": False,
         "defer_after": 3.0,
