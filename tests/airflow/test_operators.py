@@ -97,6 +97,7 @@ def test_default_args_reach_every_argument_of_the_generic_operator(kind: type[Ev
         "poll_interval": 7.0,
         "timeout": 77.0,
         "deferrable": False,
+        "defer_after": 3.0,
         "durable": False,
         "validation": "warn",
         "idempotency_namespace": "ns",
