@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, Literal, Self, get_args, get_type_hints
 
-from airflow_provider_evolink.api.errors import EvoLinkConfigError
+from airflow_provider_evolink.api.errors import (
+    EvoLinkConfigError,
+    EvoLinkContentError,
+    EvoLinkError,
+    EvoLinkInvalidError,
+    EvoLinkJobError,
+    EvoLinkMediaError,
+    EvoLinkNotFoundError,
+    EvoLinkSubmissionUnknown,
+)
 from airflow_provider_evolink.record import Identity, Record, State
 
 OnUnknownSubmit = Literal["fail", "replay", "reconcile", "resubmit"]
 OnClear = Literal["regenerate", "reuse"]
 OnBackfill = Literal["generate", "reuse", "fail"]
 UnknownPrice = Literal["refuse", "order"]
+OnFailedJob = Literal["fail_fast", "collect"]
 
 # EvoLink's clients believe a repeated key for a day; we stop believing before that.
 REPLAY_WITHIN = 20 * 3600.0
 MOST_EXTRA_PAYMENTS = 1
+MOST_ACTIVE = 1000  # more would not fit into the row that Airflow keeps of a trigger on MySQL
+# What is the affair of one request of a batch. Everything else, such as a refused key, would meet the others as well.
+OF_ONE = (
+    EvoLinkJobError,
+    EvoLinkContentError,
+    EvoLinkInvalidError,
+    EvoLinkNotFoundError,
+    EvoLinkSubmissionUnknown,
+    EvoLinkMediaError,
+)
+AT_A_TIME = 4  # the part of its places that a batch lets become free before it orders on
 
 
 class Act(StrEnum):
@@ -130,3 +152,49 @@ def may_pay_again(record: Record) -> bool:
     :param record: The record of the order whose outcome is unknown.
     """
     return record.extra_payments < MOST_EXTRA_PAYMENTS
+
+
+def check_batch(on_failed_job: Any, max_active: Any) -> None:
+    """
+    Check what a DAG author chose for a batch.
+
+    :param on_failed_job: What a request without a result means for the others.
+    :param max_active: How many jobs may run at a time.
+    :raises EvoLinkConfigError: a value that is none of the choices.
+    """
+    if on_failed_job not in get_args(OnFailedJob):
+        raise EvoLinkConfigError(f"on_failed_job must be one of {', '.join(get_args(OnFailedJob))}")
+    if isinstance(max_active, bool) or not isinstance(max_active, int) or not 1 <= max_active <= MOST_ACTIVE:
+        raise EvoLinkConfigError(f"max_active must be a whole number from 1 to {MOST_ACTIVE}")
+
+
+def enough(running: int, waiting: int) -> int:
+    """
+    Return how many jobs of a batch must be over before a worker goes on with it.
+
+    A resumption costs more than a job's place standing empty for a while, so several orders are made in one.
+
+    :param running: How many jobs run.
+    :param waiting: How many requests are still to be ordered.
+    """
+    return max(1, running // AT_A_TIME) if waiting else running
+
+
+def ends_batch(
+    failed: Mapping[int, EvoLinkError], on_failed_job: OnFailedJob, *, all_over: bool, is_last_try: bool
+) -> int | None:
+    """
+    Return the request whose error ends a try of a batch; ``None``: the try goes on.
+
+    Where failures are collected, those that a retry may mend are left to the retries as long as there are any.
+
+    :param failed: The requests that gave nothing so far, and why.
+    :param on_failed_job: What the DAG author chose.
+    :param all_over: Whether nothing of the batch is left to wait for.
+    :param is_last_try: Whether Airflow has no retry left.
+    """
+    lasting = [number for number, error in failed.items() if error.permanent]
+    passing = [number for number, error in failed.items() if not error.permanent]
+    if on_failed_job == "fail_fast":
+        return next(iter(lasting + passing), None)
+    return next(iter(passing), None) if all_over and not is_last_try else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 _PACKAGE = "airflow_provider_evolink"
+_OPERATORS = ("generate", "batch", "kinds", "video", "media")
 _CONNECTION_FORM = {
     "hidden-fields": ["schema", "login", "port"],
     "relabeling": {"password": "API key", "host": "API address"},
@@ -92,7 +93,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": "EvoLink",
-                "python-modules": [f"{_PACKAGE}.operators.{name}" for name in ("generate", "kinds", "video", "media")],
+                "python-modules": [f"{_PACKAGE}.operators.{name}" for name in _OPERATORS],
             }
         ],
         "sensors": [{"integration-name": "EvoLink", "python-modules": [f"{_PACKAGE}.sensors.evolink"]}],

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
-STORE_KEY = "evolink_generation"
 PATIENCE = 600.0  # for the id of a paid job: longer than a restart of the API server
 SHORT_PATIENCE = 10.0  # for the second copy of it
 MAX_RECORD = 64 * 1024
@@ -36,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 class Store(Protocol):
-    """One place for the record of one task instance."""
+    """One place for the record of one generation."""
 
     name: str
 
@@ -52,28 +51,30 @@ class StateStore:
     Airflow's task state store. A try that was cleared away cannot write to it any more: its id is gone.
 
     :param accessor: ``context["task_state_store"]``.
+    :param key: Name of the record.
     """
 
     name = "task state store"
 
-    def __init__(self, accessor: Any) -> None:
+    def __init__(self, accessor: Any, key: str) -> None:
         self._accessor = accessor
+        self._key = key
 
     def get(self) -> Any | None:
         """Return the record as JSON, or ``None``."""
-        return self._accessor.get(STORE_KEY)
+        return self._accessor.get(self._key)
 
     def set(self, value: dict[str, Any]) -> None:
         """Keep it for ever."""
-        self._accessor.set(STORE_KEY, value, retention=never_expire())
+        self._accessor.set(self._key, value, retention=never_expire())
 
 
 class FolderStore:
     """
-    A folder in object storage, with one file per task instance.
+    A folder in object storage, with one file per generation.
 
     :param root: The folder; a connection may stand in it, as in ``s3://conn_id@bucket/ledger``.
-    :param identity: Which task instance.
+    :param identity: Which generation.
     """
 
     name = "ledger folder"
@@ -110,15 +111,15 @@ class FolderStore:
     def _path(self) -> ObjectStoragePath:
         from airflow_provider_evolink.storage import open_folder
 
-        dag_id, run_id, task_id, map_index = self._place
-        digest = hashlib.sha256(json.dumps([dag_id, run_id, task_id, map_index]).encode()).hexdigest()[:40]
+        dag_id, run_id, task_id, map_index, *part = self._place
+        digest = hashlib.sha256(json.dumps([dag_id, run_id, task_id, map_index, *part]).encode()).hexdigest()[:40]
         folder = open_folder(self._root, what="ledger_path")
         return folder / _UNSAFE.sub("_", str(dag_id))[:80] / _UNSAFE.sub("_", str(task_id))[:80] / f"{digest}.json"
 
 
 class Ledger:
     """
-    Reads and writes the record of one task instance. Without a store it remembers nothing.
+    Reads and writes the record of one generation. Without a store it remembers nothing.
 
     :param stores: Where it is kept.
     """
@@ -127,20 +128,22 @@ class Ledger:
         self._stores = stores
 
     @classmethod
-    def of(cls, context: Context, *, durable: bool, path: str | None = None) -> Ledger:
+    def of(cls, context: Context, *, durable: bool, path: str | None = None, part: int | None = None) -> Ledger:
         """
-        Open the ledger of the running task instance.
+        Open the ledger of the running task instance, or of one of its requests.
 
         :param context: Context of ``execute`` or of the resume method (never of a trigger).
         :param durable: False remembers nothing: a retry orders again.
         :param path: Folder for a copy. Default: ``[evolink] ledger_path``.
+        :param part: Number of the request, where the task orders many.
         """
         if not durable:
             return cls()
         accessor = task_state_store(context)
         root = path or str(conf.get("evolink", "ledger_path", fallback="") or "")
-        stores: list[Store] = [] if accessor is None else [StateStore(accessor)]
-        return cls(*stores, *([FolderStore(root, Identity.of(context))] if root else []))
+        identity = Identity.of(context, part)
+        stores: list[Store] = [] if accessor is None else [StateStore(accessor, identity.record_name)]
+        return cls(*stores, *([FolderStore(root, identity)] if root else []))
 
     @property
     def is_durable(self) -> bool:

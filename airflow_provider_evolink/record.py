@@ -96,6 +96,7 @@ class Identity:
     :param attempt: Number of the try.
     :param is_backfill: Whether a backfill started this run, or runs it again.
     :param had_result: Whether an earlier result had reached XCom when this try began; ``None``: not known.
+    :param part: Number of the request, from 0, where the task orders many.
     """
 
     dag_id: str
@@ -106,13 +107,15 @@ class Identity:
     attempt: int = 1
     is_backfill: bool = False
     had_result: bool | None = None
+    part: int | None = None
 
     @classmethod
-    def of(cls, context: Context) -> Identity:
+    def of(cls, context: Context, part: int | None = None) -> Identity:
         """
         Read it from the context of ``execute``.
 
         :param context: Context of ``execute``.
+        :param part: Number of the request, where the task orders many.
         """
         ti: Any = context["ti"]
         map_index = getattr(ti, "map_index", None)
@@ -128,12 +131,24 @@ class Identity:
             attempt=int(getattr(ti, "try_number", 1) or 1),
             is_backfill=str(getattr(run_type, "value", run_type)) == "backfill",
             had_result="return_value" in keys if isinstance(keys, list) else None,
+            part=part,
         )
 
     @property
-    def place(self) -> tuple[str, str, str, int]:
-        """What tells this task instance from all others: it is in the key and in the name of the record's file."""
-        return self.dag_id, self.run_id, self.task_id, self.map_index
+    def place(self) -> tuple[str | int, ...]:
+        """What tells this generation from all others: it is in the key and in the name of the record's file."""
+        part = () if self.part is None else (f"request {self.part}",)
+        return self.dag_id, self.run_id, self.task_id, self.map_index, *part
+
+    @property
+    def suffix(self) -> str:
+        """What tells the request from others of its task in names: nothing where there is only one."""
+        return "" if self.part is None else f"_{self.part}"
+
+    @property
+    def record_name(self) -> str:
+        """The name of the record in the task state store."""
+        return f"evolink_generation{self.suffix}"
 
     def key(self, namespace: str, epoch: int, attempt: int | None = None) -> str:
         """

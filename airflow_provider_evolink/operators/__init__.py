@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from airflow_provider_evolink.operators.batch import EvoLinkBatchOperator
 from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
 from airflow_provider_evolink.operators.kinds import (
     EvoLinkAudioOperator,
@@ -19,6 +20,7 @@ from airflow_provider_evolink.operators.video import (
 __all__ = [
     "EvoLinkArchiveOperator",
     "EvoLinkAudioOperator",
+    "EvoLinkBatchOperator",
     "EvoLinkDownloadOperator",
     "EvoLinkGenerateOperator",
     "EvoLinkImageOperator",

@@ -10,7 +10,6 @@ from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_evolink.api import catalogue
 from airflow_provider_evolink.api.errors import (
-    EvoLinkBudgetError,
     EvoLinkError,
     EvoLinkOrderStopped,
     EvoLinkRerunRefused,
@@ -19,6 +18,7 @@ from airflow_provider_evolink.api.errors import (
 from airflow_provider_evolink.api.outcomes import Outcome, outcome
 from airflow_provider_evolink.decisions import may_pay_again, may_replay
 from airflow_provider_evolink.lease import Lease, uninterrupted
+from airflow_provider_evolink.operators._budget import check_budget
 from airflow_provider_evolink.operators._telemetry import count_credits
 from airflow_provider_evolink.record import Identity, Record, State, fingerprint
 from airflow_provider_evolink.storage import open_folder
@@ -196,7 +196,7 @@ class Buyer:
             )
         body = self._inputs.same_body(record)
         if body is None:
-            raise changed(record)
+            raise changed(record, self._identity)
         self._log.warning("An order of unknown outcome is sent once more with its key %s", record.key)
         return self._place(record.moved(State.INTENT), body, may_settle=False)
 
@@ -218,26 +218,13 @@ class Buyer:
         return Placed(job, adopted)
 
     def _check_budget(self, body: dict[str, Any]) -> None:
-        limit = self._operator.max_credits
-        if limit is None:
-            return
-        price = catalogue.most_credits(self._operator.model, body)
-        if price is None and self._policies.unknown_price == "refuse":
-            raise EvoLinkBudgetError(
-                f"max_credits is {limit:g} and nobody knows what this order of {self._operator.model} costs, so it is "
-                'not sent. What to do: unknown_price="order" orders all the same; or drop max_credits'
-            )
-        if price is not None and price > limit:
-            raise EvoLinkBudgetError(
-                f"the order may cost {price:g} credits and max_credits is {limit:g}, so it is not sent. What to do: "
-                "raise max_credits, or order a shorter or smaller result"
-            )
+        check_budget([(self._operator.model, body)], self._operator.max_credits, self._policies.unknown_price)
 
     def _namespace(self) -> str:
         chosen = self._operator.idempotency_namespace or conf.get("evolink", "idempotency_namespace", fallback="")
         if chosen:
             return str(chosen)
-        if not self._client.settings.is_local:
+        if not self._client.settings.is_local and not self._identity.part:  # once for all requests of a task
             self._log.warning(
                 "[evolink] idempotency_namespace is not set: where two deployments share an EvoLink account and the "
                 "names of their DAGs and runs, EvoLink may give them one job for two orders"
@@ -249,9 +236,9 @@ class Buyer:
             "an earlier try was cut off while it ordered, so a job may be running and cost credits; nothing is sent. "
             + (f"By on_unknown_submit={self._policies.on_unknown_submit!r}: {why}. " if why else "")
             + "What to do: look for it on the EvoLink dashboard (by time and model). If it is there, fetch it with "
-            "EvoLinkJobSensor and its id. If there is none, delete the record evolink_generation in the Storage tab "
-            "of this task instance (and its file in the ledger folder) and clear the task; its idempotency key is "
-            f"{record.key}",
+            f"EvoLinkJobSensor and its id. If there is none, delete the record {self._identity.record_name} in the "
+            "Storage tab of this task instance (and its file in the ledger folder) and clear the task; its idempotency "
+            f"key is {record.key}",
             idempotency_key=record.key,
         )
 
@@ -266,16 +253,17 @@ def submitted(record: Record, job: Job) -> Record:
     return record.moved(State.SUBMITTED, job_id=job.job_id, newest=max(record.newest, job.created or 0.0))
 
 
-def changed(record: Record) -> EvoLinkRerunRefused:
+def changed(record: Record, identity: Identity) -> EvoLinkRerunRefused:
     """
     Return the error of a try whose inputs are no longer those of the order it finds.
 
     :param record: The record of that order.
+    :param identity: Which generation.
     """
     return EvoLinkRerunRefused(
         "the inputs of this task have changed since an order that is still open, so its result is not passed off as "
         "theirs, and nothing is ordered. What to do: put the inputs back and clear the task; or fetch the job "
-        "with EvoLinkJobSensor and its id; or delete the record evolink_generation in the Storage tab of this task "
-        "instance (and its file in the ledger folder) and clear the task to order with the new inputs",
+        f"with EvoLinkJobSensor and its id; or delete the record {identity.record_name} in the Storage tab of this "
+        "task instance (and its file in the ledger folder) and clear the task to order with the new inputs",
         job_id=record.job_id,
     )

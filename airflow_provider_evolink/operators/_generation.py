@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_evolink.api.client import EvoLinkClient
     from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
 
 
@@ -46,21 +47,29 @@ class Generation:
 
     :param operator: The operator, its templates rendered.
     :param context: Airflow's context.
+    :param part: Number of the request, where the task orders many.
+    :param client: EvoLink, where many share it; they close it.
     """
 
-    def __init__(self, operator: EvoLinkGenerateOperator, context: Context) -> None:
-        self._operator = operator
-        self._log = operator.log
+    def __init__(
+        self,
+        operator: EvoLinkGenerateOperator,
+        context: Context,
+        *,
+        part: int | None = None,
+        client: EvoLinkClient | None = None,
+    ) -> None:
+        self._operator, self._log = operator, operator.log
         self._ti: Any = context["ti"]
         self._began = time.time()
         self._policies = Policies.of(operator)
-        self._identity = Identity.of(context)
+        self._identity = Identity.of(context, part)
         if not operator.do_xcom_push:
             self._identity = replace(self._identity, had_result=None)
         self._inputs = Inputs(operator)
-        self._ledger = Ledger.of(context, durable=operator.durable, path=operator.ledger_path)
+        self._ledger = Ledger.of(context, durable=operator.durable, path=operator.ledger_path, part=part)
         self._record = self._ledger.read()
-        self._client = EvoLinkHook(operator.evolink_conn_id).get_conn()
+        self._client = client or EvoLinkHook(operator.evolink_conn_id).get_conn()
         self._buyer = Buyer(
             operator,
             identity=self._identity,
@@ -109,7 +118,7 @@ class Generation:
             tell_decision(self._operator, "outcome_unknown")
             return self._placed(self._buyer.settle(self._record))
         if act is Act.ATTACH and self._record is not None and self._record.job_id is not None:
-            self._last = self._look(self._record.job_id)
+            self._last = self._last or self._look(self._record.job_id)
             if self._last is None or not self._orders_again(self._last):
                 return self._attach(self._record, self._record.job_id)
             return self._order_again(self._record, self._last)
@@ -198,22 +207,30 @@ class Generation:
         """
         if job.status is JobStatus.COMPLETED and not job.results:
             job = self.wait(job.job_id)
+        result = self._result(job)
+        self._delivered(job)
+        return result
+
+    def _result(self, job: Job) -> dict[str, Any]:
+        """Return what is handed on of a job that is over, or raise why there is nothing."""
         if failure := job_error(job, self._inputs.private()):
             raise self._failed(job, failure)
         result = {**job.summary(), "request": self._inputs.shown(self._record)}
         if self._operator.destination:
             folder = open_folder(self._operator.destination)
             result["files"] = fetch_media(self._client, job, folder, result["request"])
+        return result
+
+    def _delivered(self, job: Job) -> None:
+        """Take note that the result goes to the task: from now on only a clear orders anew."""
         if self._record is None or self._record.state is not State.DELIVERED:
             count_credits(self._operator, "credits_charged", job)
         if self._record is not None:
             here = {"generation": self._identity.generation, "attempt": self._identity.attempt}
             self._record = self._record.moved(State.DELIVERED, **here)
             self._ledger.note(self._record)
-        self._log.info(
-            "EvoLink job %s is done: %d result(s), %s credits", job.job_id, len(job.results), result["credits"]
-        )
-        return result
+        credits_ = job.summary()["credits"]
+        self._log.info("EvoLink job %s is done: %d result(s), %s credits", job.job_id, len(job.results), credits_)
 
     def _placed(self, placed: Placed) -> str:
         self._record = placed.record
@@ -223,7 +240,7 @@ class Generation:
     def _attach(self, record: Record, job_id: str) -> str:
         """Wait for the job of an earlier try, or take its result once more."""
         if record.state is not State.DELIVERED and not self._is_lost() and self._inputs.same_body(record) is None:
-            raise changed(record)
+            raise changed(record, self._identity)
         done = self._last is not None and self._last.status is JobStatus.COMPLETED
         tell_decision(self._operator, "already_succeeded" if done else "reconnect", self._last)
         self._log.info("EvoLink job %s of an earlier try: attached to it, nothing ordered", job_id)
@@ -256,7 +273,7 @@ class Generation:
         self._last = job
         count_credits(self._operator, "credits_charged", job)
         if push := getattr(self._ti, "xcom_push", None):
-            push(key="failed_job", value=job.summary())
+            push(key=f"failed_job{self._identity.suffix}", value=job.summary())
         if self._record is not None and not self._orders_again(job) and isinstance(failure, EvoLinkJobFailed):
             if failure.repeatable:
                 failure.message += " — but max_regenerations is used up: clear the task to order anew"

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from airflow_provider_evolink.triggers.evolink import EvoLinkJobTrigger
+from airflow_provider_evolink.triggers.evolink import EvoLinkBatchTrigger, EvoLinkJobTrigger
 
-__all__ = ["EvoLinkJobTrigger"]
+__all__ = ["EvoLinkBatchTrigger", "EvoLinkJobTrigger"]

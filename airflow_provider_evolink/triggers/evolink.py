@@ -1,4 +1,4 @@
-"""Waiting for one EvoLink job in the triggerer."""
+"""Waiting for EvoLink jobs in the triggerer."""
 
 from __future__ import annotations
 
@@ -122,11 +122,98 @@ class EvoLinkJobTrigger(BaseTrigger):
         return "unreadable"
 
 
+class EvoLinkBatchTrigger(BaseTrigger):
+    """
+    Wait for the jobs of a batch and tell which run on and which gave nothing. Orders nothing, cancels nothing.
+
+    One event leaves: when enough jobs are over, or at the first that gave nothing where that ends the batch. It is a
+    hint: the worker reads the jobs again and decides. It carries no link, as the trigger carries no request.
+
+    :param evolink_conn_id: Connection of type ``evolink``.
+    :param jobs: For each job: EvoLink's id, epoch seconds of its order, epoch seconds when the wait for it ends.
+    :param enough: How many jobs must be over. Default: all.
+    :param fail_fast: Whether the first job that gave nothing is enough as well.
+    :param poll_interval: Seconds between looks; by default EvoLink's estimate and the kind of media decide.
+    :param model: EvoLink's name of the model, where it is known and all have the same.
+    :param kind: ``video``, ``image`` or ``audio``, where all make the same.
+    :param estimated_time: EvoLink's estimate in seconds, where it is the same for all.
+    :param state: What the worker wants to find in the event again.
+    :param hold: Seconds from the start of the trigger before which no event leaves. Default: ``HOLD_EVENT``.
+    """
+
+    def __init__(
+        self,
+        *,
+        evolink_conn_id: str,
+        jobs: list[list[Any]],
+        enough: int | None = None,
+        fail_fast: bool = True,
+        poll_interval: float | None = None,
+        model: str | None = None,
+        kind: str | None = None,
+        estimated_time: float | None = None,
+        state: dict[str, Any] | None = None,
+        hold: float | None = None,
+        **_: Any,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.evolink_conn_id = evolink_conn_id
+        self.jobs = jobs
+        self.enough = len(jobs) if enough is None else enough
+        self.fail_fast = fail_fast
+        self.poll_interval = poll_interval
+        self.model = model
+        self.kind = kind
+        self.estimated_time = estimated_time
+        self.state = state or {}
+        self.hold = HOLD_EVENT if hold is None else hold
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what rebuilds this trigger elsewhere. Airflow stores it in plain text: nothing secret is in it."""
+        facts = ("model", "kind", "estimated_time")
+        names = ("evolink_conn_id", "jobs", "enough", "fail_fast", "poll_interval", *facts, "state", "hold")
+        return (
+            "airflow_provider_evolink.triggers.evolink.EvoLinkBatchTrigger",
+            {name: getattr(self, name) for name in names},
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait for the jobs, then for the moment an event may leave."""
+        began = time.monotonic()
+        if not _imported.is_set():
+            await asyncio.to_thread(_import)
+        from airflow_provider_evolink.api.errors import EvoLinkError
+        from airflow_provider_evolink.triggers.batch import Awaited, BatchWait
+
+        wait = BatchWait(
+            [Awaited(*job) for job in self.jobs],
+            enough=self.enough,
+            fail_fast=self.fail_fast,
+            poll_interval=self.poll_interval,
+            say=self.log.info,
+            model=self.model,
+            kind=self.kind,
+            estimated_time=self.estimated_time,
+        )
+        try:
+            found = await wait.run(self.evolink_conn_id, began + self.hold - time.monotonic())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the worker reads the jobs and decides
+            why = error if isinstance(error, EvoLinkError) else type(error).__name__
+            self.log.warning("The wait for %d jobs ends, the worker will look itself: %s", len(self.jobs), why)
+            found = wait.unreadable()
+            await asyncio.sleep(max(0.0, began + self.hold - time.monotonic()))
+        yield TriggerEvent({**found, "state": self.state})  # type: ignore[no-untyped-call]
+
+    async def on_kill(self) -> None:
+        """Say that the jobs go on: EvoLink has no cancel call, and Airflow 3.3 calls this on mere hand-over."""
+        self.log.info("%d EvoLink jobs go on and stay billable; a retry waits for them", len(self.jobs))
+
+
 def _import() -> None:
     """Import what the wait needs, in a thread: on the loop it would hold up all other triggers."""
     import anyio
 
-    import airflow_provider_evolink.triggers.poller  # noqa: F401
+    import airflow_provider_evolink.triggers.batch  # noqa: F401
 
     anyio.run(anyio.sleep, 0)  # httpx's way to the network imports the rest at its first use
     _imported.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context
 from typing import Any, TypeAlias, TypeVar
 
@@ -18,9 +19,11 @@ from airflow_provider_evolink.api.errors import (
 )
 from airflow_provider_evolink.api.glance import Glance
 from airflow_provider_evolink.api.models import Job
+from airflow_provider_evolink.api.wire import MAX_BATCH
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 
 NO_SUCH_CALL = frozenset({404, 405, 501})  # what a server says that does not read many at once
+AT_ONCE = 8  # calls of one worker
 T = TypeVar("T")
 Seen: TypeAlias = Job | Glance
 
@@ -101,6 +104,32 @@ class Reader:
 
     async def _make_client(self) -> AsyncEvoLinkClient:
         return await AsyncEvoLinkClient.create(await EvoLinkHook.aget_settings(self._conn_id))
+
+
+async def read_all(evolink_conn_id: str, job_ids: list[str]) -> dict[str, Seen]:
+    """
+    Read any number of jobs, many in a call. What cannot be read is left out.
+
+    :param evolink_conn_id: Connection of type ``evolink``.
+    :param job_ids: EvoLink's ids.
+    """
+    reader, places = Reader(evolink_conn_id), asyncio.Semaphore(AT_ONCE)
+    found: dict[str, Seen] = {}
+
+    async def read(some: list[str]) -> None:
+        async with places:
+            if reader.refused is None:
+                with suppress(EvoLinkError):
+                    found.update(await reader.read(some))
+
+    try:
+        await reader.open()
+        if len(job_ids) > 1:
+            await asyncio.gather(*(read(job_ids[at : at + MAX_BATCH]) for at in range(0, len(job_ids), MAX_BATCH)))
+        await asyncio.gather(*(read([job_id]) for job_id in job_ids if job_id not in found))
+    finally:
+        await reader.close()
+    return found
 
 
 def spawn(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -81,7 +81,16 @@ def short_books() -> Iterator[EmulatorServer]:
 
 
 @pytest.fixture(scope="session")
-def world(rows: list[Row], books: EmulatorServer, short_books: EmulatorServer) -> Iterator[World]:
+def endless_books() -> Iterator[EmulatorServer]:
+    """Serve an EvoLink whose jobs end when told."""
+    with EmulatorServer(polls=10_000_000, estimated_time=600, fps=4, idempotency=False, balance=1_000_000) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def world(
+    rows: list[Row], books: EmulatorServer, short_books: EmulatorServer, endless_books: EmulatorServer
+) -> Iterator[World]:
     """Start Airflow with the DAGs of the chosen rows. Its folder stays, to look into what failed."""
     home = HERE.parents[1] / ".chaos"
     shutil.rmtree(home, ignore_errors=True)
@@ -95,6 +104,7 @@ def world(rows: list[Row], books: EmulatorServer, short_books: EmulatorServer) -
         "CHAOS_FOLDER": str(home),
         "AIRFLOW_CONN_EVOLINK_DEFAULT": connection(books),
         "AIRFLOW_CONN_EVOLINK_MAPPED": connection(short_books),
+        "AIRFLOW_CONN_EVOLINK_MANY": connection(endless_books),
     }
     with AirflowProcesses(home / "airflow", dags, env) as airflow:
         airflow.wait_ready(next(row.name for row in rows if not row.late) if groups["rows"] else rows[0].name)

@@ -20,7 +20,11 @@ from airflow.providers.common.compat.sdk import DAG
 import airflow_provider_evolink.media
 from airflow_provider_evolink.api.client import EvoLinkClient
 from airflow_provider_evolink.ledger import Ledger
-from airflow_provider_evolink.operators import EvoLinkGenerateOperator, EvoLinkTextToVideoOperator
+from airflow_provider_evolink.operators import (
+    EvoLinkBatchOperator,
+    EvoLinkGenerateOperator,
+    EvoLinkTextToVideoOperator,
+)
 
 FOLDER = Path(os.environ["CHAOS_FOLDER"])
 ROWS = json.loads(Path(__file__).with_suffix(".json").read_text())
@@ -180,7 +184,14 @@ def settings(*, daily: bool) -> dict[str, Any]:
 
 
 def make_dag(
-    row: str, *, daily: bool = False, store: bool = False, ledger: bool = False, mapped: int = 0, **arguments: Any
+    row: str,
+    *,
+    daily: bool = False,
+    store: bool = False,
+    ledger: bool = False,
+    mapped: int = 0,
+    batch: int = 0,
+    **arguments: Any,
 ) -> DAG:
     """
     Return a DAG of one task, whose prompt names its row.
@@ -189,6 +200,7 @@ def make_dag(
     :param store: It downloads its result.
     :param ledger: It keeps a second record in a folder.
     :param mapped: It is mapped, so often.
+    :param batch: It is a batch of so many orders.
     """
     if store:
         arguments["destination"] = f"file://{FOLDER}/{row}"
@@ -197,8 +209,13 @@ def make_dag(
     with DAG(dag_id=row, **settings(daily=daily)) as dag:
         if mapped:
             prompts = [f"Clip {number} of row {row}" for number in range(mapped)]
-            task = Disturbed.partial(task_id="generate", evolink_conn_id="evolink_mapped", **arguments)
-            task.expand(prompt=prompts)
+            arguments.setdefault("evolink_conn_id", "evolink_mapped")
+            Disturbed.partial(task_id="generate", **arguments).expand(prompt=prompts)
+        elif batch:
+            wanted = [{"prompt": f"Clip {number} of row {row}", "duration": 2} for number in range(batch)]
+            EvoLinkBatchOperator(
+                task_id="generate", model="wan2.7-text-to-video", requests=wanted, max_active=batch, **arguments
+            )
         else:
             Disturbed(task_id="generate", prompt=f"Clip of row {row}", **arguments)
     return dag

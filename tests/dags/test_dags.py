@@ -24,6 +24,7 @@ DAGS = sorted((ROOT / "dags").glob("*.py"))
 EXPECTED = {
     "evolink_daily_video": (1, 1),
     "evolink_storyboard": (3, 3),
+    "evolink_batch": (3, 3),
     "evolink_image_to_video": (2, 1),
     "evolink_reference_cast": (1, 1),
     "evolink_salvage": (0, 1),
@@ -61,7 +62,14 @@ def deferrals(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     from airflow_provider_evolink.triggers import evolink
 
     seen: list[str] = []
-    run = evolink.EvoLinkJobTrigger.run
+    run, run_all = evolink.EvoLinkJobTrigger.run, evolink.EvoLinkBatchTrigger.run
+
+    def noted_all(self: evolink.EvoLinkBatchTrigger) -> Any:
+        seen.extend(job[0] for job in self.jobs)
+        self.hold = 0.2
+        return run_all(self)
+
+    monkeypatch.setattr(evolink.EvoLinkBatchTrigger, "run", noted_all)
 
     def noted(self: evolink.EvoLinkJobTrigger) -> Any:
         seen.append(self.job_id)

@@ -12,7 +12,7 @@ import pendulum
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_evolink.ledger import Ledger
-from airflow_provider_evolink.operators import EvoLinkTextToVideoOperator
+from airflow_provider_evolink.operators import EvoLinkBatchOperator, EvoLinkTextToVideoOperator
 from airflow_provider_evolink.record import Record, State
 
 DAG_ARGS: dict[str, Any] = {
@@ -69,6 +69,34 @@ class DiesOnResume(EvoLinkTextToVideoOperator):
             die(self.dag_id)
         return super().execute_complete(context, event)
 
+
+class DiesWhileOrdering(EvoLinkBatchOperator):
+    """Is killed on its first try when half of its orders are recorded."""
+
+    def execute(self, context: Any) -> Any:
+        """Kill after the tenth job id."""
+        keep, dag_id = Ledger.keep, self.dag_id
+        ids: list[str] = []
+
+        def deadly(self: Ledger, record: Record) -> None:
+            keep(self, record)
+            ids.append(str(record.job_id))
+            if len(ids) == 10:
+                die(dag_id)
+
+        if context["ti"].try_number == 1:
+            Ledger.keep = deadly  # type: ignore[method-assign]
+        return super().execute(context)
+
+
+with DAG(dag_id="killed_while_ordering", **DAG_ARGS) as killed_while_ordering:
+    DiesWhileOrdering(
+        task_id="generate",
+        model="wan2.7-text-to-video",
+        parameters={"duration": 2},
+        requests=[{"prompt": f"Clip {number} whose worker is killed_while_ordering"} for number in range(20)],
+        max_active=16,
+    )
 
 for name, operator, arguments in (
     ("killed_before_deferring", DiesBeforeDeferring, {}),

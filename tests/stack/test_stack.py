@@ -18,7 +18,8 @@ from airflow_provider_evolink.emulator.server import EmulatorServer
 
 HERE = Path(__file__).parent
 DAILY = "evolink_daily_video"
-KILLED = ("killed_before_deferring", "killed_while_blocking", "killed_before_recording", "killed_on_resume")
+BATCH = "killed_while_ordering"
+KILLED = ("killed_before_deferring", "killed_while_blocking", "killed_before_recording", "killed_on_resume", BATCH)
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 
@@ -162,3 +163,21 @@ def test_a_worker_killed_before_it_recorded_the_job_does_not_pay_twice(
     log = json.dumps(airflow.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/generate/logs/2"))
     assert "an earlier try was cut off while it ordered" in log
     assert "its idempotency key is af1-" in log
+
+
+def test_a_batch_that_is_killed_while_it_orders_pays_each_request_once(
+    airflow: LocalAirflow, books: EmulatorServer, started: dict[str, str], marks: Path
+) -> None:
+    """SIGKILL after ten of twenty orders: the retry orders the other ten and returns all in order."""
+    run_id = started[BATCH]
+    task = last_try(airflow, BATCH, run_id)
+    paid = {job["body"]["prompt"]: job["id"] for job in orders(books, BATCH)}
+    results = airflow.xcom(BATCH, run_id, "generate")
+
+    assert len(list(marks.glob(f"*-{BATCH}"))) == 1
+    assert (task["state"], task["try_number"]) == ("success", 2)
+    assert len(orders(books, BATCH)) == len(paid) == 20
+    assert [result["job_id"] for result in results] == [
+        paid[f"Clip {number} whose worker is {BATCH}"] for number in range(20)
+    ]
+    assert all(result["status"] == "completed" for result in results)

@@ -1,0 +1,54 @@
+"""
+### A batch: many orders in one task
+
+One operator orders a clip for each product and waits for all of them with one trigger. Each order has a record of its
+own: a retry waits for the jobs that run, and orders only what was never ordered and what EvoLink failed for a passing
+reason. A clip that cannot be made is an entry with `status` and `error_code`; the others are delivered all the same.
+
+**Settings**: as for `evolink_daily_video`. **Parameter** `products`: what to show, one text per clip.
+"""
+
+from __future__ import annotations
+
+import pendulum
+from airflow.providers.common.compat.sdk import DAG, task
+
+from airflow_provider_evolink.operators import EvoLinkBatchOperator
+
+with DAG(
+    dag_id="evolink_batch",
+    schedule=None,
+    start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
+    catchup=False,
+    params={"products": ["a red teapot", "a brass compass", "a wooden whistle"]},
+    doc_md=__doc__,
+    tags=["evolink", "example"],
+) as dag:
+
+    @task
+    def catalogue(params: dict | None = None) -> list[dict]:
+        """Return a request for each product."""
+        return [{"prompt": f"{product} turns on a table, soft light"} for product in (params or {})["products"]]
+
+    # [START batch]
+    clips = EvoLinkBatchOperator(
+        task_id="clips",
+        model="wan2.7-text-to-video",
+        requests=catalogue(),
+        parameters={"duration": 2, "aspect_ratio": "16:9"},
+        max_active=20,
+        max_credits=100,
+        on_failed_job="collect",
+        destination="{{ var.value.get('evolink_staging', 'file:///tmp/evolink/staging') }}",
+    )
+    # [END batch]
+
+    @task
+    def report(jobs: list[dict]) -> list[str]:
+        """Return where the clips are, and raise if there is none at all."""
+        files = [file["uri"] for job in jobs if job["status"] == "completed" for file in job["files"]]
+        if not files:
+            raise ValueError(f"no clip was made: {[job['error_code'] for job in jobs]}")
+        return files
+
+    report(clips.output)
