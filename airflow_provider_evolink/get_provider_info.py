@@ -92,7 +92,9 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": "EvoLink",
-                "python-modules": [f"{_PACKAGE}.operators.{name}" for name in ("generate", "kinds", "video", "media")],
+                "python-modules": [
+                    f"{_PACKAGE}.operators.{name}" for name in ("generate", "kinds", "video", "media", "upload")
+                ],
             }
         ],
         "sensors": [{"integration-name": "EvoLink", "python-modules": [f"{_PACKAGE}.sensors.evolink"]}],
