@@ -60,16 +60,17 @@ def files_in(parameters: Mapping[str, Parameter], given: Mapping[str, Any]) -> l
     :param parameters: Rows of the fields of its model.
     :param given: Fields that were set.
     """
-    places = [(Slot(name), parameter, given[name]) for name, parameter in parameters.items() if name in given]
+    places = [
+        (Slot(name, _kind(name)), parameter, given[name]) for name, parameter in parameters.items() if name in given
+    ]
     return [found for place in places for found in _in_value(*place)]
 
 
 def _in_value(slot: Slot, parameter: Parameter, value: Any) -> Iterator[tuple[Slot, str]]:
     slot = replace(slot, media=parameter.media or slot.media)
     if parameter.format == "uri":
-        kind = next((_KINDS[word] for word in reversed(re.findall("[a-z]+", slot.path)) if word in _KINDS), None)
-        if kind is not None and is_elsewhere(value):
-            yield replace(slot, kind=kind), value
+        if slot.kind is not None and is_elsewhere(value):
+            yield slot, value
     elif parameter.items and is_list(value):
         for at, entry in enumerate(value):
             yield from _in_value(replace(slot, path=f"{slot.path}[{at}]"), parameter.items, entry)
@@ -77,8 +78,14 @@ def _in_value(slot: Slot, parameter: Parameter, value: Any) -> Iterator[tuple[Sl
         shapes = [shape for shape in (parameter, *parameter.variants) if shape.properties]
         fields = {name: inner for shape in shapes for name, inner in (shape.properties or {}).items()}
         for name, entry in value.items():
-            if inner := fields.get(str(name)) or parameter.additional_properties:
-                yield from _in_value(replace(slot, path=f"{slot.path}.{name}"), inner, entry)
+            inner = fields.get(str(name))
+            kind = _kind(str(name)) or slot.kind if inner else slot.kind  # keys of a free map are the user's own
+            if inner := inner or parameter.additional_properties:
+                yield from _in_value(replace(slot, path=f"{slot.path}.{name}", kind=kind), inner, entry)
+
+
+def _kind(name: str) -> str | None:
+    return next((_KINDS[word] for word in re.findall("[a-z]+", name) if word in _KINDS), None)
 
 
 def swapped(value: Any, swaps: Mapping[str, str]) -> Any:
