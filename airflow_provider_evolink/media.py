@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_evolink.api.download import download
 from airflow_provider_evolink.api.errors import (
@@ -172,21 +172,21 @@ def _received(receipt: Any, job_id: str, folder: ObjectStoragePath) -> dict[str,
     return {"job": facts, "files": [asdict(replace(file, uri=str(path))) for path, file in found]}
 
 
-def probe(path: Path) -> tuple[int | None, int | None, float | None]:
+def probe(file: Path | BinaryIO) -> tuple[int | None, int | None, float | None]:
     """
     Return width, height and duration of a media file, where PyAV (extra ``media``) is there to tell.
 
-    :param path: A local file.
+    :param file: A local file, or one that is open for reading.
     """
     try:
         import av
     except ImportError:
         return None, None, None
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(file) if isinstance(file, Path) else file, mode="r") as container:
             video = next(iter(container.streams.video), None)
             seconds = None if container.duration is None else round(container.duration / 1_000_000, 3)
             return (video.width, video.height, seconds) if video else (None, None, seconds)
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        log.info("The file could not be measured (%s); it is kept", type(error).__name__)
+        log.info("The file could not be measured (%s)", type(error).__name__)
         return None, None, None

@@ -1,10 +1,10 @@
 """
 ### From draft to final: an order that goes on from an earlier job
 
-`draft` orders a cheap draft, `final` the same clip in full quality, by the id of the draft's job. Put a review between
-them, and only drafts that somebody likes are paid in full. EvoLink keeps a draft until `draft_expires_at`, which
-`made` of the result tells. Other models go on from a job in the same way, under other names: a Midjourney upscale
-takes `{"model_params": {"task_id": ..., "image_number": 0}}`.
+`draft` orders a cheap draft, `final` the same clip in full quality: it is given the draft's job (its id would do). Put
+a review between them, and only drafts that somebody likes are paid in full. EvoLink keeps a draft until
+`draft_expires_at`, which `made` of the result tells. Other models go on from a job in the same way, under other names:
+a Midjourney upscale takes `{"model_params": {"task_id": ..., "image_number": 0}}`.
 
 **Settings**: as for `evolink_daily_video`.
 """
@@ -39,7 +39,7 @@ with DAG(
     final = EvoLinkVideoOperator(
         task_id="final",
         model="seedance-2.5-draft-to-video",
-        parameters={"source_task_id": "{{ ti.xcom_pull(task_ids='draft')['job_id'] }}"},
+        parameters={"source_task_id": draft.output},
     )
     # [END draft_to_final]
     download = EvoLinkDownloadOperator(

@@ -36,7 +36,8 @@ HEAD = """\
 EvoLink's pages also say things that no request shows, such as the length of a video behind a link. The package cannot
 hold a request against them before it is paid for. They are listed here so that none is lost.
 Limits of the given files (format, bytes, pixels, seconds) are in the notes that
-`python -m airflow_provider_evolink show MODEL` prints; they are not looked at either.
+`python -m airflow_provider_evolink show MODEL` prints. They are held against [files that this package
+uploads](inputs.md); nobody looks behind a link.
 
 | EvoLink says | why it is not checked | models |
 |---|---|---|

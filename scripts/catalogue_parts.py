@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from typing import Any
 
@@ -13,6 +14,18 @@ LIMITS = (
     *("minProperties", "maxProperties"),
 )
 UUID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+TYPES = "jpg|jpeg|png|webp|bmp|tiff|mp4|mov|wav|mp3|m4a"
+MEDIA_LIMITS = (
+    (r"≤(\d+) MB", ("maxMb",)),
+    (r"sides? (\d+)-(\d+) px", ("minSide", "maxSide")),
+    (r"sides? ≥(\d+) px", ("minSide",)),
+    (r"sides? ≤(\d+) px", ("maxSide",)),
+    (r"ratio (?:0\.4|1:2\.5)(?:-| to )(2\.5)", ("maxRatio",)),
+    (r"ratio 1/16-(16)", ("maxRatio",)),
+    (r"(\d+)-(\d+) s\b", ("minSeconds", "maxSeconds")),
+    (r"≤(\d+) s\b", ("maxSeconds",)),
+    (r"≥(\d+) s\b", ("minSeconds",)),
+)
 RATIO = {"type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?:[0-9]+(\\.[0-9]+)?$", "phrase": "a ratio such as 16:9"}
 
 
@@ -44,7 +57,33 @@ def parameter(facts: Json) -> Json:
         made["soft"] = soft
     if facts.get("note"):
         made["note"] = facts["note"]
+        if "uri" in (made.get("format"), made.get("items", {}).get("format")) and (
+            media := media_limits(facts["note"])
+        ):
+            made["media"] = media
     return made
+
+
+def media_limits(note: str) -> Json:
+    """
+    Read what a note on a media field says of the files: types, megabytes, sides, ratio, seconds.
+
+    :param note: The note, such as ``mp4/mov ≤50 MB, 2-15 s each``.
+    """
+    made: Json = {}
+    types = [] if "also accepted" in note else re.findall(rf"\b(?:{TYPES})\b", note.lower())
+    if types and "advised" not in note:
+        made["types"] = sorted(dict.fromkeys(types), key=types.index)
+    for pattern, names in MEDIA_LIMITS:
+        found = re.search(pattern, note)
+        if found and "advised" not in note:
+            made = {**{name: _number(text) for name, text in zip(names, found.groups(), strict=True)}, **made}
+    return made
+
+
+def _number(text: str) -> float | int:
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 def _text_limits(facts: Json) -> Json:

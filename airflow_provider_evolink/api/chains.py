@@ -7,6 +7,7 @@ read from it, and the model of that job is checked.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from airflow_provider_evolink.api.texts import clean_text
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.parameters import Parameter
 
+_LONGEST = 200_000
 _IDS = ("job_id", "id", "task_id")
 
 
@@ -26,7 +28,7 @@ class FromJob(BaseModel):
     What a field takes from an earlier job.
 
     :param models: Models whose jobs fit, with their other names; empty: any.
-    :param take: ``id`` for the id of the job, else a name in its ``result_data``.
+    :param take: ``id`` for the id of the job, else a name in its ``made`` or ``result_data``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,7 +45,7 @@ class FromJob(BaseModel):
         if self.take == "id":
             return next((job[name] for name in _IDS if job.get(name)), None)
         data = job.get("result_data")
-        places = [job, data, *(data if isinstance(data, list | tuple) else ())]
+        places = [job, job.get("made"), data, *(data if isinstance(data, list | tuple) else ())]
         return next((place[self.take] for place in places if isinstance(place, Mapping) and place.get(self.take)), None)
 
 
@@ -94,4 +96,14 @@ def _taken(source: FromJob, job: Mapping[str, Any], path: str) -> tuple[Any, lis
 def _job(value: Any) -> Mapping[str, Any] | None:
     if isinstance(value, BaseModel):
         value = value.model_dump()
+    elif isinstance(value, str) and value.lstrip().startswith("{") and len(value) <= _LONGEST:
+        value = _rendered(value)
     return value if isinstance(value, Mapping) else None
+
+
+def _rendered(text: str) -> Any:
+    """Read a job that a template has rendered to text: ``{{ ti.xcom_pull(...) }}`` writes it as Python does."""
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text

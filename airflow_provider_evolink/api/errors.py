@@ -4,6 +4,7 @@ What can go wrong with EvoLink. One class per reaction, not per cause.
 EvoLinkError
 ├── EvoLinkConfigError           key, host or setting is unusable            fix the connection
 ├── EvoLinkRequestError          the request breaks the model's rules        fix the request; nothing was sent
+├── EvoLinkInputError            a file to be uploaded cannot be read        nothing was ordered; a retry reads it again
 ├── EvoLinkBudgetError           the order would cost more than allowed      raise max_credits, or order less
 ├── EvoLinkRerunRefused          this re-run is not to be, as things stand   follow the text; nothing was sent
 ├── EvoLinkOrderStopped          the order was withdrawn before it was sent  nothing: the retry orders
@@ -131,6 +132,10 @@ class EvoLinkRequestError(EvoLinkError, ValueError):
         self.violations = tuple(violations)
         lines = "".join(f"\n  - {violation}" for violation in self.violations)
         super().__init__(f"request for {model} not sent, {len(self.violations)} rule(s) broken:{lines}")
+
+
+class EvoLinkInputError(EvoLinkError):
+    """A file to be uploaded cannot be read right now, or changed meanwhile. Nothing was ordered; a retry may help."""
 
 
 class EvoLinkBudgetError(EvoLinkError):

@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from airflow_provider_evolink.api.chains import FromJob
 from airflow_provider_evolink.api.lengths import Unit, length_words
+from airflow_provider_evolink.api.media_limits import Media
 from airflow_provider_evolink.api.pixels import Pixels
 from airflow_provider_evolink.api.shown import count
 
@@ -25,6 +26,8 @@ class Parameter(BaseModel):
     :param length_unit: Unit of ``maxLength``. Tokens can only be guessed here, so too many are only warned about.
     :param max_bytes: Most bytes of a text in UTF-8.
     :param format: ``uri`` is a media link, ``callback`` a public HTTPS address.
+    :param media: What the file behind a link may be, or behind each link of a list. Held against files that are
+        uploaded; nobody looks behind a link.
     :param pixels: The text is a size in pixels within these limits.
     :param from_job: The field takes the id of an earlier job, or something that job made.
     :param soft: Limits by name that EvoLink states in words only: what breaks them is sent with a warning.
@@ -54,6 +57,7 @@ class Parameter(BaseModel):
     cut: bool = False
     format: Literal["uri", "callback"] | None = None
     pattern: str | None = None
+    media: Media | None = None
     pixels: Pixels | None = None
     from_job: FromJob | None = None
     min_items: int | None = None

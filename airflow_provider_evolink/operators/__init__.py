@@ -10,6 +10,7 @@ from airflow_provider_evolink.operators.kinds import (
     EvoLinkVideoOperator,
 )
 from airflow_provider_evolink.operators.media import EvoLinkArchiveOperator, EvoLinkDownloadOperator
+from airflow_provider_evolink.operators.upload import EvoLinkUploadOperator
 from airflow_provider_evolink.operators.video import (
     EvoLinkImageToVideoOperator,
     EvoLinkReferenceVideoOperator,
@@ -27,6 +28,7 @@ __all__ = [
     "EvoLinkImageToVideoOperator",
     "EvoLinkReferenceVideoOperator",
     "EvoLinkTextToVideoOperator",
+    "EvoLinkUploadOperator",
     "EvoLinkVideoEditOperator",
     "EvoLinkVideoOperator",
 ]

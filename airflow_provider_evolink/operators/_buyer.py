@@ -96,6 +96,8 @@ class Buyer:
             self._log.warning(
                 "Nothing remembers this order across tries (durable=False, or no ledger_path before Airflow 3.3)"
             )
+        # Files go up before there is an intent: whatever fails here, nothing was ordered.
+        sent = self._inputs.sent(body, trusts=before is None or before.state is State.DELIVERED)
         record = Record(
             state=State.INTENT,
             key=self._identity.key(self._namespace(), epoch, None if operator.durable else self._identity.attempt),
@@ -110,7 +112,7 @@ class Buyer:
             extra_payments=extra_payments,
             newest=before.newest if before else 0.0,
         )
-        return self._place(record, body, may_settle=True)
+        return self._place(record, sent, may_settle=True)
 
     def settle(self, record: Record, error: EvoLinkError | None = None) -> Placed:
         """
@@ -198,7 +200,8 @@ class Buyer:
         if body is None:
             raise changed(record, self._identity)
         self._log.warning("An order of unknown outcome is sent once more with its key %s", record.key)
-        return self._place(record.moved(State.INTENT), body, may_settle=False)
+        sent = self._inputs.sent(body, replays=True)
+        return self._place(record.moved(State.INTENT), sent, may_settle=False)
 
     def _reconcile(self, record: Record) -> Placed:
         left = record.ordered_at + QUIET - time.time()

@@ -66,7 +66,7 @@ class Generation:
         self._identity = Identity.of(context, part)
         if not operator.do_xcom_push:
             self._identity = replace(self._identity, had_result=None)
-        self._inputs = Inputs(operator)
+        self._inputs = Inputs(operator, context)
         self._ledger = Ledger.of(context, durable=operator.durable, path=operator.ledger_path, part=part)
         self._record = self._ledger.read()
         self._client = client or EvoLinkHook(operator.evolink_conn_id).get_conn()

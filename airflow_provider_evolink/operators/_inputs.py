@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_evolink.api import catalogue
+from airflow_provider_evolink.api import catalogue, inputs
 from airflow_provider_evolink.api.texts import private_texts
 from airflow_provider_evolink.record import Record, fingerprint
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_evolink.operators._uploads import InputFiles
     from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
 
 # A link as scheme, user-info, the part that is shown, and query or fragment.
@@ -26,23 +30,45 @@ class Inputs:
     The inputs of one try, templates rendered.
 
     :param operator: The operator.
+    :param context: Airflow's context.
     """
 
-    def __init__(self, operator: EvoLinkGenerateOperator) -> None:
+    def __init__(self, operator: EvoLinkGenerateOperator, context: Context) -> None:
         self._operator = operator
+        self._context = context
 
-    def body(self) -> dict[str, Any]:
+    @functools.cached_property
+    def _files(self) -> InputFiles:
+        from airflow_provider_evolink.operators._uploads import InputFiles
+
+        return InputFiles(self._operator, self._context)
+
+    def body(self, *, known: bool = False) -> dict[str, Any]:
         """
-        Return the body to send.
+        Return the body as it counts for the record: files of the user's by name and content, not yet as links.
 
+        :param known: The order was sent before: files that are gone since then count as they were.
         :raises EvoLinkRequestError: the request breaks rules of the model.
         """
         operator = self._operator
-        given = operator.request()
-        body = catalogue.build_request(operator.model, given, validation=operator.validation)
+        given = inputs.plain(operator.request())
+        if found := _files_in(operator.model, given):
+            body = self._files.body(given, found, known=known)
+        else:
+            body = catalogue.build_request(operator.model, given, validation=operator.validation)
         if operator.makes_request:
             operator.keep_request(_shown(body))
         return body
+
+    def sent(self, body: dict[str, Any], *, trusts: bool = True, replays: bool = False) -> dict[str, Any]:
+        """
+        Return the body as it is sent: files of the user's are uploaded, unless EvoLink has them.
+
+        :param body: What :meth:`body` returned.
+        :param trusts: Take uploads of earlier tries. Not after an order that came to nothing: they may be the reason.
+        :param replays: The order is sent once more, so it must have the links it had.
+        """
+        return self._files.sent(body, trusts=trusts, replays=replays) if "_files" in self.__dict__ else body
 
     def same_body(self, record: Record | None) -> dict[str, Any] | None:
         """
@@ -56,7 +82,7 @@ class Inputs:
         if self._operator.makes_request and (record is None or record.job_id is not None):
             return self._operator.kept_request() or {}
         try:
-            body = self.body()
+            body = self.body(known=True)
             same = record is None or record.fingerprint == fingerprint(body)
         except Exception as error:  # noqa: BLE001 - whatever has become of the inputs, the job was paid
             log.info("The request cannot be built any more (%s)", type(error).__name__)
@@ -81,9 +107,16 @@ class Inputs:
             kept = self._operator.kept_request()
             return EVERYTHING if kept is None else tuple(private_texts(kept))
         try:
-            return tuple(private_texts(self._operator.request()))
+            given = inputs.plain(self._operator.request())
+            links = self._files.links() if _files_in(self._operator.model, given) else ()
+            return (*private_texts(given), *links)
         except Exception:  # noqa: BLE001 - as above
             return ()
+
+
+def _files_in(model: str, given: dict[str, Any]) -> list[tuple[inputs.Slot, str]]:
+    row = catalogue.known_row(model)
+    return inputs.files_in(row.parameters, given) if row else []
 
 
 def _shown(body: dict[str, Any]) -> dict[str, Any]:

@@ -63,7 +63,8 @@ class FileStore:
 
     def set(self, key: str, value: Any, *, retention: Any = None) -> None:
         part = self._path.with_suffix(".part")
-        part.write_text(json.dumps({key: value}))
+        rows = json.loads(self._path.read_text()) if self._path.exists() else {}
+        part.write_text(json.dumps({**rows, key: value}))
         part.replace(self._path)
 
 

@@ -33,6 +33,7 @@ EXPECTED = {
     "evolink_speech": (1, 1),
     "evolink_upscale": (2, 1),
     "evolink_draft_to_final": (2, 1),
+    "evolink_local_frame": (1, 1),
 }
 # What the files of a model are: extension, content type, what the file itself says; seconds where the order names none.
 MADE: dict[str, tuple[str, str, Any, float | None]] = {
@@ -92,6 +93,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point the DAGs' variables at a folder."""
     monkeypatch.setenv("AIRFLOW_VAR_EVOLINK_STAGING", (tmp_path / "staging").as_uri())
     monkeypatch.setenv("AIRFLOW_VAR_EVOLINK_ARCHIVE", (tmp_path / "archive").as_uri())
+    monkeypatch.setenv("AIRFLOW_VAR_EVOLINK_FRAME", (tmp_path / "bud.png").as_uri())
+    Image.new("RGB", (640, 360), "green").save(tmp_path / "bud.png")
     return tmp_path
 
 
@@ -112,6 +115,7 @@ def test_runs_to_success(
     assert books["orders"] == orders + (before is not None)
     assert sorted(deferrals) == sorted(jobs)
     assert books["media_requests_with_authorization"] == 0
+    assert books["requests"].get("upload", 0) == (path.stem == "evolink_local_frame")
     files = media_in(store / "archive") or media_in(store / "staging")
     assert len(files) == count
     if path.stem == "evolink_speech":

@@ -1,0 +1,62 @@
+"""The operator that gives EvoLink a file of the user's. It never costs credits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_evolink.semantics import airflow_failures
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+
+
+class EvoLinkUploadOperator(BaseOperator):
+    """
+    Upload a file to EvoLink and return a link to it, for the media fields of orders. Free.
+
+    Generate operators upload the files that their fields name by themselves. This operator is for a file that several
+    tasks use, and for a model that the catalogue does not know. EvoLink keeps a file for 72 hours; **whoever has the
+    link may read it** until then. Only images, video and audio of up to 100 MB are sent, told by their content.
+
+    A retry or a clear takes the upload of an earlier try while that has twelve hours left; with a ledger folder
+    (``[evolink] ledger_path``) every task takes it.
+
+    :param path: The file: ``s3://``, ``gs://``, ``abfs://``, ``file://``, an ``ObjectStoragePath`` or a path on the
+        worker. (templated)
+    :param path_conn_id: Airflow connection of the store, where it needs one. (templated)
+    :param evolink_conn_id: Connection of type ``evolink``; its extra ``files_host`` says where files go. (templated)
+    :param reuse: Take an earlier upload of the same content. False: every try uploads.
+    :return: ``url``, ``expires_at`` (UTC), ``sha256``, ``size``, ``content_type``, ``file_id``.
+    :raises AirflowFailException: there is no such file, it is no media, or EvoLink refuses it: no retries are used.
+    :raises EvoLinkError: anything that may pass; Airflow's retries apply.
+    """
+
+    template_fields: Sequence[str] = ("path", "path_conn_id", "evolink_conn_id")
+    ui_color = "#e8e4ff"
+
+    def __init__(
+        self,
+        *,
+        path: str | ObjectStoragePath,
+        path_conn_id: str | None = None,
+        evolink_conn_id: str = "evolink_default",
+        reuse: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.path = path
+        self.path_conn_id = path_conn_id
+        self.evolink_conn_id = evolink_conn_id
+        self.reuse = reuse
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Look at the file, and upload it unless EvoLink has it."""
+        from airflow_provider_evolink.hooks.evolink import EvoLinkHook
+        from airflow_provider_evolink.operators._uploads import upload_file
+
+        with airflow_failures():
+            settings = EvoLinkHook(self.evolink_conn_id).settings
+            return upload_file(str(self.path), self.path_conn_id, settings, context, reuse=self.reuse)

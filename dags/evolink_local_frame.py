@@ -1,0 +1,50 @@
+"""
+### From a picture of your own to a clip in the archive
+
+`animate` brings a picture to life that lies where Airflow can read it: on the worker, or in object storage. It is held
+against the limits of the model, uploaded to EvoLink just before the order, and kept there for 72 hours. A retry or a
+second order of the same picture uses the same upload.
+
+**Settings**: as for `evolink_daily_video`, and the variable `evolink_frame`: where the picture lies, such as
+`s3://aws_default@my-bucket/bud.png` or `file:///data/bud.png`. Whoever may change it chooses what is sent to EvoLink.
+"""
+
+from __future__ import annotations
+
+import pendulum
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_evolink.operators import (
+    EvoLinkArchiveOperator,
+    EvoLinkDownloadOperator,
+    EvoLinkImageToVideoOperator,
+)
+
+with DAG(
+    dag_id="evolink_local_frame",
+    schedule=None,
+    start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
+    catchup=False,
+    default_args={"retries": 2},
+    doc_md=__doc__,
+    tags=["evolink", "example"],
+) as dag:
+    # [START local_frame]
+    animate = EvoLinkImageToVideoOperator(
+        task_id="animate",
+        image_start="{{ var.value.get('evolink_frame', 'file:///tmp/evolink/bud.png') }}",
+        prompt="The bud opens into a flower",
+        duration=2,
+    )
+    # [END local_frame]
+    download = EvoLinkDownloadOperator(
+        task_id="download",
+        job=animate.output,
+        destination="{{ var.value.get('evolink_staging', 'file:///tmp/evolink/staging') }}",
+    )
+    archive = EvoLinkArchiveOperator(
+        task_id="archive",
+        files=download.output,
+        archive="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
+    )
+    animate >> download >> archive
