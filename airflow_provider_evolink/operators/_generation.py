@@ -205,7 +205,7 @@ class Generation:
 
         :param job: The job as just read.
         """
-        if job.status is JobStatus.COMPLETED and not job.results:
+        if job.status is JobStatus.COMPLETED and not job.has_output:
             job = self.wait(job.job_id)
         result = self._result(job)
         self._delivered(job)
