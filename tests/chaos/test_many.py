@@ -24,7 +24,7 @@ ROWS = (
         "mapped_500",
         f"{COUNT} mapped tasks wait, SIGKILL of the only triggerer",
         paid=(COUNT,),
-        arguments={"mapped": COUNT, **MANY, "max_active_tis_per_dag": COUNT},
+        arguments={"mapped": COUNT, **MANY},
         tries=1,
     ),
     Row(
