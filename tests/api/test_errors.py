@@ -15,6 +15,7 @@ from airflow_provider_evolink.api.texts import clean_text
 FACTS = {"code": "c", "status_code": 418, "request_id": "r-1", "job_id": "task-1", "retry_after": 2.5}
 OWN = {"EvoLinkUnavailable": "unsent", "EvoLinkSubmissionUnknown": "idempotency_key", "EvoLinkJobFailed": "repeatable"}
 TRANSIENT = {
+    "EvoLinkInputError",
     "EvoLinkLedgerError",
     "EvoLinkOrderStopped",
     "EvoLinkAPIError",
