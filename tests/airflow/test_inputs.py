@@ -392,11 +392,14 @@ def test_warn_sends_what_off_does_not_look_at_and_neither_sends_what_is_no_media
             first_frame(make, frame, validation=mode, durable=False)().execute(stage.retry().context())
         assert emulator.books()["orders"] == number + 1
         assert any("sides of at least 240" in line for line in logs.told) is (mode == "warn")
+    Image.new("P", (300, 300)).save(frame, "GIF")
+    with pytest.raises(TaskDeferred):
+        first_frame(make, frame, validation="off", durable=False)().execute(stage.retry().context())
     not_media(frame)
     for mode in ("warn", "off"):
         with pytest.raises(AirflowFailException, match="is no image, video or audio"):
             first_frame(make, frame, validation=mode, durable=False)().execute(stage.retry().context())
-    assert emulator.books()["orders"] == 2
+    assert emulator.books()["orders"] == 3
 
 
 # --- what goes wrong while a file is sent
