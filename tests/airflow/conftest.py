@@ -229,3 +229,27 @@ def scene(
     """Return a task instance, a local EvoLink and a log on which nothing has happened yet; nobody waits for quiet."""
     monkeypatch.setattr(_buyer, "time", SimpleNamespace(time=time.time, sleep=lambda _: None))
     return sys.modules[_spec.name].Scene(stage, make, emulator, logs, monkeypatch, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def s3_address() -> Iterator[str]:
+    """Start one S3 for the whole run: Airflow keeps a store it opened, by connection id, as long as the process."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a client of a local S3 that tasks reach through the Airflow connection ``store``."""
+    import boto3
+
+    facts = {"conn_type": "aws", "login": "key", "password": "secret-key"}
+    facts |= {"extra": {"endpoint_url": s3_address, "region_name": "us-east-1"}}
+    monkeypatch.setenv("AIRFLOW_CONN_STORE", json.dumps(facts))
+    keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret-key"}
+    return boto3.client("s3", endpoint_url=s3_address, region_name="us-east-1", **keys)

@@ -7,7 +7,7 @@ import io
 import json
 import time
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,29 +56,11 @@ def frame(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def _s3() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def clip(_s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def clip(s3: Any) -> str:
     """Return the address of a clip in a local S3, reached through the Airflow connection ``store``."""
-    import boto3
-
-    facts = {"conn_type": "aws", "login": "key", "password": "secret-key"}
-    facts |= {"extra": {"endpoint_url": _s3, "region_name": "us-east-1"}}
-    monkeypatch.setenv("AIRFLOW_CONN_STORE", json.dumps(facts))
-    keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret-key"}
-    client = boto3.client("s3", endpoint_url=_s3, region_name="us-east-1", **keys)
-    client.create_bucket(Bucket="clips")
-    client.put_object(Bucket="clips", Key="xylophonist.mp4", Body=mp4())
+    s3.create_bucket(Bucket="clips")
+    s3.put_object(Bucket="clips", Key="xylophonist.mp4", Body=mp4())
     return "s3://store@clips/xylophonist.mp4"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -415,32 +415,10 @@ def test_edited_files_are_refused(archive: Any, tmp_path: Path, change: dict[str
         archive("text")
 
 
-@pytest.fixture(scope="session")
-def _s3() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def bucket(_s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def bucket(s3: Any) -> str:
     """Return a bucket of a local S3, reached through the Airflow connection ``store``."""
-    import boto3
-
-    facts = {"conn_type": "aws", "login": "key", "password": "secret-key", "extra": {"endpoint_url": _s3}}
-    facts["extra"] |= {"region_name": "us-east-1"}
-    monkeypatch.setenv("AIRFLOW_CONN_STORE", json.dumps(facts))
-    boto3.client(
-        "s3",
-        endpoint_url=_s3,
-        region_name="us-east-1",
-        aws_access_key_id="key",
-        aws_secret_access_key="secret-key",
-    ).create_bucket(Bucket="bucket")
+    s3.create_bucket(Bucket="bucket")
     return "bucket"
 
 
