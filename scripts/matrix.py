@@ -14,7 +14,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".matrix"
 # Airflow's shim comes from later than the release: older ones lack what the hook needs.
-LATE = ("apache-airflow-providers-common-compat=2026-12-01", "asgiref=2026-03-20")
+LATE = (
+    "apache-airflow-providers-common-compat=2026-12-01",
+    "httpx-aiohttp=2026-12-01",
+    "asgiref=2026-03-20",
+)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ EvoLinkClient and AsyncEvoLinkClient: send a call, read the answer. Every decisi
 from __future__ import annotations
 
 import asyncio
-import random
 import ssl
 import time
 import uuid
@@ -21,9 +20,9 @@ from typing import Any, Self, TypeVar
 import httpx
 import tenacity
 
-from airflow_provider_evolink.api import catalogue, outcomes, schedule, wire
+from airflow_provider_evolink.api import catalogue, looks, outcomes, schedule, wire
 from airflow_provider_evolink.api.answers import Answer
-from airflow_provider_evolink.api.errors import EvoLinkAuthError, EvoLinkError
+from airflow_provider_evolink.api.errors import EvoLinkAuthError, EvoLinkConfigError, EvoLinkError
 from airflow_provider_evolink.api.glance import Glance
 from airflow_provider_evolink.api.models import Credits, Job
 from airflow_provider_evolink.api.schedule import Watch
@@ -34,7 +33,9 @@ from airflow_provider_evolink.api.transport import (
     Watchdog,
     answer,
     build,
+    reading,
     request,
+    retry_options,
     seconds_for,
     ssl_context,
     traced,
@@ -171,7 +172,7 @@ class EvoLinkClient:
                 permit.renew()
             return read(call, self._send(call, permit))
 
-        return tenacity.Retrying(**_retry_options(call, self.settings, tries))(attempt)
+        return tenacity.Retrying(**retry_options(call, self.settings, tries))(attempt)
 
     def _send(self, call: wire.Call, permit: Permit | None) -> Answer:
         with Watchdog(seconds_for(call, self.settings)) as watchdog:
@@ -195,21 +196,26 @@ class AsyncEvoLinkClient:
 
     :param settings: Key, hosts and time-outs.
     :param tls: A ready TLS context, built off the loop.
+    :param reads_only: Read at half the processor time, over aiohttp's connections. They do not tell a lost answer
+        from an order that never left, so such a client does not order.
     """
 
-    def __init__(self, settings: ClientSettings, tls: ssl.SSLContext) -> None:
+    def __init__(self, settings: ClientSettings, tls: ssl.SSLContext, *, reads_only: bool = False) -> None:
         self.settings = settings
+        self._reads_only = reads_only
         limits = httpx.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE)
-        self._http = build(httpx.AsyncClient, settings, tls, limits)
+        kind, self._faults = reading() if reads_only else (httpx.AsyncClient, (httpx.HTTPError,))
+        self._http = build(kind, settings, tls, limits)
 
     @classmethod
-    async def create(cls, settings: ClientSettings) -> Self:
+    async def create(cls, settings: ClientSettings, *, reads_only: bool = False) -> Self:
         """
         Return a client whose TLS context was built in a thread.
 
         :param settings: Key, hosts and time-outs.
+        :param reads_only: See the class.
         """
-        return cls(settings, await asyncio.to_thread(ssl_context))
+        return cls(settings, await asyncio.to_thread(ssl_context), reads_only=reads_only)
 
     async def __aenter__(self) -> Self:
         return self
@@ -227,6 +233,8 @@ class AsyncEvoLinkClient:
         self, body: Mapping[str, Any], *, idempotency_key: str | None = None, path: str | None = None
     ) -> Job:
         """See :meth:`EvoLinkClient.submit`. Never called from a trigger: triggers run again after a restart."""
+        if self._reads_only:
+            raise EvoLinkConfigError("a client that was made with reads_only=True cannot order: make one without it")
         path = path or catalogue.endpoint(str(body.get("model")))
         return await self._do(wire.submit(path, body, idempotency_key or uuid.uuid4().hex), wire.job_from)
 
@@ -234,13 +242,21 @@ class AsyncEvoLinkClient:
         """See :meth:`EvoLinkClient.get_job`."""
         return await self._do(wire.read_job(job_id), wire.job_from, tries)
 
+    async def look(self, job_id: str) -> Job | Glance:
+        """
+        Read one job, once; a running one no further than a wait needs. Free.
+
+        :param job_id: EvoLink's id.
+        """
+        return await self._do(wire.read_job(job_id), looks.seen_from, 1)
+
     async def get_jobs(self, job_ids: Sequence[str]) -> dict[str, Job | Glance]:
         """
         Read many jobs at once. Free; undocumented at EvoLink. One that is missing must be read singly.
 
         :param job_ids: At most 50 of EvoLink's ids.
         """
-        return await self._do(wire.read_jobs(job_ids), wire.jobs_from, 1)
+        return await self._do(looks.read_jobs(job_ids), looks.jobs_from, 1)
 
     async def get_credits(self) -> Credits:
         """See :meth:`EvoLinkClient.get_credits`."""
@@ -252,7 +268,7 @@ class AsyncEvoLinkClient:
 
         if tries == 1:
             return await attempt()
-        return await tenacity.AsyncRetrying(**_retry_options(call, self.settings, tries))(attempt)
+        return await tenacity.AsyncRetrying(**retry_options(call, self.settings, tries))(attempt)
 
     async def _send(self, call: wire.Call) -> Answer:
         try:
@@ -268,26 +284,5 @@ class AsyncEvoLinkClient:
                 return answer(response, content, self.settings)
         except TimeoutError:
             raise wire.network_error(call, httpx.ReadTimeout("")) from None
-        except httpx.HTTPError as error:
+        except self._faults as error:
             raise wire.network_error(call, error) from None
-
-
-def _retry_options(call: wire.Call, settings: ClientSettings, tries: int) -> dict[str, Any]:
-    """Put the wire's decision into tenacity's words, for both of its drivers."""
-
-    def wait(state: tenacity.RetryCallState) -> float | None:
-        error = state.outcome.exception() if state.outcome else None
-        if error is None or state.attempt_number >= tries or not outcomes.may_send_again(error, paid=call.paid):
-            return None
-        return outcomes.wait_before_retry(
-            error,
-            state.attempt_number,
-            longest=settings.retry_wait,
-            jitter=random.random(),  # noqa: S311
-        )
-
-    return {
-        "retry": lambda state: wait(state) is not None,
-        "wait": lambda state: wait(state) or 0.0,
-        "reraise": True,
-    }

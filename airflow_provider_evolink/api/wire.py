@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -29,14 +29,12 @@ from airflow_provider_evolink.api.errors import (
     Violation,
 )
 from airflow_provider_evolink.api.failures import REFUSAL_ADVICE, json_object, reason, refusal, refused_before_charging
-from airflow_provider_evolink.api.glance import Glance, glance
 from airflow_provider_evolink.api.models import JOB_ID, MAX_LINK, MAX_RESULTS, Credits, Job
 from airflow_provider_evolink.api.outcomes import retry_after
 from airflow_provider_evolink.api.texts import clean_text, private_texts, without
 
 MAX_BODY = 1024 * 1024
 MAX_LISTED = 50
-MAX_BATCH = 50
 _IDEMPOTENCY_KEY = re.compile(r"[A-Za-z0-9._-]{16,96}")
 
 
@@ -103,38 +101,6 @@ def read_job(job_id: str) -> Call:
     return Call("job status", "GET", f"/v1/tasks/{quote(job_id, safe='')}", job_id=job_id)
 
 
-def read_jobs(job_ids: Sequence[str]) -> Call:
-    """
-    Build the look at many jobs at once (undocumented; EvoLink's own clients use it).
-
-    :param job_ids: At most ``MAX_BATCH`` of EvoLink's ids.
-    """
-    content = json.dumps({"task_ids": list(job_ids)}).encode()
-    return Call("job status", "POST", "/v1/tasks/batch", content, headers={"Content-Type": "application/json"})
-
-
-def jobs_from(call: Call, answer: Answer) -> dict[str, Job | Glance]:
-    """
-    Read the jobs in an answer by their ids. One that is not in it, or not readable, must be read singly.
-
-    :param call: The call that was made.
-    :param answer: What came back.
-    """
-    rows = _payload(call, answer).get("data")
-    if not isinstance(rows, list):
-        _unreadable(call, answer, "the answer holds no jobs")
-    found: dict[str, Job | Glance] = {}
-    for row in rows:
-        if seen := glance(row):
-            found[seen.job_id] = seen
-            continue
-        with suppress(ValidationError):
-            job = Job.model_validate(row)
-            if len(job.results) <= MAX_RESULTS and all(len(link) <= MAX_LINK for link in job.results):
-                found[job.job_id] = job
-    return found
-
-
 def list_jobs(model: str) -> Call:
     """
     Build the look at the account's newest jobs of a model (undocumented; EvoLink's own clients use it).
@@ -151,9 +117,9 @@ def listed_from(call: Call, answer: Answer) -> list[tuple[str, float]]:
     :param call: The call that was made.
     :param answer: What came back.
     """
-    rows = _payload(call, answer).get("data")
+    rows = success(call, answer).get("data")
     if not isinstance(rows, list):
-        _unreadable(call, answer, "the answer holds no list")
+        unreadable(call, answer, "the answer holds no list")
     found = []
     for row in rows:
         with suppress(ValidationError, TypeError):
@@ -176,19 +142,19 @@ def job_from(call: Call, answer: Answer) -> Job:
     :raises EvoLinkAPIError: refused, or unreadable on a read.
     :raises EvoLinkSubmissionUnknown: an order whose answer names no job.
     """
-    payload = _payload(call, answer)
+    payload = success(call, answer)
     try:
         job = Job.model_validate(payload)
     except ValidationError:
         if reason(payload)[0]:
             raise _refusal(call, answer) from None
-        _unreadable(call, answer, "the answer names no job")
+        unreadable(call, answer, "the answer names no job")
     if call.job_id and job.job_id != call.job_id:
-        _unreadable(call, answer, "the answer is about another job")
+        unreadable(call, answer, "the answer is about another job")
     if len(job.results) > MAX_RESULTS or any(len(link) > MAX_LINK for link in job.results):
         if call.paid:
             return job.model_copy(update={"results": (), "outputs": ()})
-        _unreadable(call, answer, f"the answer has more than {MAX_RESULTS} links or a link over {MAX_LINK} characters")
+        unreadable(call, answer, f"the answer has more than {MAX_RESULTS} links or a link over {MAX_LINK} characters")
     return job
 
 
@@ -199,11 +165,11 @@ def credits_from(call: Call, answer: Answer) -> Credits:
     :param call: The call that was made.
     :param answer: What came back; HTTP 200 with ``success: false`` is a failure too.
     """
-    payload = _payload(call, answer)
+    payload = success(call, answer)
     if payload.get("success") is False:
         raise _refusal(call, answer)
     if not isinstance(payload.get("data"), dict):
-        _unreadable(call, answer, "the answer holds no balance")
+        unreadable(call, answer, "the answer holds no balance")
     return Credits.model_validate(payload["data"])
 
 
@@ -241,13 +207,18 @@ def _is_certificate(error: BaseException | None) -> bool:
     return False
 
 
-def _payload(call: Call, answer: Answer) -> dict[str, Any]:
-    """Return the JSON object of a success, or raise what the answer means."""
+def success(call: Call, answer: Answer) -> dict[str, Any]:
+    """
+    Return the JSON object of a success, or raise what the answer means.
+
+    :param call: The call that was made.
+    :param answer: What came back.
+    """
     if not 200 <= answer.status < 300:
         raise _refusal(call, answer)
     payload = json_object(answer.content)
     if payload is None:
-        _unreadable(call, answer, "the answer is not EvoLink's JSON" + looks_like(answer))
+        unreadable(call, answer, "the answer is not EvoLink's JSON" + looks_like(answer))
     return payload
 
 
@@ -281,7 +252,14 @@ def _unknown(call: Call, why: str, **facts: Any) -> EvoLinkSubmissionUnknown:
     )
 
 
-def _unreadable(call: Call, answer: Answer, why: str) -> NoReturn:
+def unreadable(call: Call, answer: Answer, why: str) -> NoReturn:
+    """
+    Raise what a success that cannot be read means.
+
+    :param call: The call that was made.
+    :param answer: What came back.
+    :param why: What is wrong with it.
+    """
     if call.paid:
         raise _unknown(call, why, status_code=answer.status, request_id=request_id(answer))
     raise EvoLinkUnavailable(

@@ -20,9 +20,9 @@ from weakref import WeakKeyDictionary
 
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkRateLimited, EvoLinkUnavailable
 from airflow_provider_evolink.api.limits import SharedLimits
+from airflow_provider_evolink.api.looks import MAX_BATCH
 from airflow_provider_evolink.api.pace import Times
 from airflow_provider_evolink.api.schedule import End, Watch
-from airflow_provider_evolink.api.wire import MAX_BATCH
 from airflow_provider_evolink.triggers.reader import Reader, Seen, spawn
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkUnavailable,
 )
 from airflow_provider_evolink.api.glance import Glance
+from airflow_provider_evolink.api.looks import MAX_BATCH
 from airflow_provider_evolink.api.models import Job
-from airflow_provider_evolink.api.wire import MAX_BATCH
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 
 NO_SUCH_CALL = frozenset({404, 405, 501})  # what a server says that does not read many at once
@@ -68,8 +68,7 @@ class Reader:
         :raises EvoLinkError: no answer, or a refusal.
         """
         if len(job_ids) == 1:
-            one = functools.partial(AsyncEvoLinkClient.get_job, job_id=job_ids[0], tries=1)
-            return {job_ids[0]: await self._ask(one)}
+            return {job_ids[0]: await self._ask(functools.partial(AsyncEvoLinkClient.look, job_id=job_ids[0]))}
         try:
             return await self._ask(functools.partial(AsyncEvoLinkClient.get_jobs, job_ids=job_ids))
         except EvoLinkError as error:
@@ -103,7 +102,7 @@ class Reader:
             return self.client
 
     async def _make_client(self) -> AsyncEvoLinkClient:
-        return await AsyncEvoLinkClient.create(await EvoLinkHook.aget_settings(self._conn_id))
+        return await AsyncEvoLinkClient.create(await EvoLinkHook.aget_settings(self._conn_id), reads_only=True)
 
 
 async def read_all(evolink_conn_id: str, job_ids: list[str]) -> dict[str, Seen]:

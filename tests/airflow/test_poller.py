@@ -38,8 +38,8 @@ def clients(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     made: list[Any] = []
     create = api_client.AsyncEvoLinkClient.create.__func__  # type: ignore[attr-defined]
 
-    async def noted(cls: Any, settings: Any) -> Any:
-        made.append(await create(cls, settings))
+    async def noted(cls: Any, settings: Any, **given: Any) -> Any:
+        made.append(await create(cls, settings, **given))
         return made[-1]
 
     monkeypatch.setattr(api_client.AsyncEvoLinkClient, "create", classmethod(noted))
@@ -73,7 +73,8 @@ def lent() -> poller.Poller:
 
 
 def sockets(client: Any) -> int:
-    return len(client._http._transport._pool.connections)
+    connector = client._http._transport.client.connector
+    return sum(map(len, connector._conns.values())) + len(connector._acquired)
 
 
 async def test_two_hundred_triggers_share_one_client_few_sockets_and_calls_of_fifty(

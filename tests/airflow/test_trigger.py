@@ -45,8 +45,8 @@ def clients(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     made: list[Any] = []
     create = api_client.AsyncEvoLinkClient.create.__func__  # type: ignore[attr-defined]
 
-    async def noted(cls: Any, settings: Any) -> Any:
-        made.append(await create(cls, settings))
+    async def noted(cls: Any, settings: Any, **given: Any) -> Any:
+        made.append(await create(cls, settings, **given))
         return made[-1]
 
     monkeypatch.setattr(api_client.AsyncEvoLinkClient, "create", classmethod(noted))
@@ -261,6 +261,7 @@ def test_a_new_loop_gets_a_new_client_and_nothing_of_the_old_one_stays(
     assert len(clients) == 5, "two loops at once share nothing"
     emulator.job(one, state="completed")
     other.join()
+    clients.clear()  # a client holds its loop
     gc.collect()
     assert not any(poller._pollers.values())
     assert len(poller._pollers) <= 1, "at most the loop that Python itself still holds"

@@ -10,10 +10,11 @@ import threading
 import time
 from contextlib import closing, contextmanager, suppress
 
+import httpx
 import pytest
 
 from airflow_provider_evolink.api import client as clients
-from airflow_provider_evolink.api import errors
+from airflow_provider_evolink.api import errors, transport
 from airflow_provider_evolink.api.client import AsyncEvoLinkClient, EvoLinkClient
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkSubmissionUnknown, EvoLinkUnavailable
 from airflow_provider_evolink.api.settings import ClientSettings
@@ -44,16 +45,19 @@ class Driver:
     def __init__(self, kind, url, **options):
         options = {"read_timeout": 2.0, "submit_timeout": 2.0, "connect_timeout": 1.0, "retry_wait": 0.05} | options
         self.settings = ClientSettings(KEY, base_url=url, **options)
-        self._runner = asyncio.Runner() if kind == "async" else None
-        self.client = (
-            self._run(AsyncEvoLinkClient.create(self.settings)) if self._runner else EvoLinkClient(self.settings)
-        )
+        self._runner = None if kind == "sync" else asyncio.Runner()
+        self.client = self._orders = EvoLinkClient(self.settings) if kind == "sync" else self._asynchronous()
+        if kind == "reads":
+            self.client = self._asynchronous(reads_only=True)
+
+    def _asynchronous(self, **options):
+        return self._run(AsyncEvoLinkClient.create(self.settings, **options))
 
     def _run(self, result):
         return self._runner.run(result) if inspect.isawaitable(result) or asyncio.iscoroutine(result) else result
 
     def submit(self, body=BODY, key=ORDER_KEY):
-        return self._run(self.client.submit(body, idempotency_key=key))
+        return self._run(self._orders.submit(body, idempotency_key=key))
 
     def get_job(self, job_id, **options):
         return self._run(self.client.get_job(job_id, **options))
@@ -64,12 +68,13 @@ class Driver:
     def close(self):
         if self._runner:
             self._run(self.client.aclose())
+            self._run(self._orders.aclose())
             self._runner.close()
         else:
             self.client.close()
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=["sync", "async", "reads"])
 def kind(request):
     return request.param
 
@@ -364,18 +369,19 @@ PASSING = [
 
 
 @pytest.mark.parametrize("fault", PASSING, ids=lambda value: "-".join(str(part) for part in value.values())[:40])
-def test_a_read_outlives_two_passing_faults_and_not_three(drive, emulator, fault):
+def test_a_read_outlives_two_passing_faults_and_not_three(drive, emulator, fault, kind):
     driver = drive()
+    many = 6 if (kind, fault["kind"]) == ("reads", "cut_before") else 3  # aiohttp itself repeats a read that is cut
     job_id = driver.submit().job_id
     emulator.fault(**fault, on="read", times=2)
     assert driver.get_job(job_id).job_id == job_id
     assert met(emulator) == [(2, True)]
     emulator.clear_faults()
-    emulator.fault(**fault, on="read", times=3)
+    emulator.fault(**fault, on="read", times=many)
     with pytest.raises((EvoLinkUnavailable, errors.EvoLinkRateLimited)) as caught:
         driver.get_job(job_id)
     assert caught.value.job_id == job_id
-    assert met(emulator) == [(3, True)]
+    assert met(emulator) == [(many, True)]
     assert emulator.books()["orders"] == 1
 
 
@@ -429,7 +435,8 @@ def test_the_key_goes_into_one_header_and_nowhere_else(drive):
         drive(url).get_job("task-unified-1")
         drive(url).submit()
     for head, body in heard:
-        assert [line for line in head.split("\r\n") if KEY in line] == [f"Authorization: Bearer {KEY}"]
+        [line] = [line for line in head.split("\r\n") if KEY in line]
+        assert (line.lower().split(":")[0], line.split(": ")[1]) == ("authorization", f"Bearer {KEY}")
         assert KEY not in body
         headers = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:])
         assert headers["accept-encoding"] == "identity"
@@ -741,6 +748,19 @@ async def test_the_loop_goes_on_while_a_client_is_made_and_answers_are_awaited(e
     found, worst = await lag_during(work())
     assert len(found) == 10
     assert worst < 0.15
+
+
+async def test_a_client_that_only_reads_sends_no_order(emulator):
+    async with await AsyncEvoLinkClient.create(async_settings(emulator.url), reads_only=True) as client:
+        with pytest.raises(errors.EvoLinkConfigError, match="reads_only"):
+            await client.submit(BODY)
+    assert (await asyncio.to_thread(emulator.books))["requests"] == {}
+
+
+@pytest.mark.parametrize(("proxy", "is_quick"), [("http://127.0.0.1:1", True), ("socks5://127.0.0.1:1", False)])
+def test_a_proxy_that_aiohttp_does_not_know_is_left_to_httpx(monkeypatch, proxy, is_quick):
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    assert (transport.reading()[0] is not httpx.AsyncClient) is is_quick
 
 
 async def test_no_tls_context_is_built_on_the_loop(emulator):
