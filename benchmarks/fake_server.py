@@ -3,13 +3,15 @@ A server that answers for EvoLink, Databricks, OpenAI and a plain address, over 
 
     python fake_server.py CERTIFICATE EPOCH BATCH   (BATCH: 1 or 0, whether EvoLink's batch call exists)
 
-It prints its port. For each line on stdin it prints one line of JSON: what it has counted so far.
+It prints its port. For each line on stdin it prints one line of JSON: what it has counted so far. The line says what
+the weather is from now on: ``calm``, ``limited`` or ``outage``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 import ssl
 import sys
@@ -21,6 +23,9 @@ from fake_jobs import ESTIMATE, read_number
 
 NUMBER = re.compile(rb"\d{8,}")
 LENGTH = re.compile(rb"(?i)content-length: *(\d+)")
+WORDS = {200: "OK", 404: "Not Found", 429: "Too Many Requests", 503: "Service Unavailable"}
+RETRY_AFTER = 2  # seconds
+UNDER_WAY = 0.1  # seconds in which calls arrive that left before the 429 was there
 
 
 class Books:
@@ -31,6 +36,7 @@ class Books:
         self.sockets = self.most_sockets = 0
         self.seen: dict[int, float] = {}
         self.gaps: list[float] = []
+        self.early: Counter[tuple[float, int]] = Counter()  # by window of a Retry-After and job
 
     def look(self, number: int, now: float) -> None:
         """Take note that a job was read."""
@@ -49,6 +55,7 @@ class Books:
             "jobs_seen": len(self.seen),
             "gap_p50": gaps[len(gaps) // 2] if gaps else None,
             "gap_p99": gaps[int(len(gaps) * 0.99)] if gaps else None,
+            "early_each": max(self.early.values(), default=0),
             "cpu": time.process_time(),
         }
         self.most_sockets = self.sockets
@@ -65,6 +72,7 @@ class World:
 
     def __init__(self, epoch: float, *, batch: bool) -> None:
         self.epoch, self.batch, self.books = epoch, batch, Books()
+        self.weather, self._chance, self._refused = "calm", random.Random(3), 0.0
         self._running = (
             '{"id":"task-%d","object":"video.generation.task","model":"wan2.7-text-to-video","created":%d,'
             '"status":"processing","progress":%d,"type":"video","task_info":{"can_cancel":true,"estimated_time":'
@@ -90,6 +98,8 @@ class World:
         """Return the whole answer to a request."""
         now = time.time()
         self.books.counts["requests"] += 1
+        if self.weather != "calm" and (refusal := self._refusal(path + body, now)):
+            return refusal
         if path == b"/v1/tasks/batch":
             if not self.batch:
                 return reply(404, '{"error":{"message":"Invalid URL (POST /v1/tasks/batch)","type":"invalid_request"}}')
@@ -115,13 +125,26 @@ class World:
             )
         return reply(200, '{"done":true}') if over else reply(404, '{"done":false}')
 
+    def _refusal(self, asked: bytes, now: float) -> bytes | None:
+        """Return 503, or 429 to every twentieth call; count who calls before the time that a 429 named."""
+        if self.weather == "outage":
+            return reply(503, '{"error":{"code":"service_unavailable","message":"away","type":"server_error"}}')
+        if self._refused + UNDER_WAY < now < self._refused + RETRY_AFTER:
+            for number in NUMBER.findall(asked):
+                self.books.early[self._refused, int(number)] += 1
+        if self._chance.random() >= 0.05:
+            return None
+        self._refused = now
+        self.books.counts["refused"] += 1
+        body = '{"error":{"code":"rate_limit_exceeded","message":"slow down","type":"rate_limit_error"}}'
+        return reply(429, body, f"Retry-After: {RETRY_AFTER}\r\n")
 
-def reply(status: int, body: str) -> bytes:
+
+def reply(status: int, body: str, more: str = "") -> bytes:
     """Put an answer into HTTP's words."""
     content = body.encode()
-    word = "OK" if status == 200 else "Not Found"
-    head = f"HTTP/1.1 {status} {word}\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
-    return head.encode() + content
+    head = f"HTTP/1.1 {status} {WORDS[status]}\r\nContent-Type: application/json\r\n{more}"
+    return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
 
 
 class Line(asyncio.Protocol):
@@ -164,7 +187,8 @@ async def serve(certificate: str, world: World) -> None:
     over = loop.create_future()
 
     def asked() -> None:
-        if sys.stdin.buffer.readline():
+        if line := sys.stdin.buffer.readline():
+            world.weather = line.decode().strip() or "calm"
             sys.stdout.buffer.write(world.books.told())
             sys.stdout.buffer.flush()
         elif not over.done():

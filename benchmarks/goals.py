@@ -17,7 +17,7 @@ def table(found: dict[str, Any]) -> str:
     :param found: Results by part, and under ``rows`` the medians of the parts that wait.
     """
     lines = ["| goal | limit | measured | |", "| --- | --- | --- | --- |"]
-    for name, limit, value, met in (*_waiting(found["rows"]), *_schedule(found), *_imports(found)):
+    for name, limit, value, met in (*_waiting(found["rows"]), *_schedule(found), *_imports(found), *_storm(found)):
         lines.append(f"| {name} | {limit} | {value} | {'' if met is None else 'met' if met else '**missed**'} |")
     return "\n".join(lines)
 
@@ -75,3 +75,13 @@ def _imports(found: dict[str, Any]) -> Iterator[Goal]:
         yield _at_most("modules they add", 25, run["modules"])
         yield _at_most("third-party packages among them", 0, float(len(run["third_party"])))
         yield _at_most("whole process over the bare one", 1.02, run["ratio"], "x")
+
+
+def _storm(found: dict[str, Any]) -> Iterator[Goal]:
+    for run in found.get("storm", {}).get("runs", []):
+        name = "batch reads" if run["key"] == "ours" else "single reads"
+        failed = run["failures"] + sum(count for word, count in run["statuses"].items() if word != "completed")
+        yield _at_most(f"waits that fail in 429s and an outage, {name}", 0, float(failed))
+        yield _at_most(f"early requests of a job and Retry-After, {name}", 1, float(run["early_each"]))
+        yield _at_most(f"requests while EvoLink is away, {name}", 1, run["outage"], " a second")
+        yield _at_most(f"all jobs that ended meanwhile told, {name}", 120, run["recovery"], " s")

@@ -79,7 +79,7 @@ def tables(part: str, found: Found) -> str:
     """
     if part in ("waiting", "crowd"):
         return _waiting(medians(found))
-    return {"schedule": _schedule, "imports": _imports, "share": _share}[part](found["runs"])
+    return {"schedule": _schedule, "imports": _imports, "share": _share, "storm": _storm}[part](found["runs"])
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -187,6 +187,26 @@ def _share(runs: list[Row]) -> str:
     return _table(["one job", "ms", "CPU-ms"], rows)
 
 
+def _storm(runs: list[Row]) -> str:
+    rows = [
+        [
+            NAMES[run["key"]],
+            *(_number(run[phase]) for phase in ("calm", "limited", "outage", "after")),
+            f"{run['refused']:.0f}",
+            f"{run['early_each']:.0f}",
+            f"{run['told_of_them']} of {run['over_in_outage']}",
+            _number(run["recovery"]),
+            str(run["failures"] + sum(count for word, count in run["statuses"].items() if word != "completed")),
+            _number(run["lag_max"]),
+        ]
+        for run in runs
+    ]
+    phases = [f"requests a second: {name}" for name in ("calm", "429s", "second half of the 503s", "after")]
+    counts = ["429s", "early requests, of a job in a window", "jobs over in the outage that were told"]
+    ends = ["all told within, s", "waits that failed", "loop lag max, ms"]
+    return _table(["trigger", *phases, *counts, *ends], rows)
+
+
 def write() -> Path:
     """Write the page and its plots from the results that are there."""
     found = {path.stem: json.loads(path.read_text()) for path in sorted(HERE.joinpath("results").glob("*.json"))}
@@ -209,7 +229,7 @@ def text(found: dict[str, Found]) -> str:
     parts |= {part: tables(part, results) for part, results in found.items()}
     parts |= {f"{part}_machine": _machine(results["machine"]) for part, results in found.items()}
     filled = HERE.joinpath("page.md").read_text()
-    for name in ("goals", "waiting", "crowd", "schedule", "imports", "share"):
+    for name in ("goals", "waiting", "crowd", "schedule", "imports", "share", "storm"):
         filled = filled.replace(f"<!-- {name} -->", parts.get(name, "Not measured yet."))
         filled = filled.replace(f"<!-- {name}_machine -->", parts.get(f"{name}_machine", ""))
     return filled

@@ -22,7 +22,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-PARTS = ("schedule", "imports", "share", "waiting", "crowd")
+PARTS = ("schedule", "imports", "share", "waiting", "crowd", "storm")
 SHOWN = ("apache-airflow", "httpx", "httpx2", "aiohttp")
 PEERS = ("openai", "databricks", "http")
 
@@ -86,6 +86,12 @@ def _run(part: str, given: argparse.Namespace, folder: Path) -> None:
         import imports
 
         runs = imports.measure(1 if given.quick else 7)
+    elif part == "storm":
+        import certificates
+        import storm
+
+        certificates.make(folder)
+        runs = storm.measure(given.count, 0.03 if given.quick else 1.0, folder)
     else:
         import share
 

@@ -107,7 +107,11 @@ class Triggerer:
             self._process.kill()
             self._process.wait()
         self._socket.close()
-        return dict(json.loads(self._seen.read_text())) if self._seen.exists() else {"events": {}, "lags": []}
+        return (
+            dict(json.loads(self._seen.read_text()))
+            if self._seen.exists()
+            else {"events": {}, "lags": [], "statuses": {}}
+        )
 
     def _send(self, number: int, body: dict[str, Any] | None) -> None:
         self._socket.sendall(_ResponseFrame(id=number, body=body).as_bytes())

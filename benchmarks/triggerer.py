@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,13 @@ class Stamping(deque[Any]):
     def __init__(self) -> None:
         super().__init__()
         self.stamps: dict[int, float] = {}
+        self.statuses: Counter[str] = Counter()
 
     def append(self, entry: Any) -> None:
         """Stamp and queue an event."""
         self.stamps[entry.trigger_id] = time.time()
+        if isinstance(payload := entry.event.payload, dict):
+            self.statuses[str(payload.get("status"))] += 1
         super().append(entry)
 
 
@@ -52,7 +55,8 @@ class WatchedRunner(TriggerRunner):
     def _handle_signal(self, signum: int, frame: Any) -> None:
         """Write down what was seen, then stop as always: a loop that is blocked may take minutes to stop."""
         path = Path(os.environ["BENCH_SEEN"])
-        path.with_suffix(".part").write_text(json.dumps({"events": self.events.stamps, "lags": self.lags}))
+        seen = {"events": self.events.stamps, "lags": self.lags, "statuses": self.events.statuses}
+        path.with_suffix(".part").write_text(json.dumps(seen))
         path.with_suffix(".part").replace(path)
         super()._handle_signal(signum, frame)
 

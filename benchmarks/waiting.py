@@ -45,9 +45,13 @@ class Server:
         self._process.stdin.flush()
         return self._process.stdout.readline()
 
-    def counts(self) -> dict[str, float]:
-        """Return what it has counted so far."""
-        return dict(json.loads(self._ask(b"\n")))
+    def counts(self, weather: str = "calm") -> dict[str, float]:
+        """
+        Return what it has counted so far.
+
+        :param weather: ``calm``, ``limited`` (every twentieth call is answered 429) or ``outage`` (503) from now on.
+        """
+        return dict(json.loads(self._ask(f"{weather}\n".encode())))
 
     def end(self) -> None:
         """End it."""
