@@ -88,9 +88,9 @@ def _http(job: FakeJob, number: int, port: int) -> Built:
 
 CONTESTANTS = {
     "idle": Contestant("Airflow alone (sleeping triggers)", _idle, None),
-    "ours": Contestant("**EvoLink**, batch reads", _ours(None), None, settle=90.0),
+    "ours": Contestant("**EvoLink**, batch reads", _ours(None), None, settle=180.0),
     "databricks": Contestant("Databricks, every 5 s", _databricks),
-    "ours_single": Contestant("**EvoLink**, single reads", _ours(None), None, batch=False, settle=90.0),
+    "ours_single": Contestant("**EvoLink**, single reads", _ours(None), None, batch=False, settle=180.0),
     "http": Contestant("HttpSensor, every 5 s", _http),
     "openai": Contestant("OpenAI, every 5 s", _openai),
     "naive": Contestant("an httpx client each, every 5 s", _naive),

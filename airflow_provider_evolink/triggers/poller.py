@@ -88,8 +88,7 @@ class Poller:
     async def close(self) -> None:
         """End all calls and close the client."""
         self.is_over = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._disarm()
         for call in self._calls:
             call.cancel()
         await asyncio.gather(*self._calls, return_exceptions=True)
@@ -127,16 +126,19 @@ class Poller:
         if self._due[0][2] is wait:
             self._arm()
 
-    def _arm(self) -> None:
+    def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _arm(self) -> None:
+        self._disarm()
         if self._due and len(self._calls) < self._limits.at_once and not self.is_over:
             self._timer = later(max(0.0, self._due[0][0] - time.monotonic()), self._tick)
 
     def _tick(self) -> None:
         """Look at what is due, as far as calls may be made."""
-        self._timer = None
+        self._disarm()
         now = time.monotonic()
         if left := self._limits.left(now):
             self._put_off(now, left)

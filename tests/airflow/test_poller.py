@@ -321,3 +321,18 @@ async def test_each_line_goes_to_the_log_of_its_own_task(orders: Orders, monkeyp
     await asyncio.gather(*waiting, return_exceptions=True)
     assert {owner for owner, _ in lines} == set(jobs)
     assert all(owner in line for owner, line in lines)
+
+
+async def test_there_is_one_timer_however_many_calls_were_made(
+    orders: Orders, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timers: list[asyncio.TimerHandle] = []
+    later = poller.later
+    monkeypatch.setattr(poller, "later", lambda *given: timers.append(later(*given)) or timers[-1])
+    emulator.fault("status", on="batch", status=404, body="not found", times=-1)
+    waiting = start(orders(5))
+    await asyncio.sleep(2.0)
+    now = asyncio.get_running_loop().time()
+    assert len(timers) > 10
+    assert len([timer for timer in timers if timer.when() > now and not timer.cancelled()]) <= 1
+    await leave(waiting)
