@@ -19,7 +19,7 @@ import time
 from collections import Counter
 
 import uvloop
-from fake_jobs import ESTIMATE, read_number
+from fake_jobs import read_number
 
 NUMBER = re.compile(rb"\d{8,}")
 LENGTH = re.compile(rb"(?i)content-length: *(\d+)")
@@ -75,9 +75,8 @@ class World:
         self.weather, self._chance, self._refused = "calm", random.Random(3), 0.0
         self._running = (
             '{"id":"task-%d","object":"video.generation.task","model":"wan2.7-text-to-video","created":%d,'
-            '"status":"processing","progress":%d,"type":"video","task_info":{"can_cancel":true,"estimated_time":'
-            + str(ESTIMATE)
-            + '},"usage":{"billing_rule":"per_second","credits_reserved":27.2,"user_group":"default"}}'
+            '"status":"processing","progress":%d,"type":"video","task_info":{"can_cancel":true},'
+            '"usage":{"billing_rule":"per_second","credits_reserved":27.2,"user_group":"default"}}'
         )
         self._done = (
             '{"id":"task-%d","object":"video.generation.task","model":"wan2.7-text-to-video","created":%d,'

@@ -134,7 +134,7 @@ def _one(case: Case, watch: Watch, job_id: str, seconds: float, bend: float) -> 
                 "status": "completed" if over else "processing",
                 "results": ["https://files.example/a.mp4"] if over else [],
                 "progress": 100 if over else case.progress(age / seconds, random.Random(bend)),
-                "task_info": {"estimated_time": ESTIMATE},
+                "task_info": {} if age else {"estimated_time": ESTIMATE},  # told with the order alone
             }
         )
 

@@ -24,7 +24,7 @@ from airflow_provider_evolink.api import catalogue, looks, outcomes, schedule, w
 from airflow_provider_evolink.api.answers import Answer
 from airflow_provider_evolink.api.errors import EvoLinkAuthError, EvoLinkConfigError, EvoLinkError
 from airflow_provider_evolink.api.glance import Glance
-from airflow_provider_evolink.api.models import Credits, Job
+from airflow_provider_evolink.api.models import Credits, Job, JobStatus
 from airflow_provider_evolink.api.schedule import Watch
 from airflow_provider_evolink.api.settings import ClientSettings
 from airflow_provider_evolink.api.transport import (
@@ -132,6 +132,7 @@ class EvoLinkClient:
         timeout: float = 1800.0,
         poll_interval: float | None = None,
         started: float | None = None,
+        estimated_time: float | None = None,
         on_look: Callable[[Job], None] | None = None,
         private: Sequence[str] = (),
     ) -> Job:
@@ -142,6 +143,7 @@ class EvoLinkClient:
         :param timeout: Seconds to wait. The job itself goes on after that.
         :param poll_interval: Seconds between looks; by default EvoLink's estimate and the kind of media decide.
         :param started: Epoch seconds of the order, by which the looks are paced; by default now.
+        :param estimated_time: Seconds, as EvoLink told with the order: the first look waits for a part of it.
         :param on_look: Called with each reading, e.g. to log progress.
         :param private: Texts of the order that the error of a failed job must not repeat.
         :raises EvoLinkJobFailed: EvoLink ended the job.
@@ -150,6 +152,8 @@ class EvoLinkClient:
         """
         began, tick = time.time(), time.monotonic()
         watch = Watch(deadline=began + timeout, started=started or began, poll_interval=poll_interval)
+        if estimated_time is not None:
+            time.sleep(watch.first(Glance(job_id, JobStatus.PENDING, "", estimated_time=estimated_time), began))
         while True:
             job: Job | None = None
             now = began + time.monotonic() - tick

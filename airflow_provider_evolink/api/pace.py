@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 # Seconds between looks of EvoLink's own clients. A job is never looked at more than SPARE times oftener than by them.
@@ -43,6 +44,32 @@ class Running(Protocol):
     def progress(self) -> float | None: ...
     @property
     def estimated_time(self) -> float | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """
+    What is known of a job. EvoLink tells its estimate in the answer to the order and, as documented, never again.
+
+    :param model: EvoLink's name of the model.
+    :param kind: ``video``, ``image`` or ``audio``.
+    :param progress: Percent, of the last reading alone.
+    :param estimated_time: Seconds.
+    """
+
+    model: str | None = None
+    kind: str | None = None
+    progress: float | None = None
+    estimated_time: float | None = None
+
+    def and_now(self, job: Running) -> Known:
+        """
+        Return what is known after a reading: what it does not tell is as before.
+
+        :param job: As just read.
+        """
+        estimate = self.estimated_time if job.estimated_time is None else job.estimated_time
+        return Known(job.model or self.model, job.kind or self.kind, job.progress, estimate)
 
 
 class Typical:
@@ -124,11 +151,12 @@ class Pace:
     :param times: What is known of other jobs; without it the estimate counts.
     """
 
-    __slots__ = ("_age", "_joined", "_looks", "_progress", "_times", "_wait")
+    __slots__ = ("_age", "_joined", "_known", "_looks", "_progress", "_times", "_wait")
 
     def __init__(self, times: Times | None = None) -> None:
         self._times = times
         self._joined: float | None = None
+        self._known = Known()
         self._looks = 0
         self._age = 0.0
         self._progress = 0.0
@@ -142,7 +170,8 @@ class Pace:
         :param age: Seconds since its order.
         """
         self._joined = self._age = age
-        return min(max(0.0, self._earliest(known) - age), FARTHEST)
+        self._known = self._known.and_now(known)
+        return min(max(0.0, self._earliest(self._known) - age), FARTHEST)
 
     def after(self, job: Running, age: float) -> float:
         """
@@ -154,6 +183,7 @@ class Pace:
         self._looks += 1
         if self._joined is None:
             self._joined = age
+        job = self._known = self._known.and_now(job)
         wait = self._by_progress(job, age)
         if wait is None:
             wait = self._by_time(job, age)
@@ -171,7 +201,7 @@ class Pace:
         :param age: Seconds since its order.
         """
         if self._times is not None and self._joined is not None:
-            self._times.learn(job, self._age, age)
+            self._times.learn(self._known.and_now(job), self._age, age)
 
     def _by_progress(self, job: Running, age: float) -> float | None:
         """

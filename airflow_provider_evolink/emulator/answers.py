@@ -113,7 +113,7 @@ def as_read(job: Job, links: list[str], user_group: str, *, with_billing: bool) 
     :param user_group: Tier of the account.
     :param with_billing: Whether to show the undocumented ``billing``.
     """
-    info = {"can_cancel": not job.is_over(), "estimated_time": job.estimate}
+    info = {"can_cancel": not job.is_over()}  # no estimate: that is told with the order alone
     body = _core(job, job.status, job.progress) | {"task_info": info, "usage": _usage(job, user_group)}
     if job.status == "completed":
         body["results"] = links

@@ -21,6 +21,7 @@ from airflow_provider_evolink.api.errors import (
 )
 from airflow_provider_evolink.api.failures import failure_code, job_error
 from airflow_provider_evolink.api.models import Job, JobStatus
+from airflow_provider_evolink.api.pace import Known
 from airflow_provider_evolink.decisions import Act, Policies, decide, orders_again
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 from airflow_provider_evolink.ledger import Ledger
@@ -79,6 +80,7 @@ class Generation:
             inputs=self._inputs,
         )
         self._last: Job | None = None
+        self._estimated_time: float | None = None  # told with the order, and not again
         self._unread: EvoLinkError | None = None
         self.stays = False
 
@@ -93,8 +95,7 @@ class Generation:
         """Epoch seconds of the order, as well as we know it."""
         if self._record is not None:
             return self._record.ordered_at
-        created = self._last.created if self._last else None
-        return min(self._began, created) if created else self._began
+        return min(self._began, (self._last and self._last.created) or self._began)
 
     @property
     def deadline(self) -> float:
@@ -151,8 +152,7 @@ class Generation:
         :param job_id: EvoLink's id.
         """
         job = self._last or self._look(job_id)
-        patience = self._operator.defer_after
-        for pause in schedule.worker_looks(job, self.started, time.time(), patience) if job else ():
+        for pause in schedule.worker_looks(job, self.started, time.time(), self._operator.defer_after) if job else ():
             if job is None or job.status.is_over:
                 break
             time.sleep(pause)
@@ -161,8 +161,8 @@ class Generation:
 
     def known(self) -> dict[str, Any]:
         """Return what the trigger's first look would tell, so that it can look later."""
-        job = self._last
-        return {name: getattr(job, name) for name in ("model", "kind", "estimated_time")} if job else {}
+        known = Known(estimated_time=self._estimated_time).and_now(self._last) if self._last else None
+        return {name: getattr(known, name) for name in ("model", "kind", "estimated_time")} if known else {}
 
     def wait(self, job_id: str) -> Job:
         """
@@ -170,7 +170,7 @@ class Generation:
 
         :param job_id: EvoLink's id.
         """
-        progress = Progress(self.started)
+        progress = Progress(self.started, self._estimated_time)
 
         def tell(job: Job) -> None:
             self._last = job
@@ -185,6 +185,7 @@ class Generation:
                 timeout=max(0.0, self.deadline - time.time()),
                 poll_interval=self._operator.poll_interval,
                 started=self.started,
+                estimated_time=self._estimated_time,
                 on_look=tell,
                 private=self._inputs.private(),
             )
@@ -235,6 +236,7 @@ class Generation:
     def _placed(self, placed: Placed) -> str:
         self._record = placed.record
         self._last = None if placed.job.status.is_over else placed.job  # what is over is read once more
+        self._estimated_time = placed.job.estimated_time
         return placed.job.job_id
 
     def _attach(self, record: Record, job_id: str) -> str:
@@ -253,8 +255,7 @@ class Generation:
     def _order_again(self, record: Record, lost: Job) -> str:
         self._log.warning("EvoLink job %s failed; ordering anew", lost.job_id)
         tell_decision(self._operator, "terminal_resubmit", lost)
-        cleared = record.generation != self._identity.generation
-        count = 0 if cleared else record.regenerations + 1
+        count = 0 if record.generation != self._identity.generation else record.regenerations + 1
         order = self._buyer.order(record.epoch + 1, record, regenerations=count, extra_payments=record.extra_payments)
         return self._placed(order)
 
@@ -292,8 +293,7 @@ class Generation:
             time.sleep(schedule.CONFIRM_AFTER)
             return self._client.get_job(job_id)
         except (EvoLinkRateLimited, EvoLinkUnavailable, EvoLinkNotFoundError) as error:
-            young = time.time() - self.started <= schedule.EARLY_404
-            if isinstance(error, EvoLinkNotFoundError) and not young:
+            if isinstance(error, EvoLinkNotFoundError) and time.time() - self.started > schedule.EARLY_404:
                 raise
             self._log.warning("EvoLink job %s cannot be read right now, waiting on: %s", job_id, error)
             self._unread = error

@@ -74,7 +74,8 @@ class Part(Generation):
     @property
     def estimated_time(self) -> float | None:
         """Seconds the job takes, by EvoLink's estimate."""
-        return self._last.estimated_time if self._last else None
+        estimate: float | None = self.known().get("estimated_time")
+        return estimate
 
     @property
     def will_order(self) -> bool:

@@ -101,7 +101,7 @@ class EvoLinkJobTrigger(BaseTrigger):
         from airflow_provider_evolink.progress import Progress
         from airflow_provider_evolink.triggers.poller import TIMES, watch_job
 
-        progress = Progress(self.started)
+        progress = Progress(self.started, self.estimated_time)
 
         def tell(job: Job | Glance) -> None:
             if line := progress.line(job, time.time()):

@@ -44,13 +44,14 @@ def simulate(*, jobs=1500, spread=0.25, bias=1.0, progress="none", estimate=ESTI
         takes = ESTIMATE * bias * math.exp(rng.gauss(0, spread))
         bend = math.exp(rng.gauss(0, 0.3))
         watch = Watch(deadline=1e9, started=0.0, times=times, jitter=rng.random)
+        told = None if joined == 3.0 else estimate  # EvoLink tells its estimate with the order, and not again
         at = joined + (watch.first(seen_job(None, estimate, done=False), joined) if joined == 3.0 else 0.0)
         while True:
             requests += 1
             share = min(1.0, at / takes)
             said = PROGRESS[progress](share, bend)
             percent = None if said is None else min(99, int(100 * said))
-            step = watch.saw(seen_job(percent, estimate, done=at >= takes), at)
+            step = watch.saw(seen_job(percent, told, done=at >= takes), at)
             if step.end is End.OVER:
                 break
             at += step.delay
