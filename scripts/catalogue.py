@@ -21,7 +21,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from catalogue_parts import Json, parameter, patched, say_once, sizes, without_nulls, written
+from catalogue_parts import Json, not_empty, parameter, patched, say_once, sizes, without_nulls, written
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "catalogue_data"
@@ -90,6 +90,7 @@ class Maker:
         for name in facts.get("not_for_this_version", ()):
             self._absent(name, facts["model"], made)
         self._take_jobs(facts["model"], made, names)
+        not_empty(made, facts.get("reference_inputs") or {})
         row: Json = {"parameters": {name: without_nulls(one) for name, one in made.items()}}
         for kind, stated in found:
             rule = _fitting(stated, made, facts["model"])

@@ -116,6 +116,19 @@ def _inside(facts: Json) -> Json:
     return made
 
 
+def not_empty(made: Json, inputs: Json) -> None:
+    """
+    Write the least number of references into required lists that state none: an empty list would pass as given.
+
+    :param made: Parameters by name; they are changed.
+    :param inputs: ``reference_inputs`` of the model: least and most by kind.
+    """
+    for name, stated in made.items():
+        least = inputs.get(name.partition("_")[0], {}).get("min")
+        if least and stated.get("required") and stated.get("type") == "array":
+            stated.setdefault("minItems", least)
+
+
 def sizes(stated: Json, made: Json) -> Json:
     """
     Write the values of a ``size`` that EvoLink gives in words.
