@@ -18,8 +18,10 @@ TYPES = "jpg|jpeg|png|webp|bmp|tiff|mp4|mov|wav|mp3|m4a"
 MEDIA_LIMITS = (
     (r"≤(\d+) MB", ("maxMb",)),
     (r"sides? (\d+)-(\d+) px", ("minSide", "maxSide")),
-    (r"sides? ≥(\d+) px", ("minSide",)),
-    (r"sides? ≤(\d+) px", ("maxSide",)),
+    (r"sides? (?:≥|above )(\d+) px", ("minSide",)),
+    (r"at least (\d+)x\1", ("minSide",)),
+    (r"(?<!short )sides? ≤(\d+) px", ("maxSide",)),
+    (r"short side ≤(\d+) px", ("maxShortSide",)),
     (r"ratio (?:0\.4|1:2\.5)(?:-| to )(2\.5)", ("maxRatio",)),
     (r"ratio 1/16-(16)", ("maxRatio",)),
     (r"(\d+)-(\d+) s\b", ("minSeconds", "maxSeconds")),
@@ -71,7 +73,8 @@ def media_limits(note: str) -> Json:
     :param note: The note, such as ``mp4/mov ≤50 MB, 2-15 s each``.
     """
     made: Json = {}
-    types = [] if "also accepted" in note else re.findall(rf"\b(?:{TYPES})\b", note.lower())
+    note = note.replace("2:5 to 5:2", "0.4-2.5")
+    types = re.findall(rf"\b(?:{TYPES})\b", note.lower())
     if types and "advised" not in note:
         made["types"] = sorted(dict.fromkeys(types), key=types.index)
     for pattern, names in MEDIA_LIMITS:

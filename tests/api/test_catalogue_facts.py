@@ -6,6 +6,7 @@ import pytest
 
 from airflow_provider_evolink.api.catalogue import build_request, known_models, known_row, notices
 from airflow_provider_evolink.api.errors import EvoLinkRequestError
+from airflow_provider_evolink.api.media_limits import InputFile
 
 LINK = "https://example.com/a.png"
 
@@ -31,3 +32,31 @@ REQUIRED_LISTS = [
 def test_a_required_list_may_not_be_empty(model, name):
     told = [text for text in notices(model, {name: []}) if text.startswith(f"{name}: ")]
     assert name in faults(model, {name: []}) or told
+
+
+def size_faults(model, field, width, height, content_type="video/mp4"):
+    """What is wrong with a file of this size in pixels where a field takes links."""
+    kind, _, ending = content_type.partition("/")
+    file = InputFile("0" * 64, 1000, content_type, f".{ending}", width, height, 5.0)
+    parameter = known_row(model).parameters[field]
+    return [rule for rule, _ in parameter.media.faults(file, kind)]
+
+
+@pytest.mark.parametrize(
+    ("model", "field", "size", "content_type", "refused"),
+    [
+        # "short side up to 2160 px": a clip in 4K has one of 2160
+        ("tencent-video-upscale", "video_urls", (3840, 2160), "video/mp4", []),
+        ("tencent-video-upscale", "video_urls", (2160, 3840), "video/mp4", []),
+        ("tencent-video-upscale", "video_urls", (3840, 2162), "video/mp4", ["a shorter side of at most 2160 pixels"]),
+        ("MiniMax-Hailuo-02", "image_urls", (750, 300), "image/png", []),
+        ("MiniMax-Hailuo-02", "image_urls", (760, 300), "image/png", ["a ratio up to 2.5:1"]),
+        ("MiniMax-Hailuo-02", "image_urls", (400, 299), "image/png", ["sides of at least 300 pixels"]),
+        ("doubao-seedream-5.0-pro-layerize", "image_urls", (512, 512), "image/png", []),
+        ("doubao-seedream-5.0-pro-layerize", "image_urls", (511, 600), "image/png", ["sides of at least 512 pixels"]),
+        ("happyhorse-1.0-video-edit", "video_urls", (640, 640), "video/webm", ["mp4, mov"]),
+        ("doubao-seedream-5.0-pro", "image_urls", (640, 640), "image/heic", []),
+    ],
+)
+def test_limits_of_files_are_those_of_the_notes(model, field, size, content_type, refused):
+    assert size_faults(model, field, *size, content_type) == [f"takes {words}" for words in refused]
