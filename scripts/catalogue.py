@@ -114,8 +114,8 @@ class Maker:
         decided = self.notes[note]
         found += self._rules(decided)
         patch = dict(decided.get("patch", {}))
-        if patch.pop("url", None) == "plain":
-            made["properties"]["url"].pop("format")
+        if "url" in patch:
+            made["properties"]["url"] |= patch.pop("url")
         if "size" in decided:
             patch |= sizes(decided["size"], made)
         return patched(made, patch)

@@ -6,6 +6,7 @@ import pytest
 
 from airflow_provider_evolink.api.catalogue import build_request, known_models, known_row, notices
 from airflow_provider_evolink.api.errors import EvoLinkRequestError
+from airflow_provider_evolink.api.inputs import files_in
 from airflow_provider_evolink.api.media_limits import InputFile
 
 LINK = "https://example.com/a.png"
@@ -60,3 +61,38 @@ def size_faults(model, field, width, height, content_type="video/mp4"):
 )
 def test_limits_of_files_are_those_of_the_notes(model, field, size, content_type, refused):
     assert size_faults(model, field, *size, content_type) == [f"takes {words}" for words in refused]
+
+
+GEMINI, SEED, MASK = "gemini-omni-flash-image-to-video", "doubao-seed-audio-1-0", "mj-v8.2-upload-paint"
+JPEG = "/9j/4AAQSkZJRgABAQAAAQABAAD"
+
+
+def open_bodies(value):
+    """A request for each field that takes more than links, with the value there."""
+    sizes = {"canvas": {"width": 1, "height": 1}, "img_pos": {"width": 1, "height": 1, "x": 0, "y": 0}}
+    yield GEMINI, {"prompt": "a", "image_urls": [value]}, "image_urls[0]", "image"
+    yield SEED, {"prompt": "a", "audio_references": [value]}, "audio_references[0]", "audio"
+    mask = {"model_params": {"mask": {"url": value}, **sizes}}
+    yield MASK, {"prompt": "a", "image_urls": [LINK], **mask}, "model_params.mask.url", "image"
+
+
+@pytest.mark.parametrize("value", [LINK, "data:image/png;base64,AAAA", JPEG, "iVBORw0KGgo" * 2000, "a-preset-voice"])
+def test_fields_that_take_more_than_links_take_it(value):
+    for model, body, _, _ in open_bodies(value):
+        assert build_request(model, body) == {"model": model, **body}
+        assert list(files_in(known_row(model).parameters, body)) == []
+
+
+@pytest.mark.parametrize("value", ["s3://bucket/a.png", "file:///tmp/a.png", "/tmp/a.png"])
+def test_files_in_fields_that_take_more_than_links_are_found_and_never_sent(value):
+    for model, body, path, kind in open_bodies(value):
+        ((slot, found),) = files_in(known_row(model).parameters, body)
+        assert (slot.path, slot.kind, found) == (path, kind, value)
+        assert faults(model, body) == [path]
+    assert faults(GEMINI, {"prompt": "a", "image_urls": ["https://user:secret@example.com/a.png"]}) == ["image_urls[0]"]
+
+
+def test_files_in_fields_that_take_more_than_links_keep_the_limits_of_the_notes():
+    assert known_row(GEMINI).parameters["image_urls"].media.types == ("png", "jpeg", "webp")
+    voices = known_row(SEED).parameters["audio_references"].media
+    assert (voices.max_mb, voices.max_seconds) == (10, 30)
