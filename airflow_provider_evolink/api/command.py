@@ -105,7 +105,9 @@ def _validate(options: argparse.Namespace) -> int:
         reason = error.strerror if isinstance(error, OSError) else f"not JSON in UTF-8: {error}"
         return _fail(f"{options.file}: {reason}", 2)
     requests = requests if isinstance(requests, list) else [requests]
-    if not requests or not all(isinstance(request, dict) and isinstance(request.get("model"), str) for request in requests):
+    if not requests or not all(
+        isinstance(request, dict) and isinstance(request.get("model"), str) for request in requests
+    ):
         return _fail(f"{options.file}: a request is an object with the name of a model in it", 2)
     answers = [_checked(request) for request in requests]
     if options.json:
