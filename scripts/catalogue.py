@@ -21,7 +21,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from catalogue_parts import Json, parameter, patched, say_once, sizes, without_nulls, written
+from catalogue_parts import Json, not_empty, parameter, patched, say_once, sizes, without_nulls, written
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "catalogue_data"
@@ -82,27 +82,29 @@ class Maker:
 
     def _parameters(self, facts: Json, names: list[str]) -> Json:
         found: list[tuple[str, Json]] = []
-        made = {stated["name"]: self._noted(parameter(stated), found) for stated in facts["parameters"]}
+        model = facts["model"]
+        made = {stated["name"]: self._noted(parameter(stated), model, found) for stated in facts["parameters"]}
         for sentence in facts["rules"]:
             if sentence not in self.sentences:
                 raise Undecided(f"sentences.json says nothing about: {sentence}")
-            self._decide(sentence, facts["model"], made, found)
+            self._decide(sentence, model, made, found)
         for name in facts.get("not_for_this_version", ()):
-            self._absent(name, facts["model"], made)
-        self._take_jobs(facts["model"], made, names)
+            self._absent(name, model, made)
+        self._take_jobs(model, made, names)
+        not_empty(made, facts.get("reference_inputs") or {})
         row: Json = {"parameters": {name: without_nulls(one) for name, one in made.items()}}
         for kind, stated in found:
-            rule = _fitting(stated, made, facts["model"])
+            rule = _fitting(stated, made, model)
             if rule and rule not in row.setdefault(kind, []):
                 row[kind].append(rule)
         self.counts["parameters"] += len(made)
         self.counts["rules and notices made"] += len(row.get("rules", ())) + len(row.get("notices", ()))
         return row
 
-    def _noted(self, made: Json, found: list[tuple[str, Json]]) -> Json:
+    def _noted(self, made: Json, model: str, found: list[tuple[str, Json]]) -> Json:
         for inner in (made.get("items"), *made.get("properties", {}).values(), *made.get("variants", ())):
             if inner is not None:
-                changed = dict(self._noted(inner, found))
+                changed = dict(self._noted(inner, model, found))
                 inner.clear()
                 inner.update(changed)
         note = made.get("note")
@@ -112,9 +114,11 @@ class Maker:
             raise Undecided(f"notes.json and words.json say nothing about: {note}")
         decided = self.notes[note]
         found += self._rules(decided)
+        if "unchecked" in decided and model not in self.unchecked[note, decided["unchecked"]]:
+            self.unchecked[note, decided["unchecked"]].append(model)
         patch = dict(decided.get("patch", {}))
-        if patch.pop("url", None) == "plain":
-            made["properties"]["url"].pop("format")
+        if "url" in patch:
+            made["properties"]["url"] |= patch.pop("url")
         if "size" in decided:
             patch |= sizes(decided["size"], made)
         return patched(made, patch)

@@ -18,8 +18,10 @@ TYPES = "jpg|jpeg|png|webp|bmp|tiff|mp4|mov|wav|mp3|m4a"
 MEDIA_LIMITS = (
     (r"≤(\d+) MB", ("maxMb",)),
     (r"sides? (\d+)-(\d+) px", ("minSide", "maxSide")),
-    (r"sides? ≥(\d+) px", ("minSide",)),
-    (r"sides? ≤(\d+) px", ("maxSide",)),
+    (r"sides? (?:≥|above )(\d+) px", ("minSide",)),
+    (r"at least (\d+)x\1", ("minSide",)),
+    (r"(?<!short )sides? ≤(\d+) px", ("maxSide",)),
+    (r"short side ≤(\d+) px", ("maxShortSide",)),
     (r"ratio (?:0\.4|1:2\.5)(?:-| to )(2\.5)", ("maxRatio",)),
     (r"ratio 1/16-(16)", ("maxRatio",)),
     (r"(\d+)-(\d+) s\b", ("minSeconds", "maxSeconds")),
@@ -71,7 +73,8 @@ def media_limits(note: str) -> Json:
     :param note: The note, such as ``mp4/mov ≤50 MB, 2-15 s each``.
     """
     made: Json = {}
-    types = [] if "also accepted" in note else re.findall(rf"\b(?:{TYPES})\b", note.lower())
+    note = note.replace("2:5 to 5:2", "0.4-2.5")
+    types = re.findall(rf"\b(?:{TYPES})\b", note.lower())
     if types and "advised" not in note:
         made["types"] = sorted(dict.fromkeys(types), key=types.index)
     for pattern, names in MEDIA_LIMITS:
@@ -114,6 +117,19 @@ def _inside(facts: Json) -> Json:
     if isinstance(facts.get("additionalProperties"), dict):
         made["additionalProperties"] = parameter(facts["additionalProperties"])
     return made
+
+
+def not_empty(made: Json, inputs: Json) -> None:
+    """
+    Write the least number of references into required lists that state none: an empty list would pass as given.
+
+    :param made: Parameters by name; they are changed.
+    :param inputs: ``reference_inputs`` of the model: least and most by kind.
+    """
+    for name, stated in made.items():
+        least = inputs.get(name.partition("_")[0], {}).get("min")
+        if least and stated.get("required") and stated.get("type") == "array":
+            stated.setdefault("minItems", least)
 
 
 def sizes(stated: Json, made: Json) -> Json:

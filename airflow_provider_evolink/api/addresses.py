@@ -10,6 +10,18 @@ from urllib.parse import SplitResult, urlsplit
 
 _UNSAFE = re.compile(r"[\s\x00-\x1f\x7f\\]")
 _BASE64 = re.compile(r"[A-Za-z0-9+/=_-]{200,}")
+_WEB = re.compile(r"https?://", re.IGNORECASE)
+# A JPEG in base64 begins as a path would: /9j/
+_ELSEWHERE = re.compile(r"(?!https?://)[a-z][a-z0-9+.-]*://\S|/(?!9j/)[^/\s]", re.IGNORECASE)
+
+
+def is_elsewhere(value: object) -> bool:
+    """
+    Tell a file of the user's (``s3://``, ``file://``, an absolute path) from a link that EvoLink fetches itself.
+
+    :param value: What stands where a link to media belongs.
+    """
+    return isinstance(value, str) and _ELSEWHERE.match(value) is not None
 
 
 def link_fault(text: str) -> str | None:
@@ -23,6 +35,17 @@ def link_fault(text: str) -> str | None:
     """
     fault, _ = _parse(text, ("http", "https"), "must be an http or https link")
     return fault
+
+
+def media_fault(text: str) -> str | None:
+    """
+    Tell what is wrong in a media field that takes more than links: the data itself, or a name EvoLink gave.
+
+    :param text: What the user gave.
+    """
+    if is_elsewhere(text) or not text.strip():
+        return "must be a link, inline data or an id, not a file that EvoLink cannot fetch"
+    return link_fault(text) if _WEB.match(text) else None
 
 
 def callback_fault(text: str) -> str | None:

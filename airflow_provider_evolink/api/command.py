@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Warnings are part of the answer here, not log lines beside it.
     logging.getLogger("airflow_provider_evolink").addHandler(logging.NullHandler())
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     try:
         status: int = options.answer(options)
         sys.stdout.flush()
@@ -94,13 +97,17 @@ def _show(options: argparse.Namespace) -> int:
 
 def _validate(options: argparse.Namespace) -> int:
     try:
-        text = sys.stdin.read() if options.file == "-" else Path(options.file).read_text(encoding="utf-8")
+        text = sys.stdin.read() if options.file == "-" else Path(options.file).read_text(encoding="utf-8-sig")
         requests = json.loads(text)
+    except RecursionError:
+        return _fail(f"{options.file}: nested too deeply", 2)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"not JSON in UTF-8: {error}"
         return _fail(f"{options.file}: {reason}", 2)
     requests = requests if isinstance(requests, list) else [requests]
-    if not all(isinstance(request, dict) and isinstance(request.get("model"), str) for request in requests):
+    if not requests or not all(
+        isinstance(request, dict) and isinstance(request.get("model"), str) for request in requests
+    ):
         return _fail(f"{options.file}: a request is an object with the name of a model in it", 2)
     answers = [_checked(request) for request in requests]
     if options.json:

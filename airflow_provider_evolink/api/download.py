@@ -125,7 +125,7 @@ def fetch(
     with os.fdopen(descriptor, "w+b") as file:
         spool = _Spool(file)
         _Fetch(link, spool, connector, limits).run()
-        container = media_types.check_media(file, spool.size, expect)
+        container = media_types.check_media(file, spool.size, expect, samples=spool.samples)
     return MediaBytes(Path(name), spool.size, spool.hash.hexdigest(), container.content_type, container.extension)
 
 
@@ -179,7 +179,7 @@ class _Spool:
     def restart(self) -> None:
         self.file.seek(0)
         self.file.truncate()
-        self.size = 0
+        self.size, self.samples = 0, False
         self.hash = hashlib.sha256()
 
     def write(self, chunk: bytes) -> None:
@@ -260,6 +260,7 @@ class _Fetch:
         if answer is Answer.WHOLE:
             self._spool.restart()
             self._total, self._mark = None, media_types.validator(headers)
+            self._spool.samples = media_types.tells_samples(headers, self._link)
         self._copy(response, media_types.body_length(headers))
 
     def _copy(self, response: httpx.Response, length: int | None) -> None:

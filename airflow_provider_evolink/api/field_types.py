@@ -14,13 +14,13 @@ from typing import Any
 from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator, ValidationError
 from pydantic_core import core_schema as core
 
-from airflow_provider_evolink.api.addresses import callback_fault, link_fault
+from airflow_provider_evolink.api.addresses import callback_fault, link_fault, media_fault
 from airflow_provider_evolink.api.lengths import measure
 from airflow_provider_evolink.api.parameters import Parameter, is_list
 
 _WHOLE = re.compile(r"\s*[+-]?[0-9]{1,20}(\.0+)?\s*")
 _NUMBER = re.compile(r"\s*[+-]?[0-9]{1,20}(\.[0-9]{1,20})?\s*")
-_FAULTS = {"uri": link_fault, "callback": callback_fault}
+_FAULTS = {"uri": link_fault, "media": media_fault, "callback": callback_fault}
 
 
 def fields_validator(parameters: Mapping[str, Parameter]) -> SchemaValidator:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
+from airflow_provider_evolink.api.addresses import is_elsewhere
 from airflow_provider_evolink.api.media_limits import Media
 from airflow_provider_evolink.api.parameters import Parameter, is_list
 
-_ELSEWHERE = re.compile(r"(?!https?://)[a-z][a-z0-9+.-]*://\S|/[^/\s]", re.IGNORECASE)
 _KINDS = {"image": "image", "mask": "image", "video": "video", "audio": "audio", "voice": "audio"}
 _NO_LIMITS = Media()
 
@@ -29,15 +29,6 @@ class Slot:
     path: str
     kind: str | None = None
     media: Media = _NO_LIMITS
-
-
-def is_elsewhere(value: Any) -> bool:
-    """
-    Tell a file of the user's (``s3://``, ``file://``, an absolute path) from a link that EvoLink fetches itself.
-
-    :param value: What stands where a link to media belongs.
-    """
-    return isinstance(value, str) and _ELSEWHERE.match(value) is not None
 
 
 def plain(value: Any) -> Any:
@@ -68,7 +59,7 @@ def files_in(parameters: Mapping[str, Parameter], given: Mapping[str, Any]) -> l
 
 def _in_value(slot: Slot, parameter: Parameter, value: Any) -> Iterator[tuple[Slot, str]]:
     slot = replace(slot, media=parameter.media or slot.media)
-    if parameter.format == "uri":
+    if parameter.format in ("uri", "media"):
         if slot.kind is not None and is_elsewhere(value):
             yield slot, value
     elif parameter.items and is_list(value):

@@ -60,6 +60,7 @@ class Media(BaseModel):
     :param max_mb: Most megabytes (of 1024 x 1024 bytes) of a file.
     :param min_side: Least pixels of a side.
     :param max_side: Most pixels of a side.
+    :param max_short_side: Most pixels of the shorter side.
     :param max_ratio: Longer side by the shorter one, at the most.
     :param min_seconds: Least length.
     :param max_seconds: Most length.
@@ -72,6 +73,7 @@ class Media(BaseModel):
     max_mb: int | None = None
     min_side: int | None = None
     max_side: int | None = None
+    max_short_side: int | None = None
     max_ratio: float | None = None
     min_seconds: float | None = None
     max_seconds: float | None = None
@@ -80,7 +82,7 @@ class Media(BaseModel):
     @property
     def needs_probing(self) -> bool:
         """Whether it has limits that only a look into the media can hold."""
-        sides = self.min_side, self.max_side, self.max_ratio
+        sides = self.min_side, self.max_side, self.max_short_side, self.max_ratio
         return any(limit is not None for limit in (*sides, self.min_seconds, self.max_seconds, self.within))
 
     def faults(self, file: InputFile, kind: str | None, *, longest: float | None = None) -> Iterator[tuple[str, str]]:
@@ -111,6 +113,8 @@ class Media(BaseModel):
             yield f"takes sides of at least {self.min_side} pixels", given
         if self.max_side is not None and long > self.max_side:
             yield f"takes sides of at most {self.max_side} pixels", given
+        if self.max_short_side is not None and short > self.max_short_side:
+            yield f"takes a shorter side of at most {self.max_short_side} pixels", given
         if self.max_ratio is not None and long > self.max_ratio * short:
             yield f"takes a ratio up to {self.max_ratio:g}:1", given
 

@@ -2,7 +2,8 @@
 What came: may this answer's body be a file, and which media is it. All decided without I/O but for reading the file.
 
 The container is judged by content alone, a new one is a row of the table. Names and types that a server sends are not
-believed: they are remote text, and errors come back as ``200 OK`` pages.
+believed: they are remote text, and errors come back as ``200 OK`` pages. Only bare samples of sound, which have no sign
+of their own, are known by what the server calls them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import BinaryIO, Literal
+from urllib.parse import urlsplit
 
 from airflow_provider_evolink.api.errors import EvoLinkLinkExpired, EvoLinkMediaError
 from airflow_provider_evolink.api.texts import clean_text
@@ -108,6 +110,11 @@ CONTAINERS: tuple[Container, ...] = (
     *_starting("audio/mpeg", ".mp3", b"\xff\xfb", b"\xff\xfa", b"\xff\xf3", b"\xff\xf2", b"\xff\xe3", b"\xff\xe2"),
     *_starting("audio/aac", ".aac", b"\xff\xf1", b"\xff\xf0", b"\xff\xf9", b"\xff\xf8"),
 )
+
+_SAMPLES = Container("audio/pcm", ".pcm", ())
+_SAMPLE_TYPES = frozenset({"audio/pcm", "audio/x-pcm", "audio/l16"})
+_NO_TYPES = frozenset({"", "application/octet-stream", "binary/octet-stream"})
+_TEXT = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xff]*")
 
 _HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|!--|html|head|body)", re.IGNORECASE)
 _XML_ERROR = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]{0,200}\?>\s*)?<Error\b", re.IGNORECASE)
@@ -215,13 +222,26 @@ def read_page(head: bytes) -> Page | None:
     return "busy" if code and code[1].lower() in _BUSY_CODES else "expired"
 
 
-def check_media(file: BinaryIO, size: int, expect: str | None) -> Container:
+def tells_samples(headers: Mapping[str, str], link: str) -> bool:
+    """
+    Tell whether the server calls a file bare samples of sound, by its type or, where it gives none, by its name.
+
+    :param headers: Headers with lower-case names.
+    :param link: Where the file was asked for.
+    """
+    told = headers.get("content-type", "").partition(";")[0].strip().lower()
+    named = urlsplit(link).path.lower().endswith(".pcm")
+    return told in _SAMPLE_TYPES or (told in _NO_TYPES and named)
+
+
+def check_media(file: BinaryIO, size: int, expect: str | None, *, samples: bool = False) -> Container:
     """
     Recognise a whole file and refuse what is not the media expected.
 
     :param file: The file, open for reading.
     :param size: Its length.
     :param expect: Kind of media: ``video``, ``image`` or ``audio``; ``None`` accepts each of them.
+    :param samples: The server calls it bare samples, so it is, unless it says in itself what it is or is a text.
     """
     if not size:
         raise EvoLinkMediaError("the file is empty")
@@ -229,6 +249,10 @@ def check_media(file: BinaryIO, size: int, expect: str | None) -> Container:
     head = file.read(HEAD_SIZE)
     _refuse_page(head)
     container = recognise(head)
+    # Two bytes that begin a frame of MP3 or AAC may as well be a sample.
+    unsure = container is None or container.content_type in ("audio/mpeg", "audio/aac")
+    if samples and unsure and not _TEXT.fullmatch(head):
+        container = _SAMPLES
     if container is None:
         raise EvoLinkMediaError("the link gave no known media container")
     if expect is not None and container.kind != expect:

@@ -25,7 +25,8 @@ class Parameter(BaseModel):
     :param cut: EvoLink cuts text beyond ``maxLength`` silently, so that is only warned about.
     :param length_unit: Unit of ``maxLength``. Tokens can only be guessed here, so too many are only warned about.
     :param max_bytes: Most bytes of a text in UTF-8.
-    :param format: ``uri`` is a media link, ``callback`` a public HTTPS address.
+    :param format: ``uri`` is a media link, ``media`` such a link, inline data or an id, ``callback`` a public HTTPS
+        address.
     :param media: What the file behind a link may be, or behind each link of a list. Held against files that are
         uploaded; nobody looks behind a link.
     :param pixels: The text is a size in pixels within these limits.
@@ -55,7 +56,7 @@ class Parameter(BaseModel):
     length_unit: Unit = Field("characters", alias="length_unit")
     max_bytes: int | None = None
     cut: bool = False
-    format: Literal["uri", "callback"] | None = None
+    format: Literal["uri", "media", "callback"] | None = None
     pattern: str | None = None
     media: Media | None = None
     pixels: Pixels | None = None
@@ -203,7 +204,7 @@ def _list_words(parameter: Parameter) -> str:
 
 def _text_words(parameter: Parameter) -> str:
     if parameter.format:
-        return "an http or https link" if parameter.format == "uri" else "an https link to a public address"
+        return _ADDRESSES[parameter.format]
     if parameter.pixels:
         return parameter.pixels.words()
     limits = [] if parameter.may_be_blank else ["not empty"]
@@ -224,6 +225,11 @@ def _object_words(parameter: Parameter) -> str:
     return "an object"
 
 
+_ADDRESSES = {
+    "uri": "an http or https link",
+    "media": "an http or https link, inline data or an id",
+    "callback": "an https link to a public address",
+}
 _WORDS: dict[str, Callable[[Parameter], str]] = {
     "string": _text_words,
     "integer": _whole_words,

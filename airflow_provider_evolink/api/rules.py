@@ -39,6 +39,7 @@ from airflow_provider_evolink.api.texts import clean_text
 __all__ = ["Condition", "Facts", "Rule"]
 
 _INDEXED = re.compile(r"([a-z_]+)([1-9][0-9]{0,5})")
+_DECIMALS = 6  # 32.2 - 2.2 is a little more than 30 to a computer
 
 
 class _Rule(BaseModel):
@@ -180,7 +181,9 @@ class Distance(_Rule):
 
     def _broken(self, facts: Facts) -> Iterator[Violation]:
         start, end = facts.number(self.start), facts.number(self.end)
-        if start is not None and end is not None and not self.minimum <= end - start <= self.maximum:
+        if start is None or end is None:
+            return
+        if not self.minimum <= round(end - start, _DECIMALS) <= self.maximum:
             yield Violation(f"{self.start}, {self.end}", self.text, f"{start} and {end}")
 
 
@@ -195,7 +198,7 @@ class Sum(_Rule):
         if not isinstance(entries, list) or total is None or facts.is_broken(self.field):
             return
         try:
-            added = sum(float(entry[self.entry]) for entry in entries)
+            added = round(sum(float(entry[self.entry]) for entry in entries), _DECIMALS)
         except (KeyError, TypeError, ValueError):
             yield Violation(f"{self.field}[].{self.entry}", self.text)
             return

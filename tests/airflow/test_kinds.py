@@ -89,6 +89,7 @@ def test_a_wrong_request_gets_evolinks_own_refusal(stage: Any, make: Any, emulat
         (EvoLinkImageOperator, "doubao-seedream-5.0-pro-layerize", {"image_urls": [IMG]}, ["jpg", "png", "png", "png"]),
         (EvoLinkAudioOperator, "suno-v5-beta", {"prompt": "x"}, ["mp3", "mp3"]),
         (EvoLinkAudioOperator, "qwen-audio-3.1-tts-flash", {"prompt": "x", "parameters": {"format": "opus"}}, ["ogg"]),
+        (EvoLinkAudioOperator, "doubao-seed-audio-1-0", {"prompt": "x", "parameters": {"format": "pcm"}}, ["pcm"]),
         (
             EvoLinkVideoOperator,
             "seedance-2.5-text-to-video",

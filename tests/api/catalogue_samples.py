@@ -160,8 +160,8 @@ def _bad_numbers(parameter: Any) -> Iterator[tuple[str, Any, str | None]]:
 def _bad_texts(parameter: Any) -> Iterator[tuple[str, Any, str | None]]:
     for callback in BAD_CALLBACKS if parameter.format == "callback" else ():
         yield "format", callback, None
-    if parameter.format == "uri":
-        yield "format", "no link", None
+    if parameter.format in ("uri", "media"):
+        yield "format", "file:///no/link", None
     if parameter.min_length:
         yield "minLength", "a" * (parameter.min_length - 1), None
     if not parameter.may_be_blank:

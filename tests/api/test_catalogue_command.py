@@ -129,12 +129,38 @@ def test_a_warning_is_shown_and_is_no_fault(run, request_file):
     assert "warning  duration: one of 5, 10 (given: 7)" in out
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", '{"prompt": "a"}', '"text"', '{"model": 5}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[1]", "[]", "null", '{"prompt": "a"}', '"text"', '{"model": 5}', "[" * 200_000]
+)
 def test_a_file_that_is_no_request_is_named(run, request_file, content):
     path = request_file(content)
     status, out, error = run("validate", path)
     assert (status, out) == (2, "")
     assert error.startswith(f"{path}: ")
+
+
+def test_a_file_with_a_byte_order_mark_is_read(run, tmp_path):
+    path = tmp_path / "request.json"
+    path.write_text(json.dumps(GOOD), encoding="utf-8-sig")
+    assert run("validate", str(path))[0] == 0
+
+
+def test_what_a_terminal_cannot_write_is_no_error(tmp_path):
+    path = tmp_path / "request.json"
+    path.write_text(json.dumps({"model": "br\ud800ken", "prompt": "a"}))
+    for arguments, encoding, wanted in (
+        (["validate", "--json", str(path)], "utf-8", '"model": "br'),
+        (["show", "topaz-video-upscale"], "ascii", "50 MB"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "airflow_provider_evolink", *arguments],
+            capture_output=True,
+            env={"PYTHONIOENCODING": encoding},
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert wanted in done.stdout.decode(encoding)
 
 
 def test_a_file_that_is_not_there_is_named(run, tmp_path):

@@ -615,3 +615,60 @@ def test_a_redirect_to_another_name_at_the_same_address_is_checked_anew(host, au
     with pytest.raises(EvoLinkError, match="certificate"):
         over_tls(server, authority, tmp_path)
     assert len(server.requests) == 1
+
+
+# bare samples, which have no container to know them by
+
+
+SAMPLES = bytes(64) + bytes(range(1, 200)) * 40
+
+
+@pytest.mark.parametrize(
+    ("told", "path"),
+    [
+        ("audio/pcm", "/out"),
+        ("audio/L16; rate=24000; channels=1", "/out.bin"),
+        ("Audio/X-PCM", "/out"),
+        ("application/octet-stream", "/out/voice.PCM"),
+        (None, "/out/voice.pcm"),
+    ],
+)
+@pytest.mark.parametrize("data", [SAMPLES, bytes(5000), b"\xff\xfb" + SAMPLES], ids=["sound", "silence", "like mp3"])
+def test_bare_samples_are_known_by_what_the_server_calls_them(host, spool, told, path, data):
+    headers = [] if told is None else [("Content-Type", told)]
+    link = host(media.whole(data, headers=headers)).url(path)
+    for expect in ("audio", None):
+        with download(link, expect=expect, allow_loopback=True, limits=LIMITS, spool_dir=spool) as found:
+            assert (found.content_type, found.extension, found.size) == ("audio/pcm", ".pcm", len(data))
+
+
+@pytest.mark.parametrize(
+    ("told", "path", "data", "expect"),
+    [
+        ("application/octet-stream", "/out.bin", SAMPLES, "audio"),
+        ("audio/mpeg", "/out.pcm", SAMPLES, "audio"),
+        ("audio/pcm", "/out", SAMPLES, "video"),
+        ("audio/pcm", "/out", b'{"error": {"message": "gone"}}\n', "audio"),
+        ("audio/pcm", "/out", "déjà vu: erreur".encode(), "audio"),
+        ("audio/pcm", "/out", b"<html><body>", "audio"),
+        ("audio/pcm", "/out", b"", "audio"),
+    ],
+)
+def test_other_bytes_are_no_bare_samples(host, spool, told, path, data, expect):
+    link = host(media.whole(data, headers=[("Content-Type", told)])).url(path)
+    fails(link, spool, expect=expect)
+
+
+def test_a_file_that_says_what_it_is_is_no_bare_samples(host, spool):
+    link = host(media.whole(CLIP, headers=[("Content-Type", "audio/pcm")])).url()
+    with download(link, expect=None, allow_loopback=True, limits=LIMITS, spool_dir=spool) as found:
+        assert found.extension == ".mp4"
+
+
+def test_bare_samples_that_were_cut_are_resumed(host, spool):
+    headers = [("Content-Type", "audio/pcm"), ("ETag", '"v1"')]
+    rest = [("Content-Range", f"bytes 5000-{len(SAMPLES) - 1}/{len(SAMPLES)}"), ("ETag", '"v1"')]
+    body = SAMPLES[5000:]
+    again = media.say(media.head(206, [*rest, ("Content-Length", str(len(body)))]) + body)
+    server = host(media.whole(SAMPLES, headers=headers, cut=5000), again)
+    assert read(server, spool, expect="audio") == SAMPLES

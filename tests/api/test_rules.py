@@ -174,3 +174,18 @@ def test_a_number_that_is_not_set_is_the_one_evolink_takes():
     rule = RULE.validate_python({"text": "t", **SUM})
     (found,) = rule.check(Facts({"m": {"k": [{"d": "2"}]}}, defaults={"b": 5}))
     assert found.value == "2 and 5"
+
+
+def test_a_distance_of_decimal_fractions_is_counted_as_it_is_written():
+    starts = [tenth / 10 for tenth in range(600)]
+    ends = [(start, round(start + apart, 1), apart) for start in starts for apart in (1.9, 2, 4, 4.1)]
+    refused = {apart for start, end, apart in ends if broken(APART, {"b": start, "c": end})}
+    passed = {apart for start, end, apart in ends if not broken(APART, {"b": start, "c": end})}
+    assert (refused, passed) == ({1.9, 4.1}, {2, 4})
+
+
+def test_a_sum_of_decimal_fractions_is_counted_as_it_is_written():
+    shots = [{"d": length} for length in ("0.4", "3.7", "0.9")]
+    assert sum(float(shot["d"]) for shot in shots) != 5, "a sum that floats get right shows nothing"
+    assert broken(SUM, {"m": {"k": shots}, "b": 5}) == []
+    assert broken(SUM, {"m": {"k": [*shots, {"d": "0.1"}]}, "b": 5}) != []
