@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api import schedule
-from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkSubmissionUnknown
+from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkSubmissionUnknown, EvoLinkUnavailable
 from airflow_provider_evolink.api.models import Job, JobStatus
 from airflow_provider_evolink.decisions import Act, decide
 from airflow_provider_evolink.operators._generation import Generation
@@ -100,12 +100,16 @@ class Part(Generation):
             open_folder(self._operator.destination)
         return self._operator.model, self._inputs.body()
 
-    def saw(self, seen: Seen) -> None:
+    def saw(self, seen: Seen | None) -> None:
         """
         Take a reading of the job.
 
-        :param seen: The job, as read together with others.
+        :param seen: The job, as read together with others; ``None``: it could not be read.
         """
+        if seen is None:
+            self._unread = EvoLinkUnavailable("the job could not be read", job_id=self.job_id)
+            self._last = None if self.is_lost else self._last  # a failure counts once it was read twice
+            return
         if isinstance(seen, Job):
             self._last = seen
             return
@@ -191,8 +195,7 @@ def _read_once(parts: Sequence[Part], evolink_conn_id: str) -> None:
     ids = list(dict.fromkeys(part.job_id for part in parts if part.job_id))
     found = asyncio.run(read_all(evolink_conn_id, ids)) if ids else {}
     for part in parts:
-        if part.job_id in found:
-            part.saw(found[part.job_id])
+        part.saw(found.get(str(part.job_id)))
 
 
 def awaited(parts: Sequence[Part]) -> list[Awaited]:

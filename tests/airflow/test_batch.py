@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections import Counter
@@ -66,6 +67,17 @@ def states(stage: Any) -> list[str]:
     """Return how far the requests have come, by their records."""
     rows = sorted((int(name.rsplit("_", 1)[1]), json.loads(row)["state"]) for name, row in stage.store.rows.items())
     return [state for _, state in rows]
+
+
+def fired(trigger: Any) -> dict[str, Any]:
+    """Return the event of a trigger."""
+
+    async def first() -> dict[str, Any]:
+        (event,) = [event async for event in trigger.run()]
+        payload: dict[str, Any] = event.payload
+        return payload
+
+    return asyncio.run(first())
 
 
 def killed_at_order(monkeypatch: pytest.MonkeyPatch, number: int) -> Any:
@@ -514,6 +526,43 @@ def test_a_deadline_ends_the_wait_and_a_retry_goes_on(
     for job in long.books()["jobs"]:
         long.job(job["id"], state="completed")
     assert len(stage.retry().run(batch(timeout=60, deferrable=deferrable))) == 6
+    assert paid(long) == once(6)
+
+
+@pytest.mark.parametrize("on_failed_job", ["fail_fast", "collect"])
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_passing_fault_at_the_delivery_costs_no_result(
+    stage: Any, batch: Make, long: EmulatorServer, on_failed_job: str, status: int
+) -> None:
+    stage.ti.max_tries = 0
+    operator = batch(on_failed_job=on_failed_job)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator().execute(stage.context())
+    event = fired(deferred.value.trigger)
+    assert event["ended"] == 6
+    long.fault("status", on="batch", status=status, headers={"Retry-After": "1"}, times=TRIES + 1)
+    long.fault("status", on="read", status=status, headers={"Retry-After": "1"}, times=12)
+    results = operator().resume_execution("execute_complete", {"event": event}, stage.context())
+    assert [result["status"] for result in results] == ["completed"] * 6
+    assert long.books()["requests"].get("read", 0) <= (6 if status == 503 else 0), "no flood of single reads"
+    assert states(stage) == ["delivered"] * 6
+
+
+def test_a_failure_that_cannot_be_read_twice_orders_nothing(
+    stage: Any, batch: Make, long: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long.settings(polls=10_000)
+    with pytest.raises(TaskDeferred):
+        batch()().execute(stage.context())
+    job_id = next(job["id"] for job in long.books()["jobs"] if job["body"]["prompt"] == "clip 2")
+    # Once EvoLink says that it failed; then it says nothing for a while; in truth the job runs.
+    wrong = {"status": "failed", "error": {"code": "service_error", "message": "no"}}
+    long.fault("patch_json", on="read", path=job_id, fields=wrong, times=1)
+    long.fault("status", on="read", path=job_id, status=503, times=TRIES)
+    long.fault("status", on="batch", status=404, body="not found", times=-1)
+    with pytest.raises(TaskDeferred) as deferred:
+        batch()().execute(stage.retry().context())
+    assert job_id in [job[0] for job in deferred.value.trigger.jobs]
     assert paid(long) == once(6)
 
 
