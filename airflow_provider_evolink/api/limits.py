@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 
@@ -26,6 +27,7 @@ class SharedLimits:
         self._jitter = jitter
         self._until = 0.0
         self._failures = 0
+        self._failed_at = -math.inf
 
     def left(self, now: float) -> float:
         """
@@ -35,23 +37,29 @@ class SharedLimits:
         """
         return max(0.0, self._until - now)
 
-    def told(self, error: EvoLinkError | None, now: float) -> None:
+    def told(self, error: EvoLinkError | None, now: float, began: float = math.inf) -> None:
         """
         Take note of how a call ended. A refusal of one job is an answer like any other.
 
+        Calls that were under way together and fail are one failure, or a blip would be taken for a long outage.
+
         :param error: What the call raised, if anything.
         :param now: Seconds of the same clock.
+        :param began: When the call began.
         """
+        is_new = began >= self._failed_at
         if isinstance(error, EvoLinkRateLimited):
             asked = schedule.DEFAULT_RETRY_AFTER if error.retry_after is None else error.retry_after
             pause = max(asked, self._jitter()) * (1.0 + 0.1 * self._jitter())
         elif isinstance(error, EvoLinkUnavailable):
-            longest = min(schedule.LONGEST, 2.0 ** min(self._failures, 6))
+            longest = min(schedule.LONGEST, 2.0 ** min(self._failures, 6)) if is_new else 0.0
             pause = max(error.retry_after or 0.0, longest * self._jitter())
         else:
             self._failures = 0
             self.at_once = min(AT_ONCE, 2 * self.at_once)
             return
-        self._failures += 1
+        if is_new:
+            self._failures += 1
+            self._failed_at = now
         self.at_once = 1
         self._until = max(self._until, now + pause)

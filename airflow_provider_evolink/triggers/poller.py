@@ -191,6 +191,7 @@ class Poller:
         """Read some jobs and tell each wait its own; whatever happens, none is left without a next step."""
         error: EvoLinkError | None = None
         found: dict[str, Seen] = {}
+        began = time.monotonic()
         try:
             found = await self._reader.read(list(dict.fromkeys(wait.job_id for wait in waits)))
         except EvoLinkError as raised:
@@ -200,7 +201,7 @@ class Poller:
         if self._reader.refused is not None:
             self._end_all(self._reader.refused)
             return
-        self._limits.told(error, time.monotonic())
+        self._limits.told(error, time.monotonic(), began)
         for wait in waits:
             if wait.job_id in found:
                 self._settle(wait, found[wait.job_id])

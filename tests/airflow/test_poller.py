@@ -321,3 +321,22 @@ async def test_each_line_goes_to_the_log_of_its_own_task(orders: Orders, monkeyp
     await asyncio.gather(*waiting, return_exceptions=True)
     assert {owner for owner, _ in lines} == set(jobs)
     assert all(owner in line for owner, line in lines)
+
+
+async def test_calls_that_fail_together_are_one_failure(
+    orders: Orders, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasty = {"conn_type": "evolink", "host": emulator.url, "password": "test-key-0123456789", "extra": {"timeout": 1}}
+    monkeypatch.setenv("AIRFLOW_CONN_EVOLINK_DEFAULT", json.dumps(hasty))
+    emulator.fault("status", on="batch", status=404, body="not found", times=1)
+    waiting = start(orders(8), poll_interval=0.5)
+    await asyncio.sleep(1.0)
+    lent()._limits._jitter = lambda: 1.0
+    emulator.fault("delay", on="read", seconds=3.0, times=8)
+    while not emulator.faults()[1]["done"]:
+        await asyncio.sleep(0.05)
+    before = emulator.books()["requests"]["read"]
+    await asyncio.sleep(4.0)
+    after = emulator.books()["requests"]["read"]
+    assert after >= before + 8, "a blip is not followed by a minute of silence"
+    await leave(waiting)
