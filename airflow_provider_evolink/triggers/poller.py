@@ -33,12 +33,13 @@ GATHER = 0.1  # seconds in which triggers that start together find each other
 EARLY = 1.0  # seconds, and part of its wait, by which a look may come early to share a call
 EARLY_PART = 0.1
 ALONE_AFTER = 3  # failed looks in a row, so that one job cannot spoil the calls of others
+ALONE_FOR = 8  # readings, of a job that was missing among many
 
 
 class Wait:
     """One trigger's wait for one job."""
 
-    __slots__ = ("alone", "context", "due", "failures", "future", "job_id", "on_look", "ripe", "watch")
+    __slots__ = ("_apart", "alone", "context", "due", "failures", "future", "job_id", "on_look", "ripe", "watch")
 
     def __init__(self, job_id: str, watch: Watch, on_look: Callable[[Seen], None]) -> None:
         self.job_id = job_id
@@ -46,9 +47,18 @@ class Wait:
         self.on_look = on_look
         self.context = copy_context()  # Airflow tells by it whose log a line belongs to
         self.future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.alone = False
+        self.alone = self._apart = 0  # readings to come without other jobs
         self.failures = 0
         self.due = self.ripe = 0.0
+
+    def part(self, least: int) -> None:
+        """
+        Look alone for a while, each time for longer: this job or one beside it spoils the answers about many.
+
+        :param least: Readings.
+        """
+        if not self.alone:
+            self.alone = self._apart = max(least, 2 * self._apart)
 
     def fail(self, error: BaseException) -> None:
         """End the wait with an error, unless it is over already."""
@@ -199,22 +209,19 @@ class Poller:
         except Exception as raised:  # noqa: BLE001 - the triggers decide, and the worker after them
             error = EvoLinkUnavailable(f"the jobs could not be read ({type(raised).__name__})")
         if self._reader.refused is not None:
-            self._end_all(self._reader.refused)
+            self.is_over = True
+            for wait in self._waits:
+                wait.fail(self._reader.refused)
             return
         self._limits.told(error, time.monotonic(), began)
         for wait in waits:
             if wait.job_id in found:
                 self._settle(wait, found[wait.job_id])
             elif len(waits) > 1 and not isinstance(error, EvoLinkRateLimited | EvoLinkUnavailable):
-                wait.alone = True  # no conclusion from an answer about many
+                wait.part(ALONE_FOR)  # no conclusion from an answer about many
                 self._plan(wait, 0.0, early=0.0)
             else:
                 self._settle(wait, error or EvoLinkUnavailable("the answer is about another job"))
-
-    def _end_all(self, error: EvoLinkError) -> None:
-        self.is_over = True
-        for wait in self._waits:
-            wait.fail(error)
 
     def _settle(self, wait: Wait, seen: Seen | EvoLinkError) -> None:
         """Tell a wait what was found, and do what its watch says."""
@@ -223,10 +230,11 @@ class Poller:
         try:
             if isinstance(seen, EvoLinkError):
                 wait.failures += 1
-                wait.alone = wait.alone or wait.failures >= ALONE_AFTER
+                if wait.failures >= ALONE_AFTER:
+                    wait.part(1)
                 status, step = str(End.UNREADABLE), wait.watch.failed(seen, time.time())
             else:
-                wait.failures = 0
+                wait.failures, wait.alone = 0, max(0, wait.alone - 1)
                 wait.context.run(wait.on_look, seen)
                 status, step = str(seen.status), wait.watch.saw(seen, time.time())
         except Exception as error:  # noqa: BLE001 - one trigger's trouble is not that of the others

@@ -323,6 +323,24 @@ async def test_each_line_goes_to_the_log_of_its_own_task(orders: Orders, monkeyp
     assert all(owner in line for owner, line in lines)
 
 
+async def test_after_an_outage_jobs_are_read_together_again(
+    orders: Orders, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_evolink.api.schedule.LONGEST", 0.5)
+    waiting = start(orders(30))
+    await asyncio.sleep(0.5)
+    emulator.fault("status", on="any", status=503, times=8)
+    while not emulator.faults()[0]["done"]:
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(2.0)
+    before = dict(emulator.books()["requests"])
+    await asyncio.sleep(1.5)
+    after = emulator.books()["requests"]
+    assert after["batch"] - before["batch"] >= 2
+    assert after.get("read", 0) == before.get("read", 0), "nobody is read on its own for the rest of its life"
+    await leave(waiting)
+
+
 async def test_calls_that_fail_together_are_one_failure(
     orders: Orders, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
