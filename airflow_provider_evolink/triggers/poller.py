@@ -113,6 +113,8 @@ class Poller:
         :param known: What is known of the job so far: its id at least.
         :param on_look: Called with each reading.
         """
+        if self._reader.refused is not None:
+            raise self._reader.refused
         wait = Wait(known.job_id, watch, on_look)
         self._waits.add(wait)
         try:

@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_evolink.api import client as api_client
+from airflow_provider_evolink.api.errors import EvoLinkAuthError
+from airflow_provider_evolink.api.glance import Glance
+from airflow_provider_evolink.api.models import JobStatus
+from airflow_provider_evolink.api.schedule import Watch
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.hooks import EvoLinkHook
 from airflow_provider_evolink.triggers import EvoLinkJobTrigger, poller
@@ -358,3 +362,16 @@ async def test_calls_that_fail_together_are_one_failure(
     after = emulator.books()["requests"]["read"]
     assert after >= before + 8, "a blip is not followed by a minute of silence"
     await leave(waiting)
+
+
+async def test_a_wait_that_begins_after_the_key_was_refused_ends_like_the_others(
+    orders: Orders, emulator: EmulatorServer
+) -> None:
+    (job_id,) = orders(1)
+    emulator.fault("status", on="read", status=401, code="unauthorized", times=-1)
+    async with poller.shared_poller("evolink_default") as one:
+        watch = Watch(deadline=time.time() + 60, started=time.time())
+        known = Glance(job_id, JobStatus.PENDING, "")
+        for _ in range(2):
+            with pytest.raises(EvoLinkAuthError):
+                await asyncio.wait_for(one.wait(watch, known, lambda _: None), 5)
