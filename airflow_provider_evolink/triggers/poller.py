@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkRateLimited, EvoLinkUnavailable
@@ -66,9 +66,6 @@ class Wait:
             self.future.set_exception(error)
 
 
-Entry: TypeAlias = tuple[float, int, Wait]  # when it is due, and which came first
-
-
 class Poller:
     """
     Looks at the jobs of all triggers of one loop and connection.
@@ -82,7 +79,7 @@ class Poller:
         self._reader = Reader(evolink_conn_id)
         self._limits = SharedLimits()
         self._waits: set[Wait] = set()
-        self._due: list[Entry] = []
+        self._due: list[tuple[float, int, Wait]] = []  # when it is due, and which came first
         self._numbers = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
         self._calls: set[asyncio.Task[None]] = set()
@@ -167,7 +164,7 @@ class Poller:
     def _take(self, now: float) -> list[Wait]:
         """Take one call's worth of waits: those that are due, and those that may as well be looked at now."""
         taken: list[Wait] = []
-        unripe: list[Entry] = []
+        unripe: list[tuple[float, int, Wait]] = []
         most = MAX_BATCH if self._reader.reads_many else 1
         while self._due and len(taken) < most and len(unripe) < MAX_BATCH and self._due[0][0] <= now + EARLY:
             entry = heapq.heappop(self._due)
@@ -284,7 +281,7 @@ async def shared_poller(evolink_conn_id: str) -> AsyncIterator[Poller]:
         if poller.users == 0:
             if lent.get(evolink_conn_id) is poller:
                 del lent[evolink_conn_id]
-            await poller.close()
+            await asyncio.shield(spawn(poller.close()))  # the user may be cancelled twice
 
 
 async def watch_job(evolink_conn_id: str, watch: Watch, known: Glance, on_look: Callable[[Seen], None]) -> str:

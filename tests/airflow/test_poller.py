@@ -17,10 +17,16 @@ from airflow_provider_evolink.api.models import JobStatus
 from airflow_provider_evolink.api.schedule import Watch
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.hooks import EvoLinkHook
-from airflow_provider_evolink.triggers import EvoLinkJobTrigger, poller
+from airflow_provider_evolink.triggers import EvoLinkJobTrigger, evolink, poller
 
 Orders = Callable[[int], list[str]]
 Payload = dict[str, str]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imported() -> None:
+    """Import beforehand what the first trigger of a process imports, which takes its time on a busy machine."""
+    evolink._import()
 
 
 @pytest.fixture
@@ -375,3 +381,19 @@ async def test_a_wait_that_begins_after_the_key_was_refused_ends_like_the_others
         for _ in range(2):
             with pytest.raises(EvoLinkAuthError):
                 await asyncio.wait_for(one.wait(watch, known, lambda _: None), 5)
+
+
+async def test_a_trigger_that_is_cancelled_twice_leaves_no_connection(
+    orders: Orders, emulator: EmulatorServer, clients: list[Any]
+) -> None:
+    emulator.fault("delay", on="read", seconds=5.0, times=1)
+    (waiting,) = start(orders(1))
+    await asyncio.sleep(0.5)
+    for _ in range(3):
+        waiting.cancel()
+        await asyncio.sleep(0)
+    await asyncio.gather(waiting, return_exceptions=True)
+    await asyncio.sleep(0.2)
+    assert clients[0]._http.is_closed
+    assert clients[0]._http._transport.client.closed
+    assert not any(poller._pollers.values())
