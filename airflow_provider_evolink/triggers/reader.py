@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import random
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context
 from typing import Any, TypeAlias, TypeVar
@@ -25,6 +26,7 @@ from airflow_provider_evolink.api.models import Job
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 
 NO_SUCH_CALL = frozenset({404, 405, 501})  # what a server says that does not read many at once
+ASK_AGAIN = 3600.0  # seconds: what a server said in the middle of an update need not hold for good
 AT_ONCE = 8  # calls of one worker; after as many failures it calls no more for a while
 LONGEST_PAUSE = 30.0  # seconds between two tries of one worker
 T = TypeVar("T")
@@ -40,12 +42,17 @@ class Reader:
 
     def __init__(self, evolink_conn_id: str) -> None:
         self.client: AsyncEvoLinkClient | None = None
-        self.reads_many = True
         self.refused: EvoLinkError | None = None
         self._conn_id = evolink_conn_id
         self._opening: asyncio.Task[AsyncEvoLinkClient] | None = None
         self._renewing = asyncio.Lock()
         self._retired: list[AsyncEvoLinkClient] = []
+        self._singly_until = 0.0
+
+    @property
+    def reads_many(self) -> bool:
+        """Whether many jobs may be read at once."""
+        return time.monotonic() >= self._singly_until
 
     async def open(self) -> None:
         """Make the client, once for all who ask; if it cannot be made, all are told."""
@@ -77,7 +84,7 @@ class Reader:
         except EvoLinkError as error:
             if error.status_code not in NO_SUCH_CALL:
                 raise
-            self.reads_many = False
+            self._singly_until = time.monotonic() + ASK_AGAIN
             return {}
 
     async def _ask(self, ask: Callable[[AsyncEvoLinkClient], Awaitable[T]]) -> T:

@@ -397,3 +397,21 @@ async def test_a_trigger_that_is_cancelled_twice_leaves_no_connection(
     assert clients[0]._http.is_closed
     assert clients[0]._http._transport.client.closed
     assert not any(poller._pollers.values())
+
+
+async def test_a_server_that_read_no_batch_for_a_moment_is_asked_again_later(
+    orders: Orders, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_evolink.triggers.reader.ASK_AGAIN", 1.0)
+    monkeypatch.setattr(poller, "ALONE_FOR", 1)
+    emulator.fault("status", on="batch", status=404, body="not found", times=1)
+    waiting = start(orders(10))
+    await asyncio.sleep(0.9)
+    assert emulator.books()["requests"]["batch"] == 1
+    await asyncio.sleep(1.6)
+    before = dict(emulator.books()["requests"])
+    await asyncio.sleep(1.0)
+    after = emulator.books()["requests"]
+    assert after["batch"] - before["batch"] >= 2
+    assert after["read"] == before["read"]
+    await leave(waiting)
