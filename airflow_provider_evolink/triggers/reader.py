@@ -108,7 +108,10 @@ class Reader:
         async with self._renewing:
             if self.client is None or self.client is refused:
                 self.client = await self._make_client()
-                self._retired.append(refused)
+                self._retired.append(refused)  # calls under way may still need it, but none before it
+                while len(self._retired) > 1:
+                    await self._retired[0].aclose()
+                    del self._retired[0]
             return self.client
 
     async def _make_client(self) -> AsyncEvoLinkClient:

@@ -415,3 +415,20 @@ async def test_a_server_that_read_no_batch_for_a_moment_is_asked_again_later(
     assert after["batch"] - before["batch"] >= 2
     assert after["read"] == before["read"]
     await leave(waiting)
+
+
+async def test_a_key_that_is_refused_now_and_then_leaves_no_clients_behind(
+    orders: Orders, emulator: EmulatorServer, clients: list[Any]
+) -> None:
+    waiting = start(orders(2))
+    for made in range(2, 6):
+        emulator.fault("status", on="batch", status=401, code="unauthorized", times=1)
+        for _ in range(40):
+            await asyncio.sleep(0.05)
+            if len(clients) == made:
+                break
+        assert len(clients) == made
+    assert sum(not client._http.is_closed for client in clients) <= 2
+    assert not any(task.done() for task in waiting)
+    await leave(waiting)
+    assert all(client._http.is_closed for client in clients)
