@@ -15,6 +15,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
 from airflow_provider_evolink.api import schedule
+from airflow_provider_evolink.api.client import EvoLinkClient
 from airflow_provider_evolink.api.errors import EvoLinkJobFailed, EvoLinkJobTimeout, EvoLinkRateLimited
 from airflow_provider_evolink.api.outcomes import TRIES
 from airflow_provider_evolink.emulator.server import EmulatorServer
@@ -77,7 +78,7 @@ def fired(trigger: Any) -> dict[str, Any]:
         payload: dict[str, Any] = event.payload
         return payload
 
-    return asyncio.run(first())
+    return asyncio.run(asyncio.wait_for(first(), 30))
 
 
 def killed_at_order(monkeypatch: pytest.MonkeyPatch, number: int) -> Any:
@@ -191,6 +192,15 @@ def test_no_event_leaves_before_airflow_has_put_the_task_away(
     stage.run(batch())
     assert len(stage.deferrals) == 1
     assert time.monotonic() - began > 1.5
+
+
+def test_a_job_that_two_requests_share_is_waited_for_once(stage: Any, batch: Make, long: EmulatorServer) -> None:
+    with pytest.raises(TaskDeferred) as deferred:
+        batch()().execute(stage.context())
+    trigger = deferred.value.trigger
+    trigger.jobs, trigger.enough = [trigger.jobs[0], trigger.jobs[0]], 2
+    long.job(trigger.jobs[0][0], state="completed")
+    assert fired(trigger)["ended"] == 1
 
 
 def test_an_event_about_other_jobs_is_refused(stage: Any, batch: Make, long: EmulatorServer) -> None:
