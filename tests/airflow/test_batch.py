@@ -517,6 +517,27 @@ def test_a_batch_within_its_budget_is_ordered(stage: Any, batch: Make, emulator:
     assert len(stage.run(batch(max_credits=65.28))) == 6
 
 
+def test_an_order_that_may_be_paid_twice_counts_in_the_budget(
+    stage: Any, batch: Make, long: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, seen = EvoLinkClient.submit, []
+
+    def deadly(self: EvoLinkClient, *args: Any, **facts: Any) -> Any:
+        seen.append(1)
+        if len(seen) == 3:
+            raise Killed
+        return send(self, *args, **facts)
+
+    monkeypatch.setattr(EvoLinkClient, "submit", deadly)
+    with pytest.raises(Killed):
+        batch()().execute(stage.context())
+    again = {"on_unknown_submit": "resubmit", "max_credits": 3.5 * 10.88}
+    with pytest.raises(AirflowFailException, match="4 orders may cost"):
+        stage.retry().run(batch(**again))
+    assert long.books()["orders"] == 2
+    assert len(stage.retry().run(batch(**{**again, "max_credits": 4 * 10.88}))) == 6
+
+
 def test_an_unusable_destination_orders_nothing(stage: Any, batch: Make, emulator: EmulatorServer) -> None:
     with pytest.raises(AirflowFailException, match="request 0 of 6"):
         stage.run(batch(destination="nowhere://bucket/x"))
