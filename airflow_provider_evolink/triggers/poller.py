@@ -129,6 +129,7 @@ class Poller:
         now = time.monotonic()
         left = self._limits.left(now)
         if left > delay:
+            left += GATHER if wait.alone else 0.0  # others find out for all
             delay, early = max(delay, min(left, wait.watch.deadline - time.time())), 0.0
         wait.due = now + delay
         wait.ripe = wait.due - min(EARLY, early)
@@ -212,12 +213,12 @@ class Poller:
             for wait in self._waits:
                 wait.fail(self._reader.refused)
             return
-        self._limits.told(error, time.monotonic(), began)
+        self._limits.told(error, time.monotonic(), began, of_one=all(wait.alone for wait in waits))
         for wait in waits:
             if wait.job_id in found:
                 self._settle(wait, found[wait.job_id])
             elif len(waits) > 1 and not isinstance(error, EvoLinkRateLimited | EvoLinkUnavailable):
-                wait.part(ALONE_FOR)  # no conclusion from an answer about many
+                wait.part(ALONE_FOR if self._reader.reads_many else 0)  # no conclusion from an answer about many
                 self._plan(wait, 0.0, early=0.0)
             else:
                 self._settle(wait, error or EvoLinkUnavailable("the answer is about another job"))

@@ -432,3 +432,24 @@ async def test_a_key_that_is_refused_now_and_then_leaves_no_clients_behind(
     assert not any(task.done() for task in waiting)
     await leave(waiting)
     assert all(client._http.is_closed for client in clients)
+
+
+async def test_a_job_that_can_never_be_read_does_not_pause_the_others(
+    orders: Orders, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_evolink.api.schedule.LONGEST", 0.2)
+    jobs = orders(5)
+    emulator.fault("status", on="read", path=jobs[0], status=500, code="internal_error", times=-1)
+    emulator.job(jobs[0], vanish=True)
+    waiting = start(jobs, poll_interval=0.2)
+    await asyncio.sleep(2.5)
+    met, calls = emulator.faults()[0]["met"], []
+    for _ in range(300):
+        await asyncio.sleep(0.005)
+        calls.append(lent()._limits.at_once)
+    assert emulator.faults()[0]["met"] >= met + 3, "it is still looked for"
+    assert min(calls) == 8, "and the others go on as if nothing was"
+    emulator.fault("status", on="any", status=503, times=-1)
+    await asyncio.sleep(1.0)
+    assert lent()._limits.at_once == 1, "but an outage concerns all"
+    await leave(waiting)
