@@ -68,11 +68,6 @@ class Batch:
         self._client.close()
 
     @property
-    def is_over(self) -> bool:
-        """Whether nothing is left to order or to wait for."""
-        return not self._waiting and not self._running
-
-    @property
     def is_waiting(self) -> bool:
         """Whether a job runs that is worth waiting for."""
         return bool(self._running)
@@ -118,8 +113,7 @@ class Batch:
         :param event: What the trigger told.
         """
         state = event.get("state") or {}
-        numbers = range(len(self._parts))
-        self._waiting = [number for number in state.get("waiting", ()) if number in numbers]
+        self._waiting = [number for number in state.get("waiting", ()) if number in range(len(self._parts))]
         for number, (name, code) in state.get("failed", {}).items():
             error = getattr(errors, name)("it was refused when it was ordered, see the log of this try", code=code)
             self._failed[int(number)] = error
@@ -180,10 +174,7 @@ class Batch:
         if self.stays:
             time.sleep(schedule.CONFIRM_AFTER)
         wait = BatchWait(
-            awaited(self._active),
-            **self.terms(),
-            say=self._log.info,
-            stopping=lambda: operator.is_stopping,
+            awaited(self._active), **self.terms(), say=self._log.info, stopping=lambda: operator.is_stopping
         )
         event = asyncio.run(wait.run(operator.evolink_conn_id))
         if operator.is_stopping:
@@ -203,21 +194,22 @@ class Batch:
         self._running = [numbers[job_id] for job_id in event["running"]]
         lost = [numbers[job_id] for job_id in event.get("without_result", ())]
         self._read(lost)
-        now = time.time()
         for number in lost:
-            part = self._parts[number]
-            if not part.is_over:
-                self._do(number, part.look)
-            if not part.is_over and now < part.deadline and self._is_open(number):
-                self._running.append(number)
-                self.stays = True
+            if not self._parts[number].is_over:
+                self._do(number, self._parts[number].look)
+        self._wait_on(lost)
         self._settle([number for number in lost if number not in self._running and self._is_open(number)])
+
+    def is_ready(self) -> bool:
+        """Tell whether all can be delivered: nothing is left to order or to wait for, and all jobs are read."""
+        if not self._waiting and not self._running:
+            self._read([number for number in self._open if not self._parts[number].is_over])
+            self._wait_on(self._open)
+        return not self._waiting and not self._running
 
     def deliver(self) -> list[dict[str, Any]]:
         """Return the results in the order of the requests, or raise why there are none."""
-        rest = [number for number in range(len(self._parts)) if self._is_open(number)]
-        self._read([number for number in rest if not self._parts[number].is_over])
-        self._settle(rest, all_over=True)
+        self._settle(self._open, all_over=True)
         for number in self._results:
             self._parts[number].note_delivered()
         self._log.info("%d of %d requests have a result", len(self._results), len(self._parts))
@@ -228,6 +220,18 @@ class Batch:
 
     def _read(self, numbers: Iterable[int]) -> None:
         read_together([self._parts[number] for number in numbers], self._operator.evolink_conn_id)
+
+    def _wait_on(self, numbers: Iterable[int]) -> None:
+        """Wait on this worker for what is not seen to be over: right now it cannot be read, here or elsewhere."""
+        for number in numbers:
+            part = self._parts[number]
+            if self._is_open(number) and not part.is_over and time.time() < part.deadline:
+                self._running.append(number)
+                self.stays = True
+
+    @property
+    def _open(self) -> list[int]:
+        return [number for number in range(len(self._parts)) if self._is_open(number)]
 
     def _is_open(self, number: int) -> bool:
         return number not in self._results and number not in self._failed

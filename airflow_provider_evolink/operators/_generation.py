@@ -119,7 +119,7 @@ class Generation:
             tell_decision(self._operator, "outcome_unknown")
             return self._placed(self._buyer.settle(self._record))
         if act is Act.ATTACH and self._record is not None and self._record.job_id is not None:
-            self._last = self._last or self._look(self._record.job_id)
+            self._last = self._last or (None if self._unread else self._look(self._record.job_id))
             if self._last is None or not self._orders_again(self._last):
                 return self._attach(self._record, self._record.job_id)
             return self._order_again(self._record, self._last)

@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api import schedule
-from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkSubmissionUnknown
+from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkSubmissionUnknown, EvoLinkUnavailable
 from airflow_provider_evolink.api.models import Job, JobStatus
-from airflow_provider_evolink.decisions import Act, decide
+from airflow_provider_evolink.decisions import Act, decide, may_pay_again
 from airflow_provider_evolink.operators._generation import Generation
 from airflow_provider_evolink.storage import open_folder
 from airflow_provider_evolink.triggers.batch import Awaited
@@ -81,6 +81,8 @@ class Part(Generation):
     def will_order(self) -> bool:
         """Whether `start` is to send an order, as far as the job of an earlier one is known."""
         act, _ = decide(self._record, self._identity, self._policies)
+        if act is Act.ASK and self._record is not None:
+            return self._policies.on_unknown_submit == "resubmit" and may_pay_again(self._record)
         return act is Act.ORDER or (act is Act.ATTACH and self._last is not None and self._orders_again(self._last))
 
     def was_ordered_before(self) -> bool:
@@ -101,12 +103,16 @@ class Part(Generation):
             open_folder(self._operator.destination)
         return self._operator.model, self._inputs.body()
 
-    def saw(self, seen: Seen) -> None:
+    def saw(self, seen: Seen | None) -> None:
         """
         Take a reading of the job.
 
-        :param seen: The job, as read together with others.
+        :param seen: The job, as read together with others; ``None``: it could not be read.
         """
+        if seen is None:
+            self._unread = EvoLinkUnavailable("the job could not be read", job_id=self.job_id)
+            self._last = None if self.is_lost else self._last  # a failure counts once it was read twice
+            return
         if isinstance(seen, Job):
             self._last = seen
             return
@@ -192,8 +198,7 @@ def _read_once(parts: Sequence[Part], evolink_conn_id: str) -> None:
     ids = list(dict.fromkeys(part.job_id for part in parts if part.job_id))
     found = asyncio.run(read_all(evolink_conn_id, ids)) if ids else {}
     for part in parts:
-        if part.job_id in found:
-            part.saw(found[part.job_id])
+        part.saw(found.get(str(part.job_id)))
 
 
 def awaited(parts: Sequence[Part]) -> list[Awaited]:

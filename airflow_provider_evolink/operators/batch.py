@@ -134,7 +134,7 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
         return Batch(self, context, resumed=resumed)
 
     def _go_on(self, batch: Batch) -> list[dict[str, Any]]:
-        while not batch.is_over:
+        while not batch.is_ready():
             batch.order_more()
             if batch.is_waiting:
                 batch.look_early()

@@ -60,7 +60,7 @@ class BatchWait:
         **facts: Any,
     ) -> None:
         self._jobs = jobs
-        self._enough = min(enough, len(jobs))
+        self._enough = min(enough, len({job.job_id for job in jobs}))
         self._fail_fast = fail_fast
         self._poll_interval = poll_interval
         self._facts = facts

@@ -214,6 +214,8 @@ def _import() -> None:
     import anyio
 
     import airflow_provider_evolink.triggers.batch  # noqa: F401
+    from airflow_provider_evolink.api.transport import reading
 
-    anyio.run(anyio.sleep, 0)  # httpx's way to the network imports the rest at its first use
+    reading()  # the ways to the network import the rest at their first use: aiohttp's here, httpx's below
+    anyio.run(anyio.sleep, 0)
     _imported.set()

@@ -14,8 +14,8 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, TypeAlias
+from contextvars import copy_context
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkRateLimited, EvoLinkUnavailable
@@ -23,7 +23,7 @@ from airflow_provider_evolink.api.limits import SharedLimits
 from airflow_provider_evolink.api.looks import MAX_BATCH
 from airflow_provider_evolink.api.pace import Times
 from airflow_provider_evolink.api.schedule import End, Watch
-from airflow_provider_evolink.triggers.reader import Reader, Seen, spawn
+from airflow_provider_evolink.triggers.reader import Reader, Seen, later, spawn
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.glance import Glance
@@ -33,12 +33,13 @@ GATHER = 0.1  # seconds in which triggers that start together find each other
 EARLY = 1.0  # seconds, and part of its wait, by which a look may come early to share a call
 EARLY_PART = 0.1
 ALONE_AFTER = 3  # failed looks in a row, so that one job cannot spoil the calls of others
+ALONE_FOR = 8  # readings, of a job that was missing among many
 
 
 class Wait:
     """One trigger's wait for one job."""
 
-    __slots__ = ("alone", "context", "due", "failures", "future", "job_id", "on_look", "ripe", "watch")
+    __slots__ = ("_apart", "alone", "context", "due", "failures", "future", "job_id", "on_look", "ripe", "watch")
 
     def __init__(self, job_id: str, watch: Watch, on_look: Callable[[Seen], None]) -> None:
         self.job_id = job_id
@@ -46,17 +47,23 @@ class Wait:
         self.on_look = on_look
         self.context = copy_context()  # Airflow tells by it whose log a line belongs to
         self.future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.alone = False
+        self.alone = self._apart = 0  # readings to come without other jobs
         self.failures = 0
         self.due = self.ripe = 0.0
+
+    def part(self, least: int) -> None:
+        """
+        Look alone for a while, each time for longer: this job or one beside it spoils the answers about many.
+
+        :param least: Readings.
+        """
+        if not self.alone:
+            self.alone = self._apart = max(least, 2 * self._apart)
 
     def fail(self, error: BaseException) -> None:
         """End the wait with an error, unless it is over already."""
         if not self.future.done():
             self.future.set_exception(error)
-
-
-Entry: TypeAlias = tuple[float, int, Wait]  # when it is due, and which came first
 
 
 class Poller:
@@ -72,7 +79,7 @@ class Poller:
         self._reader = Reader(evolink_conn_id)
         self._limits = SharedLimits()
         self._waits: set[Wait] = set()
-        self._due: list[Entry] = []
+        self._due: list[tuple[float, int, Wait]] = []  # when it is due, and which came first
         self._numbers = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
         self._calls: set[asyncio.Task[None]] = set()
@@ -102,6 +109,8 @@ class Poller:
         :param known: What is known of the job so far: its id at least.
         :param on_look: Called with each reading.
         """
+        if self._reader.refused is not None:
+            raise self._reader.refused
         wait = Wait(known.job_id, watch, on_look)
         self._waits.add(wait)
         try:
@@ -119,6 +128,7 @@ class Poller:
         now = time.monotonic()
         left = self._limits.left(now)
         if left > delay:
+            left += GATHER if wait.alone else 0.0  # others find out for all
             delay, early = max(delay, min(left, wait.watch.deadline - time.time())), 0.0
         wait.due = now + delay
         wait.ripe = wait.due - min(EARLY, early)
@@ -137,16 +147,19 @@ class Poller:
             self._timer = later(max(0.0, self._due[0][0] - time.monotonic()), self._tick)
 
     def _tick(self) -> None:
-        """Look at what is due, as far as calls may be made."""
+        """Look at what is due; singly also at what may as well, since calls made together cost less."""
         self._disarm()
         now = time.monotonic()
         if left := self._limits.left(now):
             self._put_off(now, left)
-        while self._due and self._due[0][0] <= now and len(self._calls) < self._limits.at_once and not left:
-            if waits := self._take(now):
-                call = spawn(self._look(waits))
-                self._calls.add(call)
-                call.add_done_callback(self._ended)
+        latest = now
+        while self._due and self._due[0][0] <= latest and len(self._calls) < self._limits.at_once and not left:
+            if not (waits := self._take(now)):
+                break
+            latest = now if self._reader.reads_many else now + EARLY
+            call = spawn(self._look(waits))
+            self._calls.add(call)
+            call.add_done_callback(self._ended)
         self._arm()
 
     def _ended(self, call: asyncio.Task[None]) -> None:
@@ -157,7 +170,7 @@ class Poller:
     def _take(self, now: float) -> list[Wait]:
         """Take one call's worth of waits: those that are due, and those that may as well be looked at now."""
         taken: list[Wait] = []
-        unripe: list[Entry] = []
+        unripe: list[tuple[float, int, Wait]] = []
         most = MAX_BATCH if self._reader.reads_many else 1
         while self._due and len(taken) < most and len(unripe) < MAX_BATCH and self._due[0][0] <= now + EARLY:
             entry = heapq.heappop(self._due)
@@ -193,6 +206,7 @@ class Poller:
         """Read some jobs and tell each wait its own; whatever happens, none is left without a next step."""
         error: EvoLinkError | None = None
         found: dict[str, Seen] = {}
+        began = time.monotonic()
         try:
             found = await self._reader.read(list(dict.fromkeys(wait.job_id for wait in waits)))
         except EvoLinkError as raised:
@@ -200,22 +214,19 @@ class Poller:
         except Exception as raised:  # noqa: BLE001 - the triggers decide, and the worker after them
             error = EvoLinkUnavailable(f"the jobs could not be read ({type(raised).__name__})")
         if self._reader.refused is not None:
-            self._end_all(self._reader.refused)
+            self.is_over = True
+            for wait in self._waits:
+                wait.fail(self._reader.refused)
             return
-        self._limits.told(error, time.monotonic())
+        self._limits.told(error, time.monotonic(), began, of_one=all(wait.alone for wait in waits))
         for wait in waits:
             if wait.job_id in found:
                 self._settle(wait, found[wait.job_id])
             elif len(waits) > 1 and not isinstance(error, EvoLinkRateLimited | EvoLinkUnavailable):
-                wait.alone = True  # no conclusion from an answer about many
+                wait.part(ALONE_FOR if self._reader.reads_many else 0)  # no conclusion from an answer about many
                 self._plan(wait, 0.0, early=0.0)
             else:
                 self._settle(wait, error or EvoLinkUnavailable("the answer is about another job"))
-
-    def _end_all(self, error: EvoLinkError) -> None:
-        self.is_over = True
-        for wait in self._waits:
-            wait.fail(error)
 
     def _settle(self, wait: Wait, seen: Seen | EvoLinkError) -> None:
         """Tell a wait what was found, and do what its watch says."""
@@ -224,10 +235,11 @@ class Poller:
         try:
             if isinstance(seen, EvoLinkError):
                 wait.failures += 1
-                wait.alone = wait.alone or wait.failures >= ALONE_AFTER
+                if wait.failures >= ALONE_AFTER:
+                    wait.part(1)
                 status, step = str(End.UNREADABLE), wait.watch.failed(seen, time.time())
             else:
-                wait.failures = 0
+                wait.failures, wait.alone = 0, max(0, wait.alone - 1)
                 wait.context.run(wait.on_look, seen)
                 status, step = str(seen.status), wait.watch.saw(seen, time.time())
         except Exception as error:  # noqa: BLE001 - one trigger's trouble is not that of the others
@@ -239,16 +251,6 @@ class Poller:
             wait.fail(step.error)
         else:
             wait.future.set_result(status if step.end is End.OVER else str(step.end))
-
-
-def later(delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
-    """
-    Call something later, on nobody's behalf.
-
-    :param delay: Seconds.
-    :param callback: What to call.
-    """
-    return asyncio.get_running_loop().call_later(delay, callback, context=Context())
 
 
 # dag.test() runs every trigger in a loop of its own, so a poller belongs to a loop.
@@ -275,7 +277,7 @@ async def shared_poller(evolink_conn_id: str) -> AsyncIterator[Poller]:
         if poller.users == 0:
             if lent.get(evolink_conn_id) is poller:
                 del lent[evolink_conn_id]
-            await poller.close()
+            await asyncio.shield(spawn(poller.close()))  # the user may be cancelled twice
 
 
 async def watch_job(evolink_conn_id: str, watch: Watch, known: Glance, on_look: Callable[[Seen], None]) -> str:

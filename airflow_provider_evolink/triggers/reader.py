@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import random
+import time
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from contextvars import Context
 from typing import Any, TypeAlias, TypeVar
 
+from airflow_provider_evolink.api import outcomes
 from airflow_provider_evolink.api.client import AsyncEvoLinkClient
 from airflow_provider_evolink.api.errors import (
     EvoLinkAccessError,
     EvoLinkAuthError,
     EvoLinkConfigError,
     EvoLinkError,
+    EvoLinkRateLimited,
     EvoLinkUnavailable,
 )
 from airflow_provider_evolink.api.glance import Glance
@@ -23,7 +26,9 @@ from airflow_provider_evolink.api.models import Job
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 
 NO_SUCH_CALL = frozenset({404, 405, 501})  # what a server says that does not read many at once
-AT_ONCE = 8  # calls of one worker
+ASK_AGAIN = 3600.0  # seconds: what a server said in the middle of an update need not hold for good
+AT_ONCE = 8  # calls of one worker; after as many failures it calls no more for a while
+LONGEST_PAUSE = 30.0  # seconds between two tries of one worker
 T = TypeVar("T")
 Seen: TypeAlias = Job | Glance
 
@@ -37,12 +42,17 @@ class Reader:
 
     def __init__(self, evolink_conn_id: str) -> None:
         self.client: AsyncEvoLinkClient | None = None
-        self.reads_many = True
         self.refused: EvoLinkError | None = None
         self._conn_id = evolink_conn_id
         self._opening: asyncio.Task[AsyncEvoLinkClient] | None = None
         self._renewing = asyncio.Lock()
         self._retired: list[AsyncEvoLinkClient] = []
+        self._singly_until = 0.0
+
+    @property
+    def reads_many(self) -> bool:
+        """Whether many jobs may be read at once."""
+        return time.monotonic() >= self._singly_until
 
     async def open(self) -> None:
         """Make the client, once for all who ask; if it cannot be made, all are told."""
@@ -74,7 +84,7 @@ class Reader:
         except EvoLinkError as error:
             if error.status_code not in NO_SUCH_CALL:
                 raise
-            self.reads_many = False
+            self._singly_until = time.monotonic() + ASK_AGAIN
             return {}
 
     async def _ask(self, ask: Callable[[AsyncEvoLinkClient], Awaitable[T]]) -> T:
@@ -98,7 +108,10 @@ class Reader:
         async with self._renewing:
             if self.client is None or self.client is refused:
                 self.client = await self._make_client()
-                self._retired.append(refused)
+                self._retired.append(refused)  # calls under way may still need it, but none before it
+                while len(self._retired) > 1:
+                    await self._retired[0].aclose()
+                    del self._retired[0]
             return self.client
 
     async def _make_client(self) -> AsyncEvoLinkClient:
@@ -107,25 +120,45 @@ class Reader:
 
 async def read_all(evolink_conn_id: str, job_ids: list[str]) -> dict[str, Seen]:
     """
-    Read any number of jobs, many in a call. What cannot be read is left out.
+    Read any number of jobs, many in a call. While faults pass it tries again; what cannot be read is left out.
 
     :param evolink_conn_id: Connection of type ``evolink``.
     :param job_ids: EvoLink's ids.
     """
     reader, places = Reader(evolink_conn_id), asyncio.Semaphore(AT_ONCE)
     found: dict[str, Seen] = {}
+    troubles: list[EvoLinkError] = []
 
     async def read(some: list[str]) -> None:
         async with places:
-            if reader.refused is None:
-                with suppress(EvoLinkError):
+            if reader.refused is None and len(troubles) < AT_ONCE:
+                try:
                     found.update(await reader.read(some))
+                except EvoLinkRateLimited as error:
+                    troubles.extend([error] * AT_ONCE)  # nobody calls any more
+                except EvoLinkUnavailable as error:
+                    troubles.append(error)
+                except EvoLinkError:
+                    pass
 
     try:
         await reader.open()
-        if len(job_ids) > 1:
-            await asyncio.gather(*(read(job_ids[at : at + MAX_BATCH]) for at in range(0, len(job_ids), MAX_BATCH)))
-        await asyncio.gather(*(read([job_id]) for job_id in job_ids if job_id not in found))
+        for tries in range(1, outcomes.TRIES + 1):
+            troubles.clear()
+            left = [job_id for job_id in job_ids if job_id not in found]
+            if len(left) > 1:
+                await asyncio.gather(*(read(left[at : at + MAX_BATCH]) for at in range(0, len(left), MAX_BATCH)))
+            if not troubles or tries == outcomes.TRIES:
+                await asyncio.gather(*(read([job_id]) for job_id in left if job_id not in found))
+            pause = outcomes.wait_before_retry(
+                max(troubles, key=lambda error: error.retry_after or 0.0, default=None),
+                tries,
+                longest=LONGEST_PAUSE,
+                jitter=random.random(),  # noqa: S311
+            )
+            if not troubles or pause is None:
+                break
+            await asyncio.sleep(pause)
     finally:
         await reader.close()
     return found
@@ -138,6 +171,16 @@ def spawn(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     :param coroutine: What to run.
     """
     return asyncio.get_running_loop().create_task(coroutine, context=Context())
+
+
+def later(delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+    """
+    Call something later, on nobody's behalf.
+
+    :param delay: Seconds.
+    :param callback: What to call.
+    """
+    return asyncio.get_running_loop().call_later(delay, callback, context=Context())
 
 
 def _is_about_the_key(error: EvoLinkError) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
 from airflow_provider_evolink.api import schedule
+from airflow_provider_evolink.api.client import EvoLinkClient
 from airflow_provider_evolink.api.errors import EvoLinkJobFailed, EvoLinkJobTimeout, EvoLinkRateLimited
 from airflow_provider_evolink.api.outcomes import TRIES
 from airflow_provider_evolink.emulator.server import EmulatorServer
@@ -66,6 +68,17 @@ def states(stage: Any) -> list[str]:
     """Return how far the requests have come, by their records."""
     rows = sorted((int(name.rsplit("_", 1)[1]), json.loads(row)["state"]) for name, row in stage.store.rows.items())
     return [state for _, state in rows]
+
+
+def fired(trigger: Any) -> dict[str, Any]:
+    """Return the event of a trigger."""
+
+    async def first() -> dict[str, Any]:
+        (event,) = [event async for event in trigger.run()]
+        payload: dict[str, Any] = event.payload
+        return payload
+
+    return asyncio.run(asyncio.wait_for(first(), 30))
 
 
 def killed_at_order(monkeypatch: pytest.MonkeyPatch, number: int) -> Any:
@@ -179,6 +192,15 @@ def test_no_event_leaves_before_airflow_has_put_the_task_away(
     stage.run(batch())
     assert len(stage.deferrals) == 1
     assert time.monotonic() - began > 1.5
+
+
+def test_a_job_that_two_requests_share_is_waited_for_once(stage: Any, batch: Make, long: EmulatorServer) -> None:
+    with pytest.raises(TaskDeferred) as deferred:
+        batch()().execute(stage.context())
+    trigger = deferred.value.trigger
+    trigger.jobs, trigger.enough = [trigger.jobs[0], trigger.jobs[0]], 2
+    long.job(trigger.jobs[0][0], state="completed")
+    assert fired(trigger)["ended"] == 1
 
 
 def test_an_event_about_other_jobs_is_refused(stage: Any, batch: Make, long: EmulatorServer) -> None:
@@ -495,6 +517,27 @@ def test_a_batch_within_its_budget_is_ordered(stage: Any, batch: Make, emulator:
     assert len(stage.run(batch(max_credits=65.28))) == 6
 
 
+def test_an_order_that_may_be_paid_twice_counts_in_the_budget(
+    stage: Any, batch: Make, long: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, seen = EvoLinkClient.submit, []
+
+    def deadly(self: EvoLinkClient, *args: Any, **facts: Any) -> Any:
+        seen.append(1)
+        if len(seen) == 3:
+            raise Killed
+        return send(self, *args, **facts)
+
+    monkeypatch.setattr(EvoLinkClient, "submit", deadly)
+    with pytest.raises(Killed):
+        batch()().execute(stage.context())
+    again = {"on_unknown_submit": "resubmit", "max_credits": 3.5 * 10.88}
+    with pytest.raises(AirflowFailException, match="4 orders may cost"):
+        stage.retry().run(batch(**again))
+    assert long.books()["orders"] == 2
+    assert len(stage.retry().run(batch(**{**again, "max_credits": 4 * 10.88}))) == 6
+
+
 def test_an_unusable_destination_orders_nothing(stage: Any, batch: Make, emulator: EmulatorServer) -> None:
     with pytest.raises(AirflowFailException, match="request 0 of 6"):
         stage.run(batch(destination="nowhere://bucket/x"))
@@ -514,6 +557,43 @@ def test_a_deadline_ends_the_wait_and_a_retry_goes_on(
     for job in long.books()["jobs"]:
         long.job(job["id"], state="completed")
     assert len(stage.retry().run(batch(timeout=60, deferrable=deferrable))) == 6
+    assert paid(long) == once(6)
+
+
+@pytest.mark.parametrize("on_failed_job", ["fail_fast", "collect"])
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_passing_fault_at_the_delivery_costs_no_result(
+    stage: Any, batch: Make, long: EmulatorServer, on_failed_job: str, status: int
+) -> None:
+    stage.ti.max_tries = 0
+    operator = batch(on_failed_job=on_failed_job)
+    with pytest.raises(TaskDeferred) as deferred:
+        operator().execute(stage.context())
+    event = fired(deferred.value.trigger)
+    assert event["ended"] == 6
+    long.fault("status", on="batch", status=status, headers={"Retry-After": "1"}, times=TRIES + 1)
+    long.fault("status", on="read", status=status, headers={"Retry-After": "1"}, times=12)
+    results = operator().resume_execution("execute_complete", {"event": event}, stage.context())
+    assert [result["status"] for result in results] == ["completed"] * 6
+    assert long.books()["requests"].get("read", 0) <= (6 if status == 503 else 0), "no flood of single reads"
+    assert states(stage) == ["delivered"] * 6
+
+
+def test_a_failure_that_cannot_be_read_twice_orders_nothing(
+    stage: Any, batch: Make, long: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long.settings(polls=10_000)
+    with pytest.raises(TaskDeferred):
+        batch()().execute(stage.context())
+    job_id = next(job["id"] for job in long.books()["jobs"] if job["body"]["prompt"] == "clip 2")
+    # Once EvoLink says that it failed; then it says nothing for a while; in truth the job runs.
+    wrong = {"status": "failed", "error": {"code": "service_error", "message": "no"}}
+    long.fault("patch_json", on="read", path=job_id, fields=wrong, times=1)
+    long.fault("status", on="read", path=job_id, status=503, times=TRIES)
+    long.fault("status", on="batch", status=404, body="not found", times=-1)
+    with pytest.raises(TaskDeferred) as deferred:
+        batch()().execute(stage.retry().context())
+    assert job_id in [job[0] for job in deferred.value.trigger.jobs]
     assert paid(long) == once(6)
 
 

@@ -11,12 +11,22 @@ from typing import Any
 import pytest
 
 from airflow_provider_evolink.api import client as api_client
+from airflow_provider_evolink.api.errors import EvoLinkAuthError
+from airflow_provider_evolink.api.glance import Glance
+from airflow_provider_evolink.api.models import JobStatus
+from airflow_provider_evolink.api.schedule import Watch
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.hooks import EvoLinkHook
-from airflow_provider_evolink.triggers import EvoLinkJobTrigger, poller
+from airflow_provider_evolink.triggers import EvoLinkJobTrigger, evolink, poller
 
 Orders = Callable[[int], list[str]]
 Payload = dict[str, str]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imported() -> None:
+    """Import beforehand what the first trigger of a process imports, which takes its time on a busy machine."""
+    evolink._import()
 
 
 @pytest.fixture
@@ -335,4 +345,126 @@ async def test_there_is_one_timer_however_many_calls_were_made(
     now = asyncio.get_running_loop().time()
     assert len(timers) > 10
     assert len([timer for timer in timers if timer.when() > now and not timer.cancelled()]) <= 1
+    await leave(waiting)
+
+
+async def test_after_an_outage_jobs_are_read_together_again(
+    orders: Orders, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_evolink.api.schedule.LONGEST", 0.5)
+    waiting = start(orders(30))
+    await asyncio.sleep(0.5)
+    emulator.fault("status", on="any", status=503, times=8)
+    while not emulator.faults()[0]["done"]:
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(2.0)
+    before = dict(emulator.books()["requests"])
+    await asyncio.sleep(1.5)
+    after = emulator.books()["requests"]
+    assert after["batch"] - before["batch"] >= 2
+    assert after.get("read", 0) == before.get("read", 0), "nobody is read on its own for the rest of its life"
+    await leave(waiting)
+
+
+async def test_calls_that_fail_together_are_one_failure(
+    orders: Orders, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasty = {"conn_type": "evolink", "host": emulator.url, "password": "test-key-0123456789", "extra": {"timeout": 1}}
+    monkeypatch.setenv("AIRFLOW_CONN_EVOLINK_DEFAULT", json.dumps(hasty))
+    emulator.fault("status", on="batch", status=404, body="not found", times=1)
+    waiting = start(orders(8), poll_interval=0.5)
+    await asyncio.sleep(1.0)
+    lent()._limits._jitter = lambda: 1.0
+    emulator.fault("delay", on="read", seconds=3.0, times=8)
+    while not emulator.faults()[1]["done"]:
+        await asyncio.sleep(0.05)
+    before = emulator.books()["requests"]["read"]
+    await asyncio.sleep(4.0)
+    after = emulator.books()["requests"]["read"]
+    assert after >= before + 8, "a blip is not followed by a minute of silence"
+    await leave(waiting)
+
+
+async def test_a_wait_that_begins_after_the_key_was_refused_ends_like_the_others(
+    orders: Orders, emulator: EmulatorServer
+) -> None:
+    (job_id,) = orders(1)
+    emulator.fault("status", on="read", status=401, code="unauthorized", times=-1)
+    async with poller.shared_poller("evolink_default") as one:
+        watch = Watch(deadline=time.time() + 60, started=time.time())
+        known = Glance(job_id, JobStatus.PENDING, "")
+        for _ in range(2):
+            with pytest.raises(EvoLinkAuthError):
+                await asyncio.wait_for(one.wait(watch, known, lambda _: None), 5)
+
+
+async def test_a_trigger_that_is_cancelled_twice_leaves_no_connection(
+    orders: Orders, emulator: EmulatorServer, clients: list[Any]
+) -> None:
+    emulator.fault("delay", on="read", seconds=5.0, times=1)
+    (waiting,) = start(orders(1))
+    await asyncio.sleep(0.5)
+    for _ in range(3):
+        waiting.cancel()
+        await asyncio.sleep(0)
+    await asyncio.gather(waiting, return_exceptions=True)
+    await asyncio.sleep(0.2)
+    assert clients[0]._http.is_closed
+    assert clients[0]._http._transport.client.closed
+    assert not any(poller._pollers.values())
+
+
+async def test_a_server_that_read_no_batch_for_a_moment_is_asked_again_later(
+    orders: Orders, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_evolink.triggers.reader.ASK_AGAIN", 1.0)
+    monkeypatch.setattr(poller, "ALONE_FOR", 1)
+    emulator.fault("status", on="batch", status=404, body="not found", times=1)
+    waiting = start(orders(10))
+    await asyncio.sleep(0.9)
+    assert emulator.books()["requests"]["batch"] == 1
+    await asyncio.sleep(1.6)
+    before = dict(emulator.books()["requests"])
+    await asyncio.sleep(1.0)
+    after = emulator.books()["requests"]
+    assert after["batch"] - before["batch"] >= 2
+    assert after["read"] - before["read"] <= 10, "of 33 looks; one that is due on its own is a call of one"
+    await leave(waiting)
+
+
+async def test_a_key_that_is_refused_now_and_then_leaves_no_clients_behind(
+    orders: Orders, emulator: EmulatorServer, clients: list[Any]
+) -> None:
+    waiting = start(orders(2))
+    for made in range(2, 6):
+        emulator.fault("status", on="batch", status=401, code="unauthorized", times=1)
+        for _ in range(40):
+            await asyncio.sleep(0.05)
+            if len(clients) == made:
+                break
+        assert len(clients) == made
+    assert sum(not client._http.is_closed for client in clients) <= 2
+    assert not any(task.done() for task in waiting)
+    await leave(waiting)
+    assert all(client._http.is_closed for client in clients)
+
+
+async def test_a_job_that_can_never_be_read_does_not_pause_the_others(
+    orders: Orders, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_evolink.api.schedule.LONGEST", 0.2)
+    jobs = orders(5)
+    emulator.fault("status", on="read", path=jobs[0], status=500, code="internal_error", times=-1)
+    emulator.job(jobs[0], vanish=True)
+    waiting = start(jobs, poll_interval=0.2)
+    await asyncio.sleep(2.5)
+    met, calls = emulator.faults()[0]["met"], []
+    for _ in range(300):
+        await asyncio.sleep(0.005)
+        calls.append(lent()._limits.at_once)
+    assert emulator.faults()[0]["met"] >= met + 3, "it is still looked for"
+    assert min(calls) == 8, "and the others go on as if nothing was"
+    emulator.fault("status", on="any", status=503, times=-1)
+    await asyncio.sleep(1.0)
+    assert lent()._limits.at_once == 1, "but an outage concerns all"
     await leave(waiting)

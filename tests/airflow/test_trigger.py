@@ -386,3 +386,32 @@ print([name for name in sorted(set(sys.modules) - before)
 def test_importing_the_rooms_brings_in_nothing_heavy(airflow_home: Any) -> None:
     ran = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, timeout=60, check=True)
     assert ran.stdout.strip().splitlines()[-1] == "[]"
+
+
+FIRST_LOOK = """
+import asyncio, sys
+import airflow.triggers.base
+from airflow_provider_evolink.triggers import evolink
+
+async def look():
+    await asyncio.to_thread(evolink._import)
+    from airflow_provider_evolink.api.client import AsyncEvoLinkClient
+    from airflow_provider_evolink.api.errors import EvoLinkUnavailable
+    from airflow_provider_evolink.api.settings import ClientSettings
+    before = set(sys.modules)
+    client = await AsyncEvoLinkClient.create(
+        ClientSettings(api_key="test-key-0123456789", base_url="http://127.0.0.1:9"), reads_only=True
+    )
+    try:
+        await client.look("task-unified-1-x")
+    except EvoLinkUnavailable:
+        print(sorted(set(sys.modules) - before))
+    await client.aclose()
+
+asyncio.run(look())
+"""
+
+
+def test_the_first_look_imports_nothing_on_the_loop(airflow_home: Any) -> None:
+    ran = subprocess.run([sys.executable, "-c", FIRST_LOOK], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.strip().splitlines()[-1] == "[]"

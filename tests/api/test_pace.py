@@ -248,6 +248,32 @@ def test_after_a_failure_one_call_finds_out_and_each_answer_lets_twice_as_many_f
     assert counts == [1, 2, 4, 8, 8]
 
 
+def test_calls_that_were_under_way_together_are_one_failure():
+    limits = SharedLimits(jitter=lambda: 1.0)
+    for ended in range(8):
+        limits.told(DOWN, 10.0 + 0.01 * ended, began=9.0)
+    assert limits.left(10.0) == 1.0
+    limits.told(throttled(7.0), 10.1, began=9.0)
+    assert limits.left(10.1) >= 7.0, "what EvoLink asks for counts whenever it comes"
+    limits.told(DOWN, 20.0, began=18.0)
+    assert limits.left(20.0) == 2.0, "the next call that fails is the second failure"
+
+
+def test_the_trouble_of_one_job_concerns_no_other_unless_nobody_is_answered():
+    limits = SharedLimits(jitter=lambda: 1.0)
+    for now in range(100):
+        limits.told(DOWN, float(now), of_one=True)
+        limits.told(None, float(now))
+    assert limits.at_once == 8
+    for _ in range(20):
+        limits.told(DOWN, 200.0, of_one=True)
+    assert limits.at_once == 1
+    assert limits.left(200.0) > 0
+    limits = SharedLimits()
+    limits.told(throttled(7.0), 100.0, of_one=True)
+    assert limits.left(100.0) >= 7.0
+
+
 def test_a_refusal_of_one_job_is_an_answer():
     limits = SharedLimits()
     limits.told(DOWN, 0.0)
