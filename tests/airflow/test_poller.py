@@ -432,17 +432,28 @@ async def test_a_server_that_read_no_batch_for_a_moment_is_asked_again_later(
     await leave(waiting)
 
 
+async def calls_more(emulator: EmulatorServer, count: int) -> None:
+    """Wait until jobs were read together some times more."""
+    goal = emulator.books()["requests"]["batch"] + count
+    for _ in range(100):
+        if emulator.books()["requests"]["batch"] >= goal:
+            return
+        await asyncio.sleep(0.05)
+    pytest.fail("the jobs are read no more")
+
+
 async def test_a_key_that_is_refused_now_and_then_leaves_no_clients_behind(
     orders: Orders, emulator: EmulatorServer, clients: list[Any]
 ) -> None:
     waiting = start(orders(2))
     for made in range(2, 6):
         emulator.fault("status", on="batch", status=401, code="unauthorized", times=1)
-        for _ in range(40):
+        for _ in range(100):
             await asyncio.sleep(0.05)
             if len(clients) == made:
                 break
         assert len(clients) == made
+        await calls_more(emulator, 2)  # a second refusal in a row would be the end
     assert sum(not client._http.is_closed for client in clients) <= 2
     assert not any(task.done() for task in waiting)
     await leave(waiting)
