@@ -29,6 +29,7 @@ from airflow_provider_evolink.api.schedule import Watch
 from airflow_provider_evolink.api.settings import ClientSettings
 from airflow_provider_evolink.api.transport import (
     Permit,
+    Reading,
     TooLong,
     Watchdog,
     answer,
@@ -200,16 +201,19 @@ class AsyncEvoLinkClient:
 
     :param settings: Key, hosts and time-outs.
     :param tls: A ready TLS context, built off the loop.
-    :param reads_only: Read at half the processor time, over aiohttp's connections. They do not tell a lost answer
-        from an order that never left, so such a client does not order.
+    :param reads_only: Read at a third of the processor time, over aiohttp's connections. They do not tell a lost
+        answer from an order that never left, so such a client does not order.
     """
 
     def __init__(self, settings: ClientSettings, tls: ssl.SSLContext, *, reads_only: bool = False) -> None:
         self.settings = settings
         self._reads_only = reads_only
         limits = httpx.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE)
-        kind, self._faults = reading() if reads_only else (httpx.AsyncClient, (httpx.HTTPError,))
-        self._http = build(kind, settings, tls, limits)
+        self._http: httpx.AsyncClient | Reading
+        if reads_only:
+            self._http, self._faults = reading(settings, tls, limits)
+        else:
+            self._http, self._faults = build(httpx.AsyncClient, settings, tls, limits), (httpx.HTTPError,)
 
     @classmethod
     async def create(cls, settings: ClientSettings, *, reads_only: bool = False) -> Self:

@@ -212,10 +212,9 @@ class EvoLinkBatchTrigger(BaseTrigger):
 def _import() -> None:
     """Import what the wait needs, in a thread: on the loop it would hold up all other triggers."""
     import anyio
+    import httpx_aiohttp.transport  # noqa: F401 - aiohttp's way to the network; httpx's imports the rest when first used
 
     import airflow_provider_evolink.triggers.batch  # noqa: F401
-    from airflow_provider_evolink.api.transport import reading
 
-    reading()  # the ways to the network import the rest at their first use: aiohttp's here, httpx's below
     anyio.run(anyio.sleep, 0)
     _imported.set()

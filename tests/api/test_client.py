@@ -757,10 +757,13 @@ async def test_a_client_that_only_reads_sends_no_order(emulator):
     assert (await asyncio.to_thread(emulator.books))["requests"] == {}
 
 
-@pytest.mark.parametrize(("proxy", "is_quick"), [("http://127.0.0.1:1", True), ("socks5://127.0.0.1:1", False)])
-def test_a_proxy_that_aiohttp_does_not_know_is_left_to_httpx(monkeypatch, proxy, is_quick):
-    monkeypatch.setenv("ALL_PROXY", proxy)
-    assert (transport.reading()[0] is not httpx.AsyncClient) is is_quick
+def test_proxies_are_left_to_httpx(monkeypatch):
+    far, near = ClientSettings(KEY), ClientSettings(KEY, base_url="http://127.0.0.1:9")
+    given = (clients.ssl_context(), httpx.Limits())
+    assert isinstance(transport.reading(far, *given)[0], transport.Reading)
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    assert isinstance(transport.reading(far, *given)[0], httpx.AsyncClient)
+    assert isinstance(transport.reading(near, *given)[0], transport.Reading)
 
 
 async def test_no_tls_context_is_built_on_the_loop(emulator):
