@@ -213,6 +213,9 @@ class Pace:
         if not 1.0 <= now <= 100.0 or now < before or age <= 0:
             return None
         even = age * (100.0 - now) / now
+        typical = self._typical(job)
+        if typical is not None and age + even > typical.at(LAST) * (job.estimated_time or 1.0):
+            return self._by_time(job, age)  # hardly any job takes so long: progress stands still, or is bent
         if before < 1.0 or self._age <= 0 or age <= 1.001 * self._age:
             careful = max(CAREFUL * age, min(0.2 * even, 30.0))
             return min(SHARE * even, max(careful, NOT_BEFORE * (job.estimated_time or 0.0) - age))

@@ -31,6 +31,7 @@ PROGRESS = {
     "even": lambda share, bend: share,
     "bent": lambda share, bend: share**bend,
     "stuck at zero": lambda share, bend: 0.0,
+    "stuck early": lambda share, bend: min(share, 0.3),
     "stuck late": lambda share, bend: min(share, 0.9),
     "after a queue": lambda share, bend: max(0.0, (share - 0.3) / 0.7),
     "in quarters": lambda share, bend: math.floor(4 * share) / 4,
@@ -73,6 +74,14 @@ def test_honest_progress_costs_few_requests_and_little_delay(known):
     requests, late, _ = simulate(progress="even", joined=3.0 if known else 5.0)
     assert requests <= 6.5
     assert late <= 4.0
+
+
+def test_progress_that_promises_what_no_job_takes_is_not_believed():
+    """Once the times of other jobs are known, the end that progress points at must be one of theirs."""
+    times = Times()
+    simulate(progress="even", times=times, jobs=100)
+    _, late, _ = simulate(progress="stuck early", times=times)
+    assert late <= 8.0
 
 
 def test_no_estimate_is_needed_where_progress_is_honest():
