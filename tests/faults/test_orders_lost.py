@@ -44,12 +44,12 @@ def test_f05_answer_lost_after_commit(scene, reset):
 def test_f06_answer_later_than_our_time_out(scene, patience):
     assert ClientSettings(KEY).submit_timeout == 30
     patience(submit_timeout=0.4)
-    scene.emulator.fault("delay", seconds=1.0, on="submit")
+    scene.emulator.fault("delay", seconds=4.0, on="submit")
     began = time.monotonic()
     scene.outcome_stays_unknown(orders=1)
-    assert time.monotonic() - began < 0.9, "the answer is still to come"
+    assert time.monotonic() - began < 3.9, "the answer is still to come"
     record = scene.record
-    time.sleep(0.8)
+    time.sleep(4.2 - (time.monotonic() - began))
     assert scene.met()
     assert scene.record == record, "the late answer changes nothing"
     scene.retry().fails(Exception, "EvoLinkSubmissionUnknown")
