@@ -56,6 +56,10 @@ def _waiting(rows: dict[str, dict[str, Any]]) -> Iterator[Goal]:
         name = f"loop lag max, start included ({plots.short(own)} ms with Airflow alone)" if own else "loop lag max"
         yield _at_most(name, 50, ours["lag_all"]["max"], " ms")
         yield _at_most("loop lag max, after the start", 50, ours["lag_window"]["max"], " ms")
+        if "hold_all" in ours:
+            runner, collection = (plots.short(ours["hold_all"][each]) for each in ("airflow", "collection"))
+            but = f"but by Airflow's runner ({runner} ms) and Python's collection ({collection} ms)"
+            yield _at_most(f"loop held in one go, {but}, start included", 50, ours["hold_all"]["others"], " ms")
     if "ours_5s" in crowd:
         yield _at_most("5,000 jobs every 5 s, share of a core", 30, crowd["ours_5s"]["core"], " %")
         yield _at_most("gap between their looks, p99 (interval + 10 % + 0.1 s)", 5.6, crowd["ours_5s"]["gap_p99"], " s")

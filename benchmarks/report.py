@@ -91,6 +91,11 @@ def _number(value: float | None) -> str:
     return NOTHING if value is None else plots.short(value)
 
 
+def _held(row: Row) -> str:
+    held = row.get("hold_all")
+    return " / ".join(_number(held[whose]) for whose in ("airflow", "collection", "others")) if held else NOTHING
+
+
 def _waiting(rows: dict[str, Row]) -> str:
     best = rows.get("databricks", {}).get("net")
     cost = [
@@ -128,14 +133,19 @@ def _waiting(rows: dict[str, Row]) -> str:
             f"{_number(row['delay_p50'])} / {_number(row['delay_p95'])}" if row["looks"] else NOTHING,
             f"{_number(row['lag_window']['p99'])} / {_number(row['lag_window']['max'])}",
             f"{_number(row['lag_all']['p99'])} / {_number(row['lag_all']['max'])}",
+            _held(row),
             _number(row["gap_p99"]),
             str(int(row["failures"])),
         ]
         for key, row in rows.items()
     ]
     head = ["trigger", "looks a second", "looks a job", "requests a job", "delay p50 / p95, s"]
-    lag = ["loop lag p99 / max, ms", "the same, start included", "gap between looks p99, s", "failed"]
-    return first + "\n\n" + _table([*head, *lag], speed)
+    lag = [
+        "loop lag p99 / max, ms",
+        "the same, start included",
+        "held in one go: Airflow's runner / collection / else, ms",
+    ]
+    return first + "\n\n" + _table([*head, *lag, "gap between looks p99, s", "failed"], speed)
 
 
 def _schedule(runs: list[Row]) -> str:

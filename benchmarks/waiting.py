@@ -21,6 +21,9 @@ from fake_jobs import ESTIMATE, FakeJob, amid, durations
 from supervisor import HERE, Triggerer, workload
 
 SPREAD = 0.25  # of the jobs' durations
+COLLECTION = "garbage collection"
+# What Airflow's runner and the watched one do on the loop for all triggers; anything else counts as the triggers'.
+AIRFLOWS = ("WatchedRunner.arun", "TriggerRunner.block_watchdog", "TriggerCommsDecoder._reader_loop")
 MEAN = ESTIMATE * math.exp(SPREAD**2 / 2)  # of a log-normal
 
 
@@ -193,7 +196,20 @@ def _add_seen(row: dict[str, Any], seen: dict[str, Any], crowd: Crowd, count: in
     }
     for name, (begin, end) in spans.items():
         lags = sorted(1000 * lag for at, lag in seen["lags"] if moments[begin] <= at < moments[end])
+        row[f"hold_{name}"] = _longest(seen["holds"], moments[begin], moments[end])
         row[f"lag_{name}"] = {"p50": _rank(lags, 0.5), "p99": _rank(lags, 0.99), "max": lags[-1] if lags else None}
+
+
+def _longest(holds: list[tuple[float, float, str]], begin: float, end: float) -> dict[str, Any]:
+    """Return how long the loop was held in one go, in ms: by Airflow's runner, by Python's collection, by others."""
+    found: dict[str, Any] = {"airflow": 0.0, "collection": 0.0, "others": 0.0, "of_others": ""}
+    for at, took, whose in holds:
+        kind = "airflow" if whose in AIRFLOWS else "collection" if whose == COLLECTION else "others"
+        if begin <= at < end and 1000 * took > found[kind]:
+            found[kind] = 1000 * took
+            if kind == "others":
+                found["of_others"] = whose
+    return found
 
 
 def _rank(values: list[float], share: float) -> float | None:
