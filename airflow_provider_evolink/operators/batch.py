@@ -32,7 +32,8 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
 
     What is not said here is as with :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`,
     for each request: ``timeout`` counts from its own order, ``max_regenerations`` and the policies hold for each.
-    ``max_credits`` holds for the sum of what is about to be ordered.
+    ``max_credits`` holds for the sum of what is about to be ordered. ``on_unknown_submit="reconcile"`` is refused: it
+    would take the job of one request for the lost order of another.
 
     :param requests: The fields of each request, as EvoLink names them; ``model`` may be among them. (templated)
     :param model: EvoLink's name of the model, for requests that do not name one. (templated)
@@ -107,10 +108,16 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
         """
         Return an operator for each request, which orders that alone.
 
-        :raises EvoLinkConfigError: the requests are no list of fields, or no model is known.
+        :raises EvoLinkConfigError: the requests are no list of fields, no model is known, or orders would be mixed up.
         """
         from airflow_provider_evolink.api.errors import EvoLinkConfigError
 
+        if self.on_unknown_submit == "reconcile":
+            raise EvoLinkConfigError(
+                'on_unknown_submit="reconcile" is not for a batch: it looks for a lost order by model and time only, '
+                "and would take the job of another request for it; nothing is ordered. What to do: choose "
+                '"fail", "replay" or "resubmit"'
+            )
         if isinstance(self.requests, str | Mapping) or not isinstance(self.requests, Sequence):
             raise EvoLinkConfigError(f"requests must be a list of dicts, not {type(self.requests).__name__}")
         shared, made = dict(self.parameters or {}), []

@@ -20,7 +20,7 @@ from airflow_provider_evolink.api.errors import EvoLinkJobFailed, EvoLinkJobTime
 from airflow_provider_evolink.api.outcomes import TRIES
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.ledger import Ledger
-from airflow_provider_evolink.operators import EvoLinkBatchOperator
+from airflow_provider_evolink.operators import EvoLinkBatchOperator, _buyer
 from airflow_provider_evolink.record import Identity
 
 Make = Callable[..., Callable[[], EvoLinkBatchOperator]]
@@ -269,6 +269,17 @@ def test_a_broken_line_does_not_make_every_order_unknown(stage: Any, batch: Make
     with pytest.raises(AirflowFailException, match="request 3 of 6"):
         stage.run(batch(on_failed_job="collect"))
     assert sum(paid(long).values()) == 4
+
+
+def test_a_batch_never_takes_the_job_of_one_request_for_the_lost_order_of_another(
+    stage: Any, batch: Make, long: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_buyer, "time", SimpleNamespace(time=time.time, sleep=lambda _: None))
+    long.fault("cut_before", on="submit", after=1)
+    operator = batch(requests=requests(2), on_unknown_submit="reconcile")
+    with pytest.raises(AirflowFailException, match=r'on_unknown_submit="reconcile".* nothing is ordered.* "replay"'):
+        stage.run(operator)
+    assert "submit" not in long.books()["requests"]
 
 
 def test_a_clear_after_success_orders_all_anew_and_a_retry_nothing(
