@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -84,6 +85,18 @@ class Part(Generation):
         if act is Act.ASK and self._record is not None:
             return self._policies.on_unknown_submit == "resubmit" and may_pay_again(self._record)
         return act is Act.ORDER or (act is Act.ATTACH and self._last is not None and self._orders_again(self._last))
+
+    def start(self) -> str:
+        """
+        Return the id of the job, as for a task with one order. After a failure it may be called again.
+
+        :raises EvoLinkError: there is none.
+        """
+        try:
+            return super().start()
+        except EvoLinkError:
+            self._take_own_refusal()
+            raise
 
     def was_ordered_before(self) -> bool:
         """Tell whether this task had such a request, and ordered it, since it was last cleared."""
@@ -173,6 +186,13 @@ class Part(Generation):
             "error_code": error.code,
             "request": self._inputs.shown(self._record),
         }
+
+    def _take_own_refusal(self) -> None:
+        """Read what is recorded of the order just sent. What another try has written is to stop this one."""
+        with contextlib.suppress(EvoLinkError):
+            latest = self._ledger.read()
+            if latest is not None and latest.job_id is None and latest.attempt == self._identity.attempt:
+                self._record, self._last = latest, None
 
     def _checked(self) -> Job:
         if self._last is None:

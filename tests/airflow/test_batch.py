@@ -16,12 +16,17 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 
 from airflow_provider_evolink.api import schedule
 from airflow_provider_evolink.api.client import EvoLinkClient
-from airflow_provider_evolink.api.errors import EvoLinkJobFailed, EvoLinkJobTimeout, EvoLinkRateLimited
+from airflow_provider_evolink.api.errors import (
+    EvoLinkJobFailed,
+    EvoLinkJobTimeout,
+    EvoLinkOrderStopped,
+    EvoLinkRateLimited,
+)
 from airflow_provider_evolink.api.outcomes import TRIES
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.ledger import Ledger
 from airflow_provider_evolink.operators import EvoLinkBatchOperator, _buyer
-from airflow_provider_evolink.record import Identity
+from airflow_provider_evolink.record import Identity, State
 
 Make = Callable[..., Callable[[], EvoLinkBatchOperator]]
 
@@ -474,12 +479,33 @@ def test_no_more_jobs_run_at_a_time_than_allowed(
         assert len(stage.deferrals) >= 3
 
 
-def test_evolinks_own_limit_makes_a_batch_wait_for_its_jobs(stage: Any, batch: Make, long: EmulatorServer) -> None:
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_evolinks_own_limit_makes_a_batch_wait_for_its_jobs(
+    stage: Any, batch: Make, long: EmulatorServer, deferrable: bool
+) -> None:
     long.fault("status", on="submit", status=429, code="rate_limit_exceeded", after=3, times=TRIES)
-    results = stage.run(batch())
+    results = stage.run(batch(deferrable=deferrable))
     assert len(results) == 6
     assert paid(long) == once(6)
-    assert len(stage.deferrals) >= 2
+    assert (len(stage.deferrals) >= 2) is deferrable
+
+
+def test_an_order_that_waits_for_room_leaves_the_order_of_a_later_try_alone(
+    stage: Any, batch: Make, long: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long.fault("status", on="submit", status=429, code="rate_limit_exceeded", after=3, times=TRIES)
+    note = Ledger.note
+
+    def overtaken(self: Ledger, record: Any) -> None:
+        note(self, record)
+        if record.state == "refused":
+            note(self, record.moved(State.INTENT, attempt=2))
+
+    monkeypatch.setattr(Ledger, "note", overtaken)
+    with pytest.raises(EvoLinkOrderStopped, match=r"request 3 of 6.*another try has taken over"):
+        stage.run(batch(deferrable=False))
+    assert states(stage)[3:] == ["intent"]
+    assert sum(paid(long).values()) == 3
 
 
 def test_a_limit_before_the_first_order_is_left_to_airflows_retries(
