@@ -225,7 +225,7 @@ class Batch:
         """Wait on this worker for what is not seen to be over: right now it cannot be read, here or elsewhere."""
         for number in numbers:
             part = self._parts[number]
-            if self._is_open(number) and not part.is_over and time.time() < part.deadline:
+            if part.job_id and self._is_open(number) and not part.is_over and time.time() < part.deadline:
                 self._running.append(number)
                 self.stays = True
 

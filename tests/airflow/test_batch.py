@@ -434,6 +434,41 @@ def test_the_last_try_collects_what_might_have_passed(stage: Any, batch: Make, l
     assert sum(paid(long).values()) == 11
 
 
+@pytest.mark.parametrize("deferrable", [True, False])
+@pytest.mark.parametrize(
+    ("fault", "entry"),
+    [
+        ({"kind": "status", "status": 400, "code": "content_policy_violation"}, ("refused", "EvoLinkContentError")),
+        ({"kind": "cut_before"}, ("unknown", "EvoLinkSubmissionUnknown")),
+    ],
+)
+def test_a_failed_job_whose_new_order_comes_to_nothing_costs_the_others_no_result(
+    stage: Any, batch: Make, long: EmulatorServer, fault: dict[str, Any], entry: tuple[str, str], deferrable: bool
+) -> None:
+    long.fault("job_fails", code="service_error", after=1, times=2)
+    operator = batch(on_failed_job="collect", deferrable=deferrable)
+    with pytest.raises(EvoLinkJobFailed, match="request 1 of 6"):
+        stage.run(operator)
+    long.fault(on="submit", **fault)
+    results = stage.retry().run(operator)
+    assert [row["status"] for row in results] == ["completed", entry[0], *["completed"] * 4]
+    assert (results[1]["error"], results[1]["job_id"]) == (entry[1], None)
+    assert paid(long) == once(6) + Counter(["clip 2"])
+    assert len(stage.deferrals) == 2 * deferrable, "one for each try"
+
+
+def test_a_request_without_a_job_is_not_waited_for(stage: Any, batch: Make, long: EmulatorServer) -> None:
+    long.fault("status", on="submit", status=400, code="content_policy_violation")
+    operator = batch(on_failed_job="collect")
+    with pytest.raises(TaskDeferred) as deferred:
+        operator().execute(stage.context())
+    event = {**fired(deferred.value.trigger), "state": {}}
+    with pytest.raises(EvoLinkJobTimeout, match="request 0 of 6"):
+        operator().resume_execution("execute_complete", {"event": event}, stage.context())
+    assert [row["status"] for row in stage.retry().run(operator)] == ["completed"] * 6
+    assert paid(long) == once(6)
+
+
 @pytest.mark.parametrize("max_active", [2, 100])
 def test_an_order_that_review_refuses_is_the_affair_of_one_request(
     stage: Any, batch: Make, long: EmulatorServer, max_active: int
