@@ -81,6 +81,16 @@ class Record:
         """
         return replace(self, state=state, serial=self.serial + 1, **changes)
 
+    def counts(self, generation: int, *, regenerated: int = 0) -> dict[str, int]:
+        """
+        Return what is counted over all orders, for the next one: only a clear begins a count anew.
+
+        :param generation: The one the next order belongs to.
+        :param regenerated: How many failed jobs the next order replaces.
+        """
+        regenerations = self.regenerations + regenerated if self.generation == generation else 0
+        return {"regenerations": regenerations, "extra_payments": self.extra_payments}
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
         return asdict(self)

@@ -124,8 +124,8 @@ class Generation:
                 return self._attach(self._record, self._record.job_id)
             return self._order_again(self._record, self._last)
         tell_decision(self._operator, "fresh_submit" if self._ledger.is_durable else "no_task_state_store")
-        extra = self._record.extra_payments if self._record else 0
-        return self._placed(self._buyer.order(epoch, self._record, extra_payments=extra))
+        counts = self._record.counts(self._identity.generation) if self._record else {}
+        return self._placed(self._buyer.order(epoch, self._record, **counts))
 
     def resume(self, event: dict[str, Any]) -> str:
         """
@@ -255,9 +255,8 @@ class Generation:
     def _order_again(self, record: Record, lost: Job) -> str:
         self._log.warning("EvoLink job %s failed; ordering anew", lost.job_id)
         tell_decision(self._operator, "terminal_resubmit", lost)
-        count = 0 if record.generation != self._identity.generation else record.regenerations + 1
-        order = self._buyer.order(record.epoch + 1, record, regenerations=count, extra_payments=record.extra_payments)
-        return self._placed(order)
+        counts = record.counts(self._identity.generation, regenerated=1)
+        return self._placed(self._buyer.order(record.epoch + 1, record, **counts))
 
     def _is_lost(self) -> bool:
         return self._last is not None and self._last.status in (JobStatus.FAILED, JobStatus.CANCELLED)

@@ -169,6 +169,20 @@ def test_a_clear_begins_the_count_of_regenerations_anew(stage: Any, make: Make, 
     assert paid == [1, 2, 2, 3, 4, 4]
 
 
+def test_a_refused_order_does_not_begin_the_count_of_regenerations_anew(
+    stage: Any, make: Make, emulator: EmulatorServer
+) -> None:
+    emulator.fault("job_fails", code="service_error", times=-1)
+    paid = []
+    for again in (lambda: stage, stage.retry, stage.retry, stage.retry, stage.clear):
+        if again == stage.retry and len(paid) == 1:
+            emulator.fault("status", **THROTTLED)
+        with pytest.raises((EvoLinkJobFailed, EvoLinkRateLimited, AirflowFailException)):
+            again().run(make(max_regenerations=1))
+        paid.append(orders(emulator))
+    assert paid == [1, 1, 2, 2, 3]
+
+
 # --- the right to pay once more is used up
 
 
