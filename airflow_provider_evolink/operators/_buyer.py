@@ -16,7 +16,7 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkSubmissionUnknown,
 )
 from airflow_provider_evolink.api.outcomes import Outcome, outcome
-from airflow_provider_evolink.decisions import may_pay_again, may_replay
+from airflow_provider_evolink.decisions import may_pay_again, may_replay, settled_by
 from airflow_provider_evolink.lease import Lease, uninterrupted
 from airflow_provider_evolink.operators._budget import check_budget
 from airflow_provider_evolink.operators._telemetry import count_credits
@@ -129,7 +129,7 @@ class Buyer:
             self._ledger.note(record)
         # A clear that finds this order is used up by it: only the next one means a new generation.
         record = record.moved(record.state, generation=self._identity.generation)
-        policy = self._policies.on_unknown_submit
+        policy = settled_by(self._identity, self._policies)
         exists = error is not None and outcome(error) is Outcome.EXISTS
         if policy == "replay" and not exists:
             return self._replay(record)
@@ -142,7 +142,8 @@ class Buyer:
             )
             extra = record.extra_payments + 1
             return self.order(record.epoch + 1, record, regenerations=record.regenerations, extra_payments=extra)
-        raise error or self._unknown(record)
+        as_chosen = policy == self._policies.on_unknown_submit
+        raise error or self._unknown(record, "" if as_chosen else 'not in a backfill under on_backfill="fail"')
 
     def _place(self, record: Record, body: dict[str, Any], *, may_settle: bool) -> Placed:
         path = catalogue.endpoint(self._operator.model, self._operator.kind)
