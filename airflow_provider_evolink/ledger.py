@@ -173,14 +173,15 @@ class Ledger:
             if _asked(store.name, "read back", store.get) != value:
                 raise EvoLinkLedgerError(f"the {store.name} does not keep what is written to it, so nothing is ordered")
 
-    def note(self, record: Record) -> None:
+    def note(self, record: Record, *, over: Record | None = None) -> None:
         """
         Store a record where that is possible; a failure is only logged, since nothing paid depends on it.
 
         :param record: The record.
+        :param over: Write over this one only: an intent that a place refused may not be taken back over another's.
         """
         for store in self._stores:
-            _kept(store, record)
+            _kept(store, record, over=over)
 
     def keep(self, record: Record) -> None:
         """
@@ -213,11 +214,12 @@ class Ledger:
             )
 
 
-def _kept(store: Store, record: Record) -> bool:
+def _kept(store: Store, record: Record, *, over: Record | None = None) -> bool:
     try:
-        value = replacing(_stored(store), record)
+        latest = _stored(store)
+        value = replacing(latest, record) if over in (None, latest) else None
         if value is None:
-            log.warning("EvoLink job %s: the %s holds the record of a later try", record.job_id, store.name)
+            log.warning("EvoLink job %s: the %s holds another record, which stays", record.job_id, store.name)
         else:
             store.set(value.to_json())
     except Exception as error:  # noqa: BLE001 - every store has its own errors

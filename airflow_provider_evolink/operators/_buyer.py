@@ -153,13 +153,13 @@ class Buyer:
             lease = Lease(lambda: told_to_end() or self._operator.is_stopping, lambda: self._is_ours(record))
             self._stop_if_overtaken(record)
             lease.check()
-            self._ledger.write(record)
             try:
+                self._ledger.write(record)
                 job = self._client.submit(body, idempotency_key=record.key, path=path, permit=lease)
             except EvoLinkError as error:
                 if outcome(error) not in (Outcome.UNKNOWN, Outcome.EXISTS):
                     # A replay that is refused says nothing about the order before it.
-                    self._ledger.note(record.moved(State.REFUSED if may_settle else State.UNKNOWN))
+                    self._ledger.note(record.moved(State.REFUSED if may_settle else State.UNKNOWN), over=record)
                     raise
                 lost = error
             else:
