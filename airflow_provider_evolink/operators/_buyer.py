@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import conf
 from airflow_provider_evolink.api import catalogue
 from airflow_provider_evolink.api.errors import (
     EvoLinkError,
+    EvoLinkLedgerError,
     EvoLinkOrderStopped,
     EvoLinkRerunRefused,
     EvoLinkSubmissionUnknown,
@@ -178,8 +179,15 @@ class Buyer:
         return Placed(job, kept if self._ledger.is_durable else None)
 
     def _lost(self, record: Record, error: EvoLinkError, *, may_settle: bool) -> Placed:
+        self._log.error("%s", error)
         if may_settle and self._ledger.is_durable:
-            return self.settle(record, error)
+            try:
+                return self.settle(record, error)
+            except EvoLinkLedgerError as unrecorded:
+                if unrecorded.job_id is not None:
+                    raise
+                error.permanent = self._policies.on_unknown_submit == "fail"  # else a retry settles it
+                raise error from unrecorded
         self._ledger.note(record.moved(State.UNKNOWN))
         raise error
 
