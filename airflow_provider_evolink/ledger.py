@@ -193,7 +193,7 @@ class Ledger:
         missing = list(self._stores)
 
         def attempt() -> bool:
-            missing[:] = [store for store in missing if not _kept(store, record)]
+            missing[:] = [store for store in missing if not _kept(store, record, at_any_rate=True)]
             return not missing
 
         def enough(state: tenacity.RetryCallState) -> bool:
@@ -214,9 +214,9 @@ class Ledger:
             )
 
 
-def _kept(store: Store, record: Record, *, over: Record | None = None) -> bool:
+def _kept(store: Store, record: Record, *, over: Record | None = None, at_any_rate: bool = False) -> bool:
     try:
-        latest = _stored(store)
+        latest = _stored(store, at_any_rate=at_any_rate)
         value = replacing(latest, record) if over in (None, latest) else None
         if value is None:
             log.warning("EvoLink job %s: the %s holds another record, which stays", record.job_id, store.name)
@@ -228,13 +228,15 @@ def _kept(store: Store, record: Record, *, over: Record | None = None) -> bool:
     return True
 
 
-def _stored(store: Store) -> Record | None:
-    """Return what a store holds; ``None`` also for what cannot be read, which is written over."""
+def _stored(store: Store, *, at_any_rate: bool) -> Record | None:
+    """Return what a store holds; at any rate: ``None`` also for what cannot be read, which is written over."""
     try:
         found = store.get()
         return None if found is None else read_record(found)
-    except Exception:  # noqa: BLE001 - every store has its own errors
-        return None
+    except Exception:
+        if at_any_rate:
+            return None
+        raise
 
 
 def _asked(name: str, what: str, ask: Callable[[], Any]) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from airflow_provider_evolink import ledger
+from airflow_provider_evolink import lease, ledger
 from airflow_provider_evolink.api.client import EvoLinkClient
 from airflow_provider_evolink.api.errors import EvoLinkLedgerError, EvoLinkOrderStopped
 from airflow_provider_evolink.emulator.server import EmulatorServer
@@ -313,6 +313,48 @@ def test_a_late_try_whose_intent_no_place_takes_does_not_hide_the_next_order(
     with pytest.raises(AirflowFailException, match="cut off while it ordered"):
         stage.retry().run(kept)
     assert orders(slow) == 1
+
+
+def test_a_late_refusal_does_not_hide_the_next_job_where_a_read_fails(
+    stage: Any, kept: Any, make: Make, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The late try stood still after its intent; the next one ordered once more, by its policy."""
+    slow.settings(idempotency=False)
+    stage.store = None
+    late = type(stage)(store=None)
+    again = make(ledger_path=f"file://{tmp_path}", on_unknown_submit="resubmit")
+
+    def meanwhile() -> None:
+        with pytest.raises(TaskDeferred):
+            again().execute(stage.retry().context())
+        monkeypatch.setattr(lease, "SECONDS", -1.0)
+        once(monkeypatch, ledger.FolderStore, "get")
+
+    frozen_in(monkeypatch, EvoLinkClient, "submit", meanwhile)
+    with pytest.raises(EvoLinkOrderStopped, match="stood still"):
+        late.run(kept)
+    monkeypatch.setattr(lease, "SECONDS", 10.0)
+    assert stage.retry().run(kept)["job_id"] == slow.books()["jobs"][0]["id"]
+    assert orders(slow) == 1
+
+
+def test_a_late_delivery_does_not_hide_the_next_job_where_a_read_fails(
+    stage: Any, kept: Any, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow.settings(idempotency=False)
+    stage.store = None
+    late = type(stage)(store=None)
+
+    def meanwhile() -> None:
+        stage.clear().run(kept)
+        with pytest.raises(TaskDeferred):
+            kept().execute(stage.clear().context())
+        once(monkeypatch, ledger.FolderStore, "get")
+
+    frozen_in(monkeypatch, Generation, "_delivered", meanwhile)
+    late.run(kept)
+    assert stage.retry().run(kept)["job_id"] == slow.books()["jobs"][1]["id"]
+    assert orders(slow) == 2
 
 
 @pytest.fixture
