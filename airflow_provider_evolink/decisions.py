@@ -97,7 +97,7 @@ def decide(record: Record | None, identity: Identity, policies: Policies) -> tup
     :param identity: Which generation is meant now.
     :param policies: What the DAG author chose.
     """
-    refused = identity.is_backfill and policies.on_backfill == "fail"
+    refused = _orders_nothing(identity, policies)
     if record is None or record.state is State.REFUSED:
         return (Act.REFUSE if refused else Act.ORDER), record.epoch if record else 0
     if record.state in (State.INTENT, State.UNKNOWN):
@@ -105,6 +105,10 @@ def decide(record: Record | None, identity: Identity, policies: Policies) -> tup
     if not _wants_another(record, identity, policies):
         return Act.ATTACH, record.epoch
     return (Act.REFUSE if refused else Act.ORDER), record.epoch + 1
+
+
+def _orders_nothing(identity: Identity, policies: Policies) -> bool:
+    return identity.is_backfill and policies.on_backfill == "fail"
 
 
 def _wants_another(record: Record, identity: Identity, policies: Policies) -> bool:
@@ -126,12 +130,23 @@ def orders_again(record: Record, identity: Identity, policies: Policies, *, repe
     :param policies: What the DAG author chose.
     :param repeatable: Whether the same order may succeed, by the code of the failure.
     """
-    if identity.is_backfill and policies.on_backfill == "fail":
+    if identity.is_backfill and policies.on_backfill != "generate":
         return False
     if record.generation != identity.generation:
         return True
     most = policies.max_regenerations
     return repeatable and (most is None or record.regenerations < most)
+
+
+def settled_by(identity: Identity, policies: Policies) -> OnUnknownSubmit:
+    """
+    Return how an order of unknown outcome is settled: a backfill that must not order sends nothing.
+
+    :param identity: Which generation is meant now.
+    :param policies: What the DAG author chose.
+    """
+    sends = policies.on_unknown_submit in ("replay", "resubmit")
+    return "fail" if sends and _orders_nothing(identity, policies) else policies.on_unknown_submit
 
 
 def may_replay(record: Record, *, honoured: bool, now: float) -> bool:

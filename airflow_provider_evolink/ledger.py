@@ -173,14 +173,15 @@ class Ledger:
             if _asked(store.name, "read back", store.get) != value:
                 raise EvoLinkLedgerError(f"the {store.name} does not keep what is written to it, so nothing is ordered")
 
-    def note(self, record: Record) -> None:
+    def note(self, record: Record, *, over: Record | None = None) -> None:
         """
         Store a record where that is possible; a failure is only logged, since nothing paid depends on it.
 
         :param record: The record.
+        :param over: Write over this one only: an intent that a place refused may not be taken back over another's.
         """
         for store in self._stores:
-            _kept(store, record)
+            _kept(store, record, over=over)
 
     def keep(self, record: Record) -> None:
         """
@@ -192,7 +193,7 @@ class Ledger:
         missing = list(self._stores)
 
         def attempt() -> bool:
-            missing[:] = [store for store in missing if not _kept(store, record)]
+            missing[:] = [store for store in missing if not _kept(store, record, at_any_rate=True)]
             return not missing
 
         def enough(state: tenacity.RetryCallState) -> bool:
@@ -213,11 +214,12 @@ class Ledger:
             )
 
 
-def _kept(store: Store, record: Record) -> bool:
+def _kept(store: Store, record: Record, *, over: Record | None = None, at_any_rate: bool = False) -> bool:
     try:
-        value = replacing(_stored(store), record)
+        latest = _stored(store, at_any_rate=at_any_rate)
+        value = replacing(latest, record) if over in (None, latest) else None
         if value is None:
-            log.warning("EvoLink job %s: the %s holds the record of a later try", record.job_id, store.name)
+            log.warning("EvoLink job %s: the %s holds another record, which stays", record.job_id, store.name)
         else:
             store.set(value.to_json())
     except Exception as error:  # noqa: BLE001 - every store has its own errors
@@ -226,13 +228,15 @@ def _kept(store: Store, record: Record) -> bool:
     return True
 
 
-def _stored(store: Store) -> Record | None:
-    """Return what a store holds; ``None`` also for what cannot be read, which is written over."""
+def _stored(store: Store, *, at_any_rate: bool) -> Record | None:
+    """Return what a store holds; at any rate: ``None`` also for what cannot be read, which is written over."""
     try:
         found = store.get()
         return None if found is None else read_record(found)
-    except Exception:  # noqa: BLE001 - every store has its own errors
-        return None
+    except Exception:
+        if at_any_rate:
+            return None
+        raise
 
 
 def _asked(name: str, what: str, ask: Callable[[], Any]) -> Any:

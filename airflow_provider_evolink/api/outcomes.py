@@ -12,6 +12,7 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkAPIError,
     EvoLinkConfigError,
     EvoLinkError,
+    EvoLinkLedgerError,
     EvoLinkOrderStopped,
     EvoLinkRateLimited,
     EvoLinkRequestError,
@@ -21,6 +22,8 @@ from airflow_provider_evolink.api.errors import (
 
 TRIES = 3
 MAX_RETRY_AFTER = 3600.0
+# Raised before every sending, and after none but where the record of an accepted job cannot be kept: that names it.
+BEFORE_SENDING = (EvoLinkOrderStopped, EvoLinkRequestError, EvoLinkConfigError, EvoLinkLedgerError)
 
 
 class Outcome(StrEnum):
@@ -50,7 +53,7 @@ def outcome(error: BaseException | None) -> Outcome:
         return Outcome.UNSENT if error.unsent else Outcome.UNKNOWN
     if isinstance(error, EvoLinkAPIError):
         return Outcome.REJECTED
-    known = isinstance(error, EvoLinkOrderStopped | EvoLinkRequestError | EvoLinkConfigError)
+    known = isinstance(error, BEFORE_SENDING) and error.job_id is None
     return Outcome.UNSENT if known else Outcome.UNKNOWN
 
 

@@ -11,12 +11,13 @@ from airflow.providers.common.compat.sdk import conf
 from airflow_provider_evolink.api import catalogue
 from airflow_provider_evolink.api.errors import (
     EvoLinkError,
+    EvoLinkLedgerError,
     EvoLinkOrderStopped,
     EvoLinkRerunRefused,
     EvoLinkSubmissionUnknown,
 )
 from airflow_provider_evolink.api.outcomes import Outcome, outcome
-from airflow_provider_evolink.decisions import may_pay_again, may_replay
+from airflow_provider_evolink.decisions import may_pay_again, may_replay, settled_by
 from airflow_provider_evolink.lease import Lease, uninterrupted
 from airflow_provider_evolink.operators._budget import check_budget
 from airflow_provider_evolink.operators._telemetry import count_credits
@@ -129,7 +130,7 @@ class Buyer:
             self._ledger.note(record)
         # A clear that finds this order is used up by it: only the next one means a new generation.
         record = record.moved(record.state, generation=self._identity.generation)
-        policy = self._policies.on_unknown_submit
+        policy = settled_by(self._identity, self._policies)
         exists = error is not None and outcome(error) is Outcome.EXISTS
         if policy == "replay" and not exists:
             return self._replay(record)
@@ -142,7 +143,8 @@ class Buyer:
             )
             extra = record.extra_payments + 1
             return self.order(record.epoch + 1, record, regenerations=record.regenerations, extra_payments=extra)
-        raise error or self._unknown(record)
+        as_chosen = policy == self._policies.on_unknown_submit
+        raise error or self._unknown(record, "" if as_chosen else 'not in a backfill under on_backfill="fail"')
 
     def _place(self, record: Record, body: dict[str, Any], *, may_settle: bool) -> Placed:
         path = catalogue.endpoint(self._operator.model, self._operator.kind)
@@ -152,13 +154,13 @@ class Buyer:
             lease = Lease(lambda: told_to_end() or self._operator.is_stopping, lambda: self._is_ours(record))
             self._stop_if_overtaken(record)
             lease.check()
-            self._ledger.write(record)
             try:
+                self._ledger.write(record)
                 job = self._client.submit(body, idempotency_key=record.key, path=path, permit=lease)
             except EvoLinkError as error:
                 if outcome(error) not in (Outcome.UNKNOWN, Outcome.EXISTS):
                     # A replay that is refused says nothing about the order before it.
-                    self._ledger.note(record.moved(State.REFUSED if may_settle else State.UNKNOWN))
+                    self._ledger.note(record.moved(State.REFUSED if may_settle else State.UNKNOWN), over=record)
                     raise
                 lost = error
             else:
@@ -177,8 +179,15 @@ class Buyer:
         return Placed(job, kept if self._ledger.is_durable else None)
 
     def _lost(self, record: Record, error: EvoLinkError, *, may_settle: bool) -> Placed:
+        self._log.error("%s", error)
         if may_settle and self._ledger.is_durable:
-            return self.settle(record, error)
+            try:
+                return self.settle(record, error)
+            except EvoLinkLedgerError as unrecorded:
+                if unrecorded.job_id is not None:
+                    raise
+                error.permanent = self._policies.on_unknown_submit == "fail"  # else a retry settles it
+                raise error from unrecorded
         self._ledger.note(record.moved(State.UNKNOWN))
         raise error
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from airflow_provider_evolink.api.errors import EvoLinkLedgerError
+from airflow_provider_evolink.api.errors import EvoLinkLedgerError, EvoLinkSubmissionUnknown
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.operators import EvoLinkGenerateOperator, _buyer
 
@@ -80,6 +80,62 @@ def test_a_store_that_fails_for_a_moment_is_not_empty(
         stage.retry().run(make())
     assert stage.retry().run(make())["status"] == "completed"
     assert paid(slow) == (1, 1)
+
+
+@pytest.fixture
+def blind(stage: Any, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the answer of the order be lost, and the store not be readable from then on; the retry can read it."""
+    emulator.settings(idempotency=False)
+    emulator.fault("lost_answer")
+    get, tries = stage.store.get, stage.ti.try_number
+
+    def down(key: str, default: Any = None) -> Any:
+        if emulator.books()["requests"].get("submit") and stage.ti.try_number == tries:
+            raise OSError
+        return get(key, default)
+
+    monkeypatch.setattr(stage.store, "get", down)
+
+
+@pytest.mark.usefixtures("blind")
+def test_a_lost_answer_is_told_where_the_record_cannot_be_read(
+    stage: Any, make: Make, emulator: EmulatorServer, logs: Any
+) -> None:
+    with pytest.raises(AirflowFailException, match=r"EvoLinkSubmissionUnknown.* its idempotency key is af1-"):
+        stage.run(make())
+    assert "outcome is unknown" in logs.text
+    with pytest.raises(AirflowFailException, match="cut off while it ordered"):
+        stage.retry().run(make())
+    assert paid(emulator) == (1, 1)
+
+
+@pytest.mark.usefixtures("blind")
+def test_a_retry_settles_by_its_policy_what_could_not_be_read(
+    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_buyer, "QUIET", 0.2)
+    with pytest.raises(EvoLinkSubmissionUnknown):
+        stage.run(make(on_unknown_submit="reconcile"))
+    assert stage.retry().run(make(on_unknown_submit="reconcile"))["status"] == "completed"
+    assert paid(emulator) == (1, 1)
+
+
+def test_an_adopted_job_that_cannot_be_recorded_is_named(
+    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_buyer, "QUIET", 0.2)
+    set_ = stage.store.set
+
+    def takes_no_job(key: str, value: Any, **more: Any) -> None:
+        if value["job_id"]:
+            raise OSError
+        set_(key, value, **more)
+
+    monkeypatch.setattr(stage.store, "set", takes_no_job)
+    emulator.fault("lost_answer")
+    with pytest.raises(EvoLinkLedgerError, match="could not be recorded") as told:
+        stage.run(make(on_unknown_submit="reconcile"))
+    assert told.value.job_id == emulator.books()["jobs"][0]["id"]
 
 
 @pytest.fixture

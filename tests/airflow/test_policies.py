@@ -39,6 +39,13 @@ def backfill(stage: Any) -> Any:
     return stage
 
 
+def honours_the_key(emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the connection say that EvoLink does."""
+    facts = {"conn_type": "evolink", "host": emulator.url, "password": "test-key-0123456789"}
+    facts |= {"extra": {"honours_idempotency_key": True}}
+    monkeypatch.setenv("AIRFLOW_CONN_EVOLINK_DEFAULT", json.dumps(facts))
+
+
 def defer(stage: Any, operator: Callable[[], Any]) -> str:
     """Run a try up to its deferral and return the id of its job."""
     with pytest.raises(TaskDeferred):
@@ -60,16 +67,43 @@ def test_a_backfill_that_must_not_order_does_not_order_after_a_refusal(
     assert orders(emulator) == 0
 
 
-def test_a_backfill_that_must_not_order_does_not_repeat_a_failed_job(
-    stage: Any, make: Make, emulator: EmulatorServer
+@pytest.mark.parametrize("policy", ["fail", "reuse"])
+def test_a_backfill_that_orders_nothing_twice_does_not_repeat_a_failed_job(
+    stage: Any, make: Make, emulator: EmulatorServer, policy: str
 ) -> None:
     emulator.fault("job_fails", code="service_error")
     with pytest.raises(EvoLinkJobFailed):
-        stage.run(make(on_backfill="fail"))
+        stage.run(make(on_backfill=policy))
     for again in (stage.retry, stage.clear):
         with pytest.raises(AirflowFailException, match="service_error"):
-            backfill(again()).run(make(on_backfill="fail"))
+            backfill(again()).run(make(on_backfill=policy))
     assert orders(emulator) == 1
+
+
+@pytest.mark.parametrize("policy", ["replay", "resubmit"])
+def test_a_backfill_that_must_not_order_sends_nothing_where_the_outcome_is_unknown(
+    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    honours_the_key(emulator, monkeypatch)
+    emulator.fault("lost_answer")
+    with pytest.raises(AirflowFailException):
+        stage.run(make())
+    given = {"on_backfill": "fail", "on_unknown_submit": policy}
+    with pytest.raises(AirflowFailException, match=r"nothing is sent.*on_backfill"):
+        backfill(stage.clear()).run(make(**given))
+    assert emulator.books()["requests"]["submit"] == 1
+
+
+def test_a_backfill_that_must_not_order_still_adopts_the_job_of_a_lost_order(
+    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_buyer, "QUIET", 0.2)
+    emulator.fault("lost_answer")
+    with pytest.raises(AirflowFailException):
+        stage.run(make())
+    found = backfill(stage.clear()).run(make(on_backfill="fail", on_unknown_submit="reconcile"))
+    assert found["job_id"] == emulator.books()["jobs"][0]["id"]
+    assert emulator.books()["requests"]["submit"] == 1
 
 
 def test_on_backfill_says_nothing_about_other_runs(stage: Any, make: Make, emulator: EmulatorServer) -> None:
@@ -219,9 +253,7 @@ def test_an_order_whose_time_lies_in_the_future_is_not_replayed(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A clock was wrong, then or now: nobody knows whether EvoLink still knows the key."""
-    facts = {"conn_type": "evolink", "host": emulator.url, "password": "test-key-0123456789"}
-    facts |= {"extra": {"honours_idempotency_key": True}}
-    monkeypatch.setenv("AIRFLOW_CONN_EVOLINK_DEFAULT", json.dumps(facts))
+    honours_the_key(emulator, monkeypatch)
     emulator.fault("lost_answer")
     with pytest.raises(AirflowFailException):
         stage.run(make())

@@ -332,3 +332,27 @@ def test_after_a_refusal_another_try_may_have_taken_over(
         stage.run(make())
     assert emulator.books()["requests"]["submit"] == 1
     assert orders(emulator) == 0
+
+
+def test_a_refused_order_whose_record_cannot_be_read_then_is_sent_by_the_retry(
+    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it is still ours is asked before the second sending, so that one never was."""
+    emulator.fault("status", on="submit", status=429, code="rate_limit_exceeded", headers={"Retry-After": "0.1"})
+    renew = _buyer.Lease.renew
+
+    def unread(*_: Any) -> None:
+        raise OSError
+
+    def meanwhile(lease: Any) -> None:
+        with monkeypatch.context() as patch:
+            if emulator.books()["requests"].get("submit"):
+                patch.setattr(stage.store, "get", unread)
+            renew(lease)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_buyer.Lease, "renew", meanwhile)
+        with pytest.raises(EvoLinkLedgerError, match="nothing is ordered"):
+            stage.run(make())
+    assert stage.retry().run(make())["status"] == "completed"
+    assert orders(emulator) == 1

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from airflow_provider_evolink import ledger
+from airflow_provider_evolink import lease, ledger
 from airflow_provider_evolink.api.client import EvoLinkClient
-from airflow_provider_evolink.api.errors import EvoLinkOrderStopped
+from airflow_provider_evolink.api.errors import EvoLinkLedgerError, EvoLinkOrderStopped
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.operators import EvoLinkGenerateOperator
 from airflow_provider_evolink.operators._buyer import Buyer
@@ -115,6 +115,56 @@ def test_the_intent_is_in_both_places_before_the_order(
     assert "submit" not in emulator.books()["requests"]
 
 
+def once(monkeypatch: pytest.MonkeyPatch, owner: Any, method: str) -> None:
+    """Let the next call of a place fail."""
+    real = getattr(owner, method)
+
+    def fails(*given: Any, **more: Any) -> Any:
+        monkeypatch.setattr(owner, method, real)
+        raise TimeoutError
+
+    monkeypatch.setattr(owner, method, fails)
+
+
+def test_an_intent_that_the_second_place_does_not_take_is_taken_back(
+    stage: Any, kept: Any, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was sent, so the retry has nothing to ask a person about."""
+    once(monkeypatch, ledger.FolderStore, "set")
+    with pytest.raises(EvoLinkLedgerError, match="ledger folder could not be written"):
+        stage.run(kept)
+    assert "submit" not in emulator.books()["requests"]
+    assert stage.retry().run(kept)["status"] == "completed"
+    assert emulator.books()["requests"]["submit"] == orders(emulator) == 1
+
+
+def test_a_replay_whose_intent_is_not_taken_leaves_the_order_before_it_open(
+    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    facts = {"conn_type": "evolink", "host": emulator.url, "password": "test-key-0123456789"}
+    facts |= {"extra": {"honours_idempotency_key": True}}
+    monkeypatch.setenv("AIRFLOW_CONN_EVOLINK_DEFAULT", json.dumps(facts))
+    given = {"ledger_path": f"file://{tmp_path}"}
+    emulator.fault("lost_answer")
+    with pytest.raises(AirflowFailException):
+        stage.run(make(**given))
+    place, set_ = ledger.FolderStore, ledger.FolderStore.set
+
+    def takes_no_intent(store: Any, value: dict[str, Any]) -> None:
+        if value["state"] == "intent":
+            raise OSError
+        set_(store, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, "set", takes_no_intent)
+        with pytest.raises(EvoLinkLedgerError):
+            stage.retry().run(make(**given, on_unknown_submit="replay"))
+    assert stage.store.record["state"] == "unknown"
+    with pytest.raises(AirflowFailException, match="cut off while it ordered"):
+        stage.retry().run(make(**given))
+    assert emulator.books()["requests"]["submit"] == 1
+
+
 def test_the_file_of_another_task_is_not_believed(stage: Any, make: Make, slow: EmulatorServer, tmp_path: Path) -> None:
     other = type(stage)(store=None)
     other.ti.task_id = "other"
@@ -145,10 +195,10 @@ def frozen_in(monkeypatch: pytest.MonkeyPatch, owner: type, method: str, meanwhi
     """Let the next try stand still as it enters a method, and something else happen."""
     real = getattr(owner, method)
 
-    def stands_still(*given: Any) -> Any:
+    def stands_still(*given: Any, **more: Any) -> Any:
         monkeypatch.setattr(owner, method, real)
         meanwhile()
-        return real(*given)
+        return real(*given, **more)
 
     monkeypatch.setattr(owner, method, stands_still)
 
@@ -233,6 +283,78 @@ def test_a_late_try_does_not_order_where_the_next_one_has(
         late.run(kept)
     assert stage.retry().run(kept)["job_id"] == slow.books()["jobs"][0]["id"]
     assert orders(slow) == 1
+
+
+def test_a_late_try_whose_intent_no_place_takes_does_not_hide_the_next_order(
+    stage: Any, kept: Any, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow's store refuses its intent, and the folder holds that of a try that died while it ordered."""
+    slow.settings(idempotency=False)
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: Any) -> None:
+        raise Killed
+
+    def meanwhile() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(ledger.Ledger, "keep", die)
+            with pytest.raises(Killed):
+                kept().execute(stage.retry().context())
+
+    def refuses(*_: Any, **__: Any) -> None:
+        raise OSError
+
+    late = type(stage)(store=SimpleNamespace(get=stage.store.get, set=refuses))
+    frozen_in(monkeypatch, ledger.Ledger, "write", meanwhile)
+    with pytest.raises(EvoLinkLedgerError, match="could not be written"):
+        late.run(kept)
+    with pytest.raises(AirflowFailException, match="cut off while it ordered"):
+        stage.retry().run(kept)
+    assert orders(slow) == 1
+
+
+def test_a_late_refusal_does_not_hide_the_next_job_where_a_read_fails(
+    stage: Any, kept: Any, make: Make, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The late try stood still after its intent; the next one ordered once more, by its policy."""
+    slow.settings(idempotency=False)
+    stage.store = None
+    late = type(stage)(store=None)
+    again = make(ledger_path=f"file://{tmp_path}", on_unknown_submit="resubmit")
+
+    def meanwhile() -> None:
+        with pytest.raises(TaskDeferred):
+            again().execute(stage.retry().context())
+        monkeypatch.setattr(lease, "SECONDS", -1.0)
+        once(monkeypatch, ledger.FolderStore, "get")
+
+    frozen_in(monkeypatch, EvoLinkClient, "submit", meanwhile)
+    with pytest.raises(EvoLinkOrderStopped, match="stood still"):
+        late.run(kept)
+    monkeypatch.setattr(lease, "SECONDS", 10.0)
+    assert stage.retry().run(kept)["job_id"] == slow.books()["jobs"][0]["id"]
+    assert orders(slow) == 1
+
+
+def test_a_late_delivery_does_not_hide_the_next_job_where_a_read_fails(
+    stage: Any, kept: Any, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow.settings(idempotency=False)
+    stage.store = None
+    late = type(stage)(store=None)
+
+    def meanwhile() -> None:
+        stage.clear().run(kept)
+        with pytest.raises(TaskDeferred):
+            kept().execute(stage.clear().context())
+        once(monkeypatch, ledger.FolderStore, "get")
+
+    frozen_in(monkeypatch, Generation, "_delivered", meanwhile)
+    late.run(kept)
+    assert stage.retry().run(kept)["job_id"] == slow.books()["jobs"][1]["id"]
+    assert orders(slow) == 2
 
 
 @pytest.fixture

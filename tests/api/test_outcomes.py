@@ -13,9 +13,16 @@ from airflow_provider_evolink.api.outcomes import Outcome, outcome
 JOB = {"id": "task-unified-1-x", "status": "pending", "model": "m"}
 
 
-@pytest.mark.parametrize("error", [RuntimeError("x"), errors.EvoLinkError("x"), errors.EvoLinkLedgerError("x")])
+NOT_RECORDED = errors.EvoLinkLedgerError("x", job_id=JOB["id"])
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), errors.EvoLinkError("x"), NOT_RECORDED])
 def test_an_error_that_nobody_has_thought_of_leaves_the_outcome_unknown(error):
     assert outcome(error) is Outcome.UNKNOWN
+
+
+def test_a_record_that_cannot_be_read_comes_before_the_order():
+    assert outcome(errors.EvoLinkLedgerError("x")) is Outcome.UNSENT
 
 
 @pytest.mark.parametrize("status", [200, 302, 406, 408, 409, 423, 425, 451, 499, *range(500, 530)])
