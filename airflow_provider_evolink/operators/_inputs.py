@@ -111,7 +111,7 @@ class Inputs:
             links = self._files.links() if _files_in(self._operator.model, given) else ()
             return (*private_texts(given), *links)
         except Exception:  # noqa: BLE001 - as above
-            return ()
+            return EVERYTHING
 
 
 def _files_in(model: str, given: dict[str, Any]) -> list[tuple[inputs.Slot, str]]:

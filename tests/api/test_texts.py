@@ -1,0 +1,42 @@
+"""What of EvoLink's words may be told."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from airflow_provider_evolink.api.texts import private_texts, without
+
+PROMPT = "Scene 1:\nA paper boat,\twith the  secret word\r\nxylophonist, drifts down a long river at dawn."
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (f"rejected: {PROMPT}", "rejected: …"),
+        (f"rejected: {' '.join(PROMPT.split())}", "rejected: …"),
+        (f"rejected: {json.dumps(PROMPT)}", 'rejected: "…'),
+        (f"at {PROMPT[30:70]} in it", "at …"),
+        ("word xylophonist, drifts", "…"),
+        ("the river is too long", "the river is too long"),
+        ("a boat is\nno car", "…"),
+        ("no car", "no car"),
+        ("", ""),
+    ],
+)
+def test_a_quote_of_ours_is_cut_off_wherever_it_begins(said, told):
+    private = tuple(private_texts({"prompt": PROMPT, "negative": ["a boat"]}))
+    assert without(private, said) == told
+
+
+def test_where_nothing_is_known_nothing_is_told():
+    assert without(("",), "rejected") == "…"
+
+
+def test_long_texts_take_no_long_time():
+    began = time.monotonic()
+    without(("ab" * 500_000, "x. " * 300_000), "ac" * 500_000)
+    without((), "a." * 500_000)
+    assert time.monotonic() - began < 20
