@@ -69,15 +69,6 @@ class UploadMemory:
         key = _key(settings.files_url, settings.api_key, sha256)
         self._write(key, {"url": uploaded.url, "expires": uploaded.expires, "file_id": uploaded.file_id})
 
-    def links(self, settings: ClientSettings) -> tuple[str, ...]:
-        """
-        Return the links that this task instance has made, so that no message repeats them.
-
-        :param settings: Key and host.
-        """
-        rows = (_read(row, settings) for row in self._stored().values())
-        return tuple(one.url for one in rows if one is not None)
-
     def saw(self, uri: str, sha256: str) -> None:
         """
         Remember the content of a file at the time of the order.

@@ -14,6 +14,10 @@ _BEARER = re.compile(r"(?i)(bearer[\s:]+|\bsk-)[\w.~+/=-]{4,}")
 _WORD = re.compile(r"[\w.:+-]{1,40}", re.ASCII)
 # What counts as one blank where texts are compared: EvoLink may fold lines, or quote a text as JSON.
 _BLANKS = re.compile(rf"(?:{_CONTROL.pattern}|\s|\\[nrt])+")
+# A link, also percent-encoded, escaped as in JSON, or without its scheme.
+_LINK = re.compile(
+    r"(?i)(?:https?(?::|%3a)[/\\%]|(?<![\w.-])[\w-]+(?:\.[\w-]+)*\.(?:[a-z]{2,}(?::\d+)?|\d+:\d+)/)[^\s\"<>]*"
+)
 SPAN = 12  # characters of ours that count as a quote of it; shorter texts must be there whole
 LONGEST = 2000
 
@@ -52,7 +56,7 @@ def private_texts(value: Any) -> Iterator[str]:
 
 def without(private: tuple[str, ...], message: str) -> str:
     """
-    Cut EvoLink's words off where they begin to quote a text of ours.
+    Make EvoLink's words tellable: cut them off where they begin to quote a text of ours, and cut links out of them.
 
     A quote is :data:`SPAN` characters from anywhere in a text, or the whole of a shorter one, however blanks and line
     ends are written.
@@ -63,7 +67,7 @@ def without(private: tuple[str, ...], message: str) -> str:
     line = _flat(message[:LONGEST])
     spans = {line[at : at + SPAN]: at for at in reversed(range(len(line) - SPAN + 1))}
     at = min((place for text in private if (place := _quoted(_flat(text), line, spans)) >= 0), default=None)
-    return line if at is None else line[:at] + "…"
+    return _LINK.sub("…", line if at is None else line[:at] + "…")
 
 
 def _flat(text: str) -> str:

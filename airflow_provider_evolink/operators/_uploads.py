@@ -89,10 +89,6 @@ class InputFiles:
             self._memory.saw(uri, content)
         return dict(swapped(body, links))
 
-    def links(self) -> tuple[str, ...]:
-        """Return the links of this task instance's uploads."""
-        return self._memory.links(EvoLinkHook(self._operator.evolink_conn_id).settings)
-
     def _built(self, given: dict[str, Any], uris: dict[str, str]) -> tuple[dict[str, Any], list[Violation]]:
         operator = self._operator
         try:

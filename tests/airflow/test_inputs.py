@@ -18,7 +18,11 @@ from evolink_support import Scene, die
 from PIL import Image
 
 from airflow_provider_evolink.api import upload as upload_module
-from airflow_provider_evolink.api.errors import EvoLinkAPIError, EvoLinkInputError, EvoLinkUnavailable
+from airflow_provider_evolink.api.errors import (
+    EvoLinkAPIError,
+    EvoLinkInputError,
+    EvoLinkUnavailable,
+)
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.ledger import Ledger
 from airflow_provider_evolink.operators import (
@@ -179,6 +183,28 @@ def test_an_attach_uploads_nothing_even_when_the_file_is_gone(
         .endswith(f".png#sha256={hashlib.sha256(png()).hexdigest()}")
     )
     assert (slow.books()["orders"], uploads(slow)) == (1, 1)
+
+
+@pytest.mark.parametrize("case", ["its own upload", "an upload of another task", "no store"])
+def test_no_error_tells_the_link_of_an_upload(
+    stage: Any, make: Make, slow: EmulatorServer, frame: Path, tmp_path: Path, logs: Any, case: str
+) -> None:
+    given = {} if case == "its own upload" else {"ledger_path": tmp_path.joinpath("ledger").as_uri()}
+    if case == "an upload of another task":
+        other = type(stage)()
+        other.ti.task_id = "other"
+        other.run(first_frame(make, frame, **given))
+    if case == "no store":
+        stage.store = None
+    with pytest.raises(TaskDeferred) as deferred:
+        first_frame(make, frame, **given)().execute(stage.context())
+    job = slow.books()["jobs"][-1]
+    link = job["body"]["image_start"]
+    slow.job(job["id"], state="failed", code="image_processing_error", message=f"cannot decode {link}")
+    with pytest.raises(AirflowFailException, match="cannot decode …") as told:
+        stage.resume(first_frame(make, frame, **given), deferred.value)
+    assert uploads(slow) == 1
+    assert link.rpartition("/")[2] not in f"{told.value} {ours(logs)}"
 
 
 def test_another_content_under_the_same_name_stops_an_open_order(
