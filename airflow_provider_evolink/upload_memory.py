@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
@@ -21,13 +22,16 @@ from airflow_provider_evolink.compat import task_state_store
 from airflow_provider_evolink.record import Identity
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
     from airflow_provider_evolink.api.settings import ClientSettings
 
 STORE_KEY = "evolink_uploads"
+INPUTS_KEY = "evolink_inputs"
 ENOUGH = 12 * 3600.0  # seconds that an upload must have left for a new order: the job may wait in EvoLink's queue
-MOST = 50  # files remembered for one task instance
+MOST = 50  # uploads remembered for one task instance
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +58,7 @@ class UploadMemory:
         :param enough: Seconds it must have left.
         """
         key = _key(settings.files_url, settings.api_key, sha256)
-        found = [_read(row, settings) for row in (self._stored().get(key), self._filed(key))]
+        found = [_read(row, settings) for row in (self._stored(STORE_KEY).get(key), self._filed(key))]
         alive = [one for one in found if one is not None and one.expires - time.time() >= enough]
         return max(alive, key=lambda one: one.expires, default=None)
 
@@ -67,42 +71,37 @@ class UploadMemory:
         :param uploaded: The upload.
         """
         key = _key(settings.files_url, settings.api_key, sha256)
-        self._write(key, {"url": uploaded.url, "expires": uploaded.expires, "file_id": uploaded.file_id})
+        row = {"url": uploaded.url, "expires": uploaded.expires, "file_id": uploaded.file_id}
+        rows = [*((name, old) for name, old in self._stored(STORE_KEY).items() if name != key), (key, row)]
+        self._write(key, row, STORE_KEY, dict(rows[-MOST:]))
 
-    def links(self, settings: ClientSettings) -> tuple[str, ...]:
+    def saw(self, sums: Mapping[str, str]) -> None:
         """
-        Return the links that this task instance has made, so that no message repeats them.
+        Remember the content of a request's files at the time of its order.
 
-        :param settings: Key and host.
+        :param sums: Checksum of each file, by where it lies.
         """
-        rows = (_read(row, settings) for row in self._stored().values())
-        return tuple(one.url for one in rows if one is not None)
+        key = _key(*self._place, *sorted(sums))
+        row = {_key(uri): sha256 for uri, sha256 in sums.items()}
+        # A name for each set of files: the requests of a batch share the store, and none may drive out another.
+        self._write(key, row, f"{INPUTS_KEY}_{key}", row)
 
-    def saw(self, uri: str, sha256: str) -> None:
+    def contents_of(self, uris: Collection[str]) -> dict[str, str]:
         """
-        Remember the content of a file at the time of the order.
+        Return what :meth:`saw` was told of a request's files, for those that cannot be read any more.
 
-        :param uri: Where it lies.
-        :param sha256: Its checksum.
+        :param uris: Where they lay, all of them.
         """
-        self._write(_key(*self._place, uri), {"sha256": sha256}, shared=self._store is None)
+        key = _key(*self._place, *sorted(uris))
+        row = self._stored(f"{INPUTS_KEY}_{key}") or self._filed(key)
+        found = {uri: row.get(_key(uri)) for uri in uris} if isinstance(row, dict) else {}
+        return {uri: sha256 for uri, sha256 in found.items() if isinstance(sha256, str)}
 
-    def content_of(self, uri: str) -> str | None:
-        """
-        Return the checksum that a file had at the time of the order; for a file that cannot be read any more.
-
-        :param uri: Where it lay.
-        """
-        key = _key(*self._place, uri)
-        row = self._stored().get(key) or (self._filed(key) if self._store is None else None)
-        found = row.get("sha256") if isinstance(row, dict) else None
-        return found if isinstance(found, str) else None
-
-    def _stored(self) -> dict[str, Any]:
+    def _stored(self, name: str) -> dict[str, Any]:
         if self._store is None:
             return {}
         try:
-            found = self._store.get(STORE_KEY)
+            found = self._store.get(name)
         except Exception as error:  # noqa: BLE001 - every store has its own errors
             log.info("Uploads of earlier tries are not known (%s)", type(error).__name__)
             return {}
@@ -119,17 +118,20 @@ class UploadMemory:
             log.info("The ledger folder does not tell of uploads (%s)", type(error).__name__)
             return None
 
-    def _write(self, key: str, row: dict[str, Any], *, shared: bool = True) -> None:
+    def _write(self, key: str, row: dict[str, Any], name: str, value: dict[str, Any]) -> None:
+        """Write a row to the ledger folder, and a value to the store: what fails at one does not keep it from both."""
         from airflow_provider_evolink.storage import publish_json
 
-        try:
-            if self._store is not None:
-                rows = [*((name, old) for name, old in self._stored().items() if name != key), (key, row)]
-                self._store.set(STORE_KEY, dict(rows[-MOST:]))
-            if self._root and shared:
-                publish_json(row, self._file(key))
-        except Exception as error:  # noqa: BLE001 - every store has its own errors
-            log.warning("An upload could not be remembered (%s); a retry may upload it again", type(error).__name__)
+        puts: list[Callable[[], None]] = []
+        if self._store is not None:
+            puts.append(partial(self._store.set, name, value))
+        if self._root:
+            puts.append(lambda: publish_json(row, self._file(key)))
+        for put in puts:
+            try:
+                put()
+            except Exception as error:  # noqa: BLE001 - every store has its own errors
+                log.warning("An upload could not be remembered (%s); a retry may upload it again", type(error).__name__)
 
     def _file(self, key: str) -> ObjectStoragePath:
         from airflow_provider_evolink.storage import open_folder

@@ -12,6 +12,14 @@ _USER = re.compile(r"(?i)(https?://)[^\s/?#\"<>]*@")
 _QUERY = re.compile(r"(?i)(https?://[^\s?#\"<>]*)[?#][^\s\"<>]*")
 _BEARER = re.compile(r"(?i)(bearer[\s:]+|\bsk-)[\w.~+/=-]{4,}")
 _WORD = re.compile(r"[\w.:+-]{1,40}", re.ASCII)
+# What counts as one blank where texts are compared: EvoLink may fold lines, or quote a text as JSON.
+_BLANKS = re.compile(rf"(?:{_CONTROL.pattern}|\s|\\[nrt])+")
+# A link, also percent-encoded, escaped as in JSON, or without its scheme.
+_LINK = re.compile(
+    r"(?i)(?:https?(?::|%3a)[/\\%]|(?<![\w.-])[\w-]+(?:\.[\w-]+)*\.(?:[a-z]{2,}(?::\d+)?|\d+:\d+)/)[^\s\"<>]*"
+)
+SPAN = 12  # characters of ours that count as a quote of it; shorter texts must be there whole
+LONGEST = 2000
 
 
 def clean_text(text: object, limit: int = 300) -> str:
@@ -48,10 +56,27 @@ def private_texts(value: Any) -> Iterator[str]:
 
 def without(private: tuple[str, ...], message: str) -> str:
     """
-    Cut a message off where it begins to repeat a text of ours, whole or in part.
+    Make EvoLink's words tellable: cut them off where they begin to quote a text of ours, and cut links out of them.
+
+    A quote is :data:`SPAN` characters from anywhere in a text, or the whole of a shorter one, however blanks and line
+    ends are written.
 
     :param private: What :func:`private_texts` found in the request.
     :param message: What EvoLink wrote.
     """
-    at = min((place for text in private if (place := message.find(text[:16])) >= 0), default=None)
-    return message if at is None else message[:at] + "…"
+    line = _flat(message[:LONGEST])
+    spans = {line[at : at + SPAN]: at for at in reversed(range(len(line) - SPAN + 1))}
+    at = min((place for text in private if (place := _quoted(_flat(text), line, spans)) >= 0), default=None)
+    return _LINK.sub("…", line if at is None else line[:at] + "…")
+
+
+def _flat(text: str) -> str:
+    return _BLANKS.sub(" ", text).strip()
+
+
+def _quoted(text: str, line: str, spans: Mapping[str, int]) -> int:
+    """Return where a line first quotes a text, or -1; in a time that grows with their lengths, not their product."""
+    if len(text) < SPAN:
+        return line.find(text)
+    parts = (text[at : at + SPAN] for at in range(len(text) - SPAN + 1))
+    return min((spans[part] for part in parts if part in spans), default=-1)

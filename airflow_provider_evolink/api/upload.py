@@ -26,7 +26,7 @@ from airflow_provider_evolink.api.failures import REFUSAL_ADVICE, json_object, r
 from airflow_provider_evolink.api.media_limits import InputFile
 from airflow_provider_evolink.api.models import MAX_LINK
 from airflow_provider_evolink.api.settings import ClientSettings, host_of, is_loopback
-from airflow_provider_evolink.api.texts import clean_text
+from airflow_provider_evolink.api.texts import clean_text, without
 from airflow_provider_evolink.api.transport import TooLong, Watchdog, answer, build, ssl_context
 
 PATH = "/api/v1/files/upload/stream"
@@ -186,7 +186,7 @@ def _refusal(call: wire.Call, came: Answer, payload: dict[str, Any] | None) -> E
     code, message = reason(payload)
     # 40003 passes, as files go by themselves; the files API says HTTP 400 to it all the same.
     kind = EvoLinkUnavailable if code in ("40003", "50001") else refusal(came.status, code)
-    said = f": “{clean_text(message)}”" if message else ""
+    said = f": “{clean_text(without((), message))}”" if message else ""
     return kind(
         f"{call.name}: EvoLink did not take the file{said}; nothing was ordered. What to do: "
         f"{_ADVICE.get(code or '', REFUSAL_ADVICE[kind])}",

@@ -107,11 +107,9 @@ class Inputs:
             kept = self._operator.kept_request()
             return EVERYTHING if kept is None else tuple(private_texts(kept))
         try:
-            given = inputs.plain(self._operator.request())
-            links = self._files.links() if _files_in(self._operator.model, given) else ()
-            return (*private_texts(given), *links)
+            return tuple(private_texts(inputs.plain(self._operator.request())))
         except Exception:  # noqa: BLE001 - as above
-            return ()
+            return EVERYTHING
 
 
 def _files_in(model: str, given: dict[str, Any]) -> list[tuple[inputs.Slot, str]]:

@@ -59,7 +59,7 @@ class InputFiles:
         stand_ins = {uri: f"https://input.invalid/{number}" for number, uri in enumerate(uris)}
         body, broken = self._built(swapped(given, stand_ins), {link: uri for uri, link in stand_ins.items()})
         if known:
-            self._sums = {uri: self._sum_of(uri) for uri in uris}
+            self._sums = {uri: self._sum_of(uri, uris) for uri in uris}
         else:
             broken += self._inspect(found, body)
         if broken:
@@ -86,12 +86,8 @@ class InputFiles:
             kept = by_content.get(content) or (self._memory.find(content, settings, enough=enough) if trusts else None)
             by_content[content] = kept or self._upload(uri, settings)
             links[name] = by_content[content].url
-            self._memory.saw(uri, content)
+        self._memory.saw({uri: self._sums[uri] for uri in self._uris.values()})
         return dict(swapped(body, links))
-
-    def links(self) -> tuple[str, ...]:
-        """Return the links of this task instance's uploads."""
-        return self._memory.links(EvoLinkHook(self._operator.evolink_conn_id).settings)
 
     def _built(self, given: dict[str, Any], uris: dict[str, str]) -> tuple[dict[str, Any], list[Violation]]:
         operator = self._operator
@@ -145,13 +141,13 @@ class InputFiles:
         )
         return False
 
-    def _sum_of(self, uri: str) -> str:
+    def _sum_of(self, uri: str, uris: list[str]) -> str:
         if uri in self._sums:
             return self._sums[uri]
         try:
             return Source(uri).checksum()
-        except (NoInput, EvoLinkInputError) as error:
-            remembered = self._memory.content_of(uri)
+        except Exception as error:
+            remembered = self._memory.contents_of(uris).get(uri)
             if remembered is None:
                 raise
             log.info("An input file cannot be read any more (%s); it counts as it was", type(error).__name__)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, TaskDeferred, task
+from PIL import Image
 
 from airflow_provider_evolink.api.errors import EvoLinkJobFailed
 from airflow_provider_evolink.decorators.evolink import _EvoLinkDecoratedOperator
@@ -207,6 +209,24 @@ def test_errors_repeat_nothing_of_the_request(
 
     assert "xylophonist" not in str(told.value) + logs.text
     assert ("bad: …" in str(told.value)) is known
+
+
+def test_errors_do_not_tell_the_link_of_an_upload(
+    stage: Any, slow: EmulatorServer, decorated: Any, xcoms: XComs, logs: Any, tmp_path: Path
+) -> None:
+    slow.settings(polls=10_000, estimated_time=60)
+    frame = tmp_path / "frame.png"
+    Image.new("RGB", (640, 360)).save(frame)
+    operator = decorated(Writer(image_start=str(frame)), model="wan2.7-image-to-video")
+    with pytest.raises(TaskDeferred) as deferred:
+        operator().execute(stage.context())
+    [job] = slow.books()["jobs"]
+    link = job["body"]["image_start"]
+    slow.job(job["id"], state="failed", code="image_processing_error", message=f"cannot decode {link}")
+    with pytest.raises(AirflowFailException, match="cannot decode …") as told:
+        stage.resume(operator, deferred.value)
+
+    assert link.rpartition("/")[2] not in str(told.value) + logs.text
 
 
 def test_no_link_with_its_query_is_kept(stage: Any, emulator: EmulatorServer, decorated: Any, xcoms: XComs) -> None:

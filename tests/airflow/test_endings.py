@@ -82,6 +82,20 @@ def test_a_failed_job_that_repeats_the_prompt_does_not_show_it(
     assert "xylophonist" not in f"{told.value} {told.value.__cause__} {logs.text}"
 
 
+def test_where_the_inputs_cannot_be_built_nothing_of_evolinks_words_is_told(
+    stage: Any, make: Make, slow: EmulatorServer, logs: Any
+) -> None:
+    slow.settings(polls=10_000)
+    first = deferred(stage, make())
+    job_id = stage.store.record["job_id"]
+    slow.job(job_id, state="failed", code="content_policy_violation", message=f"refused: {PROMPT}")
+    changed = make()()
+    changed.parameters = 7
+    with pytest.raises(AirflowFailException, match="“…”") as told:
+        changed.resume_execution(first.method_name, {"event": {"job_id": job_id, "status": "failed"}}, stage.context())
+    assert "xylophonist" not in f"{told.value} {logs.text}"
+
+
 def test_user_names_in_links_are_not_handed_on(stage: Any, make: Make) -> None:
     link = "https://somebody:5ecre7@example.com/clip.mp4#part"
     operator = make(

@@ -18,10 +18,16 @@ from evolink_support import Scene, die
 from PIL import Image
 
 from airflow_provider_evolink.api import upload as upload_module
-from airflow_provider_evolink.api.errors import EvoLinkAPIError, EvoLinkInputError, EvoLinkUnavailable
+from airflow_provider_evolink.api.errors import (
+    EvoLinkAPIError,
+    EvoLinkConfigError,
+    EvoLinkInputError,
+    EvoLinkUnavailable,
+)
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.ledger import Ledger
 from airflow_provider_evolink.operators import (
+    EvoLinkBatchOperator,
     EvoLinkImageOperator,
     EvoLinkImageToVideoOperator,
     EvoLinkReferenceVideoOperator,
@@ -179,6 +185,93 @@ def test_an_attach_uploads_nothing_even_when_the_file_is_gone(
         .endswith(f".png#sha256={hashlib.sha256(png()).hexdigest()}")
     )
     assert (slow.books()["orders"], uploads(slow)) == (1, 1)
+
+
+def test_in_a_batch_every_file_that_is_gone_counts_as_it_was(
+    stage: Any, make: Make, slow: EmulatorServer, tmp_path: Path
+) -> None:
+    frames = [tmp_path / f"{number}.png" for number in range(26)]
+    for number, frame in enumerate(frames):
+        Image.new("RGB", (640, 360), (number, 0, 0)).save(frame)
+    requests = [{"image_start": str(frame), "duration": 2} for frame in frames]
+    operator = make(EvoLinkBatchOperator, model="wan2.7-image-to-video", requests=requests)
+    with pytest.raises(TaskDeferred):
+        operator().execute(stage.context())
+    for frame in frames:
+        frame.unlink()
+    results = stage.retry().run(operator)
+    assert [result["request"]["image_start"].partition("#")[0] for result in results] == [
+        str(frame) for frame in frames
+    ]
+    assert (slow.books()["orders"], uploads(slow)) == (26, 26)
+
+
+def test_a_file_that_is_gone_counts_as_it_was_where_only_the_folder_is_left(
+    stage: Any, make: Make, slow: EmulatorServer, frame: Path, tmp_path: Path
+) -> None:
+    given = {"ledger_path": tmp_path.joinpath("ledger").as_uri()}
+    with pytest.raises(TaskDeferred):
+        first_frame(make, frame, **given)().execute(stage.context())
+    stage.store.rows.clear()
+    frame.unlink()
+    assert stage.retry().run(first_frame(make, frame, **given))["status"] == "completed"
+    assert (slow.books()["orders"], uploads(slow)) == (1, 1)
+
+
+@pytest.mark.parametrize("error", [EvoLinkConfigError("no such extra"), RuntimeError("no secrets")])
+def test_a_file_whose_store_cannot_be_opened_counts_as_it_was(
+    stage: Any, make: Make, slow: EmulatorServer, frame: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    with pytest.raises(TaskDeferred):
+        first_frame(make, frame)().execute(stage.context())
+
+    def closed(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr("airflow_provider_evolink.sources.open_folder", closed)
+    assert stage.retry().run(first_frame(make, frame))["status"] == "completed"
+    assert (slow.books()["orders"], uploads(slow)) == (1, 1)
+
+
+def test_a_store_that_keeps_nothing_leaves_the_folder(
+    stage: Any, make: Make, slow: EmulatorServer, frame: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = stage.store.set
+
+    def full(key: str, value: Any, **more: Any) -> None:
+        if key != "evolink_generation":
+            raise OSError
+        keep(key, value, **more)
+
+    monkeypatch.setattr(stage.store, "set", full)
+    given = {"ledger_path": tmp_path.joinpath("ledger").as_uri()}
+    with pytest.raises(TaskDeferred):
+        first_frame(make, frame, **given)().execute(stage.context())
+    frame.unlink()
+    assert stage.retry().run(first_frame(make, frame, **given))["status"] == "completed"
+    assert (slow.books()["orders"], uploads(slow)) == (1, 1)
+
+
+@pytest.mark.parametrize("case", ["its own upload", "an upload of another task", "no store"])
+def test_no_error_tells_the_link_of_an_upload(
+    stage: Any, make: Make, slow: EmulatorServer, frame: Path, tmp_path: Path, logs: Any, case: str
+) -> None:
+    given = {} if case == "its own upload" else {"ledger_path": tmp_path.joinpath("ledger").as_uri()}
+    if case == "an upload of another task":
+        other = type(stage)()
+        other.ti.task_id = "other"
+        other.run(first_frame(make, frame, **given))
+    if case == "no store":
+        stage.store = None
+    with pytest.raises(TaskDeferred) as deferred:
+        first_frame(make, frame, **given)().execute(stage.context())
+    job = slow.books()["jobs"][-1]
+    link = job["body"]["image_start"]
+    slow.job(job["id"], state="failed", code="image_processing_error", message=f"cannot decode {link}")
+    with pytest.raises(AirflowFailException, match="cannot decode …") as told:
+        stage.resume(first_frame(make, frame, **given), deferred.value)
+    assert uploads(slow) == 1
+    assert link.rpartition("/")[2] not in f"{told.value} {ours(logs)}"
 
 
 def test_another_content_under_the_same_name_stops_an_open_order(

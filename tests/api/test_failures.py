@@ -60,6 +60,12 @@ def test_a_failed_job(code):
     )
 
 
+def test_a_failed_job_quotes_no_prompt_of_many_lines():
+    prompt = "Scene 1:\nA secret boat\twith a sail"
+    error = job_error(job(status="failed", error={"message": f"rejected prompt: {prompt}"}), (prompt,))
+    assert "“rejected prompt: …”" in str(error)
+
+
 @pytest.mark.parametrize("error", [None, {}, "", {"code": None, "message": None}, [1]])
 def test_a_failed_job_without_a_reason(error):
     failure = job_error(job(status="failed", error=error))
