@@ -14,7 +14,7 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkMediaError,
 )
 from airflow_provider_evolink.api.failures import job_error
-from airflow_provider_evolink.api.models import JOB_ID
+from airflow_provider_evolink.api.models import JOB_ID, JobStatus
 from airflow_provider_evolink.api.settings import host_of, is_loopback
 from airflow_provider_evolink.api.sides import sides
 from airflow_provider_evolink.storage import publish, publish_json, read_json
@@ -40,7 +40,7 @@ _DEMUXERS = {
     "audio/aac": "aac",
 }
 _NOTHING_ELSE = {"protocol_whitelist": "", "codec_whitelist": ""}  # no file or host beside the one, and no decoder
-_PATIENCE = 30.0  # seconds
+_PATIENCE = 30.0  # seconds: for a file to be measured, and for links to be there
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +118,7 @@ def _fetch_all(client: EvoLinkClient, job: Job, folder: ObjectStoragePath) -> di
             "retry later, with the same job",
             job_id=job.job_id,
         )
+    job = _with_results(client, job)
     if failure := job_error(job):
         raise failure
     try:
@@ -128,13 +129,20 @@ def _fetch_all(client: EvoLinkClient, job: Job, folder: ObjectStoragePath) -> di
     return {"job": {name: summary[name] for name in ("created", "credits")}, "files": files}
 
 
+def _with_results(client: EvoLinkClient, job: Job) -> Job:
+    """Read a job again that is completed and has no links yet."""
+    if job.status is JobStatus.COMPLETED and not job.has_output:
+        return client.wait(job.job_id, timeout=_PATIENCE)
+    return job
+
+
 def _fetch(client: EvoLinkClient, job: Job, index: int, folder: ObjectStoragePath) -> MediaFile:
     """Download one result; a dead link is asked for once more, and nothing is ever ordered again for it."""
     try:
         return _download(client, job, index, folder)
     except EvoLinkLinkExpired:
         log.info("EvoLink job %s: link %d has died, asking for a fresh one", job.job_id, index)
-    fresh = client.get_job(job.job_id)
+    fresh = _with_results(client, client.get_job(job.job_id))
     if index >= len(fresh.results):
         raise job_error(fresh) or EvoLinkMediaError(f"result {index} is gone", job_id=job.job_id)
     return _download(client, fresh, index, folder)
