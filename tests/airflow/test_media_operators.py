@@ -323,6 +323,31 @@ def test_files_of_one_job_archived_by_two_tasks_share_a_manifest(
     assert names == [f"{job['job_id']}-0.mp4", f"{job['job_id']}-1.mp4"]
 
 
+def test_a_salvage_that_adds_a_file_keeps_what_the_manifest_knows(
+    stage: Any, job: dict[str, Any], download: Any, archive: Any
+) -> None:
+    (file,) = download({**job, "request": {**job["request"], "seed": 7}})
+    (row,) = archive([file])
+    path = Path(row["manifest"].removeprefix("file://"))
+    before = json.loads(path.read_text())
+    path.write_text(json.dumps({**before, "archived": "2026-01-02T03:04:05+00:00"}))
+    stage.ti.task_id = "salvage"
+    (salvaged,) = download(job["job_id"])
+    archive([salvaged, {**salvaged, "index": 1}])
+    after = json.loads(path.read_text())
+    assert (len(before["files"]), len(after["files"])) == (1, 2)
+    assert (after["seed"], after["request"]["prompt"]) == (7, job["request"]["prompt"])
+    assert after == {**before, "archived": "2026-01-02T03:04:05+00:00", "files": after["files"]}
+
+
+def test_what_a_salvage_did_not_know_is_added_to_its_manifest(job: dict[str, Any], download: Any, archive: Any) -> None:
+    (salvaged,) = download(job["job_id"])
+    archive([salvaged])
+    (file,) = download(job)
+    (row,) = archive([{**file, "index": 1}])
+    assert json.loads(Path(row["manifest"].removeprefix("file://")).read_text())["request"] == job["request"]
+
+
 def test_a_second_archiving_changes_nothing(job: dict[str, Any], download: Any, archive: Any, tmp_path: Path) -> None:
     files = download(job)
     first = archive(files)
