@@ -192,8 +192,8 @@ def _received(receipt: Any, job_id: str, folder: ObjectStoragePath) -> dict[str,
     except (KeyError, TypeError, AttributeError):
         return None
     found = list(zip(paths, files, strict=True))
-    whole = all(f.job_id == job_id and path.exists() and path.stat().st_size == f.size for path, f in found)
-    if not found or not whole:
+    whole = all(path.exists() and path.stat().st_size == file.size for path, file in found)
+    if receipt.get("job_id") != job_id or not whole:
         return None
     return {"job": facts, "files": [asdict(replace(file, uri=str(path))) for path, file in found]}
 

@@ -21,6 +21,7 @@ from airflow_provider_evolink.api.errors import (
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.operators import (
     EvoLinkArchiveOperator,
+    EvoLinkAudioOperator,
     EvoLinkDownloadOperator,
     EvoLinkImageToVideoOperator,
 )
@@ -127,6 +128,16 @@ def test_a_second_download_needs_no_job_any_more(job: dict[str, Any], download: 
     reads = emulator.books()["requests"]["read"]
     assert download(job) == first
     assert emulator.books()["requests"]["read"] == reads
+
+
+def test_the_empty_receipt_of_a_job_without_media_is_honoured(
+    stage: Any, make: Make, download: Any, emulator: EmulatorServer
+) -> None:
+    parameters = {"audio_url": "https://example.com/a.mp3", "preferred_name": "ann"}
+    job = stage.run(make(EvoLinkAudioOperator, model="voice-enrollment", parameters=parameters))
+    assert download(job) == []
+    emulator.job(job["job_id"], vanish=True)
+    assert download(job) == []
 
 
 @pytest.mark.parametrize("harm", ["gone", "short", "no receipt", "broken receipt"])
