@@ -6,6 +6,7 @@ import re
 from typing import BinaryIO
 
 _HEAD = 64 * 1024
+_LEAST = 24  # bytes; no picture is shorter
 _MAX_MARKERS = 1000
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _EXTENT = re.compile(rb"\x00\x00\x00\x14ispe\x00{4}(.{4})(.{4})", re.DOTALL)
@@ -20,6 +21,8 @@ def sides(file: BinaryIO, content_type: str) -> tuple[int, int] | None:
     """
     file.seek(0)
     head = file.read(_HEAD)
+    if len(head) < _LEAST:
+        return None
     if content_type == "image/png":
         found = _big(head[16:20]), _big(head[20:24])
     elif content_type == "image/gif":

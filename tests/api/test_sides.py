@@ -50,8 +50,9 @@ def test_a_tile_is_not_the_picture():
 @pytest.mark.parametrize("name", PICTURES)
 def test_what_is_cut_is_not_known(name):
     content = PICTURES[name]
-    cut = content[: 9 if "gif" in name else 23]
-    assert sides(io.BytesIO(cut), recognise(content).content_type) is None
+    assert sides(io.BytesIO(content[:23]), recognise(content).content_type) is None
+    if "webp" in name:
+        assert sides(io.BytesIO(content[:29]), recognise(content).content_type) is None
 
 
 def test_a_jpeg_of_markers_without_end_is_given_up():
