@@ -85,7 +85,7 @@ def _archive_job(files: list[_Staged], archive: ObjectStoragePath, run: Mapping[
         if known.get(file.name) != file.sha256 or not target.exists() or target.stat().st_size != file.size:
             copy_checked(open_folder(file.uri, what="staged file"), target, sha256=file.sha256, size=file.size)
     if any(known.get(file.name) != file.sha256 for file in files):
-        publish_json(_manifest(files, run, _listed(read_json(manifest))), manifest)
+        publish_json(_manifest(files, run, read_json(manifest)), manifest)
     return [
         {
             **file.model_dump(mode="json", exclude={"job"}),
@@ -107,8 +107,8 @@ def _safe(name: str) -> str:
     return _UNSAFE.sub("_", name).strip(".") or "_"
 
 
-def _manifest(files: list[_Staged], run: Mapping[str, Any], listed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the manifest of a job: these files, and those that another task archived before."""
+def _manifest(files: list[_Staged], run: Mapping[str, Any], before: Any) -> dict[str, Any]:
+    """Return the manifest of a job: these files, and what another task wrote before, which may know more of the job."""
     first = files[0]
     rows = {
         file.name: {
@@ -119,7 +119,8 @@ def _manifest(files: list[_Staged], run: Mapping[str, Any], listed: Mapping[str,
         for file in files
     }
     request = first.job.request
-    return {
+    written = before if isinstance(before, dict) else {}
+    fresh = {
         "version": 1,
         "job_id": first.job_id,
         "model": first.model,
@@ -129,7 +130,11 @@ def _manifest(files: list[_Staged], run: Mapping[str, Any], listed: Mapping[str,
         "created": first.job.created.isoformat() if first.job.created else None,
         "archived": datetime.now(UTC).isoformat(timespec="seconds"),
         "airflow": dict(run),
-        "files": sorted({**listed, **rows}.values(), key=lambda row: row["name"]),
+    }
+    return {
+        **fresh,
+        **{name: written[name] for name in fresh if written.get(name) is not None},
+        "files": sorted({**_listed(before), **rows}.values(), key=lambda row: row["name"]),
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from airflow_provider_evolink.api.download import download
@@ -15,8 +14,9 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkMediaError,
 )
 from airflow_provider_evolink.api.failures import job_error
-from airflow_provider_evolink.api.models import JOB_ID
+from airflow_provider_evolink.api.models import JOB_ID, JobStatus
 from airflow_provider_evolink.api.settings import host_of, is_loopback
+from airflow_provider_evolink.api.sides import sides
 from airflow_provider_evolink.storage import publish, publish_json, read_json
 
 if TYPE_CHECKING:
@@ -24,6 +24,23 @@ if TYPE_CHECKING:
 
     from airflow_provider_evolink.api.client import EvoLinkClient
     from airflow_provider_evolink.api.models import Job
+
+# FFmpeg is told what to read. Left to guess, it takes a text for a playlist or a session, and opens what that names.
+_DEMUXERS = {
+    "video/mp4": "mov",
+    "video/quicktime": "mov",
+    "audio/mp4": "mov",
+    "video/webm": "matroska",
+    "video/x-matroska": "matroska",
+    "video/x-msvideo": "avi",
+    "audio/wav": "wav",
+    "audio/flac": "flac",
+    "audio/ogg": "ogg",
+    "audio/mpeg": "mp3",
+    "audio/aac": "aac",
+}
+_NOTHING_ELSE = {"protocol_whitelist": "", "codec_whitelist": ""}  # no file or host beside the one, and no decoder
+_PATIENCE = 30.0  # seconds: for a file to be measured, and for links to be there
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +52,7 @@ class MediaFile:
 
     :param uri: Where it is.
     :param index: Which result of the job, from 0.
-    :param width: Pixels; as height and duration (seconds) known only with the extra ``media``.
+    :param width: Pixels; as height and duration (seconds) of a clip known only with the extra ``media``.
     """
 
     uri: str
@@ -101,6 +118,7 @@ def _fetch_all(client: EvoLinkClient, job: Job, folder: ObjectStoragePath) -> di
             "retry later, with the same job",
             job_id=job.job_id,
         )
+    job = _with_results(client, job)
     if failure := job_error(job):
         raise failure
     try:
@@ -111,13 +129,20 @@ def _fetch_all(client: EvoLinkClient, job: Job, folder: ObjectStoragePath) -> di
     return {"job": {name: summary[name] for name in ("created", "credits")}, "files": files}
 
 
+def _with_results(client: EvoLinkClient, job: Job) -> Job:
+    """Read a job again that is completed and has no links yet."""
+    if job.status is JobStatus.COMPLETED and not job.has_output:
+        return client.wait(job.job_id, timeout=_PATIENCE)
+    return job
+
+
 def _fetch(client: EvoLinkClient, job: Job, index: int, folder: ObjectStoragePath) -> MediaFile:
     """Download one result; a dead link is asked for once more, and nothing is ever ordered again for it."""
     try:
         return _download(client, job, index, folder)
     except EvoLinkLinkExpired:
         log.info("EvoLink job %s: link %d has died, asking for a fresh one", job.job_id, index)
-    fresh = client.get_job(job.job_id)
+    fresh = _with_results(client, client.get_job(job.job_id))
     if index >= len(fresh.results):
         raise job_error(fresh) or EvoLinkMediaError(f"result {index} is gone", job_id=job.job_id)
     return _download(client, fresh, index, folder)
@@ -140,7 +165,8 @@ def _download(client: EvoLinkClient, job: Job, index: int, folder: ObjectStorage
         job.results[index], expect=job.outputs[index]["kind"], allow_loopback=local, job_id=job.job_id
     ) as found:
         target = folder / f"{job.job_id}-{index}{found.extension}"
-        width, height, duration = probe(found.path)
+        with found.path.open("rb") as file:
+            width, height, duration = probe(file, found.content_type)
         publish(found.path, target)
         log.info("EvoLink job %s: result %d, %d bytes of %s", job.job_id, index, found.size, found.content_type)
         return MediaFile(
@@ -166,27 +192,35 @@ def _received(receipt: Any, job_id: str, folder: ObjectStoragePath) -> dict[str,
     except (KeyError, TypeError, AttributeError):
         return None
     found = list(zip(paths, files, strict=True))
-    whole = all(f.job_id == job_id and path.exists() and path.stat().st_size == f.size for path, f in found)
-    if not found or not whole:
+    whole = all(path.exists() and path.stat().st_size == file.size for path, file in found)
+    if receipt.get("job_id") != job_id or not whole:
         return None
     return {"job": facts, "files": [asdict(replace(file, uri=str(path))) for path, file in found]}
 
 
-def probe(file: Path | BinaryIO) -> tuple[int | None, int | None, float | None]:
+def probe(file: BinaryIO, content_type: str) -> tuple[int | None, int | None, float | None]:
     """
-    Return width, height and duration of a media file, where PyAV (extra ``media``) is there to tell.
+    Return width, height and duration of a media file, as it says itself: nothing of it is decoded.
 
-    :param file: A local file, or one that is open for reading.
+    :param file: The file, open for reading.
+    :param content_type: What it was recognised as. Clips and sounds need PyAV (extra ``media``).
     """
+    if content_type.startswith("image/"):
+        return (*(sides(file, content_type) or (None, None)), None)
     try:
         import av
     except ImportError:
         return None, None, None
+    if content_type not in _DEMUXERS:
+        return None, None, None
+    file.seek(0)
     try:
-        with av.open(str(file) if isinstance(file, Path) else file, mode="r") as container:
+        with av.open(
+            file, "r", format=_DEMUXERS[content_type], container_options=_NOTHING_ELSE, timeout=_PATIENCE
+        ) as container:
             video = next(iter(container.streams.video), None)
             seconds = None if container.duration is None else round(container.duration / 1_000_000, 3)
-            return (video.width, video.height, seconds) if video else (None, None, seconds)
+            return (video.width or None, video.height or None, seconds) if video else (None, None, seconds)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         log.info("The file could not be measured (%s)", type(error).__name__)
         return None, None, None

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkInputError, EvoLinkMediaError
 from airflow_provider_evolink.api.media_limits import MAX_UPLOAD, MB, InputFile
@@ -69,9 +69,8 @@ class Source:
                 container = check_media(file, size, None)
             except EvoLinkMediaError as error:
                 raise NoInput(error.message) from None
-            sides = _measured(file) if measure else (None, None, None)
-        seconds = None if container.kind == "image" else sides[2]
-        return InputFile(digest, size, container.content_type, container.extension, sides[0], sides[1], seconds)
+            sides = _measured(file, container.content_type) if measure else (None, None, None)
+        return InputFile(digest, size, container.content_type, container.extension, *sides)
 
     @contextmanager
     def copy(self, file: InputFile) -> Iterator[Path]:
@@ -128,8 +127,7 @@ def can_measure() -> bool:
     return True
 
 
-def _measured(file: Any) -> tuple[int | None, int | None, float | None]:
+def _measured(file: BinaryIO, content_type: str) -> tuple[int | None, int | None, float | None]:
     from airflow_provider_evolink.media import probe
 
-    file.seek(0)
-    return probe(file)
+    return probe(file, content_type)

@@ -45,6 +45,7 @@ python -m airflow_provider_evolink validate request.json
 `validate` takes a JSON file with a request (`model` beside its fields) or a list of them. Exit status 1: a rule is
 broken. [Mistakes](mistakes.md) shows what it says; [Rules that are not checked](unchecked-rules.md) what it cannot see.
 Limits that EvoLink states only in the words of its pages, and lengths in tokens, are warned about and never refused.
+Files of your own pass, with a warning: only an operator looks at them, before it uploads them.
 
 Every model but a few takes `callback_url` too.
 """

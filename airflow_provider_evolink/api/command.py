@@ -16,6 +16,8 @@ from typing import Any
 from airflow_provider_evolink.api import catalogue
 from airflow_provider_evolink.api.describe import lines_of, summary, table
 from airflow_provider_evolink.api.errors import EvoLinkRequestError
+from airflow_provider_evolink.api.inputs import files_in, swapped
+from airflow_provider_evolink.api.shown import show
 from airflow_provider_evolink.api.texts import clean_text
 
 _WIDEST = 120
@@ -122,6 +124,12 @@ def _checked(request: dict[str, Any]) -> dict[str, Any]:
     model = request["model"]
     inner = request.get("parameters")
     fields = inner if isinstance(inner, dict) and request.keys() <= {"model", "kind", "parameters"} else request
+    row = catalogue.known_row(model)
+    files = files_in(row.parameters, fields) if row else []
+    # An operator uploads them and orders with links, so links stand in for them here as well.
+    links = {uri: f"https://input.invalid/{number}" for number, (_, uri) in enumerate(files)}
+    shown = {show(link): show(uri) for uri, link in links.items()}
+    fields = swapped(fields, links) if links else fields
     violations: Sequence[Any] = ()
     try:
         catalogue.build_request(model, fields)
@@ -129,10 +137,15 @@ def _checked(request: dict[str, Any]) -> dict[str, Any]:
         violations = error.violations
     return {
         "model": model,
-        "known": catalogue.known_row(model) is not None,
+        "known": row is not None,
         "valid": not violations,
-        "violations": [{"field": one.field, "rule": one.rule, "value": one.value} for one in violations],
-        "warnings": catalogue.notices(model, fields),
+        "violations": [
+            {"field": one.field, "rule": one.rule, "value": shown.get(one.value, one.value)} for one in violations
+        ],
+        "warnings": [
+            *catalogue.notices(model, fields),
+            *(f"{slot.path}: a file of yours, not looked at here (given: {show(uri)})" for slot, uri in files),
+        ],
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath
 
+from airflow_provider_evolink.api import schedule
 from airflow_provider_evolink.api.errors import (
     EvoLinkJobFailed,
     EvoLinkJobTimeout,
@@ -20,6 +21,7 @@ from airflow_provider_evolink.api.errors import (
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.operators import (
     EvoLinkArchiveOperator,
+    EvoLinkAudioOperator,
     EvoLinkDownloadOperator,
     EvoLinkImageToVideoOperator,
 )
@@ -128,6 +130,16 @@ def test_a_second_download_needs_no_job_any_more(job: dict[str, Any], download: 
     assert emulator.books()["requests"]["read"] == reads
 
 
+def test_the_empty_receipt_of_a_job_without_media_is_honoured(
+    stage: Any, make: Make, download: Any, emulator: EmulatorServer
+) -> None:
+    parameters = {"audio_url": "https://example.com/a.mp3", "preferred_name": "ann"}
+    job = stage.run(make(EvoLinkAudioOperator, model="voice-enrollment", parameters=parameters))
+    assert download(job) == []
+    emulator.job(job["job_id"], vanish=True)
+    assert download(job) == []
+
+
 @pytest.mark.parametrize("harm", ["gone", "short", "no receipt", "broken receipt"])
 def test_a_damaged_staging_folder_is_repaired(job: dict[str, Any], download: Any, tmp_path: Path, harm: str) -> None:
     first = download(job)
@@ -198,6 +210,36 @@ def test_a_job_that_still_runs_is_not_downloaded(stage: Any, make: Make, downloa
         download(job_id)
     slow.job(job_id, state="completed")
     assert download(job_id)
+
+
+def test_a_job_whose_links_are_not_there_yet_is_read_again(
+    job: dict[str, Any], download: Any, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "REREAD_AFTER", 0.05)
+    emulator.fault("no_results", **{"as": "empty"}, times=3)
+    assert download(job["job_id"])[0]["size"] > 1000
+    assert emulator.faults()[0]["done"]
+
+
+def test_links_that_are_missing_when_a_fresh_one_is_asked_for_are_waited_for(
+    job: dict[str, Any], download: Any, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "REREAD_AFTER", 0.05)
+    emulator.fault("link_expired")
+    emulator.fault("no_results", **{"as": "empty"}, after=1, times=2)
+    assert download(job["job_id"])[0]["size"] > 1000
+    assert [one["done"] for one in emulator.faults()] == [True, True]
+
+
+def test_a_job_that_stays_without_links_fails_for_good(
+    job: dict[str, Any], download: Any, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "REREAD_AFTER", 0.05)
+    emulator.fault("no_results", **{"as": "empty"}, times=-1)
+    reads = emulator.books()["requests"]["read"]
+    with pytest.raises(AirflowFailException, match="gives no links"):
+        download(job["job_id"])
+    assert emulator.books()["requests"]["read"] == reads + 2 + schedule.REREADS
 
 
 def test_destination_downloads_in_the_same_task(
@@ -290,6 +332,31 @@ def test_files_of_one_job_archived_by_two_tasks_share_a_manifest(
     archive([{**file, "index": 1}])
     names = [entry["name"] for entry in json.loads(Path(row["manifest"].removeprefix("file://")).read_text())["files"]]
     assert names == [f"{job['job_id']}-0.mp4", f"{job['job_id']}-1.mp4"]
+
+
+def test_a_salvage_that_adds_a_file_keeps_what_the_manifest_knows(
+    stage: Any, job: dict[str, Any], download: Any, archive: Any
+) -> None:
+    (file,) = download({**job, "request": {**job["request"], "seed": 7}})
+    (row,) = archive([file])
+    path = Path(row["manifest"].removeprefix("file://"))
+    before = json.loads(path.read_text())
+    path.write_text(json.dumps({**before, "archived": "2026-01-02T03:04:05+00:00"}))
+    stage.ti.task_id = "salvage"
+    (salvaged,) = download(job["job_id"])
+    archive([salvaged, {**salvaged, "index": 1}])
+    after = json.loads(path.read_text())
+    assert (len(before["files"]), len(after["files"])) == (1, 2)
+    assert (after["seed"], after["request"]["prompt"]) == (7, job["request"]["prompt"])
+    assert after == {**before, "archived": "2026-01-02T03:04:05+00:00", "files": after["files"]}
+
+
+def test_what_a_salvage_did_not_know_is_added_to_its_manifest(job: dict[str, Any], download: Any, archive: Any) -> None:
+    (salvaged,) = download(job["job_id"])
+    archive([salvaged])
+    (file,) = download(job)
+    (row,) = archive([{**file, "index": 1}])
+    assert json.loads(Path(row["manifest"].removeprefix("file://")).read_text())["request"] == job["request"]
 
 
 def test_a_second_archiving_changes_nothing(job: dict[str, Any], download: Any, archive: Any, tmp_path: Path) -> None:

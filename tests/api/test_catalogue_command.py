@@ -129,6 +129,27 @@ def test_a_warning_is_shown_and_is_no_fault(run, request_file):
     assert "warning  duration: one of 5, 10 (given: 7)" in out
 
 
+@pytest.mark.parametrize("file", ["s3://store@my-bucket/bud.png", "file:///data/bud.png", "/data/bud.png"])
+def test_a_file_that_an_operator_would_upload_is_no_fault(run, request_file, file):
+    request = {"model": "wan2.7-image-to-video", "prompt": "x", "image_start": file}
+    status, out, _ = run("validate", request_file(request))
+    assert (status, out.splitlines()[0]) == (0, "wan2.7-image-to-video: keeps the rules")
+    assert "  warning  image_start: a file of yours, not looked at here" in out
+    assert "store@" not in out
+    status, out, _ = run("validate", request_file({**request, "prompt": "/data/bud.png", "duration": 99}), "--json")
+    (answer,) = json.loads(out)
+    assert (status, [one["field"] for one in answer["violations"]]) == (1, ["duration"])
+
+
+def test_a_file_where_no_media_belongs_is_a_fault_and_shown_as_it_was_given(run, request_file):
+    status, out, _ = run("validate", request_file({**GOOD, "callback_url": "s3://my-bucket/x"}))
+    assert (status, "callback_url: must be an https link" in out) == (1, True)
+    given = {"model": "wan2.7-image-to-video", "image_start": "s3://b/bud.png", "duration": "s3://b/bud.png"}
+    status, out, _ = run("validate", request_file(given))
+    assert status == 1
+    assert "(given: s3://b/bud.png)" in next(line for line in out.splitlines() if "duration:" in line)
+
+
 @pytest.mark.parametrize(
     "content", ["", "{", "[1]", "[]", "null", '{"prompt": "a"}', '"text"', '{"model": 5}', "[" * 200_000]
 )
