@@ -121,6 +121,10 @@ def _wants_another(record: Record, identity: Identity, policies: Policies) -> bo
     return policies.on_backfill != "reuse" if identity.is_backfill else policies.on_clear == "regenerate"
 
 
+def _repeats_nothing(identity: Identity, policies: Policies) -> bool:
+    return identity.is_backfill and policies.on_backfill != "generate"
+
+
 def orders_again(record: Record, identity: Identity, policies: Policies, *, repeatable: bool) -> bool:
     """
     Tell whether a job that EvoLink failed is ordered anew.
@@ -130,12 +134,24 @@ def orders_again(record: Record, identity: Identity, policies: Policies, *, repe
     :param policies: What the DAG author chose.
     :param repeatable: Whether the same order may succeed, by the code of the failure.
     """
-    if identity.is_backfill and policies.on_backfill != "generate":
+    if _repeats_nothing(identity, policies):
         return False
     if record.generation != identity.generation:
         return True
     most = policies.max_regenerations
     return repeatable and (most is None or record.regenerations < most)
+
+
+def why_not_again(identity: Identity, policies: Policies) -> str:
+    """
+    Return why a failed job that is worth repeating is not ordered anew, and what to do.
+
+    :param identity: Which generation is meant now.
+    :param policies: What the DAG author chose.
+    """
+    if _repeats_nothing(identity, policies):
+        return f'on_backfill="{policies.on_backfill}" repeats nothing in a backfill: choose another to order anew'
+    return "max_regenerations is used up: clear the task to order anew"
 
 
 def settled_by(identity: Identity, policies: Policies) -> OnUnknownSubmit:

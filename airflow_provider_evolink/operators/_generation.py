@@ -22,7 +22,7 @@ from airflow_provider_evolink.api.errors import (
 from airflow_provider_evolink.api.failures import failure_code, job_error
 from airflow_provider_evolink.api.models import Job, JobStatus
 from airflow_provider_evolink.api.pace import Known
-from airflow_provider_evolink.decisions import Act, Policies, decide, orders_again
+from airflow_provider_evolink.decisions import Act, Policies, decide, orders_again, why_not_again
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 from airflow_provider_evolink.ledger import Ledger
 from airflow_provider_evolink.media import fetch_media
@@ -276,7 +276,7 @@ class Generation:
             push(key=f"failed_job{self._identity.suffix}", value=job.summary())
         if self._record is not None and not self._orders_again(job) and isinstance(failure, EvoLinkJobFailed):
             if failure.repeatable:
-                failure.message += " — but max_regenerations is used up: clear the task to order anew"
+                failure.message += f" — but {why_not_again(self._identity, self._policies)}"
             failure.permanent = True
         return failure
 

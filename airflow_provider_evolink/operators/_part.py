@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_evolink.api import schedule
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkSubmissionUnknown, EvoLinkUnavailable
 from airflow_provider_evolink.api.models import Job, JobStatus
-from airflow_provider_evolink.decisions import Act, decide, may_pay_again
+from airflow_provider_evolink.decisions import Act, decide, may_pay_again, settled_by
 from airflow_provider_evolink.operators._generation import Generation
 from airflow_provider_evolink.storage import open_folder
 from airflow_provider_evolink.triggers.batch import Awaited
@@ -83,7 +83,7 @@ class Part(Generation):
         """Whether `start` is to send an order, as far as the job of an earlier one is known."""
         act, _ = decide(self._record, self._identity, self._policies)
         if act is Act.ASK and self._record is not None:
-            return self._policies.on_unknown_submit == "resubmit" and may_pay_again(self._record)
+            return settled_by(self._identity, self._policies) == "resubmit" and may_pay_again(self._record)
         return act is Act.ORDER or (act is Act.ATTACH and self._last is not None and self._orders_again(self._last))
 
     def start(self) -> str:
