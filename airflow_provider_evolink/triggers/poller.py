@@ -148,7 +148,6 @@ class Poller:
 
     def _tick(self) -> None:
         """Look at what is due; singly also at what may as well, since calls made together cost less."""
-        self._disarm()
         now = time.monotonic()
         if left := self._limits.left(now):
             self._put_off(now, left)
