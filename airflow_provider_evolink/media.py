@@ -17,6 +17,7 @@ from airflow_provider_evolink.api.failures import job_error
 from airflow_provider_evolink.api.models import JOB_ID, JobStatus
 from airflow_provider_evolink.api.settings import host_of, is_loopback
 from airflow_provider_evolink.api.sides import sides
+from airflow_provider_evolink.api.texts import EVERYTHING
 from airflow_provider_evolink.storage import publish, publish_json, read_json
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _fetch_all(client: EvoLinkClient, job: Job, folder: ObjectStoragePath) -> di
             job_id=job.job_id,
         )
     job = _with_results(client, job)
-    if failure := job_error(job):
+    if failure := job_error(job, EVERYTHING):
         raise failure
     try:
         files = [asdict(_fetch(client, job, index, folder)) for index in range(len(job.results))]
@@ -132,7 +133,7 @@ def _fetch_all(client: EvoLinkClient, job: Job, folder: ObjectStoragePath) -> di
 def _with_results(client: EvoLinkClient, job: Job) -> Job:
     """Read a job again that is completed and has no links yet."""
     if job.status is JobStatus.COMPLETED and not job.has_output:
-        return client.wait(job.job_id, timeout=_PATIENCE)
+        return client.wait(job.job_id, timeout=_PATIENCE, private=EVERYTHING)
     return job
 
 
@@ -144,7 +145,7 @@ def _fetch(client: EvoLinkClient, job: Job, index: int, folder: ObjectStoragePat
         log.info("EvoLink job %s: link %d has died, asking for a fresh one", job.job_id, index)
     fresh = _with_results(client, client.get_job(job.job_id))
     if index >= len(fresh.results):
-        raise job_error(fresh) or EvoLinkMediaError(f"result {index} is gone", job_id=job.job_id)
+        raise job_error(fresh, EVERYTHING) or EvoLinkMediaError(f"result {index} is gone", job_id=job.job_id)
     return _download(client, fresh, index, folder)
 
 

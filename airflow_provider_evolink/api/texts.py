@@ -20,6 +20,7 @@ _LINK = re.compile(
 )
 SPAN = 12  # characters of ours that count as a quote of it; shorter texts must be there whole
 LONGEST = 2000
+EVERYTHING = ("",)  # in place of private texts: every message repeats the empty one, so nothing of it is told
 
 
 def clean_text(text: object, limit: int = 300) -> str:

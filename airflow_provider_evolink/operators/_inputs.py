@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api import catalogue, inputs
-from airflow_provider_evolink.api.texts import private_texts
+from airflow_provider_evolink.api.texts import EVERYTHING, private_texts
 from airflow_provider_evolink.record import Record, fingerprint
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 # A link as scheme, user-info, the part that is shown, and query or fragment.
 _LINK = re.compile(r"^(https?://)(?:[^/?#]*@)?([^?#]*)(?:[?#].*)?$", re.DOTALL | re.IGNORECASE)
-
-EVERYTHING = ("",)  # every text repeats the empty one, so nothing that EvoLink wrote is told
 
 log = logging.getLogger(__name__)
 

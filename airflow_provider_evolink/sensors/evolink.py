@@ -87,6 +87,7 @@ class EvoLinkJobSensor(BaseSensorOperator):
         """Read the job once; a failed job fails the task."""
         from airflow_provider_evolink.api.errors import EvoLinkRateLimited, EvoLinkUnavailable
         from airflow_provider_evolink.api.failures import job_error
+        from airflow_provider_evolink.api.texts import EVERYTHING
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
         from airflow_provider_evolink.media import job_id_of
 
@@ -100,7 +101,7 @@ class EvoLinkJobSensor(BaseSensorOperator):
             if not job.status.is_over:
                 self.log.info("EvoLink job %s: %s, %.0f %%", job.job_id, job.status_text, job.progress or 0)
                 return PokeReturnValue(is_done=False)
-            if failure := job_error(job):
+            if failure := job_error(job, EVERYTHING):
                 raise failure
         return PokeReturnValue(is_done=True, xcom_value={**job.summary(), "request": None})
 

@@ -193,11 +193,12 @@ def test_a_page_instead_of_media_is_no_file(
 
 
 def test_a_failed_job_has_nothing_to_download(stage: Any, make: Make, download: Any, emulator: EmulatorServer) -> None:
-    emulator.fault("job_fails", code="service_error")
+    emulator.fault("job_fails", code="service_error", message="rejected prompt: a xylophonist")
     with pytest.raises(EvoLinkJobFailed):
         stage.run(make())
-    with pytest.raises(EvoLinkJobFailed, match="service_error"):
+    with pytest.raises(EvoLinkJobFailed, match="service_error") as told:
         download(emulator.books()["jobs"][0]["id"])
+    assert "xylophonist" not in str(told.value), "nobody here knows the order, so nothing of EvoLink's words is told"
 
 
 def test_a_job_that_still_runs_is_not_downloaded(stage: Any, make: Make, download: Any, slow: EmulatorServer) -> None:

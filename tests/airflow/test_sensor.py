@@ -53,6 +53,14 @@ def test_waits_in_the_triggerer_for_a_running_job(emulator: EmulatorServer, job_
     assert waiting.execute_complete(CONTEXT, {"job_id": job_id, "status": "completed"})["job_id"] == job_id
 
 
+def test_the_error_of_a_failed_job_quotes_no_prompt(emulator: EmulatorServer, job_id: str, logs: Any) -> None:
+    """Nobody here knows the order, so nothing of EvoLink's own words is told; the code and what to do are."""
+    emulator.job(job_id, state="failed", code="content_policy_violation", message="rejected prompt: A xylophonist")
+    with pytest.raises(AirflowFailException, match=f"{job_id}, code content_policy_violation") as told:
+        sensor(job_id).execute(CONTEXT)
+    assert "xylophonist" not in str(told.value) + repr(told.value.__cause__) + logs.text
+
+
 def test_pokes_when_it_is_not_deferrable(emulator: EmulatorServer, job_id: str) -> None:
     """A passing read fault or a running job is no end."""
     emulator.fault("status", on="read", status=503, times=3)
