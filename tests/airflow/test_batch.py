@@ -531,8 +531,8 @@ def test_an_order_that_waits_for_room_leaves_the_order_of_a_later_try_alone(
     long.fault("status", on="submit", status=429, code="rate_limit_exceeded", after=3, times=TRIES)
     note = Ledger.note
 
-    def overtaken(self: Ledger, record: Any) -> None:
-        note(self, record)
+    def overtaken(self: Ledger, record: Any, **given: Any) -> None:
+        note(self, record, **given)
         if record.state == "refused":
             note(self, record.moved(State.INTENT, attempt=2))
 
