@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Literal, Self, get_args, get_type_hints
 
@@ -27,6 +28,7 @@ OnFailedJob = Literal["fail_fast", "collect"]
 
 # EvoLink's clients believe a repeated key for a day; we stop believing before that.
 REPLAY_WITHIN = 20 * 3600.0
+LONGEST_WAIT = 365 * 86400.0  # seconds
 MOST_EXTRA_PAYMENTS = 1
 MOST_ACTIVE = 1000  # more would not fit into the row that Airflow keeps of a trigger on MySQL
 # What is the affair of one request of a batch. Everything else, such as a refused key, would meet the others as well.
@@ -85,6 +87,23 @@ class Policies:
         if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
             raise EvoLinkConfigError("max_regenerations must be a whole number from 0, or None")
         return cls(**given)
+
+
+def check_waits(operator: Any) -> None:
+    """
+    Check how long an operator is told to wait, before anything is paid.
+
+    :param operator: A generate operator.
+    :raises EvoLinkConfigError: a value that is no number of seconds.
+    """
+    for name in ("timeout", "poll_interval", "defer_after"):
+        value = getattr(operator, name)
+        if name == "timeout" and isinstance(value, timedelta):
+            value = value.total_seconds()
+        elif name != "timeout" and value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < LONGEST_WAIT:
+            raise EvoLinkConfigError(f"{name} must be a number of seconds from 0 to {LONGEST_WAIT:.0f}; got {value!r}")
 
 
 def decide(record: Record | None, identity: Identity, policies: Policies) -> tuple[Act, int]:

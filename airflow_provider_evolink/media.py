@@ -119,7 +119,7 @@ def _fetch_all(client: EvoLinkClient, job: Job, folder: ObjectStoragePath) -> di
             "retry later, with the same job",
             job_id=job.job_id,
         )
-    job = _with_results(client, job)
+    job = with_results(client, job)
     if failure := job_error(job, EVERYTHING):
         raise failure
     try:
@@ -130,8 +130,14 @@ def _fetch_all(client: EvoLinkClient, job: Job, folder: ObjectStoragePath) -> di
     return {"job": {name: summary[name] for name in ("created", "credits")}, "files": files}
 
 
-def _with_results(client: EvoLinkClient, job: Job) -> Job:
-    """Read a job again that is completed and has no links yet."""
+def with_results(client: EvoLinkClient, job: Job) -> Job:
+    """
+    Read a job again that is completed and has no links yet.
+
+    :param client: Reads it.
+    :param job: The job as just read.
+    :raises EvoLinkNoResults: it stays without links.
+    """
     if job.status is JobStatus.COMPLETED and not job.has_output:
         return client.wait(job.job_id, timeout=_PATIENCE, private=EVERYTHING)
     return job
@@ -143,7 +149,7 @@ def _fetch(client: EvoLinkClient, job: Job, index: int, folder: ObjectStoragePat
         return _download(client, job, index, folder)
     except EvoLinkLinkExpired:
         log.info("EvoLink job %s: link %d has died, asking for a fresh one", job.job_id, index)
-    fresh = _with_results(client, client.get_job(job.job_id))
+    fresh = with_results(client, client.get_job(job.job_id))
     if index >= len(fresh.results):
         raise job_error(fresh, EVERYTHING) or EvoLinkMediaError(f"result {index} is gone", job_id=job.job_id)
     return _download(client, fresh, index, folder)

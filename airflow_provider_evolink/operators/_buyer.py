@@ -124,7 +124,7 @@ class Buyer:
         """
         latest = self._ledger.read() or record
         if latest.job_id is not None:  # the try that ordered has recorded it just now
-            return Placed(self._client.get_job(latest.job_id), latest)
+            return self._found(self._client.get_job(latest.job_id), latest)
         if latest.state is State.INTENT and latest.key == record.key:
             record = latest.moved(State.UNKNOWN)
             self._ledger.note(record)
@@ -227,7 +227,13 @@ class Buyer:
         self._log.warning("EvoLink job %s is the only one that can be this order: attached to it", job.job_id)
         adopted = submitted(record, job)
         self._ledger.keep(adopted)
-        return Placed(job, adopted)
+        return self._found(job, adopted)
+
+    def _found(self, job: Job, record: Record) -> Placed:
+        """Hand on the job of an earlier order, unless that was of other inputs."""
+        if self._inputs.same_body(record) is None:
+            raise changed(record, self._identity)
+        return Placed(job, record)
 
     def _check_budget(self, body: dict[str, Any]) -> None:
         check_budget([(self._operator.model, body)], self._operator.max_credits, self._policies.unknown_price)

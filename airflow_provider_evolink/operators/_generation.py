@@ -22,7 +22,7 @@ from airflow_provider_evolink.api.errors import (
 from airflow_provider_evolink.api.failures import failure_code, job_error
 from airflow_provider_evolink.api.models import Job, JobStatus
 from airflow_provider_evolink.api.pace import Known
-from airflow_provider_evolink.decisions import Act, Policies, decide, orders_again, why_not_again
+from airflow_provider_evolink.decisions import Act, Policies, check_waits, decide, orders_again, why_not_again
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 from airflow_provider_evolink.ledger import Ledger
 from airflow_provider_evolink.media import fetch_media
@@ -64,6 +64,7 @@ class Generation:
         self._ti: Any = context["ti"]
         self._began = time.time()
         self._policies = Policies.of(operator)
+        check_waits(operator)
         self._identity = Identity.of(context, part)
         if not operator.do_xcom_push:
             self._identity = replace(self._identity, had_result=None)

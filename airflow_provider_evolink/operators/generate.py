@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_evolink.api.catalogue import Kind, Validation
+    from airflow_provider_evolink.api.errors import EvoLinkRequestError
     from airflow_provider_evolink.decisions import OnBackfill, OnClear, OnUnknownSubmit, UnknownPrice
     from airflow_provider_evolink.operators._generation import Generation
 
@@ -178,11 +179,14 @@ class EvoLinkGenerateOperator(BaseOperator):
         given = dict(self.parameters or {})
         twice = [name for name in typed if given.get(name) not in (None, typed[name])]
         if twice:
-            from airflow_provider_evolink.api.errors import EvoLinkRequestError, Violation
-
-            rule = "is given as an argument and in parameters, with two values"
-            raise EvoLinkRequestError(self.model, [Violation(name, rule) for name in twice])
+            raise self._given_twice(twice)
         return {**given, **typed}
+
+    def _given_twice(self, names: list[str]) -> EvoLinkRequestError:
+        from airflow_provider_evolink.api.errors import EvoLinkRequestError, Violation
+
+        rule = "is given as an argument and in parameters, with two values"
+        return EvoLinkRequestError(self.model, [Violation(name, rule) for name in names])
 
     def _check_kind(self) -> None:
         if self.kind_made is None:

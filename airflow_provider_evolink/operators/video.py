@@ -189,7 +189,11 @@ class EvoLinkReferenceVideoOperator(EvoLinkGenerateOperator):
         given = super().request()
         if self.voice_bindings is None:
             return given
-        return {**given, "model_params": {**(given.get("model_params") or {}), "voice_bindings": self.voice_bindings}}
+        inner = given.get("model_params") or {}
+        there = inner.get("voice_bindings") if isinstance(inner, dict) else inner
+        if there not in (None, self.voice_bindings):
+            raise self._given_twice(["voice_bindings"])
+        return {**given, "model_params": {**inner, "voice_bindings": self.voice_bindings}}
 
 
 class EvoLinkVideoEditOperator(EvoLinkGenerateOperator):

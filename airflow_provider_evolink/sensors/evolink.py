@@ -85,17 +85,18 @@ class EvoLinkJobSensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002 - Airflow's signature
         """Read the job once; a failed job fails the task."""
-        from airflow_provider_evolink.api.errors import EvoLinkRateLimited, EvoLinkUnavailable
+        from airflow_provider_evolink.api.errors import EvoLinkJobTimeout, EvoLinkRateLimited, EvoLinkUnavailable
         from airflow_provider_evolink.api.failures import job_error
         from airflow_provider_evolink.api.texts import EVERYTHING
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
-        from airflow_provider_evolink.media import job_id_of
+        from airflow_provider_evolink.media import job_id_of, with_results
 
         with airflow_failures():
             job_id = job_id_of(self.job_id)
             try:
-                job = EvoLinkHook(self.evolink_conn_id).get_job(job_id)
-            except (EvoLinkRateLimited, EvoLinkUnavailable) as error:
+                with EvoLinkHook(self.evolink_conn_id).get_conn() as client:
+                    job = with_results(client, client.get_job(job_id))
+            except (EvoLinkJobTimeout, EvoLinkRateLimited, EvoLinkUnavailable) as error:
                 self.log.warning("EvoLink job %s cannot be read right now, waiting on: %s", job_id, error)
                 return PokeReturnValue(is_done=False)
             if not job.status.is_over:

@@ -104,9 +104,9 @@ class BatchWait:
         return {"ended": len(self._ended), "running": running, "without_result": gave_nothing}
 
     async def _wait(self, poller: Poller, job: Awaited) -> None:
-        watch = Watch(deadline=job.deadline, started=job.started, poll_interval=self._poll_interval, times=TIMES)
-        known = Glance(job.job_id, JobStatus.PENDING, "", **self._facts)
         try:
+            watch = Watch(deadline=job.deadline, started=job.started, poll_interval=self._poll_interval, times=TIMES)
+            known = Glance(job.job_id, JobStatus.PENDING, "", **self._facts)
             word = await poller.wait(watch, known, self._looked)
         except EvoLinkError as error:
             word = str(End.UNREADABLE)

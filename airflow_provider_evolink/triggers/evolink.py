@@ -107,11 +107,11 @@ class EvoLinkJobTrigger(BaseTrigger):
             if line := progress.line(job, time.time()):
                 self.log.info(line)
 
-        watch = Watch(deadline=self.deadline, started=self.started, poll_interval=self.poll_interval, times=TIMES)
-        known = Glance(
-            self.job_id, JobStatus.PENDING, "", model=self.model, kind=self.kind, estimated_time=self.estimated_time
-        )
         try:
+            watch = Watch(deadline=self.deadline, started=self.started, poll_interval=self.poll_interval, times=TIMES)
+            known = Glance(
+                self.job_id, JobStatus.PENDING, "", model=self.model, kind=self.kind, estimated_time=self.estimated_time
+            )
             return await watch_job(self.evolink_conn_id, watch, known, tell)
         except EvoLinkError as error:
             self.log.warning("The wait for job %s ends, the worker will look itself: %s", self.job_id, error)

@@ -27,6 +27,7 @@ from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.ledger import Ledger
 from airflow_provider_evolink.operators import EvoLinkBatchOperator, _buyer
 from airflow_provider_evolink.record import Identity, State
+from airflow_provider_evolink.triggers.batch import Awaited, BatchWait
 
 Make = Callable[..., Callable[[], EvoLinkBatchOperator]]
 
@@ -754,3 +755,19 @@ def test_five_hundred_requests_in_one_task(stage: Any, batch: Make, long: Emulat
     assert len(json.dumps(stage.deferrals[0].trigger.serialize())) < 60_000
     assert counts.get("read", 0) + counts["batch"] <= 60
     assert took < 120
+
+
+@pytest.mark.parametrize("interval", ["5", timedelta(seconds=5)])
+def test_a_wait_that_is_no_number_of_seconds_orders_nothing(
+    stage: Any, batch: Make, long: EmulatorServer, interval: Any
+) -> None:
+    with pytest.raises(AirflowFailException, match="poll_interval must be a number of seconds"):
+        stage.run(batch(poll_interval=interval))
+    assert long.books()["requests"] == {}
+
+
+async def test_a_batch_trigger_that_cannot_make_sense_of_its_pace_ends_its_wait(evolink_conn: str) -> None:
+    job = {"job_id": "task-unified-1-x", "deadline": time.time() + 60, "started": time.time()}
+    wait = BatchWait([Awaited(**job)], enough=1, fail_fast=False, poll_interval="5", say=lambda _: None)
+    told = await asyncio.wait_for(wait.run("evolink_default"), 20)
+    assert told["without_result"] == {"task-unified-1-x": "unreadable"}

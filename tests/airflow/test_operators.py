@@ -567,6 +567,38 @@ def test_a_request_that_is_no_json_leaves_no_intent(
     assert unsent(emulator)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("timeout", None),
+        ("timeout", "1800"),
+        ("timeout", float("inf")),
+        ("timeout", timedelta(seconds=-1)),
+        ("poll_interval", "30"),
+        ("poll_interval", timedelta(seconds=30)),
+        ("poll_interval", True),
+        ("defer_after", "5"),
+        ("defer_after", float("nan")),
+    ],
+)
+def test_a_wait_that_is_no_number_of_seconds_is_refused_before_anything_is_ordered(
+    stage: Any, make: Make, emulator: EmulatorServer, name: str, value: Any
+) -> None:
+    with pytest.raises(AirflowFailException, match=f"{name} must be a number of seconds"):
+        stage.run(make(**{name: value}))
+    assert unsent(emulator)
+
+
+@pytest.mark.parametrize("there", [{"voice_bindings": {"image1": LINK}}, "voice_bindings"])
+def test_voices_given_twice_with_two_values_are_refused(
+    stage: Any, make: Make, emulator: EmulatorServer, there: Any
+) -> None:
+    given = {"prompt": "Image 1", "image_urls": [LINK], "voice_bindings": {"image1": "https://example.com/other.mp3"}}
+    with pytest.raises(AirflowFailException, match="voice_bindings: is given as an argument and in parameters"):
+        stage.run(make(EvoLinkReferenceVideoOperator, **given, parameters={"model_params": there}))
+    assert unsent(emulator)
+
+
 def test_a_field_given_twice_with_two_values_is_refused(stage: Any, make: Make, emulator: EmulatorServer) -> None:
     twice = make(EvoLinkTextToVideoOperator, prompt=PROMPT, duration=2, parameters={"duration": 3})
     with pytest.raises(AirflowFailException, match="duration: is given as an argument and in parameters"):

@@ -167,6 +167,21 @@ def test_replay_with_other_inputs_stops(
     assert orders(emulator) == 1
 
 
+def test_reconcile_with_other_inputs_hands_on_no_result_of_theirs(
+    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_buyer, "QUIET", 0.2)
+    lose(emulator, LOST[0])
+    with pytest.raises(AirflowFailException):
+        stage.run(make())
+    (paid,) = emulator.books()["jobs"]
+    other = {"prompt": "other", "duration": 2}
+    with pytest.raises(AirflowFailException, match=f"(?s)inputs of this task have changed.*{paid['id']}"):
+        stage.retry().run(make(on_unknown_submit="reconcile", parameters=other))
+    assert stage.retry().run(make(on_unknown_submit="reconcile"))["job_id"] == paid["id"]
+    assert orders(emulator) == 1
+
+
 @pytest.mark.parametrize(("others", "found"), [(0, True), (1, False)])
 def test_reconcile_adopts_the_one_job_it_can_be(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, others: int, found: bool

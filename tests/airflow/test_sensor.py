@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import (
     TaskDeferred,
 )
 
+from airflow_provider_evolink.api import schedule
 from airflow_provider_evolink.api.errors import EvoLinkNotFoundError
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.hooks import EvoLinkHook
@@ -59,6 +60,17 @@ def test_the_error_of_a_failed_job_quotes_no_prompt(emulator: EmulatorServer, jo
     with pytest.raises(AirflowFailException, match=f"{job_id}, code content_policy_violation") as told:
         sensor(job_id).execute(CONTEXT)
     assert "xylophonist" not in str(told.value) + repr(told.value.__cause__) + logs.text
+
+
+def test_waits_for_links_that_are_not_there_yet(
+    emulator: EmulatorServer, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job may be completed a moment before its results can be read."""
+    monkeypatch.setattr(schedule, "REREAD_AFTER", 0.05)
+    emulator.job(job_id, state="completed")
+    emulator.fault("no_results", **{"as": "empty"}, times=3)
+    assert len(sensor(job_id).execute(CONTEXT)["results"]) == 1
+    assert emulator.faults()[0]["done"]
 
 
 def test_pokes_when_it_is_not_deferrable(emulator: EmulatorServer, job_id: str) -> None:

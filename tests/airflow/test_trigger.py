@@ -227,6 +227,11 @@ async def test_an_unusable_connection_is_an_event_and_its_key_is_not_told(
     assert "test-key-0123456789" not in logs.text
 
 
+async def test_a_pace_that_makes_no_sense_is_an_event_and_not_an_exception(order: Order) -> None:
+    job_id = order()
+    assert await payload(trigger(job_id, poll_interval="5")) == {"job_id": job_id, "status": "unreadable"}
+
+
 async def test_a_kill_sends_nothing(order: Order, emulator: EmulatorServer, logs: Any) -> None:
     job_id = order()
     await trigger(job_id).on_kill()
