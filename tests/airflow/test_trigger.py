@@ -161,7 +161,7 @@ async def test_a_deadline_ends_the_wait_and_the_job_goes_on(order: Order, emulat
     told = await payload(trigger(job_id, deadline=time.time() + 0.3))
     assert told == {"job_id": job_id, "status": "timeout"}
     assert 0.25 <= time.monotonic() - began < 20
-    assert emulator.job(job_id)["status"] == "processing"
+    assert emulator.job(job_id)["status"] in ("pending", "processing"), "pending if it was too late for a look"
 
 
 async def test_a_job_that_is_over_beats_a_deadline_long_past(order: Order, emulator: EmulatorServer) -> None:
