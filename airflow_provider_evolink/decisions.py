@@ -103,7 +103,11 @@ def check_waits(operator: Any) -> None:
         elif name != "timeout" and value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < LONGEST_WAIT:
-            raise EvoLinkConfigError(f"{name} must be a number of seconds from 0 to {LONGEST_WAIT:.0f}; got {value!r}")
+            given = repr(value) if isinstance(value, int | float) else f"a {type(value).__name__}"
+            raise EvoLinkConfigError(
+                f"{name} must be a number of seconds from 0 to {LONGEST_WAIT:.0f}, and is {given}; this try ordered "
+                "nothing. What to do: correct it in the DAG file and clear the task"
+            )
 
 
 def decide(record: Record | None, identity: Identity, policies: Policies) -> tuple[Act, int]:

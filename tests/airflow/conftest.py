@@ -19,6 +19,7 @@ import pytest
 import structlog
 from airflow.providers.common.compat.sdk import TaskDeferred
 
+from airflow_provider_evolink.api import client as api_client
 from airflow_provider_evolink.api import outcomes, schedule
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.operators import EvoLinkGenerateOperator, _buyer
@@ -200,6 +201,20 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 def stage(evolink_conn: str, hurry: None) -> Stage:
     """Return a task instance on its first try, with ``retries=1``."""
     return Stage()
+
+
+@pytest.fixture
+def clients(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return a list of all clients that are made for triggers."""
+    made: list[Any] = []
+    create = api_client.AsyncEvoLinkClient.create.__func__  # type: ignore[attr-defined]
+
+    async def noted(cls: Any, settings: Any, **given: Any) -> Any:
+        made.append(await create(cls, settings, **given))
+        return made[-1]
+
+    monkeypatch.setattr(api_client.AsyncEvoLinkClient, "create", classmethod(noted))
+    return made
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
-"""For tests of pages: the messages they quote, real kills, and a scene on which to make things happen."""
+"""For tests: the messages that pages quote, waiting, real kills, and a scene on which to make things happen."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -50,6 +51,14 @@ def write_quote(page: Path, name: str, text: str) -> None:
     """Write a message into its place on a page."""
     lines = textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
     replace_between(page, _QUOTE.format(name=name), "```", f"{lines}\n")
+
+
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait for what must come, however slow the machine is."""
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, "it never came"
+        await asyncio.sleep(0.02)
 
 
 class FileStore:

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from airflow.triggers.base import TriggerEvent
+from evolink_support import until
 
 from airflow_provider_evolink.api import client as api_client
 from airflow_provider_evolink.api import schedule
@@ -39,31 +40,9 @@ def order(emulator: EmulatorServer, evolink_conn: str) -> Order:
     return place
 
 
-@pytest.fixture
-def clients(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Return a list of all clients that are made for triggers."""
-    made: list[Any] = []
-    create = api_client.AsyncEvoLinkClient.create.__func__  # type: ignore[attr-defined]
-
-    async def noted(cls: Any, settings: Any, **given: Any) -> Any:
-        made.append(await create(cls, settings, **given))
-        return made[-1]
-
-    monkeypatch.setattr(api_client.AsyncEvoLinkClient, "create", classmethod(noted))
-    return made
-
-
 def trigger(job_id: str, **given: Any) -> EvoLinkJobTrigger:
     facts = {"evolink_conn_id": "evolink_default", "deadline": time.time() + 60, "started": time.time()}
     return EvoLinkJobTrigger(**{**facts, "job_id": job_id, "poll_interval": 0.05, "hold": 0.0, **given})
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for what must come, however slow the machine is."""
-    give_up = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < give_up, "it never came"
-        await asyncio.sleep(0.02)
 
 
 def least(emulator: EmulatorServer) -> int:

@@ -55,7 +55,7 @@ def test_f07_polls_answered_in_a_drip(waiting, clock, relay, patience):
     clock.later = {2: drip, 4: recover}
     began = time.monotonic()
     waiting.delivers(poll_interval=None)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 9
     assert not clock.later
     assert relay.met == 2
 
@@ -65,7 +65,7 @@ def test_f07_polls_body_in_a_drip(waiting, clock, patience):
     waiting.emulator.fault("drip", seconds=0.05, on="read", after=2, times=2)
     began = time.monotonic()
     waiting.delivers(poll_interval=None)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 9
     assert waiting.met()
 
 
@@ -74,7 +74,7 @@ def test_f07_download_in_a_drip_is_resumed(scene, relay, clip, tmp_path):
     scene.emulator.fault("drip", bytes=len(body) // 40, seconds=0.1, on="media")
     began = time.monotonic()
     assert fetched(link, tmp_path, min_rate=len(body), rate_window=0.5) == body
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 9
     assert scene.met()
     assert scene.requests("media") == 3, "once for the test, once in a drip, once for the rest"
 
@@ -85,7 +85,7 @@ def test_f07_download_head_in_a_drip_is_cut(relay, clip, tmp_path):
     began = time.monotonic()
     with pytest.raises(Exception, match="gave up at byte 0: "):
         fetched(link, tmp_path, connect_timeout=0.2, read_timeout=0.3, max_resumes=1)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 9
     assert relay.met == 2
     relay.manner = "pass"
     assert fetched(link, tmp_path) == body
@@ -108,7 +108,7 @@ def test_f08_polls_on_a_half_open_line(waiting, clock, relay, patience):
     clock.later = {3: die}
     began = time.monotonic()
     waiting.delivers(poll_interval=5.0)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 9
     assert relay.met == 1
     assert reads[1] > reads[0], "within two intervals EvoLink is asked again"
 
