@@ -12,8 +12,8 @@ from typing import Any
 from fake_jobs import ESTIMATE
 from optimum import fewest_looks
 
-from airflow_provider_evolink.api.models import Job
-from airflow_provider_evolink.api.schedule import Watch
+from airflow_provider_evolink.api.jobs.job import Job
+from airflow_provider_evolink.api.jobs.schedule import Watch
 
 NOW = 1_700_000_000.0
 DEFERRED = 3.0  # seconds from the order to the trigger's first look: what a deferral takes
@@ -115,7 +115,7 @@ def _memory() -> dict[str, Any]:
     """Return what the watches of one process share, if they share anything: the jobs come one after another."""
     if "times" not in inspect.signature(Watch).parameters:
         return {}
-    from airflow_provider_evolink.api.pace import Times
+    from airflow_provider_evolink.api.jobs.pace import Times
 
     return {"times": Times()}
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
     from airflow_provider_evolink.api.client import EvoLinkClient
-    from airflow_provider_evolink.api.models import Credits, Job
+    from airflow_provider_evolink.api.jobs.credits import Credits
+    from airflow_provider_evolink.api.jobs.job import Job
     from airflow_provider_evolink.api.settings import ClientSettings
 
 
@@ -113,10 +114,11 @@ def settings_of(connection: Connection, extra: Mapping[str, Any]) -> ClientSetti
     :raises EvoLinkConfigError: naming the field that is unusable.
     """
     from airflow_provider_evolink.api import settings as api
+    from airflow_provider_evolink.api.addresses import host_of, is_local_host
 
     allowed = allowed_hosts()
     base_url = api.check_url(_address(connection) or api.API_URL, field="host", allowed_hosts=allowed)
-    local = api.is_loopback(api.host_of(base_url))
+    local = is_local_host(host_of(base_url))
     files_url = str(extra.get("files_host") or (base_url if local else api.FILES_URL))
     return api.ClientSettings(
         api_key=api.check_key(connection.password),
@@ -139,7 +141,7 @@ def _address(connection: Connection) -> str | None:
     host = (connection.host or "").strip()
     if not host or "://" in host:
         return host or None
-    from airflow_provider_evolink.api.settings import is_loopback
+    from airflow_provider_evolink.api.addresses import is_local_host
 
-    scheme = connection.schema or ("http" if is_loopback(host) else "https")
+    scheme = connection.schema or ("http" if is_local_host(host) else "https")
     return f"{scheme}://{host}" + (f":{connection.port}" if connection.port else "")

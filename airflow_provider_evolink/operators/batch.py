@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_evolink.compat import TRIGGER_FAILED
 from airflow_provider_evolink.operators.generate import PADDING, EvoLinkGenerateOperator
-from airflow_provider_evolink.semantics import airflow_failures
+from airflow_provider_evolink.retry_policies import airflow_failures
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_evolink.decisions import OnFailedJob
-    from airflow_provider_evolink.operators._batch import Batch
+    from airflow_provider_evolink.execution.batch import Batch
+    from airflow_provider_evolink.execution.batch_decisions import OnFailedJob
 
 
 class EvoLinkBatchOperator(EvoLinkGenerateOperator):
@@ -136,7 +136,7 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
         return self._singles
 
     def _batch(self, context: Context, *, resumed: bool = False) -> Batch:
-        from airflow_provider_evolink.operators._batch import Batch
+        from airflow_provider_evolink.execution.batch import Batch
 
         return Batch(self, context, resumed=resumed)
 

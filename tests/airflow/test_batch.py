@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from airflow_provider_evolink.api import schedule
 from airflow_provider_evolink.api.client import EvoLinkClient
 from airflow_provider_evolink.api.errors import (
     EvoLinkJobFailed,
@@ -22,12 +21,14 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkOrderStopped,
     EvoLinkRateLimited,
 )
-from airflow_provider_evolink.api.outcomes import TRIES
+from airflow_provider_evolink.api.http.retries import TRIES
+from airflow_provider_evolink.api.jobs import schedule
+from airflow_provider_evolink.api.polling.batch_wait import Awaited, BatchWait
 from airflow_provider_evolink.emulator.server import EmulatorServer
-from airflow_provider_evolink.ledger import Ledger
-from airflow_provider_evolink.operators import EvoLinkBatchOperator, _buyer
-from airflow_provider_evolink.record import Identity, State
-from airflow_provider_evolink.triggers.batch import Awaited, BatchWait
+from airflow_provider_evolink.execution import submission
+from airflow_provider_evolink.ledger.ledger import Ledger
+from airflow_provider_evolink.ledger.record import Identity, State
+from airflow_provider_evolink.operators import EvoLinkBatchOperator
 
 Make = Callable[..., Callable[[], EvoLinkBatchOperator]]
 
@@ -280,7 +281,7 @@ def test_a_broken_line_does_not_make_every_order_unknown(stage: Any, batch: Make
 def test_a_batch_never_takes_the_job_of_one_request_for_the_lost_order_of_another(
     stage: Any, batch: Make, long: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_buyer, "time", SimpleNamespace(time=time.time, sleep=lambda _: None))
+    monkeypatch.setattr(submission, "time", SimpleNamespace(time=time.time, sleep=lambda _: None))
     long.fault("cut_before", on="submit", after=1)
     operator = batch(requests=requests(2), on_unknown_submit="reconcile")
     with pytest.raises(AirflowFailException, match=r'on_unknown_submit="reconcile".* nothing is ordered.* "replay"'):

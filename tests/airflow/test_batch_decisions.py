@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_evolink.api.errors import EvoLinkContentError, EvoLinkError, EvoLinkJobTimeout
-from airflow_provider_evolink.decisions import OnFailedJob, ends_batch, enough
+from airflow_provider_evolink.execution.batch_decisions import OnFailedJob, ends_batch, enough
 
 PASSING, LASTING = EvoLinkJobTimeout("p"), EvoLinkContentError("l")
 

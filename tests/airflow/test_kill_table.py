@@ -13,9 +13,9 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 from evolink_support import FileStore, Scene, die, killed
 
 from airflow_provider_evolink.api.client import EvoLinkClient
-from airflow_provider_evolink.ledger import FolderStore, Ledger
+from airflow_provider_evolink.api.polling import poller
+from airflow_provider_evolink.ledger.ledger import FolderStore, Ledger
 from airflow_provider_evolink.operators import EvoLinkGenerateOperator
-from airflow_provider_evolink.triggers import poller
 
 PAGE = Path(__file__).parents[2] / "docs" / "what-happens-when.md"
 set_ = FolderStore.set

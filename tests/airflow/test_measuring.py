@@ -14,7 +14,7 @@ from typing import Any
 import av
 import pytest
 
-from airflow_provider_evolink.sources import Source
+from airflow_provider_evolink.storage.input_files import Source
 
 MIB = 1024 * 1024
 SIDE = 8000  # decoded, a picture of this size takes 183 MiB
@@ -23,7 +23,7 @@ MEASURE = """
 import json, sys, time
 import av
 from airflow_provider_evolink import media
-from airflow_provider_evolink.sources import Source
+from airflow_provider_evolink.storage.input_files import Source
 
 def peak():
     with open("/proc/self/status") as file:

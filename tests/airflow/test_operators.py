@@ -15,7 +15,6 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, TaskDeferred
 
 from airflow_provider_evolink import operators, sensors
-from airflow_provider_evolink.api import schedule
 from airflow_provider_evolink.api.errors import (
     EvoLinkError,
     EvoLinkJobFailed,
@@ -25,6 +24,7 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkRateLimited,
     EvoLinkUnavailable,
 )
+from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.operators import (
     EvoLinkGenerateOperator,
@@ -936,7 +936,7 @@ def _no_thread_is_left() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("kind", ["video", "image", "audio"])
-def test_a_model_that_is_not_in_the_catalogue_is_ordered_by_its_kind(
+def test_a_model_that_is_not_in_the_catalog_is_ordered_by_its_kind(
     stage: Any, emulator: EmulatorServer, evolink_conn: str, kind: str
 ) -> None:
     emulator.settings(polls=0)

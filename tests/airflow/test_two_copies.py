@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from airflow_provider_evolink import lease, ledger
 from airflow_provider_evolink.api.client import EvoLinkClient
 from airflow_provider_evolink.api.errors import EvoLinkLedgerError, EvoLinkOrderStopped
 from airflow_provider_evolink.emulator.server import EmulatorServer
+from airflow_provider_evolink.execution.generation import Generation
+from airflow_provider_evolink.execution.submission import Buyer
+from airflow_provider_evolink.ledger import lease, ledger
 from airflow_provider_evolink.operators import EvoLinkGenerateOperator
-from airflow_provider_evolink.operators._buyer import Buyer
-from airflow_provider_evolink.operators._generation import Generation
 
 Make = Callable[..., Callable[[], EvoLinkGenerateOperator]]
 

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_evolink.api import errors
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkRequestError, Violation
-from airflow_provider_evolink.api.texts import clean_text
+from airflow_provider_evolink.api.redaction import clean_text
 
 FACTS = {"code": "c", "status_code": 418, "request_id": "r-1", "job_id": "task-1", "retry_after": 2.5}
 OWN = {"EvoLinkUnavailable": "unsent", "EvoLinkSubmissionUnknown": "idempotency_key", "EvoLinkJobFailed": "repeatable"}

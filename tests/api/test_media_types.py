@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_evolink.api import media_types
 from airflow_provider_evolink.api.errors import EvoLinkLinkExpired, EvoLinkMediaError
-from airflow_provider_evolink.api.media_types import Answer
+from airflow_provider_evolink.api.files import containers, download_response
+from airflow_provider_evolink.api.files.download_response import Answer
 
 EBML = b"\x1a\x45\xdf\xa3\x01\0\0\0\0\0\0\x1f\x42\x86\x81\x01\x42\xf7\x81\x01\x42\xf2\x81\x04\x42\xf3\x81\x08\x42\x82"
 
@@ -23,8 +23,8 @@ def box(name: bytes, content: bytes = b"") -> bytes:
 FTYP, MOOV, MDAT = box(b"ftyp", b"isom\0\0\2\0"), box(b"moov", bytes(40)), box(b"mdat", bytes(99))
 
 
-def check(data: bytes, expect: str | None = None) -> media_types.Container:
-    return media_types.check_media(io.BytesIO(data), len(data), expect)
+def check(data: bytes, expect: str | None = None) -> containers.Container:
+    return containers.check_media(io.BytesIO(data), len(data), expect)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def check(data: bytes, expect: str | None = None) -> media_types.Container:
     ],
 )
 def test_a_container_is_recognised_by_content(head, content_type, extension):
-    found = media_types.recognise(head)
+    found = containers.recognise(head)
     assert (found.content_type, found.extension) == (content_type, extension)
 
 
@@ -80,7 +80,7 @@ def test_a_container_is_recognised_by_content(head, content_type, extension):
     ],
 )
 def test_other_content_is_not_media(head):
-    assert media_types.recognise(head) is None
+    assert containers.recognise(head) is None
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_the_kind_of_media_is_compared(expect, passes):
     ],
 )
 def test_a_page_is_told_from_a_file(head, page):
-    assert media_types.read_page(head) == page
+    assert containers.read_page(head) == page
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ HAVE = {"size": 10, "total": 100, "mark": '"v1"'}
     ],
 )
 def test_what_an_answer_means(status, headers, have, meaning):
-    assert media_types.read_answer(status, headers, **have) is meaning
+    assert download_response.read_answer(status, headers, **have) is meaning
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_what_an_answer_means(status, headers, have, meaning):
     ],
 )
 def test_the_length_of_a_body(headers, length):
-    assert media_types.body_length(headers) == length
+    assert download_response.body_length(headers) == length
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_the_length_of_a_body(headers, length):
 )
 def test_a_body_that_cannot_be_the_file(headers, said):
     with pytest.raises(EvoLinkMediaError, match=said) as caught:
-        media_types.body_length(headers)
+        download_response.body_length(headers)
     assert "\x1b" not in str(caught.value)
 
 
@@ -302,4 +302,4 @@ def test_a_body_that_cannot_be_the_file(headers, said):
     ],
 )
 def test_what_proves_that_a_file_is_still_the_same(headers, mark):
-    assert media_types.validator(headers) == mark
+    assert download_response.validator(headers) == mark

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from airflow_provider_evolink.api import errors, wire
-from airflow_provider_evolink.api.failures import refused_before_charging
-from airflow_provider_evolink.api.outcomes import Outcome, outcome
+from airflow_provider_evolink.api import errors
+from airflow_provider_evolink.api.http import wire
+from airflow_provider_evolink.api.http.failures import refused_before_charging
+from airflow_provider_evolink.api.http.retries import Outcome, outcome
 
 JOB = {"id": "task-unified-1-x", "status": "pending", "model": "m"}
 

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_evolink.api import errors
-from airflow_provider_evolink.api.glance import glance
-from airflow_provider_evolink.api.limits import AT_ONCE, SharedLimits
-from airflow_provider_evolink.api.models import Job, JobStatus
-from airflow_provider_evolink.api.pace import FARTHEST, FLOOR, NEAREST, SPARE, Pace, Times
-from airflow_provider_evolink.api.schedule import End, Watch
+from airflow_provider_evolink.api.jobs.job import Job, JobStatus
+from airflow_provider_evolink.api.jobs.pace import FARTHEST, FLOOR, NEAREST, SPARE, Pace, Times
+from airflow_provider_evolink.api.jobs.schedule import End, Watch
+from airflow_provider_evolink.api.jobs.snapshot import glance
+from airflow_provider_evolink.api.polling.backoff import AT_ONCE, SharedLimits
 
 ESTIMATE = 120.0
 # What the least requests are, computed by dynamic programming with the law of the times known, for a p95 of 4.75 s.

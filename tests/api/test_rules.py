@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter
 
-from airflow_provider_evolink.api.rules import Facts, Rule
+from airflow_provider_evolink.api.catalog.rules import Facts, Rule
 
 RULE = TypeAdapter(Rule)
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_evolink.api import errors
-from airflow_provider_evolink.api.models import Job
-from airflow_provider_evolink.api.pace import FARTHEST, NEAREST
-from airflow_provider_evolink.api.schedule import EARLY_404, LONGEST, End, Step, Watch, worker_looks
+from airflow_provider_evolink.api.jobs.job import Job
+from airflow_provider_evolink.api.jobs.pace import FARTHEST, NEAREST
+from airflow_provider_evolink.api.jobs.schedule import EARLY_404, LONGEST, End, Step, Watch, worker_looks
 
 T0 = 1_790_000_000.0
 LINK = ["https://a.example/x"]

@@ -7,9 +7,9 @@ from email.utils import format_datetime
 
 import pytest
 
-from airflow_provider_evolink.api import schedule
-from airflow_provider_evolink.api.download import DownloadLimits, download
 from airflow_provider_evolink.api.errors import EvoLinkJobTimeout, EvoLinkMediaError, EvoLinkRateLimited
+from airflow_provider_evolink.api.files.download import DownloadLimits, download
+from airflow_provider_evolink.api.jobs import schedule
 
 STORM = (500, 502, 503, 504, 520, 521, 522, 523, 524, 525, 526)
 # What Retry-After says, and how long a poll waits at least and at most.

@@ -16,7 +16,7 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkSubmissionUnknown,
     EvoLinkUnavailable,
 )
-from airflow_provider_evolink.api.models import Job
+from airflow_provider_evolink.api.jobs.job import Job
 
 BEGIN = 1_800_000_000.0
 KEY_LIFE = 24 * 3600.0

@@ -25,8 +25,9 @@ SWEEPER = Path(__file__).parent / "sweeper.py"
 KEY = "test-key-0123456789"
 MARGIN = 400  # fewer lines than this would mean that most of the way is not swept
 SWEEP = os.environ.get("EVOLINK_SWEEP", "few")
-OURS = ("ledger", "record", "decisions", "lease", "operators/generate", "operators/_generation", "operators/_buyer")
-OURS += ("operators/_inputs", "operators/_telemetry", "api/client", "api/wire", "api/transport")
+OURS = ("ledger/ledger", "ledger/record", "ledger/decisions", "ledger/lease", "operators/generate")
+OURS += ("execution/generation", "execution/submission", "execution/request", "execution/metrics")
+OURS += ("api/client", "api/http/wire", "api/http/transport")
 
 
 @dataclass(frozen=True)

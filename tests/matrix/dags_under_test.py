@@ -12,9 +12,9 @@ from typing import Any
 import pendulum
 from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_evolink.ledger import Ledger
+from airflow_provider_evolink.ledger.ledger import Ledger
+from airflow_provider_evolink.ledger.record import Record, State
 from airflow_provider_evolink.operators import EvoLinkTextToVideoOperator
-from airflow_provider_evolink.record import Record, State
 
 
 def die(dag_id: str) -> None:

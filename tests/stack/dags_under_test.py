@@ -11,9 +11,9 @@ from typing import Any
 import pendulum
 from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_evolink.ledger import Ledger
+from airflow_provider_evolink.ledger.ledger import Ledger
+from airflow_provider_evolink.ledger.record import Record, State
 from airflow_provider_evolink.operators import EvoLinkBatchOperator, EvoLinkTextToVideoOperator
-from airflow_provider_evolink.record import Record, State
 
 DAG_ARGS: dict[str, Any] = {
     "schedule": None,
