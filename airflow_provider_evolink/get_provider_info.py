@@ -31,7 +31,7 @@ _CONNECTION_FIELDS = {
         "description": "Seconds for one order; past it the outcome is unknown",
         "schema": {**_SECONDS, "default": 30},
     },
-    "honours_idempotency_key": {
+    "honors_idempotency_key": {
         "label": "EvoLink honours Idempotency-Key",
         "description": 'Say yes only if you have tried it: on_unknown_submit="replay" relies on it',
         "schema": {"type": ["boolean", "null"], "default": False},

@@ -20,7 +20,7 @@ from airflow_provider_evolink.api.catalog.describe import output_words
 from airflow_provider_evolink.api.errors import EvoLinkRequestError
 
 if TYPE_CHECKING:
-    from airflow_provider_evolink.api.catalog.model_spec import Row
+    from airflow_provider_evolink.api.catalog.model_spec import ModelSpec
 
 DOCS = Path(__file__).parent.parent / "docs"
 IMAGE, CLIP = "https://example.com/a.png", "https://example.com/a.mp4"
@@ -86,7 +86,7 @@ MISTAKES: tuple[tuple[str, str, dict[str, Any]], ...] = (
 def models_page() -> str:
     """Write the page of models."""
     rows = [row for row in map(catalog.known_row, catalog.known_models()) if row]
-    families: dict[str, list[Row]] = defaultdict(list)
+    families: dict[str, list[ModelSpec]] = defaultdict(list)
     for row in rows:
         families[row.family or "others"].append(row)
     retired = sum(row.status == "retired" for row in rows)
@@ -103,7 +103,7 @@ def models_page() -> str:
     return "".join(parts)
 
 
-def _line(row: Row) -> str:
+def _line(row: ModelSpec) -> str:
     name = f"[`{row.model}`]({row.source})" if row.source else f"`{row.model}`"
     if row.aliases:
         name += f", also {', '.join(f'`{alias}`' for alias in row.aliases)}"

@@ -51,7 +51,7 @@ _WEB = re.compile(r"https?://", re.IGNORECASE)
 _ELSEWHERE = re.compile(r"(?!https?://)[a-z][a-z0-9+.-]*://\S|/(?!9j/)[^/\s]", re.IGNORECASE)
 
 
-def is_elsewhere(value: object) -> bool:
+def is_local_file(value: object) -> bool:
     """
     Tell a file of the user's (``s3://``, ``file://``, an absolute path) from a link that EvoLink fetches itself.
 
@@ -79,7 +79,7 @@ def media_fault(text: str) -> str | None:
 
     :param text: What the user gave.
     """
-    if is_elsewhere(text) or not text.strip():
+    if is_local_file(text) or not text.strip():
         return "must be a link, inline data or an id, not a file that EvoLink cannot fetch"
     return link_fault(text) if _WEB.match(text) else None
 

@@ -24,7 +24,7 @@ from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.api.errors import EvoLinkAuthError, EvoLinkConfigError, EvoLinkError
 from airflow_provider_evolink.api.http import retries, wire
 from airflow_provider_evolink.api.http.failures import network_error
-from airflow_provider_evolink.api.http.messages import Answer, Call
+from airflow_provider_evolink.api.http.messages import Call, Response
 from airflow_provider_evolink.api.http.retries import retry_options
 from airflow_provider_evolink.api.http.transport import (
     Permit,
@@ -42,14 +42,14 @@ from airflow_provider_evolink.api.http.transport import (
 from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.api.jobs.credits import Credits
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
-from airflow_provider_evolink.api.jobs.schedule import Watch
-from airflow_provider_evolink.api.jobs.snapshot import Glance
+from airflow_provider_evolink.api.jobs.schedule import PollSchedule
+from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
 from airflow_provider_evolink.api.settings import ClientSettings
 
 KEEP_ALIVE = 300.0  # seconds; more than the longest wait between two looks
 MAX_CONNECTIONS = 8
 T = TypeVar("T")
-Read = Callable[[Call, Answer], T]
+Read = Callable[[Call, Response], T]
 
 
 class EvoLinkClient:
@@ -156,9 +156,9 @@ class EvoLinkClient:
         :raises EvoLinkJobTimeout: still running; wait again with the same id.
         """
         began, tick = time.time(), time.monotonic()
-        watch = Watch(deadline=began + timeout, started=started or began, poll_interval=poll_interval)
+        watch = PollSchedule(deadline=began + timeout, started=started or began, poll_interval=poll_interval)
         if estimated_time is not None:
-            time.sleep(watch.first(Glance(job_id, JobStatus.PENDING, "", estimated_time=estimated_time), began))
+            time.sleep(watch.first(JobSnapshot(job_id, JobStatus.PENDING, "", estimated_time=estimated_time), began))
         while True:
             job: Job | None = None
             now = began + time.monotonic() - tick
@@ -172,7 +172,7 @@ class EvoLinkClient:
                     on_look(job)
                 step = watch.saw(job, now)
             if step.end is not None:
-                return schedule.conclude(job_id, step.end, job, step.error, private)
+                return schedule.result_or_raise(job_id, step.end, job, step.error, private)
             time.sleep(step.delay)
 
     def _do(self, call: Call, read: Read[T], tries: int = retries.TRIES, permit: Permit | None = None) -> T:
@@ -183,7 +183,7 @@ class EvoLinkClient:
 
         return tenacity.Retrying(**retry_options(call, self.settings, tries))(attempt)
 
-    def _send(self, call: Call, permit: Permit | None) -> Answer:
+    def _send(self, call: Call, permit: Permit | None) -> Response:
         with Watchdog(seconds_for(call, self.settings)) as watchdog:
             try:
                 with self._http.stream(
@@ -254,7 +254,7 @@ class AsyncEvoLinkClient:
         """See :meth:`EvoLinkClient.get_job`."""
         return await self._do(wire.read_job(job_id), wire.job_from, tries)
 
-    async def look(self, job_id: str) -> Job | Glance:
+    async def look(self, job_id: str) -> Job | JobSnapshot:
         """
         Read one job, once; a running one no further than a wait needs. Free.
 
@@ -262,7 +262,7 @@ class AsyncEvoLinkClient:
         """
         return await self._do(wire.read_job(job_id), wire.seen_from, 1)
 
-    async def get_jobs(self, job_ids: Sequence[str]) -> dict[str, Job | Glance]:
+    async def get_jobs(self, job_ids: Sequence[str]) -> dict[str, Job | JobSnapshot]:
         """
         Read many jobs at once. Free; undocumented at EvoLink. One that is missing must be read singly.
 
@@ -282,7 +282,7 @@ class AsyncEvoLinkClient:
             return await attempt()
         return await tenacity.AsyncRetrying(**retry_options(call, self.settings, tries))(attempt)
 
-    async def _send(self, call: Call) -> Answer:
+    async def _send(self, call: Call) -> Response:
         try:
             async with (
                 asyncio.timeout(seconds_for(call, self.settings)),

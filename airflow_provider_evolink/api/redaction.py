@@ -27,7 +27,7 @@ MAX_MESSAGE = 2000
 EVERYTHING = ("",)  # in place of private texts: every message repeats the empty one, so nothing of it is told
 
 
-def clean_text(text: object, limit: int = 300) -> str:
+def sanitize(text: object, limit: int = 300) -> str:
     """
     Make remote text safe for one log line.
 
@@ -87,7 +87,7 @@ def _quoted(text: str, line: str, spans: Mapping[str, int]) -> int:
     return min((spans[part] for part in parts if part in spans), default=-1)
 
 
-def show(value: Any, *, private: bool = False) -> str:
+def describe_value(value: Any, *, private: bool = False) -> str:
     """
     Describe a value in at most 60 characters.
 
@@ -130,7 +130,7 @@ def _text(text: str, *, private: bool) -> str:
     if private:
         return f"text of {size}"
     if _WORD.fullmatch(text):
-        return clean_text(text, MAX_SHOWN)
+        return sanitize(text, MAX_SHOWN)
     return _link(text) or f"text of {size}"
 
 
@@ -143,4 +143,4 @@ def _link(text: str) -> str | None:
     if not (parts.scheme.isalnum() and host) or re.search(r"\s", text):
         return None
     address = f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path}"
-    return clean_text(address, MAX_SHOWN)
+    return sanitize(address, MAX_SHOWN)

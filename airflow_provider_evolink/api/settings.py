@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_evolink.api.addresses import host_of, is_local_host
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
-from airflow_provider_evolink.api.redaction import clean_text
+from airflow_provider_evolink.api.redaction import sanitize
 
 API_URL = "https://api.evolink.ai"
 FILES_URL = "https://files-api.evolink.ai"
@@ -29,7 +29,7 @@ class ClientSettings:
     :param read_timeout: Seconds for a whole read call.
     :param submit_timeout: Seconds for a whole order. Past it the outcome is unknown.
     :param connect_timeout: Seconds to connect. Past it nothing was sent.
-    :param honours_idempotency_key: Whether EvoLink is known to answer a repeated key with the first job.
+    :param honors_idempotency_key: Whether EvoLink is known to answer a repeated key with the first job.
     :param retry_wait: Longest wait between two tries of one call, in seconds; a longer ``Retry-After`` is raised.
     """
 
@@ -40,7 +40,7 @@ class ClientSettings:
     submit_timeout: float = 30.0
     connect_timeout: float = 5.0
     retry_wait: float = 30.0
-    honours_idempotency_key: bool = False
+    honors_idempotency_key: bool = False
 
     def __post_init__(self) -> None:
         check_key(self.api_key)
@@ -117,7 +117,7 @@ def check_url(url: str, *, field: str, allowed_hosts: Collection[str] = ()) -> s
         raise wrong
     if host not in EVOLINK_HOSTS | {name.lower() for name in allowed_hosts} and not is_local_host(host):
         raise EvoLinkConfigError(
-            f"{field}: host {clean_text(host, 80)} is not allowed to get the API key; the deployment's airflow.cfg "
+            f"{field}: host {sanitize(host, 80)} is not allowed to get the API key; the deployment's airflow.cfg "
             "can allow it in [evolink] allowed_hosts"
         )
     if parts.scheme != "https" and not (parts.scheme == "http" and is_local_host(host)):

@@ -19,8 +19,8 @@ from airflow_provider_evolink.api.errors import (
 )
 from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.api.polling.batch_wait import BatchWait
-from airflow_provider_evolink.execution.batch_decisions import OF_ONE, ends_batch, enough
-from airflow_provider_evolink.execution.batch_item import Part, awaited, facts, going_on, listed, read_together
+from airflow_provider_evolink.execution.batch_decisions import REQUEST_ERRORS, ends_batch, refill_threshold
+from airflow_provider_evolink.execution.batch_item import BatchItem, awaited, facts, going_on, listed, read_together
 from airflow_provider_evolink.execution.budget import check_budget
 from airflow_provider_evolink.execution.options import check_batch
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MOST_UNKNOWN = 3  # orders in a row whose outcome is unknown: then the line is broken, not one order
 
 
-class Batch:
+class BatchAttempt:
     """
     What one try of a batch operator does. A context manager: it owns the HTTP client.
 
@@ -53,7 +53,7 @@ class Batch:
         self._is_last_try = int(getattr(ti, "try_number", 1) or 1) > int(getattr(ti, "max_tries", 0) or 0)
         self._client = EvoLinkHook(operator.evolink_conn_id).get_conn()
         made = [
-            Part(single, context, number=number, client=self._client, resumed=resumed)
+            BatchItem(single, context, number=number, client=self._client, resumed=resumed)
             for number, single in enumerate([*singles, operator])
         ]
         self._parts, self._beyond = made[:-1], made[-1]
@@ -63,7 +63,7 @@ class Batch:
         self._failed: dict[int, EvoLinkError] = {}
         self.stays = False
 
-    def __enter__(self) -> Batch:
+    def __enter__(self) -> BatchAttempt:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -85,7 +85,7 @@ class Batch:
         return [[job.job_id, job.started, job.deadline] for job in awaited(self._active)]
 
     @property
-    def _active(self) -> list[Part]:
+    def _active(self) -> list[BatchItem]:
         return [self._parts[number] for number in self._running]
 
     def begin(self) -> None:
@@ -165,7 +165,7 @@ class Batch:
         """Return how to wait for the jobs that run."""
         return {
             **facts(self._active),
-            "enough": enough(len(self._running), len(self._waiting)),
+            "enough": refill_threshold(len(self._running), len(self._waiting)),
             "fail_fast": self._operator.on_failed_job == "fail_fast",
             "poll_interval": self._operator.poll_interval,
         }
@@ -272,7 +272,7 @@ class Batch:
         """Do something for one request; its own failure is noted, everybody's is raised."""
         try:
             return act()
-        except OF_ONE as error:
+        except REQUEST_ERRORS as error:
             self._failed[number] = error
             self._log.warning("Request %d gave no result: %s", number, error)
         except (EvoLinkRateLimited, EvoLinkUnavailable):
@@ -298,5 +298,5 @@ class Batch:
         return going_on([self._parts[number] for number in self._running if number != but])
 
 
-def _expected(part: Part) -> float:
+def _expected(part: BatchItem) -> float:
     return float("inf") if part.estimated_time is None else part.estimated_time

@@ -18,7 +18,7 @@ from airflow_provider_evolink.api.errors import (
 OnFailedJob = Literal["fail_fast", "collect"]
 
 # What is the affair of one request of a batch. Everything else, such as a refused key, would meet the others as well.
-OF_ONE = (
+REQUEST_ERRORS = (
     EvoLinkJobError,
     EvoLinkContentError,
     EvoLinkInvalidError,
@@ -27,10 +27,10 @@ OF_ONE = (
     EvoLinkMediaError,
 )
 
-AT_A_TIME = 4  # the part of its places that a batch lets become free before it orders on
+REFILL_SHARE = 4  # the part of its places that a batch lets become free before it orders on
 
 
-def enough(running: int, waiting: int) -> int:
+def refill_threshold(running: int, waiting: int) -> int:
     """
     Return how many jobs of a batch must be over before a worker goes on with it.
 
@@ -39,7 +39,7 @@ def enough(running: int, waiting: int) -> int:
     :param running: How many jobs run.
     :param waiting: How many requests are still to be ordered.
     """
-    return max(1, running // AT_A_TIME) if waiting else running
+    return max(1, running // REFILL_SHARE) if waiting else running
 
 
 def ends_batch(

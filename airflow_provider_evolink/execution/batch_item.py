@@ -14,7 +14,7 @@ from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
 from airflow_provider_evolink.api.polling.batch_wait import Awaited
 from airflow_provider_evolink.api.polling.reader import read_all
-from airflow_provider_evolink.execution.generation import Generation
+from airflow_provider_evolink.execution.generation import GenerationAttempt
 from airflow_provider_evolink.ledger.decisions import Act, decide, may_pay_again, settled_by
 from airflow_provider_evolink.storage.object_store import open_folder
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_evolink.api.client import EvoLinkClient
-    from airflow_provider_evolink.api.polling.reader import Seen
+    from airflow_provider_evolink.api.polling.reader import JobReading
     from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
 
 SHOWN = 20
 
 
-class Part(Generation):
+class BatchItem(GenerationAttempt):
     """
     What one try does for one request of a batch.
 
@@ -82,7 +82,7 @@ class Part(Generation):
     def will_order(self) -> bool:
         """Whether `start` is to send an order, as far as the job of an earlier one is known."""
         act, _ = decide(self._record, self._identity, self._policies)
-        if act is Act.ASK and self._record is not None:
+        if act is Act.RESOLVE and self._record is not None:
             return settled_by(self._identity, self._policies) == "resubmit" and may_pay_again(self._record)
         return act is Act.ORDER or (act is Act.ATTACH and self._last is not None and self._orders_again(self._last))
 
@@ -103,7 +103,7 @@ class Part(Generation):
         return (
             self.job_id is not None
             and self._record is not None
-            and (self._record.generation == self._identity.generation)
+            and (self._record.clear_count == self._identity.clear_count)
         )
 
     def order_body(self) -> tuple[str, dict[str, Any]]:
@@ -116,7 +116,7 @@ class Part(Generation):
             open_folder(self._operator.destination)
         return self._operator.model, self._inputs.body()
 
-    def saw(self, seen: Seen | None) -> None:
+    def saw(self, seen: JobReading | None) -> None:
         """
         Take a reading of the job.
 
@@ -148,7 +148,9 @@ class Part(Generation):
 
         :param now: Epoch seconds.
         """
-        return schedule.worker_looks(self._last, self.started, now, self._operator.defer_after) if self._last else ()
+        return (
+            schedule.worker_poll_delays(self._last, self.started, now, self._operator.defer_after) if self._last else ()
+        )
 
     def conclude(self) -> dict[str, Any]:
         """
@@ -158,7 +160,7 @@ class Part(Generation):
         """
         job_id = str(self.job_id)
         if self._last is None or not self._last.status.is_over:
-            schedule.conclude(job_id, schedule.End.TIMEOUT, self._last, None if self._last else self._unread)
+            schedule.result_or_raise(job_id, schedule.WaitEnd.TIMEOUT, self._last, None if self._last else self._unread)
         elif self._last.status is JobStatus.COMPLETED and not self._last.results:
             self._last = self.wait(job_id)
         return self._result(self._checked())
@@ -200,7 +202,7 @@ class Part(Generation):
         return self._last
 
 
-def read_together(parts: Sequence[Part], evolink_conn_id: str) -> None:
+def read_together(parts: Sequence[BatchItem], evolink_conn_id: str) -> None:
     """
     Read the jobs of some parts, many in a call; failed ones twice, since money hangs on it. One may stay unread.
 
@@ -214,14 +216,14 @@ def read_together(parts: Sequence[Part], evolink_conn_id: str) -> None:
         _read_once(lost, evolink_conn_id)
 
 
-def _read_once(parts: Sequence[Part], evolink_conn_id: str) -> None:
+def _read_once(parts: Sequence[BatchItem], evolink_conn_id: str) -> None:
     ids = list(dict.fromkeys(part.job_id for part in parts if part.job_id))
     found = asyncio.run(read_all(evolink_conn_id, ids)) if ids else {}
     for part in parts:
         part.saw(found.get(str(part.job_id)))
 
 
-def awaited(parts: Sequence[Part]) -> list[Awaited]:
+def awaited(parts: Sequence[BatchItem]) -> list[Awaited]:
     """
     Return the jobs of parts to wait for.
 
@@ -230,7 +232,7 @@ def awaited(parts: Sequence[Part]) -> list[Awaited]:
     return [Awaited(str(part.job_id), round(part.started, 1), round(part.deadline, 1)) for part in parts]
 
 
-def facts(parts: Sequence[Part]) -> dict[str, Any]:
+def facts(parts: Sequence[BatchItem]) -> dict[str, Any]:
     """
     Return what is known of the jobs and the same for all of them.
 
@@ -241,7 +243,7 @@ def facts(parts: Sequence[Part]) -> dict[str, Any]:
     return {name: found.pop() if len(found) == 1 else None for name, found in values.items()}
 
 
-def going_on(parts: Sequence[Part]) -> str:
+def going_on(parts: Sequence[BatchItem]) -> str:
     """
     Return the end of an error: the jobs that go on are paid, and the next try waits for them.
 

@@ -21,16 +21,16 @@ from airflow_provider_evolink.api.errors import (
 from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.api.jobs.failures import failure_code, job_error
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
-from airflow_provider_evolink.api.jobs.pace import Known
+from airflow_provider_evolink.api.jobs.pace import JobHints
 from airflow_provider_evolink.api.polling.progress import Progress
 from airflow_provider_evolink.execution.metrics import count_credits, tell_decision
 from airflow_provider_evolink.execution.options import check_waits
 from airflow_provider_evolink.execution.request import Inputs
-from airflow_provider_evolink.execution.submission import Buyer, Placed, changed
+from airflow_provider_evolink.execution.submission import OrderSubmitter, SubmittedOrder, changed
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 from airflow_provider_evolink.ledger.decisions import Act, Policies, decide, orders_again, why_not_again
 from airflow_provider_evolink.ledger.ledger import Ledger
-from airflow_provider_evolink.ledger.record import Identity, Record, State
+from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity
 from airflow_provider_evolink.storage.object_store import open_folder
 from airflow_provider_evolink.storage.results import fetch_media
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
 
 
-class Generation:
+class GenerationAttempt:
     """
     What one try of a generate operator does. A context manager: it owns the HTTP client.
 
@@ -66,14 +66,14 @@ class Generation:
         self._began = time.time()
         self._policies = Policies.of(operator)
         check_waits(operator)
-        self._identity = Identity.of(context, part)
+        self._identity = TaskIdentity.of(context, part)
         if not operator.do_xcom_push:
             self._identity = replace(self._identity, had_result=None)
         self._inputs = Inputs(operator, context)
         self._ledger = Ledger.of(context, durable=operator.durable, path=operator.ledger_path, part=part)
         self._record = self._ledger.read()
         self._client = client or EvoLinkHook(operator.evolink_conn_id).get_conn()
-        self._buyer = Buyer(
+        self._buyer = OrderSubmitter(
             operator,
             identity=self._identity,
             ledger=self._ledger,
@@ -86,7 +86,7 @@ class Generation:
         self._unread: EvoLinkError | None = None
         self.stays = False
 
-    def __enter__(self) -> Generation:
+    def __enter__(self) -> GenerationAttempt:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -114,10 +114,10 @@ class Generation:
 
     def start(self) -> str:
         """Return the id of the job this try waits for: the one of an earlier try, or of a new order."""
-        act, epoch = decide(self._record, self._identity, self._policies)
+        act, order_number = decide(self._record, self._identity, self._policies)
         if act is Act.REFUSE:
             raise EvoLinkRerunRefused('this is a backfill and on_backfill="fail": nothing is ordered')
-        if act is Act.ASK and self._record is not None:
+        if act is Act.RESOLVE and self._record is not None:
             tell_decision(self._operator, "outcome_unknown")
             return self._placed(self._buyer.settle(self._record))
         if act is Act.ATTACH and self._record is not None and self._record.job_id is not None:
@@ -126,8 +126,8 @@ class Generation:
                 return self._attach(self._record, self._record.job_id)
             return self._order_again(self._record, self._last)
         tell_decision(self._operator, "fresh_submit" if self._ledger.is_durable else "no_task_state_store")
-        counts = self._record.counts(self._identity.generation) if self._record else {}
-        return self._placed(self._buyer.order(epoch, self._record, **counts))
+        counts = self._record.counts(self._identity.clear_count) if self._record else {}
+        return self._placed(self._buyer.order(order_number, self._record, **counts))
 
     def resume(self, event: dict[str, Any]) -> str:
         """
@@ -140,9 +140,9 @@ class Generation:
         if not isinstance(told, str) or told != known:
             raise EvoLinkConfigError("the trigger's event is about another job than the one recorded", job_id=known)
         self._last = self._look(told)
-        if event.get("status") == schedule.End.TIMEOUT and not (self._last and self._last.status.is_over):
-            schedule.conclude(told, schedule.End.TIMEOUT, None, None if self._last else self._unread)
-        self.stays = event.get("status") == schedule.End.UNREADABLE
+        if event.get("status") == schedule.WaitEnd.TIMEOUT and not (self._last and self._last.status.is_over):
+            schedule.result_or_raise(told, schedule.WaitEnd.TIMEOUT, None, None if self._last else self._unread)
+        self.stays = event.get("status") == schedule.WaitEnd.UNREADABLE
         if self.stays:
             self._log.warning("The triggerer cannot read EvoLink job %s, this worker can: it waits here", told)
         return told
@@ -154,7 +154,9 @@ class Generation:
         :param job_id: EvoLink's id.
         """
         job = self._last or self._look(job_id)
-        for pause in schedule.worker_looks(job, self.started, time.time(), self._operator.defer_after) if job else ():
+        for pause in (
+            schedule.worker_poll_delays(job, self.started, time.time(), self._operator.defer_after) if job else ()
+        ):
             if job is None or job.status.is_over:
                 break
             time.sleep(pause)
@@ -163,7 +165,7 @@ class Generation:
 
     def known(self) -> dict[str, Any]:
         """Return what the trigger's first look would tell, so that it can look later."""
-        known = Known(estimated_time=self._estimated_time).and_now(self._last) if self._last else None
+        known = JobHints(estimated_time=self._estimated_time).and_now(self._last) if self._last else None
         return {name: getattr(known, name) for name in ("model", "kind", "estimated_time")} if known else {}
 
     def wait(self, job_id: str) -> Job:
@@ -229,13 +231,13 @@ class Generation:
         if self._record is None or self._record.state is not State.DELIVERED:
             count_credits(self._operator, "credits_charged", job)
         if self._record is not None:
-            here = {"generation": self._identity.generation, "attempt": self._identity.attempt}
+            here = {"clear_count": self._identity.clear_count, "attempt": self._identity.attempt}
             self._record = self._record.moved(State.DELIVERED, **here)
-            self._ledger.note(self._record)
+            self._ledger.write_best_effort(self._record)
         credits_ = job.summary()["credits"]
         self._log.info("EvoLink job %s is done: %d result(s), %s credits", job.job_id, len(job.results), credits_)
 
-    def _placed(self, placed: Placed) -> str:
+    def _placed(self, placed: SubmittedOrder) -> str:
         self._record = placed.record
         self._last = None if placed.job.status.is_over else placed.job  # what is over is read once more
         self._estimated_time = placed.job.estimated_time
@@ -248,17 +250,17 @@ class Generation:
         done = self._last is not None and self._last.status is JobStatus.COMPLETED
         tell_decision(self._operator, "already_succeeded" if done else "reconnect", self._last)
         self._log.info("EvoLink job %s of an earlier try: attached to it, nothing ordered", job_id)
-        if record.generation != self._identity.generation:
+        if record.clear_count != self._identity.clear_count:
             # Only the next clear means a new generation.
-            self._record = record.moved(record.state, generation=self._identity.generation)
-            self._ledger.note(self._record)
+            self._record = record.moved(record.state, clear_count=self._identity.clear_count)
+            self._ledger.write_best_effort(self._record)
         return job_id
 
     def _order_again(self, record: Record, lost: Job) -> str:
         self._log.warning("EvoLink job %s failed; ordering anew", lost.job_id)
         tell_decision(self._operator, "terminal_resubmit", lost)
-        counts = record.counts(self._identity.generation, regenerated=1)
-        return self._placed(self._buyer.order(record.epoch + 1, record, **counts))
+        counts = record.counts(self._identity.clear_count, regenerated=1)
+        return self._placed(self._buyer.order(record.order_number + 1, record, **counts))
 
     def _is_lost(self) -> bool:
         return self._last is not None and self._last.status in (JobStatus.FAILED, JobStatus.CANCELLED)

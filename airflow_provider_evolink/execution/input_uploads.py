@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api import catalog
-from airflow_provider_evolink.api.catalog.media_fields import Slot, swapped
+from airflow_provider_evolink.api.catalog.media_fields import MediaField, replace_strings
 from airflow_provider_evolink.api.errors import EvoLinkInputError, EvoLinkRequestError, Violation
 from airflow_provider_evolink.api.files.probe import can_measure
 from airflow_provider_evolink.api.files.upload import Uploaded, upload
-from airflow_provider_evolink.api.redaction import clean_text, show
+from airflow_provider_evolink.api.redaction import describe_value, sanitize
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
-from airflow_provider_evolink.ledger.upload_cache import ENOUGH, UploadMemory
-from airflow_provider_evolink.storage.input_files import NoInput, Source
+from airflow_provider_evolink.ledger.upload_cache import ENOUGH, UploadCache
+from airflow_provider_evolink.storage.input_files import InputSource, InvalidInputFile
 from airflow_provider_evolink.storage.object_store import public_uri
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ class InputFiles:
 
     def __init__(self, operator: EvoLinkGenerateOperator, context: Context) -> None:
         self._operator = operator
-        self._memory = UploadMemory(context, operator.ledger_path)
+        self._memory = UploadCache(context, operator.ledger_path)
         self._files: dict[str, InputFile] = {}
         self._sums: dict[str, str] = {}
         self._uris: dict[str, str] = {}
 
-    def body(self, given: dict[str, Any], found: list[tuple[Slot, str]], *, known: bool) -> dict[str, Any]:
+    def body(self, given: dict[str, Any], found: list[tuple[MediaField, str]], *, known: bool) -> dict[str, Any]:
         """
         Return the body with each file as ``uri#sha256=...``, so that the same content is the same order.
 
@@ -57,16 +57,16 @@ class InputFiles:
         """
         uris = list(dict.fromkeys(uri for _, uri in found))
         stand_ins = {uri: f"https://input.invalid/{number}" for number, uri in enumerate(uris)}
-        body, broken = self._built(swapped(given, stand_ins), {link: uri for uri, link in stand_ins.items()})
+        body, broken = self._built(replace_strings(given, stand_ins), {link: uri for uri, link in stand_ins.items()})
         if known:
             self._sums = {uri: self._sum_of(uri, uris) for uri in uris}
         else:
             broken += self._inspect(found, body)
         if broken:
-            raise EvoLinkRequestError(clean_text(self._operator.model, 80), broken)
+            raise EvoLinkRequestError(sanitize(self._operator.model, 80), broken)
         names = {uri: f"{public_uri(uri)}#sha256={self._sums[uri]}" for uri in uris}
         self._uris = {names[uri]: uri for uri in uris}
-        return dict(swapped(body, {stand_ins[uri]: names[uri] for uri in uris}))
+        return dict(replace_strings(body, {stand_ins[uri]: names[uri] for uri in uris}))
 
     def sent(self, body: dict[str, Any], *, trusts: bool, replays: bool) -> dict[str, Any]:
         """
@@ -87,33 +87,33 @@ class InputFiles:
             by_content[content] = kept or self._upload(uri, settings)
             links[name] = by_content[content].url
         self._memory.saw({uri: self._sums[uri] for uri in self._uris.values()})
-        return dict(swapped(body, links))
+        return dict(replace_strings(body, links))
 
     def _built(self, given: dict[str, Any], uris: dict[str, str]) -> tuple[dict[str, Any], list[Violation]]:
         operator = self._operator
         try:
             return catalog.build_request(operator.model, given, validation=operator.validation), []
         except EvoLinkRequestError as error:
-            shown = {show(link): show(public_uri(uri)) for link, uri in uris.items()}
+            shown = {describe_value(link): describe_value(public_uri(uri)) for link, uri in uris.items()}
             return given, [replace(one, value=shown.get(one.value or "", one.value)) for one in error.violations]
 
-    def _inspect(self, found: list[tuple[Slot, str]], body: dict[str, Any]) -> list[Violation]:
+    def _inspect(self, found: list[tuple[MediaField, str]], body: dict[str, Any]) -> list[Violation]:
         """Look at every file, and say what is wrong with them."""
         measures = any(slot.media.needs_probing for slot, _ in found) and self._may_measure()
         broken: list[Violation] = []
         for slot, uri in found:
             try:
                 if uri not in self._files:
-                    self._files[uri] = Source(uri).inspect(measure=measures)
+                    self._files[uri] = InputSource(uri).inspect(measure=measures)
                     self._sums[uri] = self._files[uri].sha256
-            except NoInput as error:
+            except InvalidInputFile as error:
                 # In every mode: nothing that is no media leaves this machine.
-                broken.append(Violation(slot.path, error.rule, error.given or show(public_uri(uri))))
+                broken.append(Violation(slot.path, error.rule, error.given or describe_value(public_uri(uri))))
             else:
                 broken += self._faults(slot, self._files[uri], body)
         return broken
 
-    def _faults(self, slot: Slot, file: InputFile, body: dict[str, Any]) -> Iterator[Violation]:
+    def _faults(self, slot: MediaField, file: InputFile, body: dict[str, Any]) -> Iterator[Violation]:
         mode = self._operator.validation
         if mode == "off":
             return
@@ -124,9 +124,7 @@ class InputFiles:
         number = longest if isinstance(longest, int | float) else None
         for rule, given in slot.media.faults(file, slot.kind, longest=number):
             if mode == "warn":
-                log.warning(
-                    "request for %s: %s", clean_text(self._operator.model, 80), Violation(slot.path, rule, given)
-                )
+                log.warning("request for %s: %s", sanitize(self._operator.model, 80), Violation(slot.path, rule, given))
             else:
                 yield Violation(slot.path, rule, given)
 
@@ -145,7 +143,7 @@ class InputFiles:
         if uri in self._sums:
             return self._sums[uri]
         try:
-            return Source(uri).checksum()
+            return InputSource(uri).checksum()
         except Exception as error:
             remembered = self._memory.contents_of(uris).get(uri)
             if remembered is None:
@@ -154,19 +152,19 @@ class InputFiles:
             return remembered
 
     def _upload(self, uri: str, settings: ClientSettings) -> Uploaded:
-        source = Source(uri)
+        source = InputSource(uri)
         file = self._files.get(uri)
         try:
             if file is None or file.sha256 != self._sums[uri]:
                 file = source.inspect(measure=False)
             return send(source, file, settings, self._memory)
-        except NoInput as error:
+        except InvalidInputFile as error:
             raise EvoLinkInputError(
                 f"an input file cannot be uploaded: {error.rule}; nothing is ordered. What to do: put it back"
             ) from None
 
 
-def send(source: Source, file: InputFile, settings: ClientSettings, memory: UploadMemory) -> Uploaded:
+def send(source: InputSource, file: InputFile, settings: ClientSettings, memory: UploadCache) -> Uploaded:
     """
     Upload a file and remember it.
 
@@ -196,11 +194,11 @@ def upload_file(
     :param reuse: Take an earlier upload of the same content.
     :raises EvoLinkRequestError: there is no such file, or it is no media.
     """
-    source, memory = Source(uri, conn_id), UploadMemory(context)
+    source, memory = InputSource(uri, conn_id), UploadCache(context)
     try:
         file = source.inspect(measure=False)
-    except NoInput as error:
-        given = error.given or show(public_uri(uri))
+    except InvalidInputFile as error:
+        given = error.given or describe_value(public_uri(uri))
         raise EvoLinkRequestError("an upload", [Violation("path", error.rule, given)]) from None
     kept = memory.find(file.sha256, settings) if reuse else None
     if kept is not None:

@@ -111,9 +111,9 @@ class Inputs:
             return EVERYTHING
 
 
-def _files_in(model: str, given: dict[str, Any]) -> list[tuple[media_fields.Slot, str]]:
+def _files_in(model: str, given: dict[str, Any]) -> list[tuple[media_fields.MediaField, str]]:
     row = catalog.known_row(model)
-    return media_fields.files_in(row.parameters, given) if row else []
+    return media_fields.find_local_files(row.parameters, given) if row else []
 
 
 def _shown(body: dict[str, Any]) -> dict[str, Any]:

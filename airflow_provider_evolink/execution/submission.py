@@ -16,12 +16,12 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkRerunRefused,
     EvoLinkSubmissionUnknown,
 )
-from airflow_provider_evolink.api.http.retries import Outcome, outcome
+from airflow_provider_evolink.api.http.retries import SubmitOutcome, submit_outcome
 from airflow_provider_evolink.execution.budget import check_budget
 from airflow_provider_evolink.execution.metrics import count_credits
 from airflow_provider_evolink.ledger.decisions import may_pay_again, may_replay, settled_by
 from airflow_provider_evolink.ledger.lease import Lease, uninterrupted
-from airflow_provider_evolink.ledger.record import Identity, Record, State, fingerprint
+from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, fingerprint
 from airflow_provider_evolink.storage.object_store import open_folder
 
 if TYPE_CHECKING:
@@ -32,12 +32,14 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.ledger.ledger import Ledger
     from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
 
-QUIET = 330.0  # Airflow's heartbeat time-out and our own for an order: by then no stopped worker may send any more
-WINDOW = 900.0  # how far EvoLink's clock and ours may be apart
+STALE_WORKER_SECONDS = (
+    330.0  # Airflow's heartbeat time-out and our own for an order: by then no stopped worker may send any more
+)
+CLOCK_SKEW = 900.0  # how far EvoLink's clock and ours may be apart
 
 
 @dataclass(frozen=True)
-class Placed:
+class SubmittedOrder:
     """
     An order that EvoLink has.
 
@@ -49,7 +51,7 @@ class Placed:
     record: Record | None
 
 
-class Buyer:
+class OrderSubmitter:
     """
     Orders for one try.
 
@@ -65,7 +67,7 @@ class Buyer:
         self,
         operator: EvoLinkGenerateOperator,
         *,
-        identity: Identity,
+        identity: TaskIdentity,
         ledger: Ledger,
         client: EvoLinkClient,
         policies: Policies,
@@ -79,11 +81,13 @@ class Buyer:
         self._inputs = inputs
         self._log = operator.log
 
-    def order(self, epoch: int, before: Record | None, *, regenerations: int = 0, extra_payments: int = 0) -> Placed:
+    def order(
+        self, order_number: int, before: Record | None, *, regenerations: int = 0, extra_payments: int = 0
+    ) -> SubmittedOrder:
         """
         Check, write the intent, order, record the job.
 
-        :param epoch: How often a new generation was wanted.
+        :param order_number: How often a new generation was wanted.
         :param before: The record so far.
         :param regenerations: How often a failed job was ordered anew since the task was cleared.
         :param extra_payments: How often it was ordered although the outcome of an order was unknown.
@@ -101,21 +105,23 @@ class Buyer:
         sent = self._inputs.sent(body, trusts=before is None or before.state is State.DELIVERED)
         record = Record(
             state=State.INTENT,
-            key=self._identity.key(self._namespace(), epoch, None if operator.durable else self._identity.attempt),
-            epoch=epoch,
-            generation=self._identity.generation,
+            key=self._identity.key(
+                self._namespace(), order_number, None if operator.durable else self._identity.attempt
+            ),
+            order_number=order_number,
+            clear_count=self._identity.clear_count,
             fingerprint=fingerprint(body),
             model=operator.model,
             ordered_at=time.time(),
             attempt=self._identity.attempt,
-            serial=before.serial + 1 if before else 1,
+            revision=before.revision + 1 if before else 1,
             regenerations=regenerations,
             extra_payments=extra_payments,
-            newest=before.newest if before else 0.0,
+            newest_job_created=before.newest_job_created if before else 0.0,
         )
         return self._place(record, sent, may_settle=True)
 
-    def settle(self, record: Record, error: EvoLinkError | None = None) -> Placed:
+    def settle(self, record: Record, error: EvoLinkError | None = None) -> SubmittedOrder:
         """
         Go on where an order may or may not have been accepted, as ``on_unknown_submit`` says.
 
@@ -127,11 +133,11 @@ class Buyer:
             return self._found(self._client.get_job(latest.job_id), latest)
         if latest.state is State.INTENT and latest.key == record.key:
             record = latest.moved(State.UNKNOWN)
-            self._ledger.note(record)
+            self._ledger.write_best_effort(record)
         # A clear that finds this order is used up by it: only the next one means a new generation.
-        record = record.moved(record.state, generation=self._identity.generation)
+        record = record.moved(record.state, clear_count=self._identity.clear_count)
         policy = settled_by(self._identity, self._policies)
-        exists = error is not None and outcome(error) is Outcome.EXISTS
+        exists = error is not None and submit_outcome(error) is SubmitOutcome.EXISTS
         if policy == "replay" and not exists:
             return self._replay(record)
         if policy == "reconcile":
@@ -142,11 +148,11 @@ class Buyer:
                 record.key,
             )
             extra = record.extra_payments + 1
-            return self.order(record.epoch + 1, record, regenerations=record.regenerations, extra_payments=extra)
+            return self.order(record.order_number + 1, record, regenerations=record.regenerations, extra_payments=extra)
         as_chosen = policy == self._policies.on_unknown_submit
         raise error or self._unknown(record, "" if as_chosen else 'not in a backfill under on_backfill="fail"')
 
-    def _place(self, record: Record, body: dict[str, Any], *, may_settle: bool) -> Placed:
+    def _place(self, record: Record, body: dict[str, Any], *, may_settle: bool) -> SubmittedOrder:
         path = catalog.endpoint(self._operator.model, self._operator.kind)
         lost: EvoLinkError | None = None
         with uninterrupted() as told_to_end:
@@ -155,12 +161,14 @@ class Buyer:
             self._stop_if_overtaken(record)
             lease.check()
             try:
-                self._ledger.write(record)
+                self._ledger.write_intent(record)
                 job = self._client.submit(body, idempotency_key=record.key, path=path, permit=lease)
             except EvoLinkError as error:
-                if outcome(error) not in (Outcome.UNKNOWN, Outcome.EXISTS):
+                if submit_outcome(error) not in (SubmitOutcome.UNKNOWN, SubmitOutcome.EXISTS):
                     # A replay that is refused says nothing about the order before it.
-                    self._ledger.note(record.moved(State.REFUSED if may_settle else State.UNKNOWN), over=record)
+                    self._ledger.write_best_effort(
+                        record.moved(State.REFUSED if may_settle else State.UNKNOWN), over=record
+                    )
                     raise
                 lost = error
             else:
@@ -172,13 +180,13 @@ class Buyer:
                     record.key,
                 )
                 kept = submitted(record, job)
-                self._ledger.keep(kept)
+                self._ledger.write_submitted(kept)
         if lost is not None:
             return self._lost(record, lost, may_settle=may_settle)
         count_credits(self._operator, "credits_reserved", job)
-        return Placed(job, kept if self._ledger.is_durable else None)
+        return SubmittedOrder(job, kept if self._ledger.is_durable else None)
 
-    def _lost(self, record: Record, error: EvoLinkError, *, may_settle: bool) -> Placed:
+    def _lost(self, record: Record, error: EvoLinkError, *, may_settle: bool) -> SubmittedOrder:
         self._log.error("%s", error)
         if may_settle and self._ledger.is_durable:
             try:
@@ -188,22 +196,22 @@ class Buyer:
                     raise
                 error.permanent = self._policies.on_unknown_submit == "fail"  # else a retry settles it
                 raise error from unrecorded
-        self._ledger.note(record.moved(State.UNKNOWN))
+        self._ledger.write_best_effort(record.moved(State.UNKNOWN))
         raise error
 
     def _stop_if_overtaken(self, record: Record) -> None:
         """Look once more before the intent is written: a folder, unlike Airflow's store, lets a stale try write."""
         latest = self._ledger.read()
-        if latest is not None and latest.serial >= record.serial:
+        if latest is not None and latest.revision >= record.revision:
             raise EvoLinkOrderStopped("the order was not sent: another try has taken over meanwhile")
 
     def _is_ours(self, record: Record) -> bool:
         return not self._ledger.is_durable or self._ledger.read() == record
 
-    def _replay(self, record: Record) -> Placed:
-        if not may_replay(record, honoured=self._client.settings.honours_idempotency_key, now=time.time()):
+    def _replay(self, record: Record) -> SubmittedOrder:
+        if not may_replay(record, honored=self._client.settings.honors_idempotency_key, now=time.time()):
             raise self._unknown(
-                record, "it is not replayed: the connection must say honours_idempotency_key, and 20 hours are the most"
+                record, "it is not replayed: the connection must say honors_idempotency_key, and 20 hours are the most"
             )
         body = self._inputs.same_body(record)
         if body is None:
@@ -212,28 +220,28 @@ class Buyer:
         sent = self._inputs.sent(body, replays=True)
         return self._place(record.moved(State.INTENT), sent, may_settle=False)
 
-    def _reconcile(self, record: Record) -> Placed:
-        left = record.ordered_at + QUIET - time.time()
+    def _reconcile(self, record: Record) -> SubmittedOrder:
+        left = record.ordered_at + STALE_WORKER_SECONDS - time.time()
         if left > 0:
             self._log.info("Waiting %.0f s, until no stopped worker can send the order any more", left)
             time.sleep(left)
         listed = self._client.list_jobs(record.model)
-        younger = [(job_id, created) for job_id, created in listed if created > record.newest]
-        near = [job_id for job_id, created in younger if abs(created - record.ordered_at) <= WINDOW]
+        younger = [(job_id, created) for job_id, created in listed if created > record.newest_job_created]
+        near = [job_id for job_id, created in younger if abs(created - record.ordered_at) <= CLOCK_SKEW]
         if len(near) != 1:
             found = f"of the account's newest jobs {len(near)} could be it: {', '.join(near[:5]) or 'none'}"
             raise self._unknown(record, found)
         job = self._client.get_job(near[0])
         self._log.warning("EvoLink job %s is the only one that can be this order: attached to it", job.job_id)
         adopted = submitted(record, job)
-        self._ledger.keep(adopted)
+        self._ledger.write_submitted(adopted)
         return self._found(job, adopted)
 
-    def _found(self, job: Job, record: Record) -> Placed:
+    def _found(self, job: Job, record: Record) -> SubmittedOrder:
         """Hand on the job of an earlier order, unless that was of other inputs."""
         if self._inputs.same_body(record) is None:
             raise changed(record, self._identity)
-        return Placed(job, record)
+        return SubmittedOrder(job, record)
 
     def _check_budget(self, body: dict[str, Any]) -> None:
         check_budget([(self._operator.model, body)], self._operator.max_credits, self._policies.unknown_price)
@@ -268,10 +276,12 @@ def submitted(record: Record, job: Job) -> Record:
     :param record: The record of the order.
     :param job: Its job.
     """
-    return record.moved(State.SUBMITTED, job_id=job.job_id, newest=max(record.newest, job.created or 0.0))
+    return record.moved(
+        State.SUBMITTED, job_id=job.job_id, newest_job_created=max(record.newest_job_created, job.created or 0.0)
+    )
 
 
-def changed(record: Record, identity: Identity) -> EvoLinkRerunRefused:
+def changed(record: Record, identity: TaskIdentity) -> EvoLinkRerunRefused:
     """
     Return the error of a try whose inputs are no longer those of the order it finds.
 

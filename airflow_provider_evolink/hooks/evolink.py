@@ -25,7 +25,7 @@ class EvoLinkHook(BaseHook):
     The key is the connection's password. The host is optional and must be EvoLink's own, loopback (the emulator)
     or listed in ``[evolink] allowed_hosts`` of the deployment's configuration, so that whoever edits a connection
     cannot send the key elsewhere. Extras: ``files_host``, ``timeout``, ``submit_timeout`` (seconds),
-    ``honours_idempotency_key`` (for ``on_unknown_submit="replay"``).
+    ``honors_idempotency_key`` (for ``on_unknown_submit="replay"``).
 
     :param evolink_conn_id: Connection of type ``evolink``.
     """
@@ -126,7 +126,7 @@ def settings_of(connection: Connection, extra: Mapping[str, Any]) -> ClientSetti
         files_url=api.check_url(files_url, field="files_host", allowed_hosts=allowed),
         read_timeout=api.check_seconds(extra.get("timeout"), 15.0, field="timeout"),
         submit_timeout=api.check_seconds(extra.get("submit_timeout"), 30.0, field="submit_timeout"),
-        honours_idempotency_key=str(extra.get("honours_idempotency_key", "")).lower() in ("true", "1"),
+        honors_idempotency_key=str(extra.get("honors_idempotency_key", "")).lower() in ("true", "1"),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, get_args, get_type_hints
 from airflow_provider_evolink.api.errors import (
     EvoLinkConfigError,
 )
-from airflow_provider_evolink.ledger.record import Identity, Record, State
+from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity
 
 OnUnknownSubmit = Literal["fail", "replay", "reconcile", "resubmit"]
 OnClear = Literal["regenerate", "reuse"]
@@ -26,7 +26,7 @@ class Act(StrEnum):
 
     ORDER = "order"
     ATTACH = "attach"
-    ASK = "ask"  # an order may or may not have been accepted
+    RESOLVE = "resolve"  # an order may or may not have been accepted
     REFUSE = "refuse"  # a backfill that must not order
 
 
@@ -67,9 +67,9 @@ class Policies:
         return cls(**given)
 
 
-def decide(record: Record | None, identity: Identity, policies: Policies) -> tuple[Act, int]:
+def decide(record: Record | None, identity: TaskIdentity, policies: Policies) -> tuple[Act, int]:
     """
-    Return what to do, and the epoch of an order.
+    Return what to do, and the order_number of an order.
 
     A generation is used until its result was delivered; after that a retry still gets it, a clear wants a new one.
 
@@ -79,21 +79,21 @@ def decide(record: Record | None, identity: Identity, policies: Policies) -> tup
     """
     refused = _orders_nothing(identity, policies)
     if record is None or record.state is State.REFUSED:
-        return (Act.REFUSE if refused else Act.ORDER), record.epoch if record else 0
+        return (Act.REFUSE if refused else Act.ORDER), record.order_number if record else 0
     if record.state in (State.INTENT, State.UNKNOWN):
-        return Act.ASK, record.epoch
+        return Act.RESOLVE, record.order_number
     if not _wants_another(record, identity, policies):
-        return Act.ATTACH, record.epoch
-    return (Act.REFUSE if refused else Act.ORDER), record.epoch + 1
+        return Act.ATTACH, record.order_number
+    return (Act.REFUSE if refused else Act.ORDER), record.order_number + 1
 
 
-def _orders_nothing(identity: Identity, policies: Policies) -> bool:
+def _orders_nothing(identity: TaskIdentity, policies: Policies) -> bool:
     return identity.is_backfill and policies.on_backfill == "fail"
 
 
-def _wants_another(record: Record, identity: Identity, policies: Policies) -> bool:
+def _wants_another(record: Record, identity: TaskIdentity, policies: Policies) -> bool:
     """Tell whether this try begins after the result was delivered and somebody has cleared the task since."""
-    if record.state is not State.DELIVERED or record.generation == identity.generation:
+    if record.state is not State.DELIVERED or record.clear_count == identity.clear_count:
         return False
     # Every try empties XCom as it begins, so only the very next one can tell that the result never got there.
     if identity.had_result is False and identity.attempt <= record.attempt + 1:
@@ -101,11 +101,11 @@ def _wants_another(record: Record, identity: Identity, policies: Policies) -> bo
     return policies.on_backfill != "reuse" if identity.is_backfill else policies.on_clear == "regenerate"
 
 
-def _repeats_nothing(identity: Identity, policies: Policies) -> bool:
+def _repeats_nothing(identity: TaskIdentity, policies: Policies) -> bool:
     return identity.is_backfill and policies.on_backfill != "generate"
 
 
-def orders_again(record: Record, identity: Identity, policies: Policies, *, repeatable: bool) -> bool:
+def orders_again(record: Record, identity: TaskIdentity, policies: Policies, *, repeatable: bool) -> bool:
     """
     Tell whether a job that EvoLink failed is ordered anew.
 
@@ -116,13 +116,13 @@ def orders_again(record: Record, identity: Identity, policies: Policies, *, repe
     """
     if _repeats_nothing(identity, policies):
         return False
-    if record.generation != identity.generation:
+    if record.clear_count != identity.clear_count:
         return True
     most = policies.max_regenerations
     return repeatable and (most is None or record.regenerations < most)
 
 
-def why_not_again(identity: Identity, policies: Policies) -> str:
+def why_not_again(identity: TaskIdentity, policies: Policies) -> str:
     """
     Return why a failed job that is worth repeating is not ordered anew, and what to do.
 
@@ -134,7 +134,7 @@ def why_not_again(identity: Identity, policies: Policies) -> str:
     return "max_regenerations is used up: clear the task to order anew"
 
 
-def settled_by(identity: Identity, policies: Policies) -> OnUnknownSubmit:
+def settled_by(identity: TaskIdentity, policies: Policies) -> OnUnknownSubmit:
     """
     Return how an order of unknown outcome is settled: a backfill that must not order sends nothing.
 
@@ -145,15 +145,15 @@ def settled_by(identity: Identity, policies: Policies) -> OnUnknownSubmit:
     return "fail" if sends and _orders_nothing(identity, policies) else policies.on_unknown_submit
 
 
-def may_replay(record: Record, *, honoured: bool, now: float) -> bool:
+def may_replay(record: Record, *, honored: bool, now: float) -> bool:
     """
     Tell whether an order may be sent once more with the same key.
 
     :param record: The record of the order.
-    :param honoured: Whether the connection says that EvoLink answers a repeated key with the first job.
+    :param honored: Whether the connection says that EvoLink answers a repeated key with the first job.
     :param now: Epoch seconds.
     """
-    return honoured and 0 <= now - record.ordered_at < REPLAY_WITHIN
+    return honored and 0 <= now - record.ordered_at < REPLAY_WITHIN
 
 
 def may_pay_again(record: Record) -> bool:

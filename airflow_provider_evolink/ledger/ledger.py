@@ -19,7 +19,7 @@ from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkLedgerError
 from airflow_provider_evolink.compat import never_expire, task_state_store
-from airflow_provider_evolink.ledger.record import Identity, Record, furthest, read_record, replacing
+from airflow_provider_evolink.ledger.record import Record, TaskIdentity, merge_over, newest_of, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,9 +79,9 @@ class FolderStore:
 
     name = "ledger folder"
 
-    def __init__(self, root: str, identity: Identity) -> None:
+    def __init__(self, root: str, identity: TaskIdentity) -> None:
         self._root = root
-        self._place = list(identity.place)
+        self._place = list(identity.path)
 
     def get(self) -> Any | None:
         """Return the record as JSON, or ``None`` if there is no file."""
@@ -141,7 +141,7 @@ class Ledger:
             return cls()
         accessor = task_state_store(context)
         root = path or str(conf.get("evolink", "ledger_path", fallback="") or "")
-        identity = Identity.of(context, part)
+        identity = TaskIdentity.of(context, part)
         stores: list[Store] = [] if accessor is None else [StateStore(accessor, identity.record_name)]
         return cls(*stores, *([FolderStore(root, identity)] if root else []))
 
@@ -158,9 +158,9 @@ class Ledger:
         :raises EvoLinkLedgerError: a store does not answer; nothing is ordered on such ground either.
         """
         found = [_asked(store.name, "read", store.get) for store in self._stores]
-        return furthest(read_record(value) for value in found if value is not None)
+        return newest_of(read_record(value) for value in found if value is not None)
 
-    def write(self, record: Record) -> None:
+    def write_intent(self, record: Record) -> None:
         """
         Store a record in all places and read it back. After a failure nothing may be ordered.
 
@@ -173,7 +173,7 @@ class Ledger:
             if _asked(store.name, "read back", store.get) != value:
                 raise EvoLinkLedgerError(f"the {store.name} does not keep what is written to it, so nothing is ordered")
 
-    def note(self, record: Record, *, over: Record | None = None) -> None:
+    def write_best_effort(self, record: Record, *, over: Record | None = None) -> None:
         """
         Store a record where that is possible; a failure is only logged, since nothing paid depends on it.
 
@@ -183,7 +183,7 @@ class Ledger:
         for store in self._stores:
             _kept(store, record, over=over)
 
-    def keep(self, record: Record) -> None:
+    def write_submitted(self, record: Record) -> None:
         """
         Store the record of a job that is paid, with patience.
 
@@ -217,7 +217,7 @@ class Ledger:
 def _kept(store: Store, record: Record, *, over: Record | None = None, at_any_rate: bool = False) -> bool:
     try:
         latest = _stored(store, at_any_rate=at_any_rate)
-        value = replacing(latest, record) if over in (None, latest) else None
+        value = merge_over(latest, record) if over in (None, latest) else None
         if value is None:
             log.warning("EvoLink job %s: the %s holds another record, which stays", record.job_id, store.name)
         else:

@@ -45,31 +45,32 @@ class Record:
 
     :param state: How far it has come.
     :param key: Idempotency key of the order.
-    :param epoch: How often this task instance has wanted a new generation.
-    :param generation: Changes when the task is cleared, not when it is retried.
+    :param order_number: How often this task instance has wanted a new generation.
+    :param clear_count: Changes when the task is cleared, not when it is retried.
     :param fingerprint: Hash of the request body, links without their query.
     :param ordered_at: Epoch seconds of the order; the deadline counts from it.
     :param job_id: EvoLink's id, once known.
     :param attempt: Number of the try that wrote the intent, later of the one that delivered.
-    :param serial: Grows with every write, so that of two copies the newer one is known.
+    :param revision: Grows with every write, so that of two copies the newer one is known.
     :param regenerations: How often a failed job was ordered anew since the task was cleared.
     :param extra_payments: How often it was ordered again although the outcome was unknown.
-    :param newest: When, by EvoLink's clock, the newest job was made that is known: that of a later order is younger.
+    :param newest_job_created: When, by EvoLink's clock, the newest known job was created: that of a later order is
+        younger.
     """
 
     state: State
     key: str
-    epoch: int
-    generation: int
+    order_number: int
+    clear_count: int
     fingerprint: str
     model: str
     ordered_at: float
     job_id: str | None = None
     attempt: int = 1
-    serial: int = 0
+    revision: int = 0
     regenerations: int = 0
     extra_payments: int = 0
-    newest: float = 0.0
+    newest_job_created: float = 0.0
     version: int = VERSION
 
     def moved(self, state: State, **changes: Any) -> Record:
@@ -79,16 +80,16 @@ class Record:
         :param state: Its new state.
         :param changes: What else changes.
         """
-        return replace(self, state=state, serial=self.serial + 1, **changes)
+        return replace(self, state=state, revision=self.revision + 1, **changes)
 
-    def counts(self, generation: int, *, regenerated: int = 0) -> dict[str, int]:
+    def counts(self, clear_count: int, *, regenerated: int = 0) -> dict[str, int]:
         """
         Return what is counted over all orders, for the next one: only a clear begins a count anew.
 
-        :param generation: The one the next order belongs to.
+        :param clear_count: The one the next order belongs to.
         :param regenerated: How many failed jobs the next order replaces.
         """
-        regenerations = self.regenerations + regenerated if self.generation == generation else 0
+        regenerations = self.regenerations + regenerated if self.clear_count == clear_count else 0
         return {"regenerations": regenerations, "extra_payments": self.extra_payments}
 
     def to_json(self) -> dict[str, Any]:
@@ -97,11 +98,11 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Identity:
+class TaskIdentity:
     """
     Which generation a task instance means: the same for every retry, another for another run or map index.
 
-    :param generation: The task's ``max_tries``: Airflow raises it when a task is cleared, and neither a retry nor a
+    :param clear_count: The task's ``max_tries``: Airflow raises it when a task is cleared, and neither a retry nor a
         new ``retries`` in the DAG file changes it.
     :param attempt: Number of the try.
     :param is_backfill: Whether a backfill started this run, or runs it again.
@@ -113,14 +114,14 @@ class Identity:
     run_id: str
     task_id: str
     map_index: int
-    generation: int
+    clear_count: int
     attempt: int = 1
     is_backfill: bool = False
     had_result: bool | None = None
     part: int | None = None
 
     @classmethod
-    def of(cls, context: Context, part: int | None = None) -> Identity:
+    def of(cls, context: Context, part: int | None = None) -> TaskIdentity:
         """
         Read it from the context of ``execute``.
 
@@ -137,7 +138,7 @@ class Identity:
             run_id=ti.run_id,
             task_id=ti.task_id,
             map_index=-1 if map_index is None else map_index,
-            generation=int(getattr(ti, "max_tries", 0) or 0),
+            clear_count=int(getattr(ti, "max_tries", 0) or 0),
             attempt=int(getattr(ti, "try_number", 1) or 1),
             is_backfill=str(getattr(run_type, "value", run_type)) == "backfill",
             had_result="return_value" in keys if isinstance(keys, list) else None,
@@ -145,7 +146,7 @@ class Identity:
         )
 
     @property
-    def place(self) -> tuple[str | int, ...]:
+    def path(self) -> tuple[str | int, ...]:
         """What tells this generation from all others: it is in the key and in the name of the record's file."""
         part = () if self.part is None else (f"request {self.part}",)
         return self.dag_id, self.run_id, self.task_id, self.map_index, *part
@@ -160,16 +161,16 @@ class Identity:
         """The name of the record in the task state store."""
         return f"evolink_generation{self.suffix}"
 
-    def key(self, namespace: str, epoch: int, attempt: int | None = None) -> str:
+    def key(self, namespace: str, order_number: int, attempt: int | None = None) -> str:
         """
         Return the idempotency key: the same intent always gives the same key. The body is not in it, since
         templates may move between tries.
 
         :param namespace: Name of the deployment, so that two of them never share an order.
-        :param epoch: How often a new generation was wanted.
+        :param order_number: How often a new generation was wanted.
         :param attempt: Number of the try, where every try is meant to order.
         """
-        parts = [namespace, *self.place, epoch] + ([] if attempt is None else [attempt])
+        parts = [namespace, *self.path, order_number] + ([] if attempt is None else [attempt])
         digest = hashlib.sha256(json.dumps(parts).encode()).digest()
         return "af1-" + base64.b32encode(digest).decode().rstrip("=").lower()
 
@@ -197,29 +198,29 @@ def _settled(value: Any) -> Any:
     return [_settled(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def furthest(records: Iterable[Record]) -> Record | None:
+def newest_of(records: Iterable[Record]) -> Record | None:
     """
     Return the newest of several copies of a record; of two as new as each other the one that knows more.
 
     :param records: What the stores hold.
     """
-    return max(records, key=lambda record: (record.serial, _RANK[record.state]), default=None)
+    return max(records, key=lambda record: (record.revision, _RANK[record.state]), default=None)
 
 
-def replacing(latest: Record | None, record: Record) -> Record | None:
+def merge_over(latest: Record | None, record: Record) -> Record | None:
     """
     Return what a try may write over what a store holds; ``None``: nothing, another try has written since.
 
-    Airflow's store takes nothing from a try that was cleared away, a folder does. Every write of one try has a serial
+    Airflow's store takes nothing from a try that was cleared away, a folder does. Every write of one try has a revision
     of its own: who holds the same is another try. If that one knows of no job for the same order, the job is news.
 
     :param latest: What the store holds.
     :param record: What the try would write.
     """
-    if latest is None or latest == record or latest.serial < record.serial:
+    if latest is None or latest == record or latest.revision < record.revision:
         return record
     if latest.job_id is None and latest.key == record.key and record.job_id is not None:
-        return replace(record, serial=latest.serial + 1)
+        return replace(record, revision=latest.revision + 1)
     return None
 
 
@@ -237,12 +238,12 @@ def read_record(value: Any) -> Record:
             fingerprint=str(value["fingerprint"])[:64],
             model=str(value["model"])[:128],
             ordered_at=float(value["ordered_at"]),
-            newest=float(value.get("newest", 0.0)),
+            newest_job_created=float(value.get("newest_job_created", 0.0)),
             job_id=value.get("job_id"),
             attempt=int(value.get("attempt", 1)),
             version=int(value.get("version", 1)),
-            **{name: int(value[name]) for name in ("epoch", "generation")},
-            **{name: int(value.get(name, 0)) for name in ("serial", "regenerations", "extra_payments")},
+            **{name: int(value[name]) for name in ("order_number", "clear_count")},
+            **{name: int(value.get(name, 0)) for name in ("revision", "regenerations", "extra_payments")},
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         record = None

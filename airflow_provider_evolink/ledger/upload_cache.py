@@ -19,7 +19,7 @@ from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_evolink.api.files.upload import Uploaded, is_usable
 from airflow_provider_evolink.compat import task_state_store
-from airflow_provider_evolink.ledger.record import Identity
+from airflow_provider_evolink.ledger.record import TaskIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -36,7 +36,7 @@ MOST = 50  # uploads remembered for one task instance
 log = logging.getLogger(__name__)
 
 
-class UploadMemory:
+class UploadCache:
     """
     What a task instance, and others that share its ledger folder, have uploaded.
 
@@ -47,7 +47,7 @@ class UploadMemory:
     def __init__(self, context: Context, path: str | None = None) -> None:
         self._store = task_state_store(context)
         self._root = path or str(conf.get("evolink", "ledger_path", fallback="") or "")
-        self._place = list(Identity.of(context).place)
+        self._place = list(TaskIdentity.of(context).path)
 
     def find(self, sha256: str, settings: ClientSettings, *, enough: float = ENOUGH) -> Uploaded | None:
         """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_evolink.api.catalog.catalog import Kind, Validation
     from airflow_provider_evolink.api.errors import EvoLinkRequestError
-    from airflow_provider_evolink.execution.generation import Generation
+    from airflow_provider_evolink.execution.generation import GenerationAttempt
     from airflow_provider_evolink.ledger.decisions import OnBackfill, OnClear, OnUnknownSubmit, UnknownPrice
 
 PADDING = timedelta(minutes=2)
@@ -216,18 +216,18 @@ class EvoLinkGenerateOperator(BaseOperator):
         with airflow_failures(self):
             return Ledger.of(context, durable=self.durable, path=self.ledger_path).read() is not None
 
-    def _generation(self, context: Context) -> Generation:
-        from airflow_provider_evolink.execution.generation import Generation
+    def _generation(self, context: Context) -> GenerationAttempt:
+        from airflow_provider_evolink.execution.generation import GenerationAttempt
 
-        return Generation(self, context)
+        return GenerationAttempt(self, context)
 
-    def _wait_and_deliver(self, generation: Generation, job_id: str) -> dict[str, Any]:
+    def _wait_and_deliver(self, generation: GenerationAttempt, job_id: str) -> dict[str, Any]:
         job = generation.early_look(job_id)
         if job is None and self.deferrable and not generation.stays and time.time() < generation.deadline:
             self._defer(generation, job_id)
         return generation.deliver(job or generation.wait(job_id))
 
-    def _defer(self, generation: Generation, job_id: str) -> None:
+    def _defer(self, generation: GenerationAttempt, job_id: str) -> None:
         from airflow_provider_evolink.triggers.evolink import EvoLinkJobTrigger
 
         left = generation.deadline - time.time()

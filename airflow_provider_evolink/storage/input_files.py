@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class NoInput(Exception):
+class InvalidInputFile(Exception):
     """
     There is no such file, or nobody would take it.
 
@@ -35,7 +35,7 @@ class NoInput(Exception):
         self.given = given
 
 
-class Source:
+class InputSource:
     """
     A file in object storage or on this machine.
 
@@ -56,7 +56,7 @@ class Source:
         Read the file and say what it is. Only media passes: nothing else of a worker's disk is ever sent anywhere.
 
         :param measure: Look for pixels and seconds as well, where the extra ``media`` is there to tell.
-        :raises NoInput: it is missing, empty, too large, damaged or no media.
+        :raises InvalidInputFile: it is missing, empty, too large, damaged or no media.
         :raises EvoLinkInputError: the store does not answer.
         """
         with self._open() as file:
@@ -64,11 +64,11 @@ class Source:
             _check_size(size)
             file.seek(0)
             if size and recognise(file.read(HEAD_SIZE)) is None:
-                raise NoInput("is no image, video or audio of a known type")
+                raise InvalidInputFile("is no image, video or audio of a known type")
             try:
                 container = check_media(file, size, None)
             except EvoLinkMediaError as error:
-                raise NoInput(error.message) from None
+                raise InvalidInputFile(error.message) from None
             sides = _measured(file, container.content_type) if measure else (None, None, None)
         return InputFile(digest, size, container.content_type, container.extension, *sides)
 
@@ -94,8 +94,8 @@ class Source:
             with self._path.open("rb") as file:  # type: ignore[no-untyped-call]
                 yield file
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise NoInput("there is no such file") from None
-        except (NoInput, EvoLinkError):
+            raise InvalidInputFile("there is no such file") from None
+        except (InvalidInputFile, EvoLinkError):
             raise
         except Exception as error:
             raise EvoLinkInputError(
@@ -105,7 +105,7 @@ class Source:
 
 def _check_size(size: int) -> None:
     if size > MAX_UPLOAD:
-        raise NoInput(f"can be uploaded up to {MAX_UPLOAD // MB} MB", f"{size / MB:.1f} MB")
+        raise InvalidInputFile(f"can be uploaded up to {MAX_UPLOAD // MB} MB", f"{size / MB:.1f} MB")
 
 
 def _sum(file: BinaryIO, out: BinaryIO | None = None) -> tuple[str, int]:

@@ -27,7 +27,7 @@ from airflow_provider_evolink.api.polling.batch_wait import Awaited, BatchWait
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.execution import submission
 from airflow_provider_evolink.ledger.ledger import Ledger
-from airflow_provider_evolink.ledger.record import Identity, State
+from airflow_provider_evolink.ledger.record import State, TaskIdentity
 from airflow_provider_evolink.operators import EvoLinkBatchOperator
 
 Make = Callable[..., Callable[[], EvoLinkBatchOperator]]
@@ -353,10 +353,10 @@ def test_without_a_memory_nothing_is_ordered(stage: Any, batch: Make, emulator: 
 
 
 def test_the_keys_of_a_single_order_are_what_they_were_and_those_of_a_batch_are_others() -> None:
-    one = Identity("dag", "run", "task", -1, 0)
+    one = TaskIdentity("dag", "run", "task", -1, 0)
     assert one.key("https://api.evolink.ai", 0) == "af1-ipqyewvfgohxvw2mxm5ls4c3e7wpmvmf2den2ll67n7gnd6565ra"
     assert one.record_name == "evolink_generation"
-    parts = [Identity("dag", "run", "task", -1, 0, part=number) for number in range(3)]
+    parts = [TaskIdentity("dag", "run", "task", -1, 0, part=number) for number in range(3)]
     keys = {part.key("https://api.evolink.ai", epoch) for part in parts for epoch in range(3)}
     keys |= {one.key("https://api.evolink.ai", epoch, attempt) for epoch in range(3) for attempt in (None, 0, 1, 2)}
     assert len(keys) == 9 + 12
@@ -720,14 +720,14 @@ def test_a_worker_that_is_told_to_end_orders_no_more_and_stops_waiting(
         operator.execute(stage.context())
     assert sum(paid(long).values()) == 3
     waiting = batch(deferrable=False)()
-    read = schedule.Watch.saw
+    read = schedule.PollSchedule.saw
 
     def saw(self: Any, *given: Any) -> Any:
         waiting.on_kill()
         return read(self, *given)
 
     monkeypatch.setattr(Ledger, "keep", keep)
-    monkeypatch.setattr(schedule.Watch, "saw", saw)
+    monkeypatch.setattr(schedule.PollSchedule, "saw", saw)
     with pytest.raises(Exception, match="told to end; 6 other"):
         waiting.execute(stage.retry().context())
     assert paid(long) == once(6)

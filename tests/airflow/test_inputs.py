@@ -541,14 +541,14 @@ def test_a_file_that_changes_while_it_is_read_is_not_sent(
 ) -> None:
     from airflow_provider_evolink.storage import input_files
 
-    inspect = input_files.Source.inspect
+    inspect = input_files.InputSource.inspect
 
     def changed_after(self: Any, *, measure: bool) -> Any:
         found = inspect(self, measure=measure)
         frame.write_bytes(png(colour="red"))
         return found
 
-    monkeypatch.setattr(input_files.Source, "inspect", changed_after)
+    monkeypatch.setattr(input_files.InputSource, "inspect", changed_after)
     with pytest.raises(EvoLinkInputError, match="changed while it was read"):
         stage.run(first_frame(make, frame))
     assert emulator.books()["requests"] == {}
@@ -564,9 +564,9 @@ def test_a_large_file_is_streamed(stage: Any, emulator: EmulatorServer, tmp_path
         file.write(box)
         file.write((60 * 1024 * 1024).to_bytes(4, "big") + b"free" + bytes(60 * 1024 * 1024 - 8))
     from airflow_provider_evolink.api.settings import ClientSettings
-    from airflow_provider_evolink.storage.input_files import Source
+    from airflow_provider_evolink.storage.input_files import InputSource
 
-    source = Source(str(path))
+    source = InputSource(str(path))
     tracemalloc.start()
     facts = source.inspect(measure=False)
     with source.copy(facts):

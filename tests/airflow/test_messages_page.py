@@ -111,7 +111,7 @@ def _(scene: Scene) -> str:
 
     def meanwhile(lease: Any) -> None:
         if scene.emulator.books()["requests"].get("submit"):
-            scene.stage.store.set("evolink_generation", scene.stage.store.record | {"serial": 9, "state": "unknown"})
+            scene.stage.store.set("evolink_generation", scene.stage.store.record | {"revision": 9, "state": "unknown"})
         renew(lease)
 
     scene.patch.setattr(submission.Lease, "renew", meanwhile)

@@ -53,7 +53,7 @@ def test_what_the_other_try_recorded_just_now_is_seen(
     def late(key: str, default: Any = None) -> Any:
         reads.append(key)
         found = get(key, default)
-        before = {"state": "intent", "job_id": None, "serial": found["serial"] - 1}
+        before = {"state": "intent", "job_id": None, "revision": found["revision"] - 1}
         return found | before if len(reads) == 1 else found
 
     monkeypatch.setattr(stage.store, "get", late)
@@ -143,7 +143,7 @@ def test_an_adopted_job_that_cannot_be_recorded_is_named(
 def believed(evolink_conn: str, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the connection say that EvoLink honours the key."""
     facts = {"conn_type": "evolink", "host": emulator.url, "password": "test-key-0123456789"}
-    facts |= {"extra": {"honours_idempotency_key": True}}
+    facts |= {"extra": {"honors_idempotency_key": True}}
     monkeypatch.setenv(f"AIRFLOW_CONN_{evolink_conn.upper()}", json.dumps(facts))
 
 

@@ -43,7 +43,7 @@ def backfill(stage: Any) -> Any:
 def honours_the_key(emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the connection say that EvoLink does."""
     facts = {"conn_type": "evolink", "host": emulator.url, "password": "test-key-0123456789"}
-    facts |= {"extra": {"honours_idempotency_key": True}}
+    facts |= {"extra": {"honors_idempotency_key": True}}
     monkeypatch.setenv("AIRFLOW_CONN_EVOLINK_DEFAULT", json.dumps(facts))
 
 

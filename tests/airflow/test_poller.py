@@ -13,8 +13,8 @@ from evolink_support import until
 
 from airflow_provider_evolink.api.errors import EvoLinkAuthError
 from airflow_provider_evolink.api.jobs.job import JobStatus
-from airflow_provider_evolink.api.jobs.schedule import Watch
-from airflow_provider_evolink.api.jobs.snapshot import Glance
+from airflow_provider_evolink.api.jobs.schedule import PollSchedule
+from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
 from airflow_provider_evolink.api.polling import poller
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.hooks import EvoLinkHook
@@ -379,8 +379,8 @@ async def test_a_wait_that_begins_after_the_key_was_refused_ends_like_the_others
     (job_id,) = orders(1)
     emulator.fault("status", on="read", status=401, code="unauthorized", times=-1)
     async with poller.shared_poller("evolink_default") as one:
-        watch = Watch(deadline=time.time() + 60, started=time.time())
-        known = Glance(job_id, JobStatus.PENDING, "")
+        watch = PollSchedule(deadline=time.time() + 60, started=time.time())
+        known = JobSnapshot(job_id, JobStatus.PENDING, "")
         for _ in range(2):
             with pytest.raises(EvoLinkAuthError):
                 await asyncio.wait_for(one.wait(watch, known, lambda _: None), 60)

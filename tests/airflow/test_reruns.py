@@ -136,7 +136,7 @@ def test_replay_sends_the_same_key_and_pays_once(
 def says_so(emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the connection say that EvoLink honours the key."""
     facts = {"conn_type": "evolink", "host": emulator.url, "password": "test-key-0123456789"}
-    facts |= {"extra": {"honours_idempotency_key": True}}
+    facts |= {"extra": {"honors_idempotency_key": True}}
     monkeypatch.setenv("AIRFLOW_CONN_EVOLINK_DEFAULT", json.dumps(facts))
 
 
@@ -293,7 +293,7 @@ def test_a_place_that_keeps_something_else_orders_nothing(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_ = stage.store.set
-    monkeypatch.setattr(stage.store, "set", lambda key, value, **more: set_(key, value | {"epoch": 7}, **more))
+    monkeypatch.setattr(stage.store, "set", lambda key, value, **more: set_(key, value | {"order_number": 7}, **more))
     with pytest.raises(EvoLinkLedgerError, match="does not keep"):
         stage.run(make())
     assert "submit" not in emulator.books()["requests"]
@@ -340,7 +340,7 @@ def test_after_a_refusal_another_try_may_have_taken_over(
 
     def meanwhile(lease: Any) -> None:
         if emulator.books()["requests"].get("submit"):
-            stage.store.set("evolink_generation", stage.store.record | {"serial": 9, "state": "unknown"})
+            stage.store.set("evolink_generation", stage.store.record | {"revision": 9, "state": "unknown"})
         renew(lease)
 
     monkeypatch.setattr(submission.Lease, "renew", meanwhile)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_evolink.api.errors import EvoLinkLinkExpired, EvoLinkMediaError
 from airflow_provider_evolink.api.files import containers, download_response
-from airflow_provider_evolink.api.files.download_response import Answer
+from airflow_provider_evolink.api.files.download_response import NextStep
 
 EBML = b"\x1a\x45\xdf\xa3\x01\0\0\0\0\0\0\x1f\x42\x86\x81\x01\x42\xf7\x81\x01\x42\xf2\x81\x04\x42\xf3\x81\x08\x42\x82"
 
@@ -230,25 +230,25 @@ HAVE = {"size": 10, "total": 100, "mark": '"v1"'}
 @pytest.mark.parametrize(
     ("status", "headers", "have", "meaning"),
     [
-        (200, {}, {}, Answer.WHOLE),
-        (200, {}, HAVE, Answer.WHOLE),
-        (206, {"content-range": "bytes 10-99/100"}, HAVE, Answer.REST),
-        (206, {"content-range": "bytes 10-99/100", "etag": '"v1"'}, HAVE, Answer.REST),
-        (206, {"content-range": "bytes 10-49/50"}, HAVE | {"total": None}, Answer.REST),
-        (206, {"content-range": "bytes 10-99/100", "etag": '"v2"'}, HAVE, Answer.WRONG_RANGE),
-        (206, {"content-range": "bytes 9-99/100"}, HAVE, Answer.WRONG_RANGE),
-        (206, {"content-range": "bytes 11-99/100"}, HAVE, Answer.WRONG_RANGE),
-        (206, {"content-range": "bytes 10-98/100"}, HAVE, Answer.WRONG_RANGE),
-        (206, {"content-range": "bytes 10-100/101"}, HAVE, Answer.WRONG_RANGE),
-        (206, {"content-range": "bytes 10-99/*"}, HAVE, Answer.WRONG_RANGE),
-        (206, {"content-range": "bytes 10-99/100, x"}, HAVE, Answer.WRONG_RANGE),
-        (206, {}, HAVE, Answer.WRONG_RANGE),
-        (416, {"content-range": "bytes */100"}, HAVE, Answer.WRONG_RANGE),
-        (206, {"content-range": "bytes 0-99/100"}, {}, Answer.UNUSABLE),
-        (416, {}, {}, Answer.UNUSABLE),
-        *((status, {}, HAVE, Answer.GONE) for status in (401, 403, 404, 410)),
-        *((status, {}, HAVE, Answer.BUSY) for status in (408, 425, 429, 500, 502, 503, 504, 520, 599)),
-        *((status, {}, HAVE, Answer.UNUSABLE) for status in (201, 204, 300, 304, 302, 400, 405, 451)),
+        (200, {}, {}, NextStep.WHOLE),
+        (200, {}, HAVE, NextStep.WHOLE),
+        (206, {"content-range": "bytes 10-99/100"}, HAVE, NextStep.REST),
+        (206, {"content-range": "bytes 10-99/100", "etag": '"v1"'}, HAVE, NextStep.REST),
+        (206, {"content-range": "bytes 10-49/50"}, HAVE | {"total": None}, NextStep.REST),
+        (206, {"content-range": "bytes 10-99/100", "etag": '"v2"'}, HAVE, NextStep.WRONG_RANGE),
+        (206, {"content-range": "bytes 9-99/100"}, HAVE, NextStep.WRONG_RANGE),
+        (206, {"content-range": "bytes 11-99/100"}, HAVE, NextStep.WRONG_RANGE),
+        (206, {"content-range": "bytes 10-98/100"}, HAVE, NextStep.WRONG_RANGE),
+        (206, {"content-range": "bytes 10-100/101"}, HAVE, NextStep.WRONG_RANGE),
+        (206, {"content-range": "bytes 10-99/*"}, HAVE, NextStep.WRONG_RANGE),
+        (206, {"content-range": "bytes 10-99/100, x"}, HAVE, NextStep.WRONG_RANGE),
+        (206, {}, HAVE, NextStep.WRONG_RANGE),
+        (416, {"content-range": "bytes */100"}, HAVE, NextStep.WRONG_RANGE),
+        (206, {"content-range": "bytes 0-99/100"}, {}, NextStep.UNUSABLE),
+        (416, {}, {}, NextStep.UNUSABLE),
+        *((status, {}, HAVE, NextStep.GONE) for status in (401, 403, 404, 410)),
+        *((status, {}, HAVE, NextStep.BUSY) for status in (408, 425, 429, 500, 502, 503, 504, 520, 599)),
+        *((status, {}, HAVE, NextStep.UNUSABLE) for status in (201, 204, 300, 304, 302, 400, 405, 451)),
     ],
 )
 def test_what_an_answer_means(status, headers, have, meaning):

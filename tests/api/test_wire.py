@@ -29,7 +29,7 @@ CALLS = {"order": ORDER, "read": READ, "credits": CREDITS}
 
 def answer(status, body, **headers):
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return wire.Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
+    return wire.Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
 
 
 def read(call, given):

@@ -43,7 +43,7 @@ def test_f14_polls_throttled(waiting, clock, how):
 
 def test_f14_many_waits_do_not_run_in_step():
     error = EvoLinkRateLimited("", retry_after=30.0)
-    watches = [schedule.Watch(deadline=1e5, started=0.0) for _ in range(1000)]
+    watches = [schedule.PollSchedule(deadline=1e5, started=0.0) for _ in range(1000)]
     waits = sorted(watch.failed(error, 1.0).delay for watch in watches)
     assert waits[0] >= 30
     assert waits[-100] - waits[100] > 1.5, "spread over seconds"

@@ -319,8 +319,8 @@ def collected_log(path: Path) -> Iterator[None]:
 
 def hurry() -> None:
     """Shorten the looks that are only there to be cheap."""
-    looks = schedule.worker_looks
-    schedule.worker_looks = lambda *args: tuple(wait / 1000 for wait in looks(*args))  # type: ignore[assignment]
+    looks = schedule.worker_poll_delays
+    schedule.worker_poll_delays = lambda *args: tuple(wait / 1000 for wait in looks(*args))  # type: ignore[assignment]
 
 
 if __name__ == "__main__":

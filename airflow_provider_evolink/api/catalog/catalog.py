@@ -2,7 +2,7 @@
 The catalog: model name in, checked request body out. Nothing is sent and nothing is read but ``catalog.json``.
 
 A model is a row of that file, never code. The file is read when a model is first asked for, not on import, and a
-model's checks are built when that model is first used. What a row may say: :class:`Row`,
+model's checks are built when that model is first used. What a row may say: :class:`ModelSpec`,
 :class:`~airflow_provider_evolink.api.catalog.parameter.Parameter` and
 :mod:`~airflow_provider_evolink.api.catalog.rules`.
 """
@@ -17,9 +17,9 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
-from airflow_provider_evolink.api.catalog.model_spec import Outputs, Row, Shared
+from airflow_provider_evolink.api.catalog.model_spec import ModelSpec, Outputs, SharedSpecs
 from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkRequestError, Violation
-from airflow_provider_evolink.api.redaction import clean_text, show
+from airflow_provider_evolink.api.redaction import describe_value, sanitize
 
 Validation = Literal["strict", "warn", "off"]
 Kind = Literal["video", "image", "audio"]
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 _MODES = ("strict", "warn", "off")
 _KINDS = ("video", "image", "audio")
-_registered: dict[str, Row] = {}
+_registered: dict[str, ModelSpec] = {}
 
 
 def build_request(model: str, parameters: Mapping[str, Any], *, validation: Validation = "strict") -> dict[str, Any]:
@@ -43,7 +43,7 @@ def build_request(model: str, parameters: Mapping[str, Any], *, validation: Vali
     warning, because models appear every week.
 
     :param model: EvoLink's name of the model.
-    :param parameters: Fields of the request, as EvoLink names them.
+    :param parameters: FieldValidator of the request, as EvoLink names them.
     :param validation: ``strict`` refuses a request that breaks a rule. ``warn`` logs the broken rules and builds the
         body all the same. ``off`` checks nothing and passes values as given, text for numbers included.
     :raises EvoLinkRequestError: ``strict`` only; lists every broken rule, not the first one.
@@ -77,7 +77,7 @@ def notices(model: str, parameters: Mapping[str, Any]) -> list[str]:
     :func:`build_request` logs these itself.
 
     :param model: EvoLink's name of the model.
-    :param parameters: Fields of the request.
+    :param parameters: FieldValidator of the request.
     """
     given = _given(parameters)
     row = _row(model)
@@ -115,7 +115,7 @@ def outputs(model: str) -> Outputs | None:
     return row.outputs if row else None
 
 
-def known_row(model: str) -> Row | None:
+def known_row(model: str) -> ModelSpec | None:
     """
     Return the row of a model, or ``None`` for a model unknown here.
 
@@ -151,7 +151,7 @@ def register(row: Mapping[str, Any]) -> None:
     :param row: A row as in ``catalog.json``.
     :raises pydantic.ValidationError: The row is not one.
     """
-    added = Row.read(row, _packaged()[1])
+    added = ModelSpec.read(row, _packaged()[1])
     _registered[added.model] = added
 
 
@@ -167,14 +167,14 @@ def _notices(model: str, given: Mapping[str, Any]) -> list[str]:
 
 def _violations_of_model(model: str, given: Mapping[str, Any]) -> list[Violation]:
     if not isinstance(model, str) or not model.strip():
-        return [Violation("model", "the name of a model is needed", show(model))]
+        return [Violation("model", "the name of a model is needed", describe_value(model))]
     if given.get("model", model) != model:
-        return [Violation("model", f"is {_shown_model(model)} already", show(given["model"]))]
+        return [Violation("model", f"is {_shown_model(model)} already", describe_value(given["model"]))]
     return []
 
 
 def _shown_model(model: str) -> str:
-    return clean_text(model, 80)
+    return sanitize(model, 80)
 
 
 def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _row(model: str) -> Row | None:
+def _row(model: str) -> ModelSpec | None:
     added = next((row for row in _registered.values() if model in (row.model, *row.aliases)), None)
     if added:
         return added
@@ -198,9 +198,9 @@ def _row(model: str) -> Row | None:
 
 
 @cache
-def _packaged_row(model: str) -> Row:
+def _packaged_row(model: str) -> ModelSpec:
     rows, shared = _packaged()
-    return Row.read(rows[model], shared)
+    return ModelSpec.read(rows[model], shared)
 
 
 @cache
@@ -209,8 +209,8 @@ def _aliases() -> dict[str, str]:
 
 
 @cache
-def _packaged() -> tuple[dict[str, Any], Shared]:
+def _packaged() -> tuple[dict[str, Any], SharedSpecs]:
     text = resources.files(__package__).joinpath("catalog.json").read_text(encoding="utf-8")
     content = json.loads(text)
-    shared = Shared(content["shared"], content.get("parameters", {}), content.get("rules", {}))
+    shared = SharedSpecs(content["shared"], content.get("parameters", {}), content.get("rules", {}))
     return {row["model"]: row for row in content["models"]}, shared

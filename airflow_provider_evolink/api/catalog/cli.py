@@ -15,9 +15,9 @@ from typing import Any
 
 from airflow_provider_evolink.api.catalog import catalog
 from airflow_provider_evolink.api.catalog.describe import lines_of, summary, table
-from airflow_provider_evolink.api.catalog.media_fields import files_in, swapped
+from airflow_provider_evolink.api.catalog.media_fields import find_local_files, replace_strings
 from airflow_provider_evolink.api.errors import EvoLinkRequestError
-from airflow_provider_evolink.api.redaction import clean_text, show
+from airflow_provider_evolink.api.redaction import describe_value, sanitize
 
 _WIDEST = 120
 
@@ -88,7 +88,7 @@ def _show(options: argparse.Namespace) -> int:
     row = catalog.known_row(options.model)
     if row is None:
         # The notice about an unknown model names the nearest one.
-        return _fail(f"{clean_text(options.model, 80)}: {' '.join(catalog.notices(options.model, {}))}", 1)
+        return _fail(f"{sanitize(options.model, 80)}: {' '.join(catalog.notices(options.model, {}))}", 1)
     if options.json:
         _write_json(row.model_dump(mode="json", by_alias=True, exclude_defaults=True))
         return 0
@@ -124,11 +124,11 @@ def _checked(request: dict[str, Any]) -> dict[str, Any]:
     inner = request.get("parameters")
     fields = inner if isinstance(inner, dict) and request.keys() <= {"model", "kind", "parameters"} else request
     row = catalog.known_row(model)
-    files = files_in(row.parameters, fields) if row else []
+    files = find_local_files(row.parameters, fields) if row else []
     # An operator uploads them and orders with links, so links stand in for them here as well.
     links = {uri: f"https://input.invalid/{number}" for number, (_, uri) in enumerate(files)}
-    shown = {show(link): show(uri) for uri, link in links.items()}
-    fields = swapped(fields, links) if links else fields
+    shown = {describe_value(link): describe_value(uri) for uri, link in links.items()}
+    fields = replace_strings(fields, links) if links else fields
     violations: Sequence[Any] = ()
     try:
         catalog.build_request(model, fields)
@@ -143,7 +143,10 @@ def _checked(request: dict[str, Any]) -> dict[str, Any]:
         ],
         "warnings": [
             *catalog.notices(model, fields),
-            *(f"{slot.path}: a file of yours, not looked at here (given: {show(uri)})" for slot, uri in files),
+            *(
+                f"{slot.path}: a file of yours, not looked at here (given: {describe_value(uri)})"
+                for slot, uri in files
+            ),
         ],
     }
 
@@ -151,7 +154,7 @@ def _checked(request: dict[str, Any]) -> dict[str, Any]:
 def _told(answer: dict[str, Any]) -> Iterator[str]:
     found = answer["violations"]
     passed = "keeps the rules" if answer["known"] else "not checked"
-    yield f"{clean_text(answer['model'], 80)}: {f'{len(found)} rule(s) broken' if found else passed}"
+    yield f"{sanitize(answer['model'], 80)}: {f'{len(found)} rule(s) broken' if found else passed}"
     for one in found:
         given = "" if one["value"] is None else f" (given: {one['value']})"
         yield f"  wrong    {one['field']}: {one['rule']}{given}"

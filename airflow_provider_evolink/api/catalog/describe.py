@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from airflow_provider_evolink.api.catalog.model_spec import Outputs, Row
+from airflow_provider_evolink.api.catalog.model_spec import ModelSpec, Outputs
 from airflow_provider_evolink.api.catalog.parameter import Parameter
 from airflow_provider_evolink.api.catalog.sizes import length_words
 from airflow_provider_evolink.api.catalog.wording import size_words, words
@@ -15,7 +15,7 @@ from airflow_provider_evolink.api.redaction import count
 _NAMES = 26
 
 
-def summary(row: Row) -> dict[str, Any]:
+def summary(row: ModelSpec) -> dict[str, Any]:
     """
     Return the head of a row.
 
@@ -37,7 +37,7 @@ def table(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
-def lines_of(row: Row, width: int = 100) -> Iterator[str]:
+def lines_of(row: ModelSpec, width: int = 100) -> Iterator[str]:
     """
     Describe a model: head, parameters, rules, results.
 

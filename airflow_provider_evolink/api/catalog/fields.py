@@ -14,12 +14,12 @@ from airflow_provider_evolink.api.catalog.request_view import Path
 from airflow_provider_evolink.api.catalog.validators import fields_validator
 from airflow_provider_evolink.api.catalog.wording import size_fault, words
 from airflow_provider_evolink.api.errors import Violation
-from airflow_provider_evolink.api.redaction import clean_text, count, show
+from airflow_provider_evolink.api.redaction import count, describe_value, sanitize
 
 Location = tuple[str | int, ...]
 
 
-class Fields:
+class FieldValidator:
     """
     The parameters of one model.
 
@@ -33,7 +33,7 @@ class Fields:
         """
         Hold the fields of a request against their parameters.
 
-        :param given: Fields that were set.
+        :param given: FieldValidator that were set.
         :return: The good fields in their declared types, what is wrong with the others, and where that is.
         """
         violations = [
@@ -66,12 +66,12 @@ class Fields:
     def _violation(self, location: Location, kind: str, message: str, value: Any) -> Violation:
         field = _written(location)
         if kind == "extra_forbidden":
-            return Violation(field, self._unknown(location), show(value, private=True))
+            return Violation(field, self._unknown(location), describe_value(value, private=True))
         parameter = self._parameter(location)
         if kind == "missing":
             return Violation(field, "required")
         rule = message if kind == "address" or parameter is None else words(parameter)
-        return Violation(field, rule, show(value, private=parameter is None or parameter.private))
+        return Violation(field, rule, describe_value(value, private=parameter is None or parameter.private))
 
     def _parameter(self, location: Location) -> Parameter | None:
         parameter = self._parameters.get(str(location[0]))
@@ -108,10 +108,10 @@ def _nearest(name: str, known: list[str]) -> str | None:
     near = difflib.get_close_matches(name, known, n=1)
     if near:
         return near[0]
-    # start_image is image_start with its words swapped.
+    # start_image is image_start with its words replace_strings.
     sorted_names = {"_".join(sorted(other.split("_"))): other for other in known}
-    swapped = difflib.get_close_matches("_".join(sorted(name.split("_"))), sorted_names, n=1)
-    return sorted_names[swapped[0]] if swapped else None
+    replace_strings = difflib.get_close_matches("_".join(sorted(name.split("_"))), sorted_names, n=1)
+    return sorted_names[replace_strings[0]] if replace_strings else None
 
 
 def _names(location: Location) -> Path:
@@ -126,5 +126,5 @@ def _names(location: Location) -> Path:
 def _written(location: Location) -> str:
     text = ""
     for key in location:
-        text += f"[{key}]" if isinstance(key, int) else f".{clean_text(key, 40)}"
+        text += f"[{key}]" if isinstance(key, int) else f".{sanitize(key, 40)}"
     return text.removeprefix(".")

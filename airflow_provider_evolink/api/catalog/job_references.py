@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from airflow_provider_evolink.api.catalog.parameter import FromJob
+from airflow_provider_evolink.api.catalog.parameter import JobReference
 from airflow_provider_evolink.api.errors import Violation
-from airflow_provider_evolink.api.redaction import clean_text
+from airflow_provider_evolink.api.redaction import sanitize
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.catalog.parameter import Parameter
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 _LONGEST = 200_000
 
 
-def unpack(
+def resolve_references(
     parameters: Mapping[str, Parameter], given: Mapping[str, Any], *, path: str = ""
 ) -> tuple[dict[str, Any], list[Violation]]:
     """
     Put what a field takes in the place of a job that was given for it.
 
     :param parameters: Rows of the fields.
-    :param given: Fields that were set. Left as it is.
+    :param given: FieldValidator that were set. Left as it is.
     :param path: Where these fields are, for messages.
     :return: The fields, and jobs that do not fit.
     """
@@ -48,14 +48,14 @@ def _unpacked(parameter: Parameter, value: Any, path: str) -> tuple[Any, list[Vi
         job = _job(value)
         return (value, []) if job is None else _taken(parameter.from_job, job, path)
     if parameter.properties and isinstance(value, Mapping):
-        return unpack(parameter.properties, value, path=f"{path}.")
+        return resolve_references(parameter.properties, value, path=f"{path}.")
     if parameter.items and parameter.items.properties and isinstance(value, list | tuple):
         pairs = [_unpacked(parameter.items, entry, f"{path}[{at}]") for at, entry in enumerate(value)]
         return [entry for entry, _ in pairs], [fault for _, faults in pairs for fault in faults]
     return value, []
 
 
-def _taken(source: FromJob, job: Mapping[str, Any], path: str) -> tuple[Any, list[Violation]]:
+def _taken(source: JobReference, job: Mapping[str, Any], path: str) -> tuple[Any, list[Violation]]:
     faults = []
     taken = source.read(job)
     model = job.get("model")
@@ -63,7 +63,7 @@ def _taken(source: FromJob, job: Mapping[str, Any], path: str) -> tuple[Any, lis
         faults.append(Violation(path, f"the job holds no {source.take}"))
     if source.models and model and model not in source.models:
         rule = f"takes a job of {', '.join(source.models)}"
-        faults.append(Violation(path, rule, f"a job of {clean_text(model, 40)}"))
+        faults.append(Violation(path, rule, f"a job of {sanitize(model, 40)}"))
     return taken, faults
 
 

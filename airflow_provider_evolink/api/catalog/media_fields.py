@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
-from airflow_provider_evolink.api.addresses import is_elsewhere
+from airflow_provider_evolink.api.addresses import is_local_file
 from airflow_provider_evolink.api.catalog.media_limits import Media
 from airflow_provider_evolink.api.catalog.parameter import Parameter, is_list
 
@@ -17,7 +17,7 @@ _NO_LIMITS = Media()
 
 
 @dataclass(frozen=True)
-class Slot:
+class MediaField:
     """
     A place in a request that takes a link to media.
 
@@ -44,23 +44,25 @@ def plain(value: Any) -> Any:
     return [plain(entry) for entry in value] if is_list(value) else value
 
 
-def files_in(parameters: Mapping[str, Parameter], given: Mapping[str, Any]) -> list[tuple[Slot, str]]:
+def find_local_files(parameters: Mapping[str, Parameter], given: Mapping[str, Any]) -> list[tuple[MediaField, str]]:
     """
     Find the files of the user's in a request, each with its place.
 
     :param parameters: Rows of the fields of its model.
-    :param given: Fields that were set.
+    :param given: FieldValidator that were set.
     """
     places = [
-        (Slot(name, _kind(name)), parameter, given[name]) for name, parameter in parameters.items() if name in given
+        (MediaField(name, _kind(name)), parameter, given[name])
+        for name, parameter in parameters.items()
+        if name in given
     ]
     return [found for place in places for found in _in_value(*place)]
 
 
-def _in_value(slot: Slot, parameter: Parameter, value: Any) -> Iterator[tuple[Slot, str]]:
+def _in_value(slot: MediaField, parameter: Parameter, value: Any) -> Iterator[tuple[MediaField, str]]:
     slot = replace(slot, media=parameter.media or slot.media)
     if parameter.format in ("uri", "media"):
-        if slot.kind is not None and is_elsewhere(value):
+        if slot.kind is not None and is_local_file(value):
             yield slot, value
     elif parameter.items and is_list(value):
         for at, entry in enumerate(value):
@@ -79,7 +81,7 @@ def _kind(name: str) -> str | None:
     return next((_KINDS[word] for word in re.findall("[a-z]+", name) if word in _KINDS), None)
 
 
-def swapped(value: Any, swaps: Mapping[str, str]) -> Any:
+def replace_strings(value: Any, swaps: Mapping[str, str]) -> Any:
     """
     Put other texts in the place of some, at every depth.
 
@@ -89,5 +91,5 @@ def swapped(value: Any, swaps: Mapping[str, str]) -> Any:
     if isinstance(value, str):
         return swaps.get(value, value)
     if isinstance(value, Mapping):
-        return {name: swapped(entry, swaps) for name, entry in value.items()}
-    return [swapped(entry, swaps) for entry in value] if is_list(value) else value
+        return {name: replace_strings(entry, swaps) for name, entry in value.items()}
+    return [replace_strings(entry, swaps) for entry in value] if is_list(value) else value

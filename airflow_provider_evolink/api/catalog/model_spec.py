@@ -9,11 +9,11 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from airflow_provider_evolink.api.catalog.fields import Fields
-from airflow_provider_evolink.api.catalog.job_references import unpack
+from airflow_provider_evolink.api.catalog.fields import FieldValidator
+from airflow_provider_evolink.api.catalog.job_references import resolve_references
 from airflow_provider_evolink.api.catalog.parameter import Parameter
 from airflow_provider_evolink.api.catalog.prices import Price
-from airflow_provider_evolink.api.catalog.request_view import Facts
+from airflow_provider_evolink.api.catalog.request_view import RequestView
 from airflow_provider_evolink.api.catalog.rules import Rule
 from airflow_provider_evolink.api.catalog.sizes import length_words, measure
 from airflow_provider_evolink.api.errors import Violation
@@ -44,7 +44,7 @@ class Outputs(BaseModel):
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedSpecs:
     """
     What many rows say alike, so that the file says it once.
 
@@ -58,7 +58,7 @@ class Shared:
     rules: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Row(BaseModel):
+class ModelSpec(BaseModel):
     """
     One model.
 
@@ -100,7 +100,7 @@ class Row(BaseModel):
     price: Price | None = None
 
     @classmethod
-    def read(cls, data: Mapping[str, Any], shared: Shared) -> Self:
+    def read(cls, data: Mapping[str, Any], shared: SharedSpecs) -> Self:
         """
         Read a row as it is written in the file.
 
@@ -125,16 +125,16 @@ class Row(BaseModel):
         """
         Put the id of an earlier job, or what it made, in the place of the job.
 
-        :param given: Fields that were set.
+        :param given: FieldValidator that were set.
         :return: The fields, and jobs that do not fit.
         """
-        return unpack(self.parameters, given)
+        return resolve_references(self.parameters, given)
 
     def check(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Violation]]:
         """
         Hold a request against the row.
 
-        :param given: Fields that were set.
+        :param given: FieldValidator that were set.
         :return: The good fields, brought to their declared types, and everything that is wrong with the others.
         """
         given = {name: value for name, value in given.items() if name != "model"}
@@ -147,7 +147,7 @@ class Row(BaseModel):
         """
         Say what EvoLink accepts in this request, but cuts or ignores, or forbids in the words of its pages only.
 
-        :param given: Fields that were set.
+        :param given: FieldValidator that were set.
         """
         texts = [] if self.status == "documented" else [self._retired()]
         for name, parameter in self.parameters.items():
@@ -159,9 +159,9 @@ class Row(BaseModel):
             for broken in self._soft_faults({name: value for name, value in given.items() if name in values})
         ]
 
-    def _facts(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Violation], Facts]:
+    def _facts(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Violation], RequestView]:
         values, violations, broken = self._hard.check(given)
-        return values, violations, Facts({**given, **values}, broken, self._private, self._defaults)
+        return values, violations, RequestView({**given, **values}, broken, self._private, self._defaults)
 
     def _soft_faults(self, given: Mapping[str, Any]) -> Iterator[Violation]:
         soft = {name: given[name] for name in given if name in self._soft_names}
@@ -173,17 +173,17 @@ class Row(BaseModel):
         return f"EvoLink has withdrawn the page of this model{day}, it may no longer answer"
 
     @cached_property
-    def _hard(self) -> Fields:
-        return Fields({name: parameter.hard() for name, parameter in self.parameters.items()})
+    def _hard(self) -> FieldValidator:
+        return FieldValidator({name: parameter.hard() for name, parameter in self.parameters.items()})
 
     @cached_property
     def _soft_names(self) -> frozenset[str]:
         return frozenset(name for name, parameter in self.parameters.items() if parameter.is_soft)
 
     @cached_property
-    def _soft(self) -> Fields:
+    def _soft(self) -> FieldValidator:
         optional = {"required": False}
-        return Fields({name: self.parameters[name].model_copy(update=optional) for name in self._soft_names})
+        return FieldValidator({name: self.parameters[name].model_copy(update=optional) for name in self._soft_names})
 
     @cached_property
     def _private(self) -> frozenset[str]:

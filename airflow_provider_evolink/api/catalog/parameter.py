@@ -32,7 +32,7 @@ class Parameter(BaseModel):
     :param from_job: The field takes the id of an earlier job, or something that job made.
     :param soft: Limits by name that EvoLink states in words only: what breaks them is sent with a warning.
     :param phrase: What to say of the values instead of what would be said by themselves.
-    :param properties: Fields of an object; any other is refused. Without it every field passes.
+    :param properties: FieldValidator of an object; any other is refused. Without it every field passes.
     :param additional_properties: What every value of a free map must be.
     :param variants: Alternative shapes of the value, instead of ``type``.
     :param unit: Noun for whole numbers in messages, e.g. ``seconds``.
@@ -59,7 +59,7 @@ class Parameter(BaseModel):
     pattern: str | None = None
     media: Media | None = None
     pixels: Pixels | None = None
-    from_job: FromJob | None = None
+    from_job: JobReference | None = None
     min_items: int | None = None
     max_items: int | None = None
     items: Parameter | None = None
@@ -129,7 +129,7 @@ def is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
 
 
-class FromJob(BaseModel):
+class JobReference(BaseModel):
     """
     What a field takes from an earlier job.
 

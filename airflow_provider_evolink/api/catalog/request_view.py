@@ -9,17 +9,17 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from airflow_provider_evolink.api.redaction import show
+from airflow_provider_evolink.api.redaction import describe_value
 
 Path = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Facts:
+class RequestView:
     """
     What the user gave, as the rules see it.
 
-    :param values: Fields that were set.
+    :param values: FieldValidator that were set.
     :param broken: Paths that failed their own check. They count as given, but their values decide nothing.
     :param private: Paths of fields whose text may not be shown.
     :param defaults: What EvoLink takes for fields that are not set, by path.
@@ -49,7 +49,7 @@ class Facts:
 
     def shown(self, field: str) -> str:
         """Describe the value at a path for a message."""
-        return show(self.raw(field), private=field in self.private)
+        return describe_value(self.raw(field), private=field in self.private)
 
     def items(self, field: str) -> int | None:
         """Count the items of a list, 1 for another value, ``None`` if that cannot be said."""
@@ -92,7 +92,7 @@ class Condition(BaseModel):
     max_items: int | None = Field(None, alias="maxItems")
     matches: str | None = None
 
-    def holds(self, facts: Facts, field: str) -> bool:
+    def holds(self, facts: RequestView, field: str) -> bool:
         """
         Tell whether the condition holds for a field.
 
@@ -134,4 +134,4 @@ class Condition(BaseModel):
 
 
 def _listed(values: tuple[Any, ...]) -> str:
-    return " or ".join("not given" if value is None else show(value) for value in values)
+    return " or ".join("not given" if value is None else describe_value(value) for value in values)

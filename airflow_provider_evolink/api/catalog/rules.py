@@ -31,11 +31,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from airflow_provider_evolink.api.catalog.request_view import Condition, Facts
+from airflow_provider_evolink.api.catalog.request_view import Condition, RequestView
 from airflow_provider_evolink.api.errors import Violation
-from airflow_provider_evolink.api.redaction import clean_text, count, show
+from airflow_provider_evolink.api.redaction import count, describe_value, sanitize
 
-__all__ = ["Condition", "Facts", "Rule"]
+__all__ = ["Condition", "RequestView", "Rule"]
 
 _INDEXED = re.compile(r"([a-z_]+)([1-9][0-9]{0,5})")
 _DECIMALS = 6  # 32.2 - 2.2 is a little more than 30 to a computer
@@ -47,7 +47,7 @@ class _Rule(BaseModel):
     text: str
     when: dict[str, Condition] = {}
 
-    def check(self, facts: Facts) -> Iterator[Violation]:
+    def check(self, facts: RequestView) -> Iterator[Violation]:
         """Yield what breaks the rule."""
         if all(condition.holds(facts, field) for field, condition in self.when.items()):
             yield from self._broken(facts)
@@ -66,14 +66,14 @@ class _Rule(BaseModel):
         return f"{self.text} (when {' and '.join(told)})" if told else self.text
 
     @abstractmethod
-    def _broken(self, facts: Facts) -> Iterator[Violation]: ...
+    def _broken(self, facts: RequestView) -> Iterator[Violation]: ...
 
 
 class Needs(_Rule):
     shape: Literal["needs"]
     fields: tuple[str, ...]
 
-    def _broken(self, facts: Facts) -> Iterator[Violation]:
+    def _broken(self, facts: RequestView) -> Iterator[Violation]:
         for field in self.fields:
             if not facts.given(field) and not facts.is_broken(field):
                 yield Violation(field, self.text)
@@ -83,7 +83,7 @@ class Refuses(_Rule):
     shape: Literal["refuses"]
     fields: tuple[str, ...]
 
-    def _broken(self, facts: Facts) -> Iterator[Violation]:
+    def _broken(self, facts: RequestView) -> Iterator[Violation]:
         for field in self.fields:
             if facts.given(field):
                 yield Violation(field, self.text, facts.shown(field))
@@ -93,7 +93,7 @@ class AtLeastOne(_Rule):
     shape: Literal["at_least_one"]
     fields: tuple[str, ...]
 
-    def _broken(self, facts: Facts) -> Iterator[Violation]:
+    def _broken(self, facts: RequestView) -> Iterator[Violation]:
         if not any(facts.given(field) or facts.is_broken(field) for field in self.fields):
             yield Violation(", ".join(self.fields), self.text)
 
@@ -102,7 +102,7 @@ class ExactlyOne(_Rule):
     shape: Literal["exactly_one"]
     fields: tuple[str, ...]
 
-    def _broken(self, facts: Facts) -> Iterator[Violation]:
+    def _broken(self, facts: RequestView) -> Iterator[Violation]:
         given = [field for field in self.fields if facts.given(field) or facts.is_broken(field)]
         if len(given) != 1:
             yield Violation(", ".join(self.fields), self.text, " + ".join(given) or None)
@@ -115,7 +115,7 @@ class Total(_Rule):
     minimum: int = 0
     maximum: int | None = None
 
-    def _broken(self, facts: Facts) -> Iterator[Violation]:
+    def _broken(self, facts: RequestView) -> Iterator[Violation]:
         counts: list[float | None] = [facts.items(field) for field in self.fields]
         counts += [facts.number(field) for field in self.amounts]
         total = int(sum(number for number in counts if number is not None))
@@ -134,7 +134,7 @@ class Limits(_Rule):
     enum: tuple[Any, ...] | None = None
     max_length: int | None = Field(None, alias="maxLength")
 
-    def _broken(self, facts: Facts) -> Iterator[Violation]:
+    def _broken(self, facts: RequestView) -> Iterator[Violation]:
         value = facts.raw(self.field)
         if value is None or facts.is_broken(self.field):
             return
@@ -152,7 +152,7 @@ class Pattern(_Rule):
     matches: str | None = None
     avoids: str | None = None
 
-    def _broken(self, facts: Facts) -> Iterator[Violation]:
+    def _broken(self, facts: RequestView) -> Iterator[Violation]:
         text = facts.text(self.field)
         if text is None:
             return
@@ -165,7 +165,7 @@ class Equal(_Rule):
     shape: Literal["equal"]
     fields: tuple[str, ...]
 
-    def _broken(self, facts: Facts) -> Iterator[Violation]:
+    def _broken(self, facts: RequestView) -> Iterator[Violation]:
         given = [field for field in self.fields if facts.given(field) and not facts.is_broken(field)]
         if any(facts.raw(field) != facts.raw(given[0]) for field in given[1:]):
             yield Violation(", ".join(given), self.text, " + ".join(facts.shown(field) for field in given))
@@ -178,7 +178,7 @@ class Distance(_Rule):
     minimum: float
     maximum: float
 
-    def _broken(self, facts: Facts) -> Iterator[Violation]:
+    def _broken(self, facts: RequestView) -> Iterator[Violation]:
         start, end = facts.number(self.start), facts.number(self.end)
         if start is None or end is None:
             return
@@ -192,7 +192,7 @@ class Sum(_Rule):
     entry: str
     total: str
 
-    def _broken(self, facts: Facts) -> Iterator[Violation]:
+    def _broken(self, facts: RequestView) -> Iterator[Violation]:
         entries, total = facts.raw(self.field), facts.number(self.total)
         if not isinstance(entries, list) or total is None or facts.is_broken(self.field):
             return
@@ -211,7 +211,7 @@ class Mentions(_Rule):
     listed: str
     name: str
 
-    def _broken(self, facts: Facts) -> Iterator[Violation]:
+    def _broken(self, facts: RequestView) -> Iterator[Violation]:
         text, items = facts.text(self.field), facts.items(self.listed)
         if text is None or not items:
             return
@@ -229,7 +229,7 @@ class Sets(_Rule):
     fields: tuple[str, ...]
     allowed: tuple[frozenset[str], ...]
 
-    def _broken(self, facts: Facts) -> Iterator[Violation]:
+    def _broken(self, facts: RequestView) -> Iterator[Violation]:
         given = [field for field in self.fields if facts.given(field)]
         unsure = any(facts.is_broken(field) for field in self.fields if field not in given)
         if not unsure and frozenset(given) not in self.allowed:
@@ -241,16 +241,16 @@ class KeysIndex(_Rule):
     field: str
     lists: dict[str, str]
 
-    def _broken(self, facts: Facts) -> Iterator[Violation]:
+    def _broken(self, facts: RequestView) -> Iterator[Violation]:
         entries = facts.raw(self.field)
         if not isinstance(entries, Mapping):
             return
         for key in map(str, entries):
             if not self._fits(key, facts):
-                name = clean_text(key, 40)
-                yield Violation(f"{self.field}.{name}", self.text, show(key))
+                name = sanitize(key, 40)
+                yield Violation(f"{self.field}.{name}", self.text, describe_value(key))
 
-    def _fits(self, key: str, facts: Facts) -> bool:
+    def _fits(self, key: str, facts: RequestView) -> bool:
         match = _INDEXED.fullmatch(key)
         if not match or match[1] not in self.lists:
             return False

@@ -32,7 +32,7 @@ def size_fault(parameter: Parameter, value: Any) -> str | None:
     """
     Tell in words which number of items or entries is allowed, if the value has another one.
 
-    :param parameter: Row of the field.
+    :param parameter: ModelSpec of the field.
     :param value: What the user gave, of any type.
     """
     fits_type = (parameter.type == "array" and is_list(value)) or (
@@ -48,7 +48,7 @@ def size_words(parameter: Parameter) -> str | None:
     """
     Say in words how many items or entries are allowed; ``None`` if any number is.
 
-    :param parameter: Row of the field.
+    :param parameter: ModelSpec of the field.
     """
     least, most, noun = _size(parameter)
     if least is None and most is None:

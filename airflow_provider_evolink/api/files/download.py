@@ -28,7 +28,7 @@ from airflow_provider_evolink import __version__
 from airflow_provider_evolink.api.errors import EvoLinkLinkExpired, EvoLinkMediaError
 from airflow_provider_evolink.api.files import containers, hosts
 from airflow_provider_evolink.api.files.download_response import (
-    Answer,
+    NextStep,
     body_length,
     read_answer,
     tells_samples,
@@ -256,15 +256,15 @@ class _Fetch:
     def _take(self, response: httpx.Response) -> None:
         status, headers = response.status_code, response.headers
         answer = read_answer(status, headers, size=self._spool.size, total=self._total, mark=self._mark)
-        if answer is Answer.BUSY:
+        if answer is NextStep.BUSY:
             raise _Cut(f"HTTP {status}", headers.get("retry-after"))
-        if answer is Answer.GONE:
+        if answer is NextStep.GONE:
             raise EvoLinkLinkExpired("the link has died, or its host refuses us", status_code=status)
-        if answer is Answer.UNUSABLE:
+        if answer is NextStep.UNUSABLE:
             raise EvoLinkMediaError("the link gave no file", status_code=status)
-        if answer is Answer.WRONG_RANGE:
+        if answer is NextStep.WRONG_RANGE:
             self._restart_once()
-        if answer is Answer.WHOLE:
+        if answer is NextStep.WHOLE:
             self._spool.restart()
             self._total, self._mark = None, validator(headers)
             self._spool.samples = tells_samples(headers, self._link)

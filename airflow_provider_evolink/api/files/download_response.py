@@ -8,7 +8,7 @@ from enum import Enum, auto
 from urllib.parse import urlsplit
 
 from airflow_provider_evolink.api.errors import EvoLinkMediaError
-from airflow_provider_evolink.api.redaction import clean_text
+from airflow_provider_evolink.api.redaction import sanitize
 
 _GONE = frozenset({401, 403, 404, 410})
 
@@ -25,7 +25,7 @@ _SAMPLE_TYPES = frozenset({"audio/pcm", "audio/x-pcm", "audio/l16"})
 _NO_TYPES = frozenset({"", "application/octet-stream", "binary/octet-stream"})
 
 
-class Answer(Enum):
+class NextStep(Enum):
     """What an answer means for the download."""
 
     WHOLE = auto()
@@ -38,7 +38,7 @@ class Answer(Enum):
 
 def read_answer(
     status: int, headers: Mapping[str, str], *, size: int = 0, total: int | None = None, mark: str | None = None
-) -> Answer:
+) -> NextStep:
     """
     Tell what an answer means.
 
@@ -49,15 +49,15 @@ def read_answer(
     :param mark: What :func:`validator` said of the answer that these bytes came from.
     """
     if status == 200:
-        return Answer.WHOLE
+        return NextStep.WHOLE
     if status in _GONE:
-        return Answer.GONE
+        return NextStep.GONE
     if status in _BUSY or status >= 500:
-        return Answer.BUSY
+        return NextStep.BUSY
     if size and status == 206:
         fits = _continues(headers, size, total) and validator(headers) in (None, mark)
-        return Answer.REST if fits else Answer.WRONG_RANGE
-    return Answer.WRONG_RANGE if size and status == 416 else Answer.UNUSABLE
+        return NextStep.REST if fits else NextStep.WRONG_RANGE
+    return NextStep.WRONG_RANGE if size and status == 416 else NextStep.UNUSABLE
 
 
 def _continues(headers: Mapping[str, str], size: int, total: int | None) -> bool:
@@ -79,7 +79,7 @@ def body_length(headers: Mapping[str, str]) -> int | None:
         raise EvoLinkMediaError("an HTML page came instead of media")
     encoding = headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):
-        raise EvoLinkMediaError(f"the body is encoded ({clean_text(encoding, 40)}) although we asked for it plain")
+        raise EvoLinkMediaError(f"the body is encoded ({sanitize(encoding, 40)}) although we asked for it plain")
     length = headers.get("content-length")
     if length is not None:
         if not re.fullmatch(r"[0-9]{1,18}", length):

@@ -22,7 +22,7 @@ import httpx
 from airflow_provider_evolink.api.addresses import is_loopback_address, is_public, literal_address
 from airflow_provider_evolink.api.errors import EvoLinkLinkRefused, EvoLinkMediaError
 from airflow_provider_evolink.api.http.transport import Watchdog
-from airflow_provider_evolink.api.redaction import clean_text
+from airflow_provider_evolink.api.redaction import sanitize
 
 Resolver: TypeAlias = Callable[[str, int], Sequence[str]]
 
@@ -62,7 +62,7 @@ def show_link(link: str | httpx.URL) -> str:
     except (httpx.InvalidURL, TypeError):
         return "(unreadable link)"
     path = url.raw_path.partition(b"?")[0].decode("ascii", "replace")
-    return clean_text(f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}{path}")
+    return sanitize(f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}{path}")
 
 
 def read_link(link: str, base: httpx.URL | None = None) -> httpx.URL:
@@ -107,7 +107,7 @@ def check_addresses(url: httpx.URL, addresses: Sequence[str], *, allow_loopback:
     check_link(url)
     for address in unique:
         if not is_public(address):
-            raise _refused(url, f"its host is at {clean_text(address, 60)}, which is not public")
+            raise _refused(url, f"its host is at {sanitize(address, 60)}, which is not public")
     return Target(url, unique, loopback=False)
 
 

@@ -23,10 +23,10 @@ from airflow_provider_evolink.api.catalog.media_limits import InputFile
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkUnavailable
 from airflow_provider_evolink.api.http import retries, wire
 from airflow_provider_evolink.api.http.failures import REFUSAL_ADVICE, network_error, refusal
-from airflow_provider_evolink.api.http.messages import Answer, Call, json_object, reason, request_id
+from airflow_provider_evolink.api.http.messages import Call, Response, json_object, reason, request_id
 from airflow_provider_evolink.api.http.transport import TooLong, Watchdog, answer, build, ssl_context
 from airflow_provider_evolink.api.jobs.job import MAX_LINK
-from airflow_provider_evolink.api.redaction import clean_text, without
+from airflow_provider_evolink.api.redaction import sanitize, without
 from airflow_provider_evolink.api.settings import ClientSettings
 
 PATH = "/api/v1/files/upload/stream"
@@ -128,7 +128,7 @@ class _Form:
     file: InputFile
 
 
-def _send(call: Call, http: httpx.Client, settings: ClientSettings, form: _Form) -> Answer:
+def _send(call: Call, http: httpx.Client, settings: ClientSettings, form: _Form) -> Response:
     with form.path.open("rb") as content, Watchdog(PATIENCE + form.file.size / SLOWEST) as watchdog:
         try:
             with http.stream(
@@ -149,7 +149,7 @@ def _send(call: Call, http: httpx.Client, settings: ClientSettings, form: _Form)
             raise network_error(call, httpx.ReadTimeout("") if watchdog.has_cut else error) from None
 
 
-def _read(call: Call, came: Answer, file: InputFile, began: float, settings: ClientSettings) -> Uploaded:
+def _read(call: Call, came: Response, file: InputFile, began: float, settings: ClientSettings) -> Uploaded:
     payload = json_object(came.content)
     if not 200 <= came.status < 300 or payload is None or payload.get("success") is not True:
         raise _refusal(call, came, payload)
@@ -176,17 +176,17 @@ def is_usable(url: Any, settings: ClientSettings) -> bool:
     return url.startswith("https://") or is_local_host(host_of(settings.files_url))
 
 
-def _unusable(call: Call, came: Answer, why: str) -> EvoLinkUnavailable:
+def _unusable(call: Call, came: Response, why: str) -> EvoLinkUnavailable:
     return EvoLinkUnavailable(
         f"{call.name}: {why}; try again later", status_code=came.status, request_id=request_id(came)
     )
 
 
-def _refusal(call: Call, came: Answer, payload: dict[str, Any] | None) -> EvoLinkError:
+def _refusal(call: Call, came: Response, payload: dict[str, Any] | None) -> EvoLinkError:
     code, message = reason(payload)
     # 40003 passes, as files go by themselves; the files API says HTTP 400 to it all the same.
     kind = EvoLinkUnavailable if code in ("40003", "50001") else refusal(came.status, code)
-    said = f": “{clean_text(without((), message))}”" if message else ""
+    said = f": “{sanitize(without((), message))}”" if message else ""
     return kind(
         f"{call.name}: EvoLink did not take the file{said}; nothing was ordered. What to do: "
         f"{_ADVICE.get(code or '', REFUSAL_ADVICE[kind])}",

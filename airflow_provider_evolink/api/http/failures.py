@@ -26,9 +26,9 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkSubmissionUnknown,
     EvoLinkUnavailable,
 )
-from airflow_provider_evolink.api.http.messages import Answer, Call, json_object, looks_like, reason, request_id
+from airflow_provider_evolink.api.http.messages import Call, Response, describe_body, json_object, reason, request_id
 from airflow_provider_evolink.api.http.retries import retry_after
-from airflow_provider_evolink.api.redaction import clean_text, without
+from airflow_provider_evolink.api.redaction import sanitize, without
 
 REFUSAL_STATUS: dict[int, type[EvoLinkAPIError]] = {
     400: EvoLinkInvalidError,
@@ -142,18 +142,18 @@ def _is_certificate(error: BaseException | None) -> bool:
     return False
 
 
-def _refusal(call: Call, answer: Answer) -> EvoLinkError:
+def _refusal(call: Call, answer: Response) -> EvoLinkError:
     """Turn an error answer into the error of its reaction."""
     payload = json_object(answer.content)
     code, message = reason(payload)
     facts: dict[str, Any] = {"code": code, "status_code": answer.status, "request_id": request_id(answer)}
-    said = f": “{clean_text(without(call.private, message))}”" if message else ""
+    said = f": “{sanitize(without(call.private, message))}”" if message else ""
     if call.paid and not refused_before_charging(answer.status, payload):
-        return _unknown(call, f"HTTP {answer.status}{looks_like(answer)}{said}", **facts)
+        return _unknown(call, f"HTTP {answer.status}{describe_body(answer)}{said}", **facts)
     kind = refusal(answer.status, code)
     if call.paid and kind is EvoLinkNotFoundError:
         kind = EvoLinkInvalidError
-    what = f"no usable answer{looks_like(answer)}" if kind is EvoLinkUnavailable else "EvoLink refused"
+    what = f"no usable answer{describe_body(answer)}" if kind is EvoLinkUnavailable else "EvoLink refused"
     return kind(
         f"{call.name}: {what}{said}. What to do: {REFUSAL_ADVICE[kind]}",
         job_id=call.job_id,
@@ -172,7 +172,7 @@ def _unknown(call: Call, why: str, **facts: Any) -> EvoLinkSubmissionUnknown:
     )
 
 
-def unreadable(call: Call, answer: Answer, why: str) -> NoReturn:
+def unreadable(call: Call, answer: Response, why: str) -> NoReturn:
     """
     Raise what a success that cannot be read means.
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_evolink.api.redaction import clean_text
+from airflow_provider_evolink.api.redaction import sanitize
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """What came back: status, headers (lower-case names) and at most ``MAX_BODY`` bytes."""
 
     status: int
@@ -19,17 +19,17 @@ class Answer:
     content: bytes
 
 
-def request_id(answer: Answer) -> str | None:
+def request_id(answer: Response) -> str | None:
     """
     Return EvoLink's id of a call, for their support.
 
     :param answer: What came back.
     """
     value = answer.headers.get("x-request-id") or answer.headers.get("x-oneapi-request-id")
-    return clean_text(value, 80) if value else None
+    return sanitize(value, 80) if value else None
 
 
-def looks_like(answer: Answer) -> str:
+def describe_body(answer: Response) -> str:
     """
     Say what an answer is that is not EvoLink's JSON.
 
@@ -99,8 +99,8 @@ def reason(payload: dict[str, Any] | None) -> tuple[str | None, str | None]:
     if code is None and (message or error is not payload or payload.get("success") is False):
         code = _word(error.get("type")) or "unnamed"
     param = _word(error.get("param"))
-    code = clean_text(code, 80) or None if code else None
-    return code, f"{message} (field {clean_text(param, 80)})" if message and param else message
+    code = sanitize(code, 80) or None if code else None
+    return code, f"{message} (field {sanitize(param, 80)})" if message and param else message
 
 
 def _word(value: Any) -> str | None:

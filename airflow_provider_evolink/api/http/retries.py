@@ -32,7 +32,7 @@ MAX_RETRY_AFTER = 3600.0
 BEFORE_SENDING = (EvoLinkOrderStopped, EvoLinkRequestError, EvoLinkConfigError, EvoLinkLedgerError)
 
 
-class Outcome(StrEnum):
+class SubmitOutcome(StrEnum):
     """What became of an order."""
 
     UNSENT = "unsent"
@@ -43,24 +43,24 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
-def outcome(error: BaseException | None) -> Outcome:
+def submit_outcome(error: BaseException | None) -> SubmitOutcome:
     """
     Say what became of an order. Everything that is not provably harmless is unknown.
 
     :param error: What the order raised; ``None``: a job came back.
     """
     if error is None:
-        return Outcome.ACCEPTED
+        return SubmitOutcome.ACCEPTED
     if isinstance(error, EvoLinkSubmissionUnknown):
-        return Outcome.EXISTS if error.code == "idempotency_conflict" else Outcome.UNKNOWN
+        return SubmitOutcome.EXISTS if error.code == "idempotency_conflict" else SubmitOutcome.UNKNOWN
     if isinstance(error, EvoLinkRateLimited):
-        return Outcome.THROTTLED
+        return SubmitOutcome.THROTTLED
     if isinstance(error, EvoLinkUnavailable):
-        return Outcome.UNSENT if error.unsent else Outcome.UNKNOWN
+        return SubmitOutcome.UNSENT if error.unsent else SubmitOutcome.UNKNOWN
     if isinstance(error, EvoLinkAPIError):
-        return Outcome.REJECTED
+        return SubmitOutcome.REJECTED
     known = isinstance(error, BEFORE_SENDING) and error.job_id is None
-    return Outcome.UNSENT if known else Outcome.UNKNOWN
+    return SubmitOutcome.UNSENT if known else SubmitOutcome.UNKNOWN
 
 
 def may_send_again(error: BaseException, *, paid: bool) -> bool:
@@ -74,7 +74,7 @@ def may_send_again(error: BaseException, *, paid: bool) -> bool:
     """
     if not isinstance(error, EvoLinkRateLimited | EvoLinkUnavailable):
         return False
-    return not paid or outcome(error) in (Outcome.UNSENT, Outcome.THROTTLED)
+    return not paid or submit_outcome(error) in (SubmitOutcome.UNSENT, SubmitOutcome.THROTTLED)
 
 
 def wait_before_retry(error: BaseException | None, tries: int, *, longest: float, jitter: float) -> float | None:

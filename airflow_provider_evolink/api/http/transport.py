@@ -16,7 +16,7 @@ import httpx
 from airflow_provider_evolink import __version__
 from airflow_provider_evolink.api.addresses import host_of, is_local_host
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
-from airflow_provider_evolink.api.http.messages import Answer, Call
+from airflow_provider_evolink.api.http.messages import Call, Response
 from airflow_provider_evolink.api.settings import ClientSettings
 
 USER_AGENT = f"airflow-provider-evolink/{__version__}"
@@ -231,7 +231,7 @@ def request(call: Call, settings: ClientSettings) -> dict[str, Any]:
     }
 
 
-def answer(response: httpx.Response, content: bytearray, settings: ClientSettings) -> Answer:
+def answer(response: httpx.Response, content: bytearray, settings: ClientSettings) -> Response:
     """
     Hand on what came back, without our key, should something have echoed it.
 
@@ -241,4 +241,4 @@ def answer(response: httpx.Response, content: bytearray, settings: ClientSetting
     """
     key = settings.api_key
     headers = {name.lower(): value.replace(key, "***") for name, value in response.headers.items()}
-    return Answer(response.status_code, headers, bytes(content).replace(key.encode(), b"***"))
+    return Response(response.status_code, headers, bytes(content).replace(key.encode(), b"***"))

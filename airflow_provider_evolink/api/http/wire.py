@@ -23,10 +23,10 @@ from airflow_provider_evolink.api.http.failures import (
     _refusal,
     unreadable,
 )
-from airflow_provider_evolink.api.http.messages import Answer, Call, json_object, looks_like, reason
+from airflow_provider_evolink.api.http.messages import Call, Response, describe_body, json_object, reason
 from airflow_provider_evolink.api.jobs.credits import Credits
 from airflow_provider_evolink.api.jobs.job import JOB_ID, MAX_LINK, MAX_RESULTS, Job
-from airflow_provider_evolink.api.jobs.snapshot import Glance, glance
+from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot, read_snapshot
 from airflow_provider_evolink.api.redaction import private_texts
 
 MAX_BATCH = 50
@@ -84,7 +84,7 @@ def list_jobs(model: str) -> Call:
     return Call("job list", "GET", f"/v1/tasks?model={quote(model, safe='')}&page=1&page_size={MAX_LISTED}")
 
 
-def listed_from(call: Call, answer: Answer) -> list[tuple[str, float]]:
+def listed_from(call: Call, answer: Response) -> list[tuple[str, float]]:
     """
     Read ids and times of a list of jobs. It holds neither prompts nor links.
 
@@ -107,7 +107,7 @@ def read_credits() -> Call:
     return Call("credits", "GET", "/v1/credits")
 
 
-def job_from(call: Call, answer: Answer) -> Job:
+def job_from(call: Call, answer: Response) -> Job:
     """
     Read the job in an answer.
 
@@ -132,7 +132,7 @@ def job_from(call: Call, answer: Answer) -> Job:
     return job
 
 
-def credits_from(call: Call, answer: Answer) -> Credits:
+def credits_from(call: Call, answer: Response) -> Credits:
     """
     Read the balance in an answer.
 
@@ -147,7 +147,7 @@ def credits_from(call: Call, answer: Answer) -> Credits:
     return Credits.model_validate(payload["data"])
 
 
-def success(call: Call, answer: Answer) -> dict[str, Any]:
+def success(call: Call, answer: Response) -> dict[str, Any]:
     """
     Return the JSON object of a success, or raise what the answer means.
 
@@ -158,7 +158,7 @@ def success(call: Call, answer: Answer) -> dict[str, Any]:
         raise _refusal(call, answer)
     payload = json_object(answer.content)
     if payload is None:
-        unreadable(call, answer, "the answer is not EvoLink's JSON" + looks_like(answer))
+        unreadable(call, answer, "the answer is not EvoLink's JSON" + describe_body(answer))
     return payload
 
 
@@ -172,7 +172,7 @@ def read_jobs(job_ids: Sequence[str]) -> Call:
     return Call("job status", "POST", "/v1/tasks/batch", content, headers={"Content-Type": "application/json"})
 
 
-def jobs_from(call: Call, answer: Answer) -> dict[str, Job | Glance]:
+def jobs_from(call: Call, answer: Response) -> dict[str, Job | JobSnapshot]:
     """
     Read the jobs in an answer by their ids. One that is not in it, or not readable, must be read singly.
 
@@ -182,9 +182,9 @@ def jobs_from(call: Call, answer: Answer) -> dict[str, Job | Glance]:
     rows = success(call, answer).get("data")
     if not isinstance(rows, list):
         unreadable(call, answer, "the answer holds no jobs")
-    found: dict[str, Job | Glance] = {}
+    found: dict[str, Job | JobSnapshot] = {}
     for row in rows:
-        if seen := glance(row):
+        if seen := read_snapshot(row):
             found[seen.job_id] = seen
             continue
         with suppress(ValidationError):
@@ -194,7 +194,7 @@ def jobs_from(call: Call, answer: Answer) -> dict[str, Job | Glance]:
     return found
 
 
-def seen_from(call: Call, answer: Answer) -> Job | Glance:
+def seen_from(call: Call, answer: Response) -> Job | JobSnapshot:
     """
     Read the job in an answer; if it runs, at a glance.
 
@@ -202,5 +202,5 @@ def seen_from(call: Call, answer: Answer) -> Job | Glance:
     :param answer: What came back.
     :raises EvoLinkAPIError: refused, or unreadable.
     """
-    seen = glance(success(call, answer))
+    seen = read_snapshot(success(call, answer))
     return seen if seen is not None and seen.job_id == call.job_id else job_from(call, answer)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from airflow_provider_evolink.api.errors import EvoLinkJobError, EvoLinkJobFailed, EvoLinkNoResults
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
-from airflow_provider_evolink.api.redaction import clean_text, without
+from airflow_provider_evolink.api.redaction import sanitize, without
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def job_error(job: Job, private: Sequence[str] = ()) -> EvoLinkJobError | None:
         return None if job.has_output else _no_results(job)
     code = job.error.code if job.error else None
     row = failure_code(code or ("request_cancelled" if job.status is JobStatus.CANCELLED else None))
-    said = clean_text(without(tuple(private), job.error.message)) if job.error and job.error.message else ""
+    said = sanitize(without(tuple(private), job.error.message)) if job.error and job.error.message else ""
     reason = said or "no reason given"
     charged = job.credits_charged
     money = "EvoLink does not say what was charged" if charged is None else f"{charged:g} credits were charged"

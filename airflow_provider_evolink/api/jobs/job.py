@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from airflow_provider_evolink.api.jobs.outputs import EXPIRY, read_made, read_outputs
-from airflow_provider_evolink.api.redaction import clean_text
+from airflow_provider_evolink.api.redaction import sanitize
 
 LINK_LIFETIME = timedelta(hours=24)
 MAX_RESULTS = 64
@@ -54,7 +54,7 @@ def _text(value: Any) -> str | None:
     """Read text or a number (EvoLink's ``error.code`` comes as either) as one safe line; nothing else."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    return clean_text(value, MAX_TEXT) or None
+    return sanitize(value, MAX_TEXT) or None
 
 
 def _job_id(value: str) -> str:
@@ -197,7 +197,7 @@ class Job(_Lenient):
             return value
         job_id = next((value[name] for name in ("id", "task_id", "job_id") if value.get(name)), None)
         word = value.get("status")
-        status_text = clean_text(_text(word) or "", 40)
+        status_text = sanitize(_text(word) or "", 40)
         links, outputs = read_outputs(value)
         gave = {"results": links, "outputs": outputs, "made": read_made(value)}
         return {**value, **gave, "id": job_id, "status": JobStatus.read(word), "status_text": status_text}

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from airflow_provider_evolink.api.redaction import clean_text
+from airflow_provider_evolink.api.redaction import sanitize
 
 KINDS = ("video", "image", "audio")
 EXPIRY = "draft_expires_at"
@@ -109,7 +109,7 @@ def _described(usual: str | None, link: str, item: dict[str, Any]) -> dict[str, 
     for name, limit in _TEXTS.items():
         value = item.get(name)
         value = ", ".join(map(str, value)) if isinstance(value, list) else value
-        if isinstance(value, str | int) and not isinstance(value, bool) and (text := clean_text(value, limit)):
+        if isinstance(value, str | int) and not isinstance(value, bool) and (text := sanitize(value, limit)):
             told[name] = text
     told |= {name: item[name] for name in _NUMBERS if _is_number(item.get(name))}
     box = _box(item.get("bounding_box"))
@@ -122,7 +122,7 @@ def _box(value: Any) -> Any:
     good = isinstance(entries, list) and 0 < len(entries) <= 8 and all(map(_is_number, entries))
     if not good:
         return None
-    return {clean_text(name, 20): entry for name, entry in value.items()} if isinstance(value, dict) else entries
+    return {sanitize(name, 20): entry for name, entry in value.items()} if isinstance(value, dict) else entries
 
 
 def _is_number(value: Any) -> bool:

@@ -33,7 +33,7 @@ SURPRISE = 10  # jobs by which one that ended long before it was expected sets b
 FIRST, LAST = 1.6, 2.5  # standard deviations before and after which no job is expected to end
 
 
-class Running(Protocol):
+class JobView(Protocol):
     """What the pace reads of a job."""
 
     @property
@@ -47,7 +47,7 @@ class Running(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class JobHints:
     """
     What is known of a job. EvoLink tells its estimate in the answer to the order and, as documented, never again.
 
@@ -62,17 +62,17 @@ class Known:
     progress: float | None = None
     estimated_time: float | None = None
 
-    def and_now(self, job: Running) -> Known:
+    def and_now(self, job: JobView) -> JobHints:
         """
         Return what is known after a reading: what it does not tell is as before.
 
         :param job: As just read.
         """
         estimate = self.estimated_time if job.estimated_time is None else job.estimated_time
-        return Known(job.model or self.model, job.kind or self.kind, job.progress, estimate)
+        return JobHints(job.model or self.model, job.kind or self.kind, job.progress, estimate)
 
 
-class Typical:
+class ModelDurations:
     """How long jobs of a model took, as mean and variance of the logarithm of their time over the estimate."""
 
     __slots__ = ("count", "mean", "variance")
@@ -107,13 +107,13 @@ class Typical:
         return math.exp(self.mean + deviations * math.sqrt(max(self.variance, 0.001)))
 
 
-class Times:
+class DurationStats:
     """What is known of the times of jobs, by their model. Belongs to a process; nothing depends on it but the pace."""
 
     def __init__(self) -> None:
-        self._of: dict[tuple[str | None, bool], Typical] = {}
+        self._of: dict[tuple[str | None, bool], ModelDurations] = {}
 
-    def of(self, job: Running) -> Typical:
+    def of(self, job: JobView) -> ModelDurations:
         """
         Return what is known of jobs like this one.
 
@@ -122,9 +122,9 @@ class Times:
         key = (job.model, bool(job.estimated_time))
         if key not in self._of and len(self._of) >= 1000:
             self._of.clear()
-        return self._of.setdefault(key, Typical())
+        return self._of.setdefault(key, ModelDurations())
 
-    def learn(self, job: Running, before: float, age: float) -> None:
+    def learn(self, job: JobView, before: float, age: float) -> None:
         """
         Take note of a job that completed.
 
@@ -153,16 +153,16 @@ class Pace:
 
     __slots__ = ("_age", "_joined", "_known", "_looks", "_progress", "_times", "_wait")
 
-    def __init__(self, times: Times | None = None) -> None:
+    def __init__(self, times: DurationStats | None = None) -> None:
         self._times = times
         self._joined: float | None = None
-        self._known = Known()
+        self._known = JobHints()
         self._looks = 0
         self._age = 0.0
         self._progress = 0.0
         self._wait = 0.0
 
-    def start(self, known: Running, age: float) -> float:
+    def start(self, known: JobView, age: float) -> float:
         """
         Return the seconds until the first look: none, unless the job cannot be over before.
 
@@ -173,7 +173,7 @@ class Pace:
         self._known = self._known.and_now(known)
         return min(max(0.0, self._earliest(self._known) - age), FARTHEST)
 
-    def after(self, job: Running, age: float) -> float:
+    def after(self, job: JobView, age: float) -> float:
         """
         Return the seconds until the next look.
 
@@ -193,7 +193,7 @@ class Pace:
         self._wait = min(max(wait, _of_kind(NEAREST, job)), FARTHEST)
         return self._wait
 
-    def over(self, job: Running, age: float) -> None:
+    def over(self, job: JobView, age: float) -> None:
         """
         Take note that the job completed.
 
@@ -203,7 +203,7 @@ class Pace:
         if self._times is not None and self._joined is not None:
             self._times.learn(self._known.and_now(job), self._age, age)
 
-    def _by_progress(self, job: Running, age: float) -> float | None:
+    def _by_progress(self, job: JobView, age: float) -> float | None:
         """
         Return the wait where progress tells something.
 
@@ -225,18 +225,18 @@ class Pace:
         rest = age * (math.pow(100.0 / now, 1.0 / max(power, 0.1)) - 1.0)
         return min(SHARE * min(rest, SLOWER * even), BOLD * age)
 
-    def _earliest(self, job: Running) -> float:
+    def _earliest(self, job: JobView) -> float:
         """Return the age before which the job is hardly over; 0 where nobody knows."""
         typical = self._typical(job)
         if typical is not None:
             return typical.at(-FIRST) * (job.estimated_time or 1.0)
         return NOT_BEFORE * (job.estimated_time or 0.0)
 
-    def _typical(self, job: Running) -> Typical | None:
+    def _typical(self, job: JobView) -> ModelDurations | None:
         typical = self._times.of(job) if self._times is not None else None
         return typical if typical is not None and typical.is_known else None
 
-    def _by_time(self, job: Running, age: float) -> float:
+    def _by_time(self, job: JobView, age: float) -> float:
         earliest, typical, estimate = self._earliest(job), self._typical(job), job.estimated_time or 0.0
         if typical is not None:
             unit = estimate or 1.0
@@ -251,5 +251,5 @@ class Pace:
         return max(_of_kind(FLOOR, job), PAST_ALL * age)
 
 
-def _of_kind(seconds: Mapping[str, float], job: Running) -> float:
+def _of_kind(seconds: Mapping[str, float], job: JobView) -> float:
     return seconds.get(job.kind or "video", seconds["video"])

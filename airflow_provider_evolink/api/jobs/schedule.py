@@ -1,7 +1,7 @@
 """
 The schedule: what one reading of a job means now, and when to look again. Pure, no I/O, no clock of its own.
 
-A `Watch` is fed with readings and failures by whoever does the I/O, the worker's loop or the triggerer's.
+A `PollSchedule` is fed with readings and failures by whoever does the I/O, the worker's loop or the triggerer's.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from airflow_provider_evolink.api.errors import (
 )
 from airflow_provider_evolink.api.jobs.failures import job_error
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
-from airflow_provider_evolink.api.jobs.pace import Pace, Times
-from airflow_provider_evolink.api.jobs.snapshot import Glance
+from airflow_provider_evolink.api.jobs.pace import DurationStats, Pace
+from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
 
 LONGEST = 60.0  # seconds between looks that fail
 APART = 1.0  # seconds by which looks of many waits are spread
@@ -34,7 +34,7 @@ DEFAULT_RETRY_AFTER = 30.0
 SHORT_JOB = {"video": 15.0, "audio": 15.0, "image": 20.0}  # seconds: such a job is finished on the worker
 
 
-class End(StrEnum):
+class WaitEnd(StrEnum):
     """Why a watch is over. The worker reads the job once more before it decides anything."""
 
     OVER = "over"
@@ -43,19 +43,19 @@ class End(StrEnum):
 
 
 @dataclass(frozen=True)
-class Step:
+class Decision:
     """
     What to do next: stop for the reason ``end``, or look again after ``delay`` seconds.
 
     :param error: The failure that ended the watch as unreadable.
     """
 
-    end: End | None = None
+    end: WaitEnd | None = None
     delay: float = 0.0
     error: EvoLinkError | None = None
 
 
-class Watch:
+class PollSchedule:
     """
     Waiting for one job: says after each look whether it is over and when to look again.
 
@@ -85,7 +85,7 @@ class Watch:
         started: float,
         poll_interval: float | None = None,
         jitter: Callable[[], float] = random.random,
-        times: Times | None = None,
+        times: DurationStats | None = None,
     ) -> None:
         self.deadline = deadline
         self.started = started
@@ -96,7 +96,7 @@ class Watch:
         self._ended = False
         self._pace = Pace(times)
 
-    def first(self, known: Job | Glance, now: float) -> float:
+    def first(self, known: Job | JobSnapshot, now: float) -> float:
         """
         Return the seconds until the first look: none, unless the job cannot be over before.
 
@@ -106,7 +106,7 @@ class Watch:
         wait = self._pace.start(known, self._age(known, now))
         return 0.0 if self.poll_interval else self._again(wait, now, apart=APART).delay
 
-    def saw(self, job: Job | Glance, now: float) -> Step:
+    def saw(self, job: Job | JobSnapshot, now: float) -> Decision:
         """
         Take one reading of the job. The status comes before the clock: a late success is a success.
 
@@ -120,16 +120,16 @@ class Watch:
         if self._ended or (job.status is JobStatus.COMPLETED and job.has_output):
             if not self._ended:
                 self._pace.over(job, self._age(job, now))
-            return Step(End.OVER)
+            return Decision(WaitEnd.OVER)
         if job.status is JobStatus.COMPLETED:
-            return self._missed(Step(End.OVER), now)
+            return self._missed(Decision(WaitEnd.OVER), now)
         self._missing = 0
         if now >= self.deadline:
-            return Step(End.TIMEOUT)
+            return Decision(WaitEnd.TIMEOUT)
         wait = self.poll_interval or self._pace.after(job, self._age(job, now))
         return self._again(wait, now, apart=APART)
 
-    def failed(self, error: EvoLinkError, now: float) -> Step:
+    def failed(self, error: EvoLinkError, now: float) -> Decision:
         """
         Take a look that failed. Passing faults never end the wait before its deadline.
 
@@ -137,33 +137,33 @@ class Watch:
         :param now: Epoch seconds.
         """
         if isinstance(error, EvoLinkNotFoundError) and now - self.started > EARLY_404:
-            return self._missed(Step(End.UNREADABLE, error=error), now)
+            return self._missed(Decision(WaitEnd.UNREADABLE, error=error), now)
         if not isinstance(error, EvoLinkNotFoundError | EvoLinkRateLimited | EvoLinkUnavailable):
-            return Step(End.UNREADABLE, error=error)
+            return Decision(WaitEnd.UNREADABLE, error=error)
         if now >= self.deadline:
-            return Step(End.TIMEOUT, error=error)
+            return Decision(WaitEnd.TIMEOUT, error=error)
         self._failures += 1
         asked = error.retry_after
         if asked is None:
             asked = DEFAULT_RETRY_AFTER if isinstance(error, EvoLinkRateLimited) else 0.0
         return self._again(max(asked, min(LONGEST, 2.0 ** min(self._failures, 6))), now)
 
-    def _age(self, job: Job | Glance, now: float) -> float:
+    def _age(self, job: Job | JobSnapshot, now: float) -> float:
         return max(0.0, now - min(self.started, job.created or self.started))
 
-    def _missed(self, end: Step, now: float) -> Step:
+    def _missed(self, end: Decision, now: float) -> Decision:
         """Look a few times more before a paid job is given up as empty or vanished."""
         self._missing += 1
         if self._missing > REREADS:
             return end
         return self._again(min(REREAD_AFTER, self.poll_interval or REREAD_AFTER), now, bounded=False)
 
-    def _again(self, delay: float, now: float, *, bounded: bool = True, apart: float = math.inf) -> Step:
+    def _again(self, delay: float, now: float, *, bounded: bool = True, apart: float = math.inf) -> Decision:
         spread = delay + min(0.1 * delay, apart) * self._jitter()
-        return Step(delay=min(spread, max(0.0, self.deadline - now)) if bounded else spread)
+        return Decision(delay=min(spread, max(0.0, self.deadline - now)) if bounded else spread)
 
 
-def worker_looks(job: Job, started: float, now: float, patience: float | None = None) -> tuple[float, ...]:
+def worker_poll_delays(job: Job, started: float, now: float, patience: float | None = None) -> tuple[float, ...]:
     """
     Return the waits, in seconds, of the looks the worker takes itself before it defers.
 
@@ -191,7 +191,9 @@ def worker_looks(job: Job, started: float, now: float, patience: float | None = 
     return (*waits, *(3.0 for _ in range(int(more / 3.0))))
 
 
-def conclude(job_id: str, end: End, job: Job | None, error: EvoLinkError | None, private: Sequence[str] = ()) -> Job:
+def result_or_raise(
+    job_id: str, end: WaitEnd, job: Job | None, error: EvoLinkError | None, private: Sequence[str] = ()
+) -> Job:
     """
     Return the job of a wait that is over with links, or raise why there is none.
 
@@ -201,7 +203,7 @@ def conclude(job_id: str, end: End, job: Job | None, error: EvoLinkError | None,
     :param error: The failure that ended the wait, if one did.
     :param private: Texts of the order that no error may repeat.
     """
-    if end is End.TIMEOUT:
+    if end is WaitEnd.TIMEOUT:
         state = "the job still runs" if error is None else f"the job could not be read ({type(error).__name__})"
         raise EvoLinkJobTimeout(
             f"{state} at our deadline. It goes on and stays billable; nothing was lost. What to do: "

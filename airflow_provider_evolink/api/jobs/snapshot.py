@@ -16,7 +16,7 @@ _LONGEST_TEXT = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class JobSnapshot:
     """What a wait needs of a running job, named and meant as in :class:`~airflow_provider_evolink.api.jobs.job.Job`."""
 
     job_id: str
@@ -30,7 +30,7 @@ class Glance:
     has_output: bool = False
 
 
-def glance(row: Any) -> Glance | None:
+def read_snapshot(row: Any) -> JobSnapshot | None:
     """
     Read a running job at a glance; ``None`` where it must be read in full.
 
@@ -56,7 +56,7 @@ def glance(row: Any) -> Glance | None:
         or (kind is None and "kind" in row)
     ):
         return None
-    return Glance(job_id, _RUNNING[word], word, model, kind, progress, created, estimate)
+    return JobSnapshot(job_id, _RUNNING[word], word, model, kind, progress, created, estimate)
 
 
 def _is_plain(text: Any) -> bool:

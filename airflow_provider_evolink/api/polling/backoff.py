@@ -13,7 +13,7 @@ AT_ONCE = 8  # calls under way
 SPARED = 2 * AT_ONCE  # failures in a row of jobs that are known to fail
 
 
-class SharedLimits:
+class SharedBackoff:
     """
     Whether a connection may be called now, and how often at once.
 

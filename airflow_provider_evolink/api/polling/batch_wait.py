@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api.errors import EvoLinkError
 from airflow_provider_evolink.api.jobs.job import JobStatus
-from airflow_provider_evolink.api.jobs.schedule import End, Watch
-from airflow_provider_evolink.api.jobs.snapshot import Glance
+from airflow_provider_evolink.api.jobs.schedule import PollSchedule, WaitEnd
+from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
 from airflow_provider_evolink.api.polling.poller import TIMES, Poller, shared_poller
 
 if TYPE_CHECKING:
-    from airflow_provider_evolink.api.polling.reader import Seen
+    from airflow_provider_evolink.api.polling.reader import JobReading
 
 STEPS = 10  # lines in the log about how many jobs are over
 
@@ -95,7 +95,7 @@ class BatchWait:
 
     def unreadable(self) -> dict[str, Any]:
         """Return what the event tells where no job can be read: the worker looks itself."""
-        self._ended = {job.job_id: str(End.UNREADABLE) for job in self._jobs}
+        self._ended = {job.job_id: str(WaitEnd.UNREADABLE) for job in self._jobs}
         return self._outcome()
 
     def _outcome(self) -> dict[str, Any]:
@@ -105,18 +105,20 @@ class BatchWait:
 
     async def _wait(self, poller: Poller, job: Awaited) -> None:
         try:
-            watch = Watch(deadline=job.deadline, started=job.started, poll_interval=self._poll_interval, times=TIMES)
-            known = Glance(job.job_id, JobStatus.PENDING, "", **self._facts)
+            watch = PollSchedule(
+                deadline=job.deadline, started=job.started, poll_interval=self._poll_interval, times=TIMES
+            )
+            known = JobSnapshot(job.job_id, JobStatus.PENDING, "", **self._facts)
             word = await poller.wait(watch, known, self._looked)
         except EvoLinkError as error:
-            word = str(End.UNREADABLE)
+            word = str(WaitEnd.UNREADABLE)
             self._say(f"The wait for job {job.job_id} ends, the worker will look itself: {error}")
         except Exception as error:  # noqa: BLE001 - whatever it is, the worker reads the job and decides
-            word = str(End.UNREADABLE)
+            word = str(WaitEnd.UNREADABLE)
             self._say(f"The wait for job {job.job_id} ends, the worker will look itself: {type(error).__name__}")
         self._took(job.job_id, word)
 
-    def _looked(self, _: Seen) -> None:
+    def _looked(self, _: JobReading) -> None:
         if self._stopping():
             self._is_over.set()
 
@@ -124,7 +126,7 @@ class BatchWait:
         before, count = len(self._ended), len(self._jobs)
         self._ended[job_id] = word
         gave = word == JobStatus.COMPLETED
-        if not gave and word != End.UNREADABLE:
+        if not gave and word != WaitEnd.UNREADABLE:
             self._say(f"EvoLink job {job_id}: {word}")
         if before * STEPS // count != len(self._ended) * STEPS // count:
             self._say(f"{len(self._ended)} of {count} EvoLink jobs are over")

@@ -20,15 +20,15 @@ from weakref import WeakKeyDictionary
 
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkRateLimited, EvoLinkUnavailable
 from airflow_provider_evolink.api.http.wire import MAX_BATCH
-from airflow_provider_evolink.api.jobs.pace import Times
-from airflow_provider_evolink.api.jobs.schedule import End, Watch
-from airflow_provider_evolink.api.polling.backoff import SharedLimits
-from airflow_provider_evolink.api.polling.reader import Reader, Seen, later, spawn
+from airflow_provider_evolink.api.jobs.pace import DurationStats
+from airflow_provider_evolink.api.jobs.schedule import PollSchedule, WaitEnd
+from airflow_provider_evolink.api.polling.backoff import SharedBackoff
+from airflow_provider_evolink.api.polling.reader import JobReading, Reader, later, spawn
 
 if TYPE_CHECKING:
-    from airflow_provider_evolink.api.jobs.snapshot import Glance
+    from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
 
-TIMES = Times()  # of all jobs whose end was seen in this process
+TIMES = DurationStats()  # of all jobs whose end was seen in this process
 GATHER = 0.1  # seconds in which triggers that start together find each other
 EARLY = 1.0  # seconds, and part of its wait, by which a look may come early to share a call
 EARLY_PART = 0.1
@@ -36,12 +36,12 @@ ALONE_AFTER = 3  # failed looks in a row, so that one job cannot spoil the calls
 ALONE_FOR = 8  # readings, of a job that was missing among many
 
 
-class Wait:
+class Waiter:
     """One trigger's wait for one job."""
 
     __slots__ = ("_apart", "alone", "context", "due", "failures", "future", "job_id", "on_look", "ripe", "watch")
 
-    def __init__(self, job_id: str, watch: Watch, on_look: Callable[[Seen], None]) -> None:
+    def __init__(self, job_id: str, watch: PollSchedule, on_look: Callable[[JobReading], None]) -> None:
         self.job_id = job_id
         self.watch = watch
         self.on_look = on_look
@@ -61,7 +61,7 @@ class Wait:
             self.alone = self._apart = max(least, 2 * self._apart)
 
     def fail(self, error: BaseException) -> None:
-        """End the wait with an error, unless it is over already."""
+        """WaitEnd the wait with an error, unless it is over already."""
         if not self.future.done():
             self.future.set_exception(error)
 
@@ -77,9 +77,9 @@ class Poller:
         self.users = 0
         self.is_over = False
         self._reader = Reader(evolink_conn_id)
-        self._limits = SharedLimits()
-        self._waits: set[Wait] = set()
-        self._due: list[tuple[float, int, Wait]] = []  # when it is due, and which came first
+        self._limits = SharedBackoff()
+        self._waits: set[Waiter] = set()
+        self._due: list[tuple[float, int, Waiter]] = []  # when it is due, and which came first
         self._numbers = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
         self._calls: set[asyncio.Task[None]] = set()
@@ -93,7 +93,7 @@ class Poller:
             raise
 
     async def close(self) -> None:
-        """End all calls and close the client."""
+        """WaitEnd all calls and close the client."""
         self.is_over = True
         self._disarm()
         for call in self._calls:
@@ -101,9 +101,9 @@ class Poller:
         await asyncio.gather(*self._calls, return_exceptions=True)
         await self._reader.close()
 
-    async def wait(self, watch: Watch, known: Glance, on_look: Callable[[Seen], None]) -> str:
+    async def wait(self, watch: PollSchedule, known: JobSnapshot, on_look: Callable[[JobReading], None]) -> str:
         """
-        Wait for one job and return the status for the event.
+        Waiter for one job and return the status for the event.
 
         :param watch: Says when to look and when the wait is over.
         :param known: What is known of the job so far: its id at least.
@@ -111,7 +111,7 @@ class Poller:
         """
         if self._reader.refused is not None:
             raise self._reader.refused
-        wait = Wait(known.job_id, watch, on_look)
+        wait = Waiter(known.job_id, watch, on_look)
         self._waits.add(wait)
         try:
             first = watch.first(known, time.time())
@@ -123,7 +123,7 @@ class Poller:
 
     # --- when to call
 
-    def _plan(self, wait: Wait, delay: float, early: float) -> None:
+    def _plan(self, wait: Waiter, delay: float, early: float) -> None:
         """Put a wait where it is due and may be called for, and the timer where the first one is."""
         now = time.monotonic()
         left = self._limits.left(now)
@@ -166,10 +166,10 @@ class Poller:
         if not self.is_over:
             self._tick()
 
-    def _take(self, now: float) -> list[Wait]:
+    def _take(self, now: float) -> list[Waiter]:
         """Take one call's worth of waits: those that are due, and those that may as well be looked at now."""
-        taken: list[Wait] = []
-        unripe: list[tuple[float, int, Wait]] = []
+        taken: list[Waiter] = []
+        unripe: list[tuple[float, int, Waiter]] = []
         most = MAX_BATCH if self._reader.reads_many else 1
         while self._due and len(taken) < most and len(unripe) < MAX_BATCH and self._due[0][0] <= now + EARLY:
             entry = heapq.heappop(self._due)
@@ -201,10 +201,10 @@ class Poller:
 
     # --- a call
 
-    async def _look(self, waits: list[Wait]) -> None:
+    async def _look(self, waits: list[Waiter]) -> None:
         """Read some jobs and tell each wait its own; whatever happens, none is left without a next step."""
         error: EvoLinkError | None = None
-        found: dict[str, Seen] = {}
+        found: dict[str, JobReading] = {}
         began = time.monotonic()
         try:
             found = await self._reader.read(list(dict.fromkeys(wait.job_id for wait in waits)))
@@ -227,7 +227,7 @@ class Poller:
             else:
                 self._settle(wait, error or EvoLinkUnavailable("the answer is about another job"))
 
-    def _settle(self, wait: Wait, seen: Seen | EvoLinkError) -> None:
+    def _settle(self, wait: Waiter, seen: JobReading | EvoLinkError) -> None:
         """Tell a wait what was found, and do what its watch says."""
         if wait.future.done():
             return
@@ -236,7 +236,7 @@ class Poller:
                 wait.failures += 1
                 if wait.failures >= ALONE_AFTER:
                     wait.part(1)
-                status, step = str(End.UNREADABLE), wait.watch.failed(seen, time.time())
+                status, step = str(WaitEnd.UNREADABLE), wait.watch.failed(seen, time.time())
             else:
                 wait.failures, wait.alone = 0, max(0, wait.alone - 1)
                 wait.context.run(wait.on_look, seen)
@@ -246,10 +246,10 @@ class Poller:
             return
         if step.end is None:
             self._plan(wait, step.delay, early=EARLY_PART * step.delay)
-        elif step.end is End.UNREADABLE and step.error is not None:
+        elif step.end is WaitEnd.UNREADABLE and step.error is not None:
             wait.fail(step.error)
         else:
-            wait.future.set_result(status if step.end is End.OVER else str(step.end))
+            wait.future.set_result(status if step.end is WaitEnd.OVER else str(step.end))
 
 
 # dag.test() runs every trigger in a loop of its own, so a poller belongs to a loop.
@@ -279,9 +279,11 @@ async def shared_poller(evolink_conn_id: str) -> AsyncIterator[Poller]:
             await asyncio.shield(spawn(poller.close()))  # the user may be cancelled twice
 
 
-async def watch_job(evolink_conn_id: str, watch: Watch, known: Glance, on_look: Callable[[Seen], None]) -> str:
+async def watch_job(
+    evolink_conn_id: str, watch: PollSchedule, known: JobSnapshot, on_look: Callable[[JobReading], None]
+) -> str:
     """
-    Wait for one job and return the status for the event: the worker reads the job again before it decides.
+    Waiter for one job and return the status for the event: the worker reads the job again before it decides.
 
     :param evolink_conn_id: Connection of type ``evolink``.
     :param watch: Says when to look and when the wait is over.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.jobs.job import Job
-    from airflow_provider_evolink.api.jobs.snapshot import Glance
+    from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
 
 STEP = 25.0
 
@@ -27,7 +27,7 @@ class Progress:
         self._status: str | None = None
         self._told = -STEP
 
-    def line(self, job: Job | Glance, now: float) -> str | None:
+    def line(self, job: Job | JobSnapshot, now: float) -> str | None:
         """
         Return a line for the log, or ``None`` if the job has not moved enough.
 

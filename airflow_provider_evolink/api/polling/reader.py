@@ -22,7 +22,7 @@ from airflow_provider_evolink.api.errors import (
 from airflow_provider_evolink.api.http import retries
 from airflow_provider_evolink.api.http.wire import MAX_BATCH
 from airflow_provider_evolink.api.jobs.job import Job
-from airflow_provider_evolink.api.jobs.snapshot import Glance
+from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 
 NO_SUCH_CALL = frozenset({404, 405, 501})  # what a server says that does not read many at once
@@ -30,7 +30,7 @@ ASK_AGAIN = 3600.0  # seconds: what a server said in the middle of an update nee
 AT_ONCE = 8  # calls of one worker; after as many failures it calls no more for a while
 LONGEST_PAUSE = 30.0  # seconds between two tries of one worker
 T = TypeVar("T")
-Seen: TypeAlias = Job | Glance
+JobReading: TypeAlias = Job | JobSnapshot
 
 
 class Reader:
@@ -70,7 +70,7 @@ class Reader:
             if client is not None:
                 await client.aclose()
 
-    async def read(self, job_ids: list[str]) -> dict[str, Seen]:
+    async def read(self, job_ids: list[str]) -> dict[str, JobReading]:
         """
         Read jobs. Of many, some may be missing in what is returned, or all: those must be read singly.
 
@@ -118,7 +118,7 @@ class Reader:
         return await AsyncEvoLinkClient.create(await EvoLinkHook.aget_settings(self._conn_id), reads_only=True)
 
 
-async def read_all(evolink_conn_id: str, job_ids: list[str]) -> dict[str, Seen]:
+async def read_all(evolink_conn_id: str, job_ids: list[str]) -> dict[str, JobReading]:
     """
     Read any number of jobs, many in a call. While faults pass it tries again; what cannot be read is left out.
 
@@ -126,7 +126,7 @@ async def read_all(evolink_conn_id: str, job_ids: list[str]) -> dict[str, Seen]:
     :param job_ids: EvoLink's ids.
     """
     reader, places = Reader(evolink_conn_id), asyncio.Semaphore(AT_ONCE)
-    found: dict[str, Seen] = {}
+    found: dict[str, JobReading] = {}
     troubles: list[EvoLinkError] = []
 
     async def read(some: list[str]) -> None:
