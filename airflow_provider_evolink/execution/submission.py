@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.api.client import EvoLinkClient
     from airflow_provider_evolink.api.jobs.job import Job
     from airflow_provider_evolink.execution.request import Inputs
-    from airflow_provider_evolink.ledger.decisions import Policies
     from airflow_provider_evolink.ledger.ledger import Ledger
+    from airflow_provider_evolink.ledger.policies import Policies
     from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
 
 STALE_WORKER_SECONDS = (

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any, Literal, Self, get_args, get_type_hints
+from typing import TYPE_CHECKING
 
-from airflow_provider_evolink.api.errors import (
-    EvoLinkConfigError,
-)
 from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity
 
-OnUnknownSubmit = Literal["fail", "replay", "reconcile", "resubmit"]
-OnClear = Literal["regenerate", "reuse"]
-OnBackfill = Literal["generate", "reuse", "fail"]
-UnknownPrice = Literal["refuse", "order"]
+if TYPE_CHECKING:
+    from airflow_provider_evolink.ledger.policies import OnUnknownSubmit, Policies
 
 # EvoLink's clients believe a repeated key for a day; we stop believing before that.
 REPLAY_WITHIN = 20 * 3600.0
@@ -28,43 +22,6 @@ class Act(StrEnum):
     ATTACH = "attach"
     RESOLVE = "resolve"  # an order may or may not have been accepted
     REFUSE = "refuse"  # a backfill that must not order
-
-
-@dataclass(frozen=True)
-class Policies:
-    """
-    What the DAG author chose for re-runs.
-
-    :param on_unknown_submit: What to do where an order may have been accepted.
-    :param on_clear: What clearing a task means whose result was delivered.
-    :param on_backfill: What a backfill may do.
-    :param unknown_price: What to do under ``max_credits`` where nobody knows the price.
-    :param max_regenerations: How often a failed job is ordered anew; ``None``: as often as the task is retried.
-    """
-
-    on_unknown_submit: OnUnknownSubmit = "fail"
-    on_clear: OnClear = "regenerate"
-    on_backfill: OnBackfill = "generate"
-    unknown_price: UnknownPrice = "refuse"
-    max_regenerations: int | None = None
-
-    @classmethod
-    def of(cls, operator: Any) -> Self:
-        """
-        Read them from an operator and check them.
-
-        :param operator: A generate operator.
-        :raises EvoLinkConfigError: a value that is none of the choices.
-        """
-        given = {field.name: getattr(operator, field.name) for field in fields(cls)}
-        for name, hint in get_type_hints(cls).items():
-            choices = get_args(hint)
-            if name != "max_regenerations" and given[name] not in choices:
-                raise EvoLinkConfigError(f"{name} must be one of {', '.join(choices)}")
-        most = given["max_regenerations"]
-        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
-            raise EvoLinkConfigError("max_regenerations must be a whole number from 0, or None")
-        return cls(**given)
 
 
 def decide(record: Record | None, identity: TaskIdentity, policies: Policies) -> tuple[Act, int]:
