@@ -167,7 +167,7 @@ class OrderSubmitter:
                 if submit_outcome(error) not in (SubmitOutcome.UNKNOWN, SubmitOutcome.EXISTS):
                     # A replay that is refused says nothing about the order before it.
                     self._ledger.write_best_effort(
-                        record.moved(State.REFUSED if may_settle else State.UNKNOWN), over=record
+                        record.moved(State.REFUSED if may_settle else State.UNKNOWN), replacing=record
                     )
                     raise
                 lost = error
