@@ -1,8 +1,8 @@
 """
-The ledger keeps the record of a generation where the next try finds it.
+The ledger stores the record of a generation where the next try finds it.
 
-In Airflow's task state store (3.3 and later), and in a folder of object storage where one is named; with both, a
-record that is lost in one is found in the other.
+It uses Airflow's task state store (3.3 and later) and, if ``ledger_path`` is set, a folder in object storage. With
+both, a record that is lost in one is found in the other.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class Store(Protocol):
-    """One place for the record of one generation."""
+    """A place that holds the record of one generation."""
 
     name: str
 
@@ -47,7 +47,7 @@ class Store(Protocol):
 
 class StateStore:
     """
-    Airflow's task state store. A try that was cleared away cannot write to it any more: its id is gone.
+    Airflow's task state store. It rejects writes of a try that was cleared meanwhile.
 
     :param accessor: ``context["task_state_store"]``.
     :param key: Name of the record.
@@ -64,26 +64,26 @@ class StateStore:
         return self._accessor.get(self._key)
 
     def set(self, value: dict[str, Any]) -> None:
-        """Keep it for ever."""
+        """Store it without expiry."""
         self._accessor.set(self._key, value, retention=never_expire())
 
 
 class FolderStore:
     """
-    A folder in object storage, with one file per generation.
+    A folder in object storage with one file per generation. Unlike the task state store, it accepts any write.
 
-    :param root: The folder; a connection may stand in it, as in ``s3://conn_id@bucket/ledger``.
-    :param identity: Which generation.
+    :param root: URI of the folder; it may name a connection, as in ``s3://conn_id@bucket/ledger``.
+    :param identity: Whose record it is.
     """
 
     name = "ledger folder"
 
     def __init__(self, root: str, identity: TaskIdentity) -> None:
         self._root = root
-        self._place = list(identity.path)
+        self._owner = list(identity.path)
 
     def get(self) -> Any | None:
-        """Return the record as JSON, or ``None`` if there is no file."""
+        """Return the record as JSON, or ``None`` if the file does not exist."""
         path = self._path()
         try:
             with path.open("rb") as file:  # type: ignore[no-untyped-call]
@@ -92,55 +92,57 @@ class FolderStore:
             return None
         try:
             found = json.loads(content)
-            if found["of"] == self._place:
+            if found["of"] == self._owner:
                 return found["record"]
         except (ValueError, KeyError, TypeError):
             pass
         raise EvoLinkConfigError(
-            f"{path.name} in the ledger folder is not the record of this task, so nothing is ordered. What to do: look "
-            "at it; delete it to order anew"
+            f"{path.name} in the ledger folder is not the record of this task, so nothing was submitted. What to do: "
+            "check the file; delete it to submit again"
         )
 
     def set(self, value: dict[str, Any]) -> None:
-        """Keep it for ever: nothing of ours deletes it."""
+        """Store it; this package never deletes it."""
         from airflow_provider_evolink.storage.object_store import publish_json
 
-        publish_json({"of": self._place, "record": value}, self._path())
+        publish_json({"of": self._owner, "record": value}, self._path())
 
     def _path(self) -> ObjectStoragePath:
         from airflow_provider_evolink.storage.object_store import open_folder
 
-        dag_id, run_id, task_id, map_index, *part = self._place
-        digest = hashlib.sha256(json.dumps([dag_id, run_id, task_id, map_index, *part]).encode()).hexdigest()[:40]
+        dag_id, run_id, task_id, map_index, *item = self._owner
+        digest = hashlib.sha256(json.dumps([dag_id, run_id, task_id, map_index, *item]).encode()).hexdigest()[:40]
         folder = open_folder(self._root, what="ledger_path")
         return folder / _UNSAFE.sub("_", str(dag_id))[:80] / _UNSAFE.sub("_", str(task_id))[:80] / f"{digest}.json"
 
 
 class Ledger:
     """
-    Reads and writes the record of one generation. Without a store it remembers nothing.
+    Reads and writes the record of one generation. Without a store nothing is remembered.
 
-    :param stores: Where it is kept.
+    Each write has a guarantee of its own: an intent is strict, a submitted job is patient, the rest is best effort.
+
+    :param stores: Where the record is stored.
     """
 
     def __init__(self, *stores: Store) -> None:
         self._stores = stores
 
     @classmethod
-    def of(cls, context: Context, *, durable: bool, path: str | None = None, part: int | None = None) -> Ledger:
+    def of(cls, context: Context, *, durable: bool, path: str | None = None, item: int | None = None) -> Ledger:
         """
-        Open the ledger of the running task instance, or of one of its requests.
+        Open the ledger of the running task instance, or of one request of a batch.
 
         :param context: Context of ``execute`` or of the resume method (never of a trigger).
-        :param durable: False remembers nothing: a retry orders again.
+        :param durable: False: nothing is remembered, and a retry submits and pays again.
         :param path: Folder for a copy. Default: ``[evolink] ledger_path``.
-        :param part: Number of the request, where the task orders many.
+        :param item: Number of the request in a batch.
         """
         if not durable:
             return cls()
         accessor = task_state_store(context)
         root = path or str(conf.get("evolink", "ledger_path", fallback="") or "")
-        identity = TaskIdentity.of(context, part)
+        identity = TaskIdentity.of(context, item)
         stores: list[Store] = [] if accessor is None else [StateStore(accessor, identity.record_name)]
         return cls(*stores, *([FolderStore(root, identity)] if root else []))
 
@@ -197,8 +199,8 @@ class Ledger:
         )(write_missing)
         if self._stores and len(missing) == len(self._stores):
             raise EvoLinkLedgerError(
-                "the job is ordered, but its id could not be recorded, so a retry would not find it. What to do: wait "
-                "for it with EvoLinkJobSensor and this job id",
+                "the job was submitted, but its ID could not be recorded, so a retry would not find it. What to do: "
+                "wait for it with EvoLinkJobSensor and this job ID",
                 job_id=record.job_id,
             )
 
@@ -219,11 +221,11 @@ def _write_verified(store: Store, record: Record) -> None:
     value = record.to_json()
     _attempt(store, "written", lambda: store.set(value))
     if _attempt(store, "read back", store.get) != value:
-        raise EvoLinkLedgerError(f"the {store.name} does not keep what is written to it, so nothing is ordered")
+        raise EvoLinkLedgerError(f"the {store.name} does not return what was written to it, so nothing was submitted")
 
 
 def _write_over_unreadable(store: Store, record: Record) -> bool:
-    """Write and return whether the store needs no other attempt."""
+    """Write, and return whether the store is settled: it has the record, or a newer one of another try."""
     try:
         latest = _stored(store)
     except Exception:  # noqa: BLE001 - a paid job is worth more than what cannot be read
@@ -261,11 +263,11 @@ def _write_merged(store: Store, latest: Record | None, record: Record) -> None:
 
 
 def _log_conflict(store: Store, record: Record) -> None:
-    log.warning("EvoLink job %s: the %s holds another record, which stays", record.job_id, store.name)
+    log.warning("EvoLink job %s: not recorded in the %s, which has a record of another try", record.job_id, store.name)
 
 
 def _log_failure(store: Store, record: Record, error: Exception) -> None:
-    log.warning("EvoLink job %s: the %s was not written (%s)", record.job_id, store.name, type(error).__name__)
+    log.warning("EvoLink job %s: not recorded in the %s (%s)", record.job_id, store.name, type(error).__name__)
 
 
 def _attempt(store: Store, what: str, call: Callable[[], Any]) -> Any:
@@ -276,5 +278,6 @@ def _attempt(store: Store, what: str, call: Callable[[], Any]) -> Any:
         raise
     except Exception as error:
         raise EvoLinkLedgerError(
-            f"the {store.name} could not be {what} ({type(error).__name__}), so nothing is ordered. A retry asks again"
+            f"the {store.name} could not be {what} ({type(error).__name__}), so nothing was submitted. A retry "
+            "tries again"
         ) from error

@@ -327,13 +327,13 @@ def test_a_late_refusal_does_not_hide_the_next_job_where_a_read_fails(
     def meanwhile() -> None:
         with pytest.raises(TaskDeferred):
             again().execute(stage.retry().context())
-        monkeypatch.setattr(lease, "SECONDS", -1.0)
+        monkeypatch.setattr(lease, "LEASE_SECONDS", -1.0)
         once(monkeypatch, ledger.FolderStore, "get")
 
     frozen_in(monkeypatch, EvoLinkClient, "submit", meanwhile)
-    with pytest.raises(EvoLinkOrderStopped, match="stood still"):
+    with pytest.raises(EvoLinkOrderStopped, match="stalled"):
         late.run(kept)
-    monkeypatch.setattr(lease, "SECONDS", 10.0)
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 10.0)
     assert stage.retry().run(kept)["job_id"] == slow.books()["jobs"][0]["id"]
     assert orders(slow) == 1
 
