@@ -22,7 +22,7 @@ from airflow_provider_evolink.api.polling.batch_wait import BatchWait
 from airflow_provider_evolink.execution.batch_decisions import REQUEST_ERRORS, ends_batch, refill_threshold
 from airflow_provider_evolink.execution.batch_item import BatchItem, awaited, facts, going_on, listed, read_together
 from airflow_provider_evolink.execution.budget import check_budget
-from airflow_provider_evolink.execution.options import check_batch
+from airflow_provider_evolink.execution.options import BatchOptions
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class BatchAttempt:
     """
 
     def __init__(self, operator: EvoLinkBatchOperator, context: Context, *, resumed: bool) -> None:
-        check_batch(operator.on_failed_job, operator.max_active)
+        BatchOptions.of(operator)
         self._operator = operator
         self._log = operator.log
         singles = operator.singles()

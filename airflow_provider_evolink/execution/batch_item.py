@@ -15,7 +15,7 @@ from airflow_provider_evolink.api.jobs.job import Job, JobStatus
 from airflow_provider_evolink.api.polling.batch_wait import Awaited
 from airflow_provider_evolink.api.polling.reader import read_all
 from airflow_provider_evolink.execution.generation import GenerationAttempt
-from airflow_provider_evolink.ledger.decisions import Act, decide, may_pay_again, settled_by
+from airflow_provider_evolink.ledger.decisions import Act, decide, may_resubmit, unknown_submit_policy
 from airflow_provider_evolink.storage.object_store import open_folder
 
 if TYPE_CHECKING:
@@ -83,8 +83,8 @@ class BatchItem(GenerationAttempt):
         """Whether `start` is to send an order, as far as the job of an earlier one is known."""
         act, _ = decide(self._record, self._identity, self._policies)
         if act is Act.RESOLVE and self._record is not None:
-            return settled_by(self._identity, self._policies) == "resubmit" and may_pay_again(self._record)
-        return act is Act.ORDER or (act is Act.ATTACH and self._last is not None and self._orders_again(self._last))
+            return unknown_submit_policy(self._identity, self._policies) == "resubmit" and may_resubmit(self._record)
+        return act is Act.SUBMIT or (act is Act.ATTACH and self._last is not None and self._orders_again(self._last))
 
     def start(self) -> str:
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api import catalog
@@ -15,9 +16,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_evolink.execution.input_uploads import InputFiles
+    from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
-
-# A link as scheme, user-info, the part that is shown, and query or fragment.
 
 log = logging.getLogger(__name__)
 
@@ -27,18 +27,20 @@ class Inputs:
     The inputs of one try, templates rendered.
 
     :param operator: The operator.
+    :param options: Its arguments, checked.
     :param context: Airflow's context.
     """
 
-    def __init__(self, operator: EvoLinkGenerateOperator, context: Context) -> None:
+    def __init__(self, operator: EvoLinkGenerateOperator, options: GenerationOptions, context: Context) -> None:
         self._operator = operator
+        self._options = options
         self._context = context
 
     @functools.cached_property
     def _files(self) -> InputFiles:
         from airflow_provider_evolink.execution.input_uploads import InputFiles
 
-        return InputFiles(self._operator, self._context)
+        return InputFiles(replace(self._options, model=self._operator.model), self._context)
 
     def body(self, *, known: bool = False) -> dict[str, Any]:
         """
