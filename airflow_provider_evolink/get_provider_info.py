@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 _PACKAGE = "airflow_provider_evolink"
-_OPERATORS = ("generate", "batch", "kinds", "video", "media", "upload")
+_OPERATORS = ("generate", "batch", "kinds", "wan", "media", "upload")
 _CONNECTION_FORM = {
     "hidden-fields": ["schema", "login", "port"],
     "relabeling": {"password": "API key", "host": "API address"},
@@ -31,7 +31,7 @@ _CONNECTION_FIELDS = {
         "description": "Seconds for one order; past it the outcome is unknown",
         "schema": {**_SECONDS, "default": 30},
     },
-    "honours_idempotency_key": {
+    "honors_idempotency_key": {
         "label": "EvoLink honours Idempotency-Key",
         "description": 'Say yes only if you have tried it: on_unknown_submit="replay" relies on it',
         "schema": {"type": ["boolean", "null"], "default": False},

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pendulum
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_evolink.compat import RetryDecision, RetryPolicy
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
 
 __all__ = ["EvoLinkRetryPolicy"]
 
@@ -74,3 +78,24 @@ class EvoLinkRetryPolicy(RetryPolicy):
         :param data: What :meth:`serialize` gave.
         """
         return cls()
+
+
+@contextmanager
+def airflow_failures(operator: Any = None) -> Iterator[None]:
+    """
+    Turn an error that would come again into ``AirflowFailException``, so that no retry is used up.
+
+    Everything else goes on as it is: Airflow's retries apply, and a retry waits for the same job.
+
+    :param operator: The operator; its ``EvoLinkRetryPolicy``, if it has one, can wait for a daily limit to reset.
+    """
+    from airflow_provider_evolink.api.errors import EvoLinkError
+    from airflow_provider_evolink.retry_policies import EvoLinkRetryPolicy, resets_at_midnight
+
+    try:
+        yield
+    except EvoLinkError as error:
+        waits = isinstance(getattr(operator, "retry_policy", None), EvoLinkRetryPolicy) and resets_at_midnight(error)
+        if error.permanent and not waits:
+            raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+        raise

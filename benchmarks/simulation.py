@@ -12,8 +12,8 @@ from typing import Any
 from fake_jobs import ESTIMATE
 from optimum import fewest_looks
 
-from airflow_provider_evolink.api.models import Job
-from airflow_provider_evolink.api.schedule import Watch
+from airflow_provider_evolink.api.jobs.job import Job
+from airflow_provider_evolink.api.jobs.schedule import PollSchedule
 
 NOW = 1_700_000_000.0
 DEFERRED = 3.0  # seconds from the order to the trigger's first look: what a deferral takes
@@ -103,7 +103,7 @@ def _simulate(case: Case, count: int) -> tuple[list[int], list[float], float]:
     looks, delays, total, memory = [], [], 0.0, _memory()
     for number in range(count):
         seconds = ESTIMATE * case.bias * math.exp(chance.gauss(0.0, case.spread))
-        watch = Watch(deadline=NOW + 1e6, started=NOW, jitter=chance.random, **memory)
+        watch = PollSchedule(deadline=NOW + 1e6, started=NOW, jitter=chance.random, **memory)
         taken, delay = _one(case, watch, f"task-{number}", seconds, chance.random())
         looks.append(taken)
         delays.append(delay)
@@ -113,15 +113,15 @@ def _simulate(case: Case, count: int) -> tuple[list[int], list[float], float]:
 
 def _memory() -> dict[str, Any]:
     """Return what the watches of one process share, if they share anything: the jobs come one after another."""
-    if "times" not in inspect.signature(Watch).parameters:
+    if "times" not in inspect.signature(PollSchedule).parameters:
         return {}
-    from airflow_provider_evolink.api.pace import Times
+    from airflow_provider_evolink.api.jobs.pace import DurationStats
 
-    return {"times": Times()}
+    return {"times": DurationStats()}
 
 
-def _one(case: Case, watch: Watch, job_id: str, seconds: float, bend: float) -> tuple[int, float]:
-    """Watch one job to its end and return how often it was looked at and how late its end was seen."""
+def _one(case: Case, watch: PollSchedule, job_id: str, seconds: float, bend: float) -> tuple[int, float]:
+    """PollSchedule one job to its end and return how often it was looked at and how late its end was seen."""
 
     def told(age: float) -> Job:
         over = age >= seconds

@@ -25,7 +25,7 @@ from catalogue_parts import Json, not_empty, parameter, patched, say_once, sizes
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "catalogue_data"
-CATALOGUE = ROOT / "airflow_provider_evolink" / "api" / "catalogue.json"
+CATALOGUE = ROOT / "airflow_provider_evolink" / "api" / "catalog" / "catalog.json"
 PAGE = ROOT / "docs" / "unchecked-rules.md"
 LARGEST = 200_000
 HEAD = """\

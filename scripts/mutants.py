@@ -214,7 +214,7 @@ def read_tables() -> list[Mutation]:
         table = tomllib.loads(path.read_text())
         for row in table["mutation"]:
             tests = tuple(f"tests/{name}" for name in row.pop("tests", None) or table["tests"])
-            found.append(Mutation(table=path.stem, file=table["file"], tests=tests, **row))
+            found.append(Mutation(table=path.stem, tests=tests, **{"file": table["file"], **row}))
     return found
 
 

@@ -71,7 +71,7 @@ def test_public_names_are_importable_from_the_package_of_their_kind(kind: str) -
 
 @pytest.mark.parametrize("path", files("airflow_provider_evolink"), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_files_and_functions_stay_short(path: Path) -> None:
-    """A file is read in one go: at most 300 lines, and no function over 50."""
+    """A file is read in one go: at most 400 lines, and no function over 50."""
     text = path.read_text()
     long = [
         node.name
@@ -80,7 +80,7 @@ def test_files_and_functions_stay_short(path: Path) -> None:
         and body_lines(node) > 50
         and node.name not in ("__init__", "get_provider_info")
     ]
-    assert len(text.splitlines()) <= 300
+    assert len(text.splitlines()) <= 400
     assert long == []
 
 

@@ -9,10 +9,10 @@ _PUBLIC = {
     "AsyncEvoLinkClient": "client",
     "EvoLinkClient": "client",
     "ClientSettings": "settings",
-    "Credits": "models",
-    "Job": "models",
-    "JobStatus": "models",
-    "build_request": "catalogue",
+    "Credits": "jobs.credits",
+    "Job": "jobs.job",
+    "JobStatus": "jobs.job",
+    "build_request": "catalog",
 }
 __all__ = [
     "AsyncEvoLinkClient",

@@ -6,7 +6,43 @@ import ipaddress
 import re
 import socket
 import unicodedata
+from typing import TypeAlias
 from urllib.parse import SplitResult, urlsplit
+
+IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+
+_IPV6_UNICAST = ipaddress.IPv6Network("2000::/3")
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+# Not left to ``is_global`` alone: its table differs between patch releases of Python.
+_NOT_PUBLIC = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",  # carrier NAT, and Alibaba's metadata service
+        "127.0.0.0/8",
+        "168.63.129.16/32",  # Azure's platform service
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/3",  # multicast, reserved, broadcast
+        "2001::/23",  # Teredo and other protocol assignments
+        "2001:db8::/32",
+        "2002::/16",  # 6to4: carries an IPv4 address
+        "3fff::/20",
+    )
+)
+
 
 _UNSAFE = re.compile(r"[\s\x00-\x1f\x7f\\]")
 _BASE64 = re.compile(r"[A-Za-z0-9+/=_-]{200,}")
@@ -15,7 +51,7 @@ _WEB = re.compile(r"https?://", re.IGNORECASE)
 _ELSEWHERE = re.compile(r"(?!https?://)[a-z][a-z0-9+.-]*://\S|/(?!9j/)[^/\s]", re.IGNORECASE)
 
 
-def is_elsewhere(value: object) -> bool:
+def is_local_file(value: object) -> bool:
     """
     Tell a file of the user's (``s3://``, ``file://``, an absolute path) from a link that EvoLink fetches itself.
 
@@ -43,7 +79,7 @@ def media_fault(text: str) -> str | None:
 
     :param text: What the user gave.
     """
-    if is_elsewhere(text) or not text.strip():
+    if is_local_file(text) or not text.strip():
         return "must be a link, inline data or an id, not a file that EvoLink cannot fetch"
     return link_fault(text) if _WEB.match(text) else None
 
@@ -107,4 +143,50 @@ def _old_style(name: str) -> ipaddress.IPv4Address | None:
     try:
         return ipaddress.IPv4Address(socket.inet_aton(name))
     except (OSError, UnicodeError):
+        return None
+
+
+def is_local_host(host: str | None) -> bool:
+    """
+    Tell whether a host name or address is this machine itself (where the emulator runs).
+
+    :param host: Host part of a URL.
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def host_of(url: str) -> str | None:
+    """
+    Return the host part of a URL.
+
+    :param url: A checked address.
+    """
+    return urlsplit(url).hostname
+
+
+def is_public(address: str) -> bool:
+    """Tell whether an address is on the public internet, also when it carries another one inside."""
+    ip = literal_address(address)
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else ip.ipv4_mapped or ip
+    if ip is None or any(ip in network for network in _NOT_PUBLIC):
+        return False
+    return ip.is_global and (ip.version == 4 or ip in _IPV6_UNICAST)
+
+
+def is_loopback_address(address: str) -> bool:
+    """Tell whether an address is this machine."""
+    ip = literal_address(address)
+    return ip is not None and any(ip in network for network in _LOOPBACK)
+
+
+def literal_address(host: str) -> IPAddress | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
         return None

@@ -20,14 +20,13 @@ from typing import Any, Self, TypeVar
 import httpx
 import tenacity
 
-from airflow_provider_evolink.api import catalogue, looks, outcomes, schedule, wire
-from airflow_provider_evolink.api.answers import Answer
+from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.api.errors import EvoLinkAuthError, EvoLinkConfigError, EvoLinkError
-from airflow_provider_evolink.api.glance import Glance
-from airflow_provider_evolink.api.models import Credits, Job, JobStatus
-from airflow_provider_evolink.api.schedule import Watch
-from airflow_provider_evolink.api.settings import ClientSettings
-from airflow_provider_evolink.api.transport import (
+from airflow_provider_evolink.api.http import retries, wire
+from airflow_provider_evolink.api.http.failures import network_error
+from airflow_provider_evolink.api.http.messages import Call, Response
+from airflow_provider_evolink.api.http.retries import retry_options
+from airflow_provider_evolink.api.http.transport import (
     Permit,
     Reading,
     TooLong,
@@ -36,16 +35,21 @@ from airflow_provider_evolink.api.transport import (
     build,
     reading,
     request,
-    retry_options,
     seconds_for,
     ssl_context,
     traced,
 )
+from airflow_provider_evolink.api.jobs import schedule
+from airflow_provider_evolink.api.jobs.credits import Credits
+from airflow_provider_evolink.api.jobs.job import Job, JobStatus
+from airflow_provider_evolink.api.jobs.schedule import PollSchedule
+from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
+from airflow_provider_evolink.api.settings import ClientSettings
 
 KEEP_ALIVE = 300.0  # seconds; more than the longest wait between two looks
 MAX_CONNECTIONS = 8
 T = TypeVar("T")
-Read = Callable[[wire.Call, Answer], T]
+Read = Callable[[Call, Response], T]
 
 
 class EvoLinkClient:
@@ -87,14 +91,14 @@ class EvoLinkClient:
         """
         Order a generation. **This costs credits.** It is sent once; again only if provably not accepted.
 
-        :param body: Request body from :func:`~airflow_provider_evolink.api.catalogue.build_request`.
+        :param body: Request body from :func:`~airflow_provider_evolink.api.catalog.catalog.build_request`.
         :param idempotency_key: 16-96 characters, the same for the same intent; made up if absent.
         :param path: Endpoint; by default that of the body's model.
         :param permit: Asked before every sending and once more as the first byte is about to leave.
         :raises EvoLinkSubmissionUnknown: it was sent and nobody knows whether it was accepted.
         :raises EvoLinkAPIError: EvoLink refused, nothing was charged; or it could not be reached, nothing was sent.
         """
-        path = path or catalogue.endpoint(str(body.get("model")))
+        path = path or catalog.endpoint(str(body.get("model")))
         return self._do(wire.submit(path, body, idempotency_key or uuid.uuid4().hex), wire.job_from, permit=permit)
 
     def list_jobs(self, model: str) -> list[tuple[str, float]]:
@@ -105,7 +109,7 @@ class EvoLinkClient:
         """
         return self._do(wire.list_jobs(model), wire.listed_from)
 
-    def get_job(self, job_id: str, *, tries: int = outcomes.TRIES) -> Job:
+    def get_job(self, job_id: str, *, tries: int = retries.TRIES) -> Job:
         """
         Read one job. Free. A completed job comes with fresh links.
 
@@ -152,15 +156,15 @@ class EvoLinkClient:
         :raises EvoLinkJobTimeout: still running; wait again with the same id.
         """
         began, tick = time.time(), time.monotonic()
-        watch = Watch(deadline=began + timeout, started=started or began, poll_interval=poll_interval)
+        watch = PollSchedule(deadline=began + timeout, started=started or began, poll_interval=poll_interval)
         if estimated_time is not None:
-            time.sleep(watch.first(Glance(job_id, JobStatus.PENDING, "", estimated_time=estimated_time), began))
+            time.sleep(watch.first(JobSnapshot(job_id, JobStatus.PENDING, "", estimated_time=estimated_time), began))
         while True:
             job: Job | None = None
             now = began + time.monotonic() - tick
             try:
                 # The watch paces all looks but the last, which is worth the tries of a single read.
-                job = self.get_job(job_id, tries=1 if now < watch.deadline else outcomes.TRIES)
+                job = self.get_job(job_id, tries=1 if now < watch.deadline else retries.TRIES)
             except EvoLinkError as error:
                 step = watch.failed(error, now)
             else:
@@ -168,10 +172,10 @@ class EvoLinkClient:
                     on_look(job)
                 step = watch.saw(job, now)
             if step.end is not None:
-                return schedule.conclude(job_id, step.end, job, step.error, private)
+                return schedule.result_or_raise(job_id, step.end, job, step.error, private)
             time.sleep(step.delay)
 
-    def _do(self, call: wire.Call, read: Read[T], tries: int = outcomes.TRIES, permit: Permit | None = None) -> T:
+    def _do(self, call: Call, read: Read[T], tries: int = retries.TRIES, permit: Permit | None = None) -> T:
         def attempt() -> T:
             if permit is not None:
                 permit.renew()
@@ -179,7 +183,7 @@ class EvoLinkClient:
 
         return tenacity.Retrying(**retry_options(call, self.settings, tries))(attempt)
 
-    def _send(self, call: wire.Call, permit: Permit | None) -> Answer:
+    def _send(self, call: Call, permit: Permit | None) -> Response:
         with Watchdog(seconds_for(call, self.settings)) as watchdog:
             try:
                 with self._http.stream(
@@ -192,7 +196,7 @@ class EvoLinkClient:
                             raise TooLong
                     return answer(response, content, self.settings)
             except httpx.HTTPError as error:
-                raise wire.network_error(call, httpx.ReadTimeout("") if watchdog.has_cut else error) from None
+                raise network_error(call, httpx.ReadTimeout("") if watchdog.has_cut else error) from None
 
 
 class AsyncEvoLinkClient:
@@ -243,34 +247,34 @@ class AsyncEvoLinkClient:
         """See :meth:`EvoLinkClient.submit`. Never called from a trigger: triggers run again after a restart."""
         if self._reads_only:
             raise EvoLinkConfigError("a client that was made with reads_only=True cannot order: make one without it")
-        path = path or catalogue.endpoint(str(body.get("model")))
+        path = path or catalog.endpoint(str(body.get("model")))
         return await self._do(wire.submit(path, body, idempotency_key or uuid.uuid4().hex), wire.job_from)
 
-    async def get_job(self, job_id: str, *, tries: int = outcomes.TRIES) -> Job:
+    async def get_job(self, job_id: str, *, tries: int = retries.TRIES) -> Job:
         """See :meth:`EvoLinkClient.get_job`."""
         return await self._do(wire.read_job(job_id), wire.job_from, tries)
 
-    async def look(self, job_id: str) -> Job | Glance:
+    async def look(self, job_id: str) -> Job | JobSnapshot:
         """
         Read one job, once; a running one no further than a wait needs. Free.
 
         :param job_id: EvoLink's id.
         """
-        return await self._do(wire.read_job(job_id), looks.seen_from, 1)
+        return await self._do(wire.read_job(job_id), wire.seen_from, 1)
 
-    async def get_jobs(self, job_ids: Sequence[str]) -> dict[str, Job | Glance]:
+    async def get_jobs(self, job_ids: Sequence[str]) -> dict[str, Job | JobSnapshot]:
         """
         Read many jobs at once. Free; undocumented at EvoLink. One that is missing must be read singly.
 
         :param job_ids: At most 50 of EvoLink's ids.
         """
-        return await self._do(looks.read_jobs(job_ids), looks.jobs_from, 1)
+        return await self._do(wire.read_jobs(job_ids), wire.jobs_from, 1)
 
     async def get_credits(self) -> Credits:
         """See :meth:`EvoLinkClient.get_credits`."""
         return await self._do(wire.read_credits(), wire.credits_from)
 
-    async def _do(self, call: wire.Call, read: Read[T], tries: int = outcomes.TRIES) -> T:
+    async def _do(self, call: Call, read: Read[T], tries: int = retries.TRIES) -> T:
         async def attempt() -> T:
             return read(call, await self._send(call))
 
@@ -278,7 +282,7 @@ class AsyncEvoLinkClient:
             return await attempt()
         return await tenacity.AsyncRetrying(**retry_options(call, self.settings, tries))(attempt)
 
-    async def _send(self, call: wire.Call) -> Answer:
+    async def _send(self, call: Call) -> Response:
         try:
             async with (
                 asyncio.timeout(seconds_for(call, self.settings)),
@@ -291,6 +295,6 @@ class AsyncEvoLinkClient:
                         raise TooLong
                 return answer(response, content, self.settings)
         except TimeoutError:
-            raise wire.network_error(call, httpx.ReadTimeout("")) from None
+            raise network_error(call, httpx.ReadTimeout("")) from None
         except self._faults as error:
-            raise wire.network_error(call, error) from None
+            raise network_error(call, error) from None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from airflow_provider_evolink.api.addresses import host_of, is_local_host
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
-from airflow_provider_evolink.api.texts import clean_text
+from airflow_provider_evolink.api.redaction import sanitize
 
 API_URL = "https://api.evolink.ai"
 FILES_URL = "https://files-api.evolink.ai"
@@ -29,7 +29,7 @@ class ClientSettings:
     :param read_timeout: Seconds for a whole read call.
     :param submit_timeout: Seconds for a whole order. Past it the outcome is unknown.
     :param connect_timeout: Seconds to connect. Past it nothing was sent.
-    :param honours_idempotency_key: Whether EvoLink is known to answer a repeated key with the first job.
+    :param honors_idempotency_key: Whether EvoLink is known to answer a repeated key with the first job.
     :param retry_wait: Longest wait between two tries of one call, in seconds; a longer ``Retry-After`` is raised.
     """
 
@@ -40,7 +40,7 @@ class ClientSettings:
     submit_timeout: float = 30.0
     connect_timeout: float = 5.0
     retry_wait: float = 30.0
-    honours_idempotency_key: bool = False
+    honors_idempotency_key: bool = False
 
     def __post_init__(self) -> None:
         check_key(self.api_key)
@@ -48,7 +48,7 @@ class ClientSettings:
     @property
     def is_local(self) -> bool:
         """Whether the API is on this machine: the emulator."""
-        return is_loopback(host_of(self.base_url))
+        return is_local_host(host_of(self.base_url))
 
 
 def check_key(key: str | None) -> str:
@@ -66,29 +66,6 @@ def check_key(key: str | None) -> str:
             "copy it again from the EvoLink dashboard, without quotes or line end"
         )
     return key
-
-
-def is_loopback(host: str | None) -> bool:
-    """
-    Tell whether a host name or address is this machine itself (where the emulator runs).
-
-    :param host: Host part of a URL.
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False
-
-
-def host_of(url: str) -> str | None:
-    """
-    Return the host part of a URL.
-
-    :param url: A checked address.
-    """
-    return urlsplit(url).hostname
 
 
 def check_seconds(value: object, default: float, *, field: str) -> float:
@@ -138,12 +115,12 @@ def check_url(url: str, *, field: str, allowed_hosts: Collection[str] = ()) -> s
         or parts.path.strip("/")
     ):
         raise wrong
-    if host not in EVOLINK_HOSTS | {name.lower() for name in allowed_hosts} and not is_loopback(host):
+    if host not in EVOLINK_HOSTS | {name.lower() for name in allowed_hosts} and not is_local_host(host):
         raise EvoLinkConfigError(
-            f"{field}: host {clean_text(host, 80)} is not allowed to get the API key; the deployment's airflow.cfg "
+            f"{field}: host {sanitize(host, 80)} is not allowed to get the API key; the deployment's airflow.cfg "
             "can allow it in [evolink] allowed_hosts"
         )
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_local_host(host)):
         raise EvoLinkConfigError(f"{field}: only https is allowed (http for loopback)")
     netloc = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{netloc}" + (f":{port}" if port else "")

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
     from airflow_provider_evolink.api.client import EvoLinkClient
-    from airflow_provider_evolink.api.models import Credits, Job
+    from airflow_provider_evolink.api.jobs.credits import Credits
+    from airflow_provider_evolink.api.jobs.job import Job
     from airflow_provider_evolink.api.settings import ClientSettings
 
 
@@ -24,7 +25,7 @@ class EvoLinkHook(BaseHook):
     The key is the connection's password. The host is optional and must be EvoLink's own, loopback (the emulator)
     or listed in ``[evolink] allowed_hosts`` of the deployment's configuration, so that whoever edits a connection
     cannot send the key elsewhere. Extras: ``files_host``, ``timeout``, ``submit_timeout`` (seconds),
-    ``honours_idempotency_key`` (for ``on_unknown_submit="replay"``).
+    ``honors_idempotency_key`` (for ``on_unknown_submit="replay"``).
 
     :param evolink_conn_id: Connection of type ``evolink``.
     """
@@ -113,10 +114,11 @@ def settings_of(connection: Connection, extra: Mapping[str, Any]) -> ClientSetti
     :raises EvoLinkConfigError: naming the field that is unusable.
     """
     from airflow_provider_evolink.api import settings as api
+    from airflow_provider_evolink.api.addresses import host_of, is_local_host
 
     allowed = allowed_hosts()
     base_url = api.check_url(_address(connection) or api.API_URL, field="host", allowed_hosts=allowed)
-    local = api.is_loopback(api.host_of(base_url))
+    local = is_local_host(host_of(base_url))
     files_url = str(extra.get("files_host") or (base_url if local else api.FILES_URL))
     return api.ClientSettings(
         api_key=api.check_key(connection.password),
@@ -124,7 +126,7 @@ def settings_of(connection: Connection, extra: Mapping[str, Any]) -> ClientSetti
         files_url=api.check_url(files_url, field="files_host", allowed_hosts=allowed),
         read_timeout=api.check_seconds(extra.get("timeout"), 15.0, field="timeout"),
         submit_timeout=api.check_seconds(extra.get("submit_timeout"), 30.0, field="submit_timeout"),
-        honours_idempotency_key=str(extra.get("honours_idempotency_key", "")).lower() in ("true", "1"),
+        honors_idempotency_key=str(extra.get("honors_idempotency_key", "")).lower() in ("true", "1"),
     )
 
 
@@ -139,7 +141,7 @@ def _address(connection: Connection) -> str | None:
     host = (connection.host or "").strip()
     if not host or "://" in host:
         return host or None
-    from airflow_provider_evolink.api.settings import is_loopback
+    from airflow_provider_evolink.api.addresses import is_local_host
 
-    scheme = connection.schema or ("http" if is_loopback(host) else "https")
+    scheme = connection.schema or ("http" if is_local_host(host) else "https")
     return f"{scheme}://{host}" + (f":{connection.port}" if connection.port else "")

@@ -11,7 +11,7 @@ from airflow_provider_evolink.operators.kinds import (
 )
 from airflow_provider_evolink.operators.media import EvoLinkArchiveOperator, EvoLinkDownloadOperator
 from airflow_provider_evolink.operators.upload import EvoLinkUploadOperator
-from airflow_provider_evolink.operators.video import (
+from airflow_provider_evolink.operators.wan import (
     EvoLinkImageToVideoOperator,
     EvoLinkReferenceVideoOperator,
     EvoLinkTextToVideoOperator,

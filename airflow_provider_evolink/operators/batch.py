@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_evolink.compat import TRIGGER_FAILED
 from airflow_provider_evolink.operators.generate import PADDING, EvoLinkGenerateOperator
-from airflow_provider_evolink.semantics import airflow_failures
+from airflow_provider_evolink.retry_policies import airflow_failures
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_evolink.decisions import OnFailedJob
-    from airflow_provider_evolink.operators._batch import Batch
+    from airflow_provider_evolink.execution.batch import BatchAttempt
+    from airflow_provider_evolink.execution.batch_decisions import OnFailedJob
 
 
 class EvoLinkBatchOperator(EvoLinkGenerateOperator):
@@ -135,12 +135,12 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
         self._singles = list(made)
         return self._singles
 
-    def _batch(self, context: Context, *, resumed: bool = False) -> Batch:
-        from airflow_provider_evolink.operators._batch import Batch
+    def _batch(self, context: Context, *, resumed: bool = False) -> BatchAttempt:
+        from airflow_provider_evolink.execution.batch import BatchAttempt
 
-        return Batch(self, context, resumed=resumed)
+        return BatchAttempt(self, context, resumed=resumed)
 
-    def _go_on(self, batch: Batch) -> list[dict[str, Any]]:
+    def _go_on(self, batch: BatchAttempt) -> list[dict[str, Any]]:
         while not batch.is_ready():
             batch.order_more()
             if batch.is_waiting:
@@ -152,7 +152,7 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
             batch.wait_here()
         return batch.deliver()
 
-    def _defer_all(self, batch: Batch) -> None:
+    def _defer_all(self, batch: BatchAttempt) -> None:
         from airflow_provider_evolink.triggers.evolink import EvoLinkBatchTrigger
 
         jobs = batch.jobs

@@ -11,15 +11,15 @@ from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_evolink.compat import TRIGGER_FAILED, default_deferrable
 from airflow_provider_evolink.links.evolink import EvoLinkResultLink
-from airflow_provider_evolink.semantics import airflow_failures
+from airflow_provider_evolink.retry_policies import airflow_failures
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_evolink.api.catalogue import Kind, Validation
+    from airflow_provider_evolink.api.catalog.catalog import Kind, Validation
     from airflow_provider_evolink.api.errors import EvoLinkRequestError
-    from airflow_provider_evolink.decisions import OnBackfill, OnClear, OnUnknownSubmit, UnknownPrice
-    from airflow_provider_evolink.operators._generation import Generation
+    from airflow_provider_evolink.execution.generation import GenerationAttempt
+    from airflow_provider_evolink.ledger.decisions import OnBackfill, OnClear, OnUnknownSubmit, UnknownPrice
 
 PADDING = timedelta(minutes=2)
 
@@ -37,7 +37,7 @@ class EvoLinkGenerateOperator(BaseOperator):
     :param model: EvoLink's name of the model. (templated)
     :param parameters: Fields of the request, as EvoLink names them. Checked when the task runs; a wrong request is
         refused before anything is sent. (templated)
-    :param kind: ``video``, ``image`` or ``audio``: where a model is ordered that the catalogue does not know.
+    :param kind: ``video``, ``image`` or ``audio``: where a model is ordered that the catalog does not know.
         Default: ``video``.
     :param evolink_conn_id: Connection of type ``evolink``. (templated)
     :param poll_interval: Seconds between looks; by default EvoLink's estimate and the kind of media decide.
@@ -56,7 +56,7 @@ class EvoLinkGenerateOperator(BaseOperator):
     :param callback_url: HTTPS address EvoLink calls when the job is over. Unsigned: a hint at best. (templated)
     :param ledger_path: Folder in object storage for a copy of the record; what Airflow before 3.3 needs for safety.
         Default: ``[evolink] ledger_path``. It must stay the same for all tries.
-    :param max_credits: Refuse an order that may cost more, by the dated price in the catalogue.
+    :param max_credits: Refuse an order that may cost more, by the dated price in the catalog.
     :param unknown_price: Under ``max_credits``, what to do where nobody knows the price: ``refuse`` or ``order``.
     :param max_regenerations: How often a job that EvoLink failed for a passing reason is ordered anew by retries.
         Default: by every retry. Failures that would come again are never repeated.
@@ -191,10 +191,10 @@ class EvoLinkGenerateOperator(BaseOperator):
     def _check_kind(self) -> None:
         if self.kind_made is None:
             return
-        from airflow_provider_evolink.api import catalogue
+        from airflow_provider_evolink.api import catalog
         from airflow_provider_evolink.api.errors import EvoLinkRequestError, Violation
 
-        made = catalogue.kind(self.model)
+        made = catalog.kind(self.model)
         if made not in (None, self.kind_made):
             rule = f"makes {made}, and {type(self).__name__} orders {self.kind_made} only"
             raise EvoLinkRequestError(self.model, [Violation("model", rule)])
@@ -211,23 +211,23 @@ class EvoLinkGenerateOperator(BaseOperator):
         return None
 
     def _has_record(self, context: Context) -> bool:
-        from airflow_provider_evolink.ledger import Ledger
+        from airflow_provider_evolink.ledger.ledger import Ledger
 
         with airflow_failures(self):
             return Ledger.of(context, durable=self.durable, path=self.ledger_path).read() is not None
 
-    def _generation(self, context: Context) -> Generation:
-        from airflow_provider_evolink.operators._generation import Generation
+    def _generation(self, context: Context) -> GenerationAttempt:
+        from airflow_provider_evolink.execution.generation import GenerationAttempt
 
-        return Generation(self, context)
+        return GenerationAttempt(self, context)
 
-    def _wait_and_deliver(self, generation: Generation, job_id: str) -> dict[str, Any]:
+    def _wait_and_deliver(self, generation: GenerationAttempt, job_id: str) -> dict[str, Any]:
         job = generation.early_look(job_id)
         if job is None and self.deferrable and not generation.stays and time.time() < generation.deadline:
             self._defer(generation, job_id)
         return generation.deliver(job or generation.wait(job_id))
 
-    def _defer(self, generation: Generation, job_id: str) -> None:
+    def _defer(self, generation: GenerationAttempt, job_id: str) -> None:
         from airflow_provider_evolink.triggers.evolink import EvoLinkJobTrigger
 
         left = generation.deadline - time.time()

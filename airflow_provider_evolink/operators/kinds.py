@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
 
 if TYPE_CHECKING:
-    from airflow_provider_evolink.api.catalogue import Kind
+    from airflow_provider_evolink.api.catalog.catalog import Kind
 
 
 class EvoLinkImageOperator(EvoLinkGenerateOperator):

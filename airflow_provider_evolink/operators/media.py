@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_evolink.semantics import airflow_failures
+from airflow_provider_evolink.retry_policies import airflow_failures
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -51,8 +51,8 @@ class EvoLinkDownloadOperator(BaseOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002 - Airflow's signature
         """Read the job for fresh links and bring its results to the destination."""
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
-        from airflow_provider_evolink.media import fetch_media, job_id_of
-        from airflow_provider_evolink.storage import open_folder
+        from airflow_provider_evolink.storage.object_store import open_folder
+        from airflow_provider_evolink.storage.results import fetch_media, job_id_of
 
         with airflow_failures():
             job_id = job_id_of(self.job)
@@ -95,8 +95,8 @@ class EvoLinkArchiveOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Copy what is not there yet, then write the manifest."""
-        from airflow_provider_evolink.archive import archive_files
-        from airflow_provider_evolink.storage import open_folder
+        from airflow_provider_evolink.storage.archive import archive_files
+        from airflow_provider_evolink.storage.object_store import open_folder
 
         ti: Any = context["ti"]
         run = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_evolink.semantics import airflow_failures
+from airflow_provider_evolink.retry_policies import airflow_failures
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
@@ -18,7 +18,7 @@ class EvoLinkUploadOperator(BaseOperator):
     Upload a file to EvoLink and return a link to it, for the media fields of orders. Free.
 
     Generate operators upload the files that their fields name by themselves. This operator is for a file that several
-    tasks use, and for a model that the catalogue does not know. EvoLink keeps a file for 72 hours; **whoever has the
+    tasks use, and for a model that the catalog does not know. EvoLink keeps a file for 72 hours; **whoever has the
     link may read it** until then. Only images, video and audio of up to 100 MB are sent, told by their content.
 
     A retry or a clear takes the upload of an earlier try while that has twelve hours left; with a ledger folder
@@ -54,8 +54,8 @@ class EvoLinkUploadOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Look at the file, and upload it unless EvoLink has it."""
+        from airflow_provider_evolink.execution.input_uploads import upload_file
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
-        from airflow_provider_evolink.operators._uploads import upload_file
 
         with airflow_failures():
             settings = EvoLinkHook(self.evolink_conn_id).settings

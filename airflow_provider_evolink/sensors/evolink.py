@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_evolink.compat import default_deferrable
-from airflow_provider_evolink.semantics import airflow_failures
+from airflow_provider_evolink.retry_policies import airflow_failures
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -86,10 +86,10 @@ class EvoLinkJobSensor(BaseSensorOperator):
     def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002 - Airflow's signature
         """Read the job once; a failed job fails the task."""
         from airflow_provider_evolink.api.errors import EvoLinkJobTimeout, EvoLinkRateLimited, EvoLinkUnavailable
-        from airflow_provider_evolink.api.failures import job_error
-        from airflow_provider_evolink.api.texts import EVERYTHING
+        from airflow_provider_evolink.api.jobs.failures import job_error
+        from airflow_provider_evolink.api.redaction import EVERYTHING
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
-        from airflow_provider_evolink.media import job_id_of, with_results
+        from airflow_provider_evolink.storage.results import job_id_of, with_results
 
         with airflow_failures():
             job_id = job_id_of(self.job_id)

@@ -12,8 +12,8 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from airflow_provider_evolink.api.glance import Glance
-    from airflow_provider_evolink.api.models import Job
+    from airflow_provider_evolink.api.jobs.job import Job
+    from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
 
 # An event within about 6 s of defer() can hit a task Airflow has already queued again, and fail it (Airflow 3.x).
 HOLD_EVENT = 10.0
@@ -95,21 +95,23 @@ class EvoLinkJobTrigger(BaseTrigger):
         if not _imported.is_set():
             await asyncio.to_thread(_import)
         from airflow_provider_evolink.api.errors import EvoLinkError
-        from airflow_provider_evolink.api.glance import Glance
-        from airflow_provider_evolink.api.models import JobStatus
-        from airflow_provider_evolink.api.schedule import Watch
-        from airflow_provider_evolink.progress import Progress
-        from airflow_provider_evolink.triggers.poller import TIMES, watch_job
+        from airflow_provider_evolink.api.jobs.job import JobStatus
+        from airflow_provider_evolink.api.jobs.schedule import PollSchedule
+        from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
+        from airflow_provider_evolink.api.polling.poller import TIMES, watch_job
+        from airflow_provider_evolink.api.polling.progress import Progress
 
         progress = Progress(self.started, self.estimated_time)
 
-        def tell(job: Job | Glance) -> None:
+        def tell(job: Job | JobSnapshot) -> None:
             if line := progress.line(job, time.time()):
                 self.log.info(line)
 
         try:
-            watch = Watch(deadline=self.deadline, started=self.started, poll_interval=self.poll_interval, times=TIMES)
-            known = Glance(
+            watch = PollSchedule(
+                deadline=self.deadline, started=self.started, poll_interval=self.poll_interval, times=TIMES
+            )
+            known = JobSnapshot(
                 self.job_id, JobStatus.PENDING, "", model=self.model, kind=self.kind, estimated_time=self.estimated_time
             )
             return await watch_job(self.evolink_conn_id, watch, known, tell)
@@ -183,7 +185,7 @@ class EvoLinkBatchTrigger(BaseTrigger):
         if not _imported.is_set():
             await asyncio.to_thread(_import)
         from airflow_provider_evolink.api.errors import EvoLinkError
-        from airflow_provider_evolink.triggers.batch import Awaited, BatchWait
+        from airflow_provider_evolink.api.polling.batch_wait import Awaited, BatchWait
 
         wait = BatchWait(
             [Awaited(*job) for job in self.jobs],
@@ -214,7 +216,7 @@ def _import() -> None:
     import anyio
     import httpx_aiohttp.transport  # noqa: F401 - aiohttp's way to the network; httpx's imports the rest when first used
 
-    import airflow_provider_evolink.triggers.batch  # noqa: F401
+    import airflow_provider_evolink.api.polling.batch_wait  # noqa: F401
 
     anyio.run(anyio.sleep, 0)
     _imported.set()

@@ -20,9 +20,11 @@ import structlog
 from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_evolink.api import client as api_client
-from airflow_provider_evolink.api import outcomes, schedule
+from airflow_provider_evolink.api.http import retries
+from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.emulator.server import EmulatorServer
-from airflow_provider_evolink.operators import EvoLinkGenerateOperator, _buyer
+from airflow_provider_evolink.execution import submission
+from airflow_provider_evolink.operators import EvoLinkGenerateOperator
 
 PROMPT = "a paper boat with the secret word xylophonist"
 
@@ -186,15 +188,15 @@ def logs() -> Iterator[Collector]:
 @pytest.fixture
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the waits that are only there to be polite: between tries, looks, and before an event."""
-    between_tries, looks = outcomes.wait_before_retry, schedule.worker_looks
+    between_tries, looks = retries.wait_before_retry, schedule.worker_poll_delays
     monkeypatch.setattr(
-        outcomes, "wait_before_retry", lambda *args, **facts: between_tries(*args, **{**facts, "jitter": -0.32})
+        retries, "wait_before_retry", lambda *args, **facts: between_tries(*args, **{**facts, "jitter": -0.32})
     )
-    monkeypatch.setattr(schedule, "worker_looks", lambda *args: tuple(wait / 10 for wait in looks(*args)))
+    monkeypatch.setattr(schedule, "worker_poll_delays", lambda *args: tuple(wait / 10 for wait in looks(*args)))
     monkeypatch.setattr("airflow_provider_evolink.triggers.evolink.HOLD_EVENT", 0.05)
     monkeypatch.setattr(schedule, "CONFIRM_AFTER", 0.05)
-    monkeypatch.setattr("airflow_provider_evolink.ledger.PATIENCE", 1.0)
-    monkeypatch.setattr("airflow_provider_evolink.ledger.SHORT_PATIENCE", 0.5)
+    monkeypatch.setattr("airflow_provider_evolink.ledger.ledger.PATIENCE", 1.0)
+    monkeypatch.setattr("airflow_provider_evolink.ledger.ledger.SHORT_PATIENCE", 0.5)
 
 
 @pytest.fixture
@@ -242,7 +244,7 @@ def scene(
     stage: Stage, make: Any, emulator: EmulatorServer, logs: Collector, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Any:
     """Return a task instance, a local EvoLink and a log on which nothing has happened yet; nobody waits for quiet."""
-    monkeypatch.setattr(_buyer, "time", SimpleNamespace(time=time.time, sleep=lambda _: None))
+    monkeypatch.setattr(submission, "time", SimpleNamespace(time=time.time, sleep=lambda _: None))
     return sys.modules[_spec.name].Scene(stage, make, emulator, logs, monkeypatch, tmp_path)
 
 

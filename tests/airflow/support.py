@@ -152,7 +152,7 @@ class Scene:
         """Let the connection say so."""
         facts = {"conn_type": "evolink", "host": self.emulator.url, "password": "test-key-0123456789"}
         self.patch.setenv(
-            "AIRFLOW_CONN_EVOLINK_DEFAULT", json.dumps(facts | {"extra": {"honours_idempotency_key": True}})
+            "AIRFLOW_CONN_EVOLINK_DEFAULT", json.dumps(facts | {"extra": {"honors_idempotency_key": True}})
         )
 
     def dies(self, at: Any, name: str, how: Callable[..., Any] = die, **given: Any) -> None:

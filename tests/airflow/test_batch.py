@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from airflow_provider_evolink.api import schedule
 from airflow_provider_evolink.api.client import EvoLinkClient
 from airflow_provider_evolink.api.errors import (
     EvoLinkJobFailed,
@@ -22,12 +21,14 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkOrderStopped,
     EvoLinkRateLimited,
 )
-from airflow_provider_evolink.api.outcomes import TRIES
+from airflow_provider_evolink.api.http.retries import TRIES
+from airflow_provider_evolink.api.jobs import schedule
+from airflow_provider_evolink.api.polling.batch_wait import Awaited, BatchWait
 from airflow_provider_evolink.emulator.server import EmulatorServer
-from airflow_provider_evolink.ledger import Ledger
-from airflow_provider_evolink.operators import EvoLinkBatchOperator, _buyer
-from airflow_provider_evolink.record import Identity, State
-from airflow_provider_evolink.triggers.batch import Awaited, BatchWait
+from airflow_provider_evolink.execution import submission
+from airflow_provider_evolink.ledger.ledger import Ledger
+from airflow_provider_evolink.ledger.record import State, TaskIdentity
+from airflow_provider_evolink.operators import EvoLinkBatchOperator
 
 Make = Callable[..., Callable[[], EvoLinkBatchOperator]]
 
@@ -90,7 +91,7 @@ def fired(trigger: Any) -> dict[str, Any]:
 def killed_at_order(monkeypatch: pytest.MonkeyPatch, number: int) -> Any:
     """Kill the worker when it is about to write its n-th intent, once."""
     seen: list[int] = []
-    write = Ledger.write
+    write = Ledger.write_intent
 
     def deadly(self: Ledger, record: Any) -> None:
         seen.append(1)
@@ -98,7 +99,7 @@ def killed_at_order(monkeypatch: pytest.MonkeyPatch, number: int) -> Any:
             raise Killed
         write(self, record)
 
-    monkeypatch.setattr(Ledger, "write", deadly)
+    monkeypatch.setattr(Ledger, "write_intent", deadly)
 
 
 # --- results
@@ -280,7 +281,7 @@ def test_a_broken_line_does_not_make_every_order_unknown(stage: Any, batch: Make
 def test_a_batch_never_takes_the_job_of_one_request_for_the_lost_order_of_another(
     stage: Any, batch: Make, long: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_buyer, "time", SimpleNamespace(time=time.time, sleep=lambda _: None))
+    monkeypatch.setattr(submission, "time", SimpleNamespace(time=time.time, sleep=lambda _: None))
     long.fault("cut_before", on="submit", after=1)
     operator = batch(requests=requests(2), on_unknown_submit="reconcile")
     with pytest.raises(AirflowFailException, match=r'on_unknown_submit="reconcile".* nothing is ordered.* "replay"'):
@@ -352,10 +353,10 @@ def test_without_a_memory_nothing_is_ordered(stage: Any, batch: Make, emulator: 
 
 
 def test_the_keys_of_a_single_order_are_what_they_were_and_those_of_a_batch_are_others() -> None:
-    one = Identity("dag", "run", "task", -1, 0)
+    one = TaskIdentity("dag", "run", "task", -1, 0)
     assert one.key("https://api.evolink.ai", 0) == "af1-ipqyewvfgohxvw2mxm5ls4c3e7wpmvmf2den2ll67n7gnd6565ra"
     assert one.record_name == "evolink_generation"
-    parts = [Identity("dag", "run", "task", -1, 0, part=number) for number in range(3)]
+    parts = [TaskIdentity("dag", "run", "task", -1, 0, part=number) for number in range(3)]
     keys = {part.key("https://api.evolink.ai", epoch) for part in parts for epoch in range(3)}
     keys |= {one.key("https://api.evolink.ai", epoch, attempt) for epoch in range(3) for attempt in (None, 0, 1, 2)}
     assert len(keys) == 9 + 12
@@ -499,13 +500,13 @@ def test_no_more_jobs_run_at_a_time_than_allowed(
     stage: Any, batch: Make, long: EmulatorServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool
 ) -> None:
     active: list[int] = []
-    keep = Ledger.keep
+    keep = Ledger.write_submitted
 
     def counted(self: Ledger, record: Any) -> None:
         keep(self, record)
         active.append(sum(job["status"] in ("pending", "processing") for job in long.books()["jobs"]))
 
-    monkeypatch.setattr(Ledger, "keep", counted)
+    monkeypatch.setattr(Ledger, "write_submitted", counted)
     results = stage.run(batch(requests=requests(11), max_active=4, deferrable=deferrable))
     assert prompts(results) == [f"clip {number}" for number in range(11)]
     assert paid(long) == once(11)
@@ -530,14 +531,14 @@ def test_an_order_that_waits_for_room_leaves_the_order_of_a_later_try_alone(
     stage: Any, batch: Make, long: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long.fault("status", on="submit", status=429, code="rate_limit_exceeded", after=3, times=TRIES)
-    note = Ledger.note
+    note = Ledger.write_best_effort
 
     def overtaken(self: Ledger, record: Any, **given: Any) -> None:
         note(self, record, **given)
         if record.state == "refused":
             note(self, record.moved(State.INTENT, attempt=2))
 
-    monkeypatch.setattr(Ledger, "note", overtaken)
+    monkeypatch.setattr(Ledger, "write_best_effort", overtaken)
     with pytest.raises(EvoLinkOrderStopped, match=r"request 3 of 6.*another try has taken over"):
         stage.run(batch(deferrable=False))
     assert states(stage)[3:] == ["intent"]
@@ -707,26 +708,26 @@ def test_a_worker_that_is_told_to_end_orders_no_more_and_stops_waiting(
 ) -> None:
     long.settings(polls=10_000)
     operator = batch(deferrable=False)()
-    keep = Ledger.keep
+    keep = Ledger.write_submitted
 
     def told(self: Ledger, record: Any) -> None:
         keep(self, record)
         if len(stage.store.rows) == 3:
             operator.on_kill()
 
-    monkeypatch.setattr(Ledger, "keep", told)
+    monkeypatch.setattr(Ledger, "write_submitted", told)
     with pytest.raises(Exception, match="told to end"):
         operator.execute(stage.context())
     assert sum(paid(long).values()) == 3
     waiting = batch(deferrable=False)()
-    read = schedule.Watch.saw
+    read = schedule.PollSchedule.saw
 
     def saw(self: Any, *given: Any) -> Any:
         waiting.on_kill()
         return read(self, *given)
 
-    monkeypatch.setattr(Ledger, "keep", keep)
-    monkeypatch.setattr(schedule.Watch, "saw", saw)
+    monkeypatch.setattr(Ledger, "write_submitted", keep)
+    monkeypatch.setattr(schedule.PollSchedule, "saw", saw)
     with pytest.raises(Exception, match="told to end; 6 other"):
         waiting.execute(stage.retry().context())
     assert paid(long) == once(6)

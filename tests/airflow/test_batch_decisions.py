@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_evolink.api.errors import EvoLinkContentError, EvoLinkError, EvoLinkJobTimeout
-from airflow_provider_evolink.decisions import OnFailedJob, ends_batch, enough
+from airflow_provider_evolink.execution.batch_decisions import OnFailedJob, ends_batch, refill_threshold
 
 PASSING, LASTING = EvoLinkJobTimeout("p"), EvoLinkContentError("l")
 
@@ -14,7 +14,7 @@ PASSING, LASTING = EvoLinkJobTimeout("p"), EvoLinkContentError("l")
     ("running", "waiting", "wanted"), [(100, 0, 100), (1, 0, 1), (100, 1, 25), (4, 9, 1), (3, 9, 1), (1, 9, 1)]
 )
 def test_how_many_jobs_must_be_over_before_a_worker_goes_on(running: int, waiting: int, wanted: int) -> None:
-    assert enough(running, waiting) == wanted
+    assert refill_threshold(running, waiting) == wanted
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def test_an_unknown_outcome_is_never_replayed_with_another_answer(
     stage: Any, emulator: EmulatorServer, decorated: Any, write: Writer, xcoms: XComs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facts = f'{{"conn_type": "evolink", "host": "{emulator.url}", "password": "test-key-0123456789", '
-    monkeypatch.setenv("AIRFLOW_CONN_EVOLINK_DEFAULT", facts + '"extra": {"honours_idempotency_key": true}}')
+    monkeypatch.setenv("AIRFLOW_CONN_EVOLINK_DEFAULT", facts + '"extra": {"honors_idempotency_key": true}}')
     emulator.fault("lost_answer", times=1)
     with pytest.raises(AirflowFailException):
         stage.run(decorated())

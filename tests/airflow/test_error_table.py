@@ -21,8 +21,10 @@ from typing import Any
 import pytest
 from evolink_support import replace_between, steady
 
-from airflow_provider_evolink.api import errors, outcomes, schedule
-from airflow_provider_evolink.api.failures import FAILURE_CODES
+from airflow_provider_evolink.api import errors
+from airflow_provider_evolink.api.http import retries
+from airflow_provider_evolink.api.jobs import schedule
+from airflow_provider_evolink.api.jobs.failures import FAILURE_CODES
 from airflow_provider_evolink.emulator.server import EmulatorServer
 
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
@@ -240,10 +242,10 @@ def results(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     folder = airflow_home / "dags"
     staging = tmp_path_factory.mktemp("staging").as_uri()
     triggers: list[str] = []
-    waits, run = outcomes.wait_before_retry, evolink.EvoLinkJobTrigger.run
+    waits, run = retries.wait_before_retry, evolink.EvoLinkJobTrigger.run
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
         patch.setattr(evolink, "HOLD_EVENT", 0.1)
-        patch.setattr(outcomes, "wait_before_retry", lambda *args, **facts: waits(*args, **{**facts, "jitter": -0.32}))
+        patch.setattr(retries, "wait_before_retry", lambda *args, **facts: waits(*args, **{**facts, "jitter": -0.32}))
         patch.setattr(schedule, "CONFIRM_AFTER", 0.05)
         patch.setattr(schedule, "EARLY_404", 1.0)
         patch.setattr(

@@ -341,7 +341,7 @@ def test_the_entry_point_is_the_provider_info() -> None:
 def test_airflow_knows_the_connection_form_and_every_field_of_it_is_read(connect: Connect) -> None:
     (row,) = get_provider_info()["connection-types"]
     assert row["connection-type"] == EvoLinkHook.conn_type
-    assert set(row["conn-fields"]) == {"files_host", "timeout", "submit_timeout", "honours_idempotency_key"}
+    assert set(row["conn-fields"]) == {"files_host", "timeout", "submit_timeout", "honors_idempotency_key"}
     defaults = connect().settings
     assert row["conn-fields"]["timeout"]["schema"]["default"] == defaults.read_timeout
     assert row["conn-fields"]["submit_timeout"]["schema"]["default"] == defaults.submit_timeout

@@ -17,15 +17,15 @@ from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStor
 from evolink_support import Scene, die
 from PIL import Image
 
-from airflow_provider_evolink.api import upload as upload_module
 from airflow_provider_evolink.api.errors import (
     EvoLinkAPIError,
     EvoLinkConfigError,
     EvoLinkInputError,
     EvoLinkUnavailable,
 )
+from airflow_provider_evolink.api.files import upload as upload_module
 from airflow_provider_evolink.emulator.server import EmulatorServer
-from airflow_provider_evolink.ledger import Ledger
+from airflow_provider_evolink.ledger.ledger import Ledger
 from airflow_provider_evolink.operators import (
     EvoLinkBatchOperator,
     EvoLinkImageOperator,
@@ -153,7 +153,7 @@ def test_paths_lists_and_free_maps_are_looked_through(
     assert uploads(emulator) == 2
 
 
-def test_a_kind_of_media_that_the_catalogue_only_names(
+def test_a_kind_of_media_that_the_catalog_only_names(
     stage: Any, make: Make, emulator: EmulatorServer, frame: Path
 ) -> None:
     stage.run(make(EvoLinkImageOperator, model="gpt-image-2", prompt="p", image_urls=[frame.as_uri()]))
@@ -167,7 +167,7 @@ def test_a_kill_between_upload_and_order_leaves_one_upload_and_one_order(scene: 
     fields = {"image_start": str(frame), "duration": 2}
     operator = scene.make
     scene.make = lambda **given: operator(EvoLinkImageToVideoOperator, **given)
-    scene.dies(Ledger, "write", die, **fields)
+    scene.dies(Ledger, "write_intent", die, **fields)
     assert (scene.orders, uploads(scene.emulator)) == (0, 1)
     assert scene.stage.retry().run(scene.make(**fields))["status"] == "completed"
     assert (scene.orders, uploads(scene.emulator)) == (1, 1)
@@ -228,7 +228,7 @@ def test_a_file_whose_store_cannot_be_opened_counts_as_it_was(
     def closed(*_: Any, **__: Any) -> Any:
         raise error
 
-    monkeypatch.setattr("airflow_provider_evolink.sources.open_folder", closed)
+    monkeypatch.setattr("airflow_provider_evolink.storage.input_files.open_folder", closed)
     assert stage.retry().run(first_frame(make, frame))["status"] == "completed"
     assert (slow.books()["orders"], uploads(slow)) == (1, 1)
 
@@ -353,7 +353,7 @@ def test_a_replay_sends_the_links_it_sent_before(scene: Scene, frame: Path) -> N
     scene.make = lambda **given: operator(EvoLinkImageToVideoOperator, **given)
     fields = {"image_start": str(frame), "duration": 2, "on_unknown_submit": "replay"}
     scene.emulator.settings(file_seconds=3600)
-    scene.dies(Ledger, "keep", die, **fields)
+    scene.dies(Ledger, "write_submitted", die, **fields)
     assert scene.stage.retry().run(scene.make(**fields))["status"] == "completed"
     assert (scene.orders, uploads(scene.emulator), scene.emulator.books()["replays"]) == (1, 1, 1)
 
@@ -448,7 +448,7 @@ def test_a_clip_fits_into_the_length_that_is_ordered(
 def test_without_the_extra_a_note_and_no_probing(
     stage: Any, make: Make, emulator: EmulatorServer, frame: Path, monkeypatch: pytest.MonkeyPatch, logs: Any
 ) -> None:
-    monkeypatch.setattr("airflow_provider_evolink.operators._uploads.can_measure", lambda: False)
+    monkeypatch.setattr("airflow_provider_evolink.execution.input_uploads.can_measure", lambda: False)
     frame.write_bytes(png(200, 300))
     with pytest.raises(Exception, match="ended the job"):
         stage.run(first_frame(make, frame))
@@ -539,16 +539,16 @@ def test_a_store_that_does_not_answer_uses_retries(
 def test_a_file_that_changes_while_it_is_read_is_not_sent(
     stage: Any, make: Make, emulator: EmulatorServer, frame: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow_provider_evolink import sources
+    from airflow_provider_evolink.storage import input_files
 
-    inspect = sources.Source.inspect
+    inspect = input_files.InputSource.inspect
 
     def changed_after(self: Any, *, measure: bool) -> Any:
         found = inspect(self, measure=measure)
         frame.write_bytes(png(colour="red"))
         return found
 
-    monkeypatch.setattr(sources.Source, "inspect", changed_after)
+    monkeypatch.setattr(input_files.InputSource, "inspect", changed_after)
     with pytest.raises(EvoLinkInputError, match="changed while it was read"):
         stage.run(first_frame(make, frame))
     assert emulator.books()["requests"] == {}
@@ -564,9 +564,9 @@ def test_a_large_file_is_streamed(stage: Any, emulator: EmulatorServer, tmp_path
         file.write(box)
         file.write((60 * 1024 * 1024).to_bytes(4, "big") + b"free" + bytes(60 * 1024 * 1024 - 8))
     from airflow_provider_evolink.api.settings import ClientSettings
-    from airflow_provider_evolink.sources import Source
+    from airflow_provider_evolink.storage.input_files import InputSource
 
-    source = Source(str(path))
+    source = InputSource(str(path))
     tracemalloc.start()
     facts = source.inspect(measure=False)
     with source.copy(facts):

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_evolink import lease
 from airflow_provider_evolink.api.errors import EvoLinkOrderStopped
 from airflow_provider_evolink.emulator.server import EmulatorServer
+from airflow_provider_evolink.ledger import lease
 from airflow_provider_evolink.operators import EvoLinkGenerateOperator
 
 Make = Callable[..., Callable[[], EvoLinkGenerateOperator]]

@@ -14,7 +14,7 @@ from typing import Any
 import av
 import pytest
 
-from airflow_provider_evolink.sources import Source
+from airflow_provider_evolink.storage.input_files import InputSource
 
 MIB = 1024 * 1024
 SIDE = 8000  # decoded, a picture of this size takes 183 MiB
@@ -22,14 +22,14 @@ SESSION = b"\xff\xfb\nv=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=
 MEASURE = """
 import json, sys, time
 import av
-from airflow_provider_evolink import media
-from airflow_provider_evolink.sources import Source
+from airflow_provider_evolink.storage import results as media
+from airflow_provider_evolink.storage.input_files import InputSource
 
 def peak():
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
 
-source = Source(sys.argv[1])
+source = InputSource(sys.argv[1])
 source.checksum()
 before, began = peak(), time.monotonic()
 found = source.inspect(measure=True)
@@ -127,7 +127,7 @@ def test_the_size_of_a_picture_does_not_count_for_the_memory(tmp_path: Path, mak
 def test_a_clip_is_measured(tmp_path: Path, form: str, codec: str) -> None:
     path = tmp_path / "clip"
     path.write_bytes(clip(form, codec))
-    found = Source(str(path)).inspect(measure=True)
+    found = InputSource(str(path)).inspect(measure=True)
     assert (found.kind, found.width, found.height) == ("video", 320, 240)
     assert found.seconds == pytest.approx(2, abs=0.15)
 
@@ -146,6 +146,6 @@ def test_a_clip_is_measured(tmp_path: Path, form: str, codec: str) -> None:
 def test_a_sound_is_measured(tmp_path: Path, form: str, codec: str) -> None:
     path = tmp_path / "sound"
     path.write_bytes(sound(form, codec))
-    found = Source(str(path)).inspect(measure=True)
+    found = InputSource(str(path)).inspect(measure=True)
     assert (found.kind, found.width, found.height) == ("audio", None, None)
     assert found.seconds == pytest.approx(2, abs=0.15)

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath
 
-from airflow_provider_evolink.api import schedule
 from airflow_provider_evolink.api.errors import (
     EvoLinkJobFailed,
     EvoLinkJobTimeout,
     EvoLinkLinkExpired,
     EvoLinkMediaError,
 )
+from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.operators import (
     EvoLinkArchiveOperator,
@@ -400,7 +400,7 @@ def test_no_more_of_a_staged_file_is_read_than_it_should_have(
         update = staticmethod(lambda data: hashed.append(len(data)))
         hexdigest = staticmethod(str)
 
-    monkeypatch.setattr("airflow_provider_evolink.storage.hashlib.sha256", Counting)
+    monkeypatch.setattr("airflow_provider_evolink.storage.object_store.hashlib.sha256", Counting)
     with pytest.raises(EvoLinkMediaError, match="has changed"):
         archive([file])
     assert sum(hashed) == file["size"] + 1

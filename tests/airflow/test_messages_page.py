@@ -20,8 +20,9 @@ import pytest
 from evolink_support import Scene, quotes, steady, write_quote
 
 from airflow_provider_evolink.api.client import EvoLinkClient
-from airflow_provider_evolink.ledger import Ledger
-from airflow_provider_evolink.operators import EvoLinkDownloadOperator, _buyer
+from airflow_provider_evolink.execution import submission
+from airflow_provider_evolink.ledger.ledger import Ledger
+from airflow_provider_evolink.operators import EvoLinkDownloadOperator
 
 PAGE = Path(__file__).parents[2] / "docs" / "what-happens-when.md"
 PAID = {"nothing": {0}, "one order": {1}, "two orders": {2}, "unknown": {0, 1}, "one or two orders": {1, 2}}
@@ -49,7 +50,7 @@ def case(name: str) -> Callable[[Callable[[Scene], str]], Callable[[Scene], str]
 
 @case("cut-off")
 def _(scene: Scene) -> str:
-    scene.dies(Ledger, "keep")
+    scene.dies(Ledger, "write_submitted")
     scene.stage.retry()
     with_an_order = scene.fails()
     assert scene.orders == 1
@@ -92,28 +93,28 @@ def _(scene: Scene) -> str:
 
 @case("stood-still")
 def _(scene: Scene) -> str:
-    check = _buyer.Lease.check
-    scene.patch.setattr("airflow_provider_evolink.lease.time", clock := SimpleNamespace(**vars(time)))
+    check = submission.Lease.check
+    scene.patch.setattr("airflow_provider_evolink.ledger.lease.time", clock := SimpleNamespace(**vars(time)))
 
     def later(lease: Any) -> None:
         clock.monotonic = lambda: time.monotonic() + 11.0
         check(lease)
 
-    scene.patch.setattr(_buyer.Lease, "check", later)
+    scene.patch.setattr(submission.Lease, "check", later)
     return scene.fails()
 
 
 @case("taken-over")
 def _(scene: Scene) -> str:
     scene.emulator.fault("status", on="submit", status=429, code="rate_limit_exceeded", headers={"Retry-After": "0.1"})
-    renew = _buyer.Lease.renew
+    renew = submission.Lease.renew
 
     def meanwhile(lease: Any) -> None:
         if scene.emulator.books()["requests"].get("submit"):
-            scene.stage.store.set("evolink_generation", scene.stage.store.record | {"serial": 9, "state": "unknown"})
+            scene.stage.store.set("evolink_generation", scene.stage.store.record | {"revision": 9, "state": "unknown"})
         renew(lease)
 
-    scene.patch.setattr(_buyer.Lease, "renew", meanwhile)
+    scene.patch.setattr(submission.Lease, "renew", meanwhile)
     return scene.fails()
 
 

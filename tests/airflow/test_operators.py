@@ -15,7 +15,6 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, TaskDeferred
 
 from airflow_provider_evolink import operators, sensors
-from airflow_provider_evolink.api import schedule
 from airflow_provider_evolink.api.errors import (
     EvoLinkError,
     EvoLinkJobFailed,
@@ -25,6 +24,7 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkRateLimited,
     EvoLinkUnavailable,
 )
+from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.operators import (
     EvoLinkGenerateOperator,
@@ -387,11 +387,11 @@ def test_a_clear_before_delivery_attaches_and_a_clear_after_it_orders_anew(
     assert len(keys) == len(set(keys)) == 2
 
 
-@pytest.mark.parametrize("honoured", [True, False])
+@pytest.mark.parametrize("honored", [True, False])
 def test_who_deletes_the_record_and_clears_orders_again_with_the_same_key(
-    stage: Any, make: Make, emulator: EmulatorServer, honoured: bool
+    stage: Any, make: Make, emulator: EmulatorServer, honored: bool
 ) -> None:
-    emulator.settings(idempotency=honoured)
+    emulator.settings(idempotency=honored)
     emulator.fault("lost_answer")
     with pytest.raises(AirflowFailException):
         stage.run(make())
@@ -401,7 +401,7 @@ def test_who_deletes_the_record_and_clears_orders_again_with_the_same_key(
     emulator.clear_faults()
     stage.store.delete("evolink_generation")
     assert stage.clear().run(make())["status"] == "completed"
-    assert emulator.books()["orders"] == (1 if honoured else 2)
+    assert emulator.books()["orders"] == (1 if honored else 2)
     assert len({job["idempotency_key"] for job in emulator.books()["jobs"]}) == 1
 
 
@@ -465,8 +465,8 @@ BROKEN = {
     "no id": {
         "state": "submitted",
         "key": "k" * 20,
-        "epoch": 0,
-        "generation": 0,
+        "order_number": 0,
+        "clear_count": 0,
         "fingerprint": "f",
         "model": "m",
         "ordered_at": 1.0,
@@ -475,8 +475,8 @@ BROKEN = {
     "id leaves the path": {
         "state": "submitted",
         "key": "k" * 20,
-        "epoch": 0,
-        "generation": 0,
+        "order_number": 0,
+        "clear_count": 0,
         "fingerprint": "f",
         "model": "m",
         "ordered_at": 1.0,
@@ -936,7 +936,7 @@ def _no_thread_is_left() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("kind", ["video", "image", "audio"])
-def test_a_model_that_is_not_in_the_catalogue_is_ordered_by_its_kind(
+def test_a_model_that_is_not_in_the_catalog_is_ordered_by_its_kind(
     stage: Any, emulator: EmulatorServer, evolink_conn: str, kind: str
 ) -> None:
     emulator.settings(polls=0)

@@ -11,7 +11,8 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 
 from airflow_provider_evolink.api.errors import EvoLinkLedgerError, EvoLinkSubmissionUnknown
 from airflow_provider_evolink.emulator.server import EmulatorServer
-from airflow_provider_evolink.operators import EvoLinkGenerateOperator, _buyer
+from airflow_provider_evolink.execution import submission
+from airflow_provider_evolink.operators import EvoLinkGenerateOperator
 
 Make = Callable[..., Callable[[], EvoLinkGenerateOperator]]
 
@@ -52,7 +53,7 @@ def test_what_the_other_try_recorded_just_now_is_seen(
     def late(key: str, default: Any = None) -> Any:
         reads.append(key)
         found = get(key, default)
-        before = {"state": "intent", "job_id": None, "serial": found["serial"] - 1}
+        before = {"state": "intent", "job_id": None, "revision": found["revision"] - 1}
         return found | before if len(reads) == 1 else found
 
     monkeypatch.setattr(stage.store, "get", late)
@@ -113,7 +114,7 @@ def test_a_lost_answer_is_told_where_the_record_cannot_be_read(
 def test_a_retry_settles_by_its_policy_what_could_not_be_read(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_buyer, "QUIET", 0.2)
+    monkeypatch.setattr(submission, "STALE_WORKER_SECONDS", 0.2)
     with pytest.raises(EvoLinkSubmissionUnknown):
         stage.run(make(on_unknown_submit="reconcile"))
     assert stage.retry().run(make(on_unknown_submit="reconcile"))["status"] == "completed"
@@ -123,7 +124,7 @@ def test_a_retry_settles_by_its_policy_what_could_not_be_read(
 def test_an_adopted_job_that_cannot_be_recorded_is_named(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_buyer, "QUIET", 0.2)
+    monkeypatch.setattr(submission, "STALE_WORKER_SECONDS", 0.2)
     set_ = stage.store.set
 
     def takes_no_job(key: str, value: Any, **more: Any) -> None:
@@ -142,7 +143,7 @@ def test_an_adopted_job_that_cannot_be_recorded_is_named(
 def believed(evolink_conn: str, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the connection say that EvoLink honours the key."""
     facts = {"conn_type": "evolink", "host": emulator.url, "password": "test-key-0123456789"}
-    facts |= {"extra": {"honours_idempotency_key": True}}
+    facts |= {"extra": {"honors_idempotency_key": True}}
     monkeypatch.setenv(f"AIRFLOW_CONN_{evolink_conn.upper()}", json.dumps(facts))
 
 
@@ -172,7 +173,7 @@ def test_reconcile_looks_only_when_nobody_can_send_any_more(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    listed = _buyer.time.time
+    listed = submission.time.time
 
     class Clock:
         """The clock of the buyer: a sleep takes no time."""
@@ -187,7 +188,7 @@ def test_reconcile_looks_only_when_nobody_can_send_any_more(
             waits.append(seconds)
             self.ahead += seconds
 
-    monkeypatch.setattr(_buyer, "time", Clock())
+    monkeypatch.setattr(submission, "time", Clock())
     emulator.fault("lost_answer")
     assert stage.run(make(on_unknown_submit="reconcile"))["status"] == "completed"
     assert waits == [pytest.approx(330, abs=30)]
@@ -198,7 +199,7 @@ def test_reconcile_looks_only_when_nobody_can_send_any_more(
 def test_reconcile_does_not_mistake_a_job_of_another_time(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_buyer, "QUIET", 0.2)
+    monkeypatch.setattr(submission, "STALE_WORKER_SECONDS", 0.2)
     for shift, operator in ((-1800, "earlier"), (1800, "later")):
         emulator.settings(clock_shift=shift)
         other = type(stage)()
@@ -214,7 +215,7 @@ def test_reconcile_does_not_mistake_a_job_of_another_time(
 def test_a_job_that_was_adopted_is_found_by_the_retry(
     stage: Any, make: Make, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_buyer, "QUIET", 0.2)
+    monkeypatch.setattr(submission, "STALE_WORKER_SECONDS", 0.2)
     slow.fault("lost_answer")
     with pytest.raises(TaskDeferred):
         make(on_unknown_submit="reconcile")().execute(stage.context())
@@ -226,7 +227,7 @@ def test_reconcile_does_not_adopt_the_own_job_of_an_earlier_clear(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two orders within minutes; the second never got there, and the first is the only one that EvoLink lists."""
-    monkeypatch.setattr(_buyer, "QUIET", 0.2)
+    monkeypatch.setattr(submission, "STALE_WORKER_SECONDS", 0.2)
     stage.run(make())
     emulator.fault("cut_before")
     with pytest.raises(AirflowFailException, match="0 could be it"):

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from airflow_provider_evolink.api import schedule
 from airflow_provider_evolink.api.errors import (
     EvoLinkError,
     EvoLinkJobFailed,
@@ -20,8 +19,10 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkOrderStopped,
     EvoLinkRateLimited,
 )
+from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.emulator.server import EmulatorServer
-from airflow_provider_evolink.operators import EvoLinkGenerateOperator, _buyer
+from airflow_provider_evolink.execution import submission
+from airflow_provider_evolink.operators import EvoLinkGenerateOperator
 
 Make = Callable[..., Callable[[], EvoLinkGenerateOperator]]
 THROTTLED = {"on": "submit", "status": 429, "code": "rate_limit_exceeded", "headers": {"Retry-After": "999"}}
@@ -42,7 +43,7 @@ def backfill(stage: Any) -> Any:
 def honours_the_key(emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the connection say that EvoLink does."""
     facts = {"conn_type": "evolink", "host": emulator.url, "password": "test-key-0123456789"}
-    facts |= {"extra": {"honours_idempotency_key": True}}
+    facts |= {"extra": {"honors_idempotency_key": True}}
     monkeypatch.setenv("AIRFLOW_CONN_EVOLINK_DEFAULT", json.dumps(facts))
 
 
@@ -97,7 +98,7 @@ def test_a_backfill_that_must_not_order_sends_nothing_where_the_outcome_is_unkno
 def test_a_backfill_that_must_not_order_still_adopts_the_job_of_a_lost_order(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_buyer, "QUIET", 0.2)
+    monkeypatch.setattr(submission, "STALE_WORKER_SECONDS", 0.2)
     emulator.fault("lost_answer")
     with pytest.raises(AirflowFailException):
         stage.run(make())
@@ -164,7 +165,7 @@ def test_a_clear_of_a_task_that_hands_on_no_result_orders_anew(
 def test_a_job_that_was_adopted_after_a_clear_is_that_clears_job(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_buyer, "QUIET", 0.2)
+    monkeypatch.setattr(submission, "STALE_WORKER_SECONDS", 0.2)
     emulator.fault("lost_answer")
     with pytest.raises(AirflowFailException):
         stage.run(make())

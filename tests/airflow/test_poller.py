@@ -12,12 +12,13 @@ import pytest
 from evolink_support import until
 
 from airflow_provider_evolink.api.errors import EvoLinkAuthError
-from airflow_provider_evolink.api.glance import Glance
-from airflow_provider_evolink.api.models import JobStatus
-from airflow_provider_evolink.api.schedule import Watch
+from airflow_provider_evolink.api.jobs.job import JobStatus
+from airflow_provider_evolink.api.jobs.schedule import PollSchedule
+from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
+from airflow_provider_evolink.api.polling import poller
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.hooks import EvoLinkHook
-from airflow_provider_evolink.triggers import EvoLinkJobTrigger, evolink, poller
+from airflow_provider_evolink.triggers import EvoLinkJobTrigger, evolink
 
 Orders = Callable[[int], list[str]]
 Payload = dict[str, str]
@@ -236,7 +237,7 @@ async def test_a_pause_beyond_a_deadline_ends_that_wait_in_time(orders: Orders, 
 async def test_a_storm_is_met_by_few_calls_and_ends_no_wait(
     orders: Orders, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_evolink.api.schedule.LONGEST", 1.0)
+    monkeypatch.setattr("airflow_provider_evolink.api.jobs.schedule.LONGEST", 1.0)
     jobs = orders(150)
     waiting = start(jobs)
     await until(lambda: min(looks(emulator)) >= 1)
@@ -343,7 +344,7 @@ async def test_there_is_one_timer_however_many_calls_were_made(
 async def test_after_an_outage_jobs_are_read_together_again(
     orders: Orders, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_evolink.api.schedule.LONGEST", 0.5)
+    monkeypatch.setattr("airflow_provider_evolink.api.jobs.schedule.LONGEST", 0.5)
     waiting = start(orders(30))
     await until(lambda: min(looks(emulator)) >= 1)
     emulator.fault("status", on="any", status=503, times=8)
@@ -378,8 +379,8 @@ async def test_a_wait_that_begins_after_the_key_was_refused_ends_like_the_others
     (job_id,) = orders(1)
     emulator.fault("status", on="read", status=401, code="unauthorized", times=-1)
     async with poller.shared_poller("evolink_default") as one:
-        watch = Watch(deadline=time.time() + 60, started=time.time())
-        known = Glance(job_id, JobStatus.PENDING, "")
+        watch = PollSchedule(deadline=time.time() + 60, started=time.time())
+        known = JobSnapshot(job_id, JobStatus.PENDING, "")
         for _ in range(2):
             with pytest.raises(EvoLinkAuthError):
                 await asyncio.wait_for(one.wait(watch, known, lambda _: None), 60)
@@ -403,7 +404,7 @@ async def test_a_trigger_that_is_cancelled_twice_leaves_no_connection(
 async def test_a_server_that_read_no_batch_for_a_moment_is_asked_again_later(
     orders: Orders, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_evolink.triggers.reader.ASK_AGAIN", 1.0)
+    monkeypatch.setattr("airflow_provider_evolink.api.polling.reader.ASK_AGAIN", 1.0)
     monkeypatch.setattr(poller, "ALONE_FOR", 1)
     emulator.fault("status", on="batch", status=404, body="not found", times=1)
     waiting = start(orders(10))
@@ -440,7 +441,7 @@ async def test_a_key_that_is_refused_now_and_then_leaves_no_clients_behind(
 async def test_a_job_that_can_never_be_read_does_not_pause_the_others(
     orders: Orders, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_evolink.api.schedule.LONGEST", 0.2)
+    monkeypatch.setattr("airflow_provider_evolink.api.jobs.schedule.LONGEST", 0.2)
     jobs = orders(5)
     emulator.fault("status", on="read", path=jobs[0], status=500, code="internal_error", times=-1)
     emulator.job(jobs[0], vanish=True)

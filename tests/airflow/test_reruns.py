@@ -14,7 +14,8 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 
 from airflow_provider_evolink.api.errors import EvoLinkJobFailed, EvoLinkLedgerError, EvoLinkOrderStopped
 from airflow_provider_evolink.emulator.server import EmulatorServer
-from airflow_provider_evolink.operators import EvoLinkGenerateOperator, _buyer
+from airflow_provider_evolink.execution import submission
+from airflow_provider_evolink.operators import EvoLinkGenerateOperator
 
 Make = Callable[..., Callable[[], EvoLinkGenerateOperator]]
 
@@ -135,7 +136,7 @@ def test_replay_sends_the_same_key_and_pays_once(
 def says_so(emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the connection say that EvoLink honours the key."""
     facts = {"conn_type": "evolink", "host": emulator.url, "password": "test-key-0123456789"}
-    facts |= {"extra": {"honours_idempotency_key": True}}
+    facts |= {"extra": {"honors_idempotency_key": True}}
     monkeypatch.setenv("AIRFLOW_CONN_EVOLINK_DEFAULT", json.dumps(facts))
 
 
@@ -146,7 +147,7 @@ def test_replay_stops_where_it_cannot_be_trusted(
     if spoil != "not said":
         says_so(emulator, monkeypatch)
     if spoil == "old":
-        monkeypatch.setattr("airflow_provider_evolink.decisions.REPLAY_WITHIN", -1.0)
+        monkeypatch.setattr("airflow_provider_evolink.ledger.decisions.REPLAY_WITHIN", -1.0)
     fault = {"kind": "status", "status": 409, "code": "idempotency_conflict"} if spoil == "conflict" else LOST[0]
     emulator.fault(**{**fault, "on": "submit"})
     with pytest.raises(AirflowFailException):
@@ -170,7 +171,7 @@ def test_replay_with_other_inputs_stops(
 def test_reconcile_with_other_inputs_hands_on_no_result_of_theirs(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_buyer, "QUIET", 0.2)
+    monkeypatch.setattr(submission, "STALE_WORKER_SECONDS", 0.2)
     lose(emulator, LOST[0])
     with pytest.raises(AirflowFailException):
         stage.run(make())
@@ -186,7 +187,7 @@ def test_reconcile_with_other_inputs_hands_on_no_result_of_theirs(
 def test_reconcile_adopts_the_one_job_it_can_be(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, others: int, found: bool
 ) -> None:
-    monkeypatch.setattr(_buyer, "QUIET", 0.2)
+    monkeypatch.setattr(submission, "STALE_WORKER_SECONDS", 0.2)
     for number in range(others):
         other = type(stage)()
         other.ti.task_id = f"other-{number}"
@@ -204,7 +205,7 @@ def test_reconcile_adopts_the_one_job_it_can_be(
 def test_reconcile_never_orders_where_nothing_is_found(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_buyer, "QUIET", 0.2)
+    monkeypatch.setattr(submission, "STALE_WORKER_SECONDS", 0.2)
     lose(emulator, LOST[1])
     with pytest.raises(AirflowFailException, match="0 could be it"):
         stage.run(make(on_unknown_submit="reconcile"))
@@ -292,7 +293,7 @@ def test_a_place_that_keeps_something_else_orders_nothing(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_ = stage.store.set
-    monkeypatch.setattr(stage.store, "set", lambda key, value, **more: set_(key, value | {"epoch": 7}, **more))
+    monkeypatch.setattr(stage.store, "set", lambda key, value, **more: set_(key, value | {"order_number": 7}, **more))
     with pytest.raises(EvoLinkLedgerError, match="does not keep"):
         stage.run(make())
     assert "submit" not in emulator.books()["requests"]
@@ -304,8 +305,8 @@ def test_a_place_that_keeps_something_else_orders_nothing(
 def test_a_worker_that_stood_still_does_not_order(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_evolink.lease.SECONDS", 0.2)
-    real = _buyer.Lease.check
+    monkeypatch.setattr("airflow_provider_evolink.ledger.lease.SECONDS", 0.2)
+    real = submission.Lease.check
 
     def stopped(lease: Any) -> None:
         if stage.store.record:  # after the intent was written
@@ -313,7 +314,7 @@ def test_a_worker_that_stood_still_does_not_order(
         real(lease)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_buyer.Lease, "check", stopped)
+        patch.setattr(submission.Lease, "check", stopped)
         with pytest.raises(EvoLinkOrderStopped, match="stood still"):
             stage.run(make())
     assert "submit" not in emulator.books()["requests"]
@@ -335,14 +336,14 @@ def test_after_a_refusal_another_try_may_have_taken_over(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emulator.fault("status", on="submit", status=429, code="rate_limit_exceeded", headers={"Retry-After": "0.1"})
-    renew = _buyer.Lease.renew
+    renew = submission.Lease.renew
 
     def meanwhile(lease: Any) -> None:
         if emulator.books()["requests"].get("submit"):
-            stage.store.set("evolink_generation", stage.store.record | {"serial": 9, "state": "unknown"})
+            stage.store.set("evolink_generation", stage.store.record | {"revision": 9, "state": "unknown"})
         renew(lease)
 
-    monkeypatch.setattr(_buyer.Lease, "renew", meanwhile)
+    monkeypatch.setattr(submission.Lease, "renew", meanwhile)
     with pytest.raises(EvoLinkOrderStopped, match="taken over"):
         stage.run(make())
     assert emulator.books()["requests"]["submit"] == 1
@@ -354,7 +355,7 @@ def test_a_refused_order_whose_record_cannot_be_read_then_is_sent_by_the_retry(
 ) -> None:
     """Whether it is still ours is asked before the second sending, so that one never was."""
     emulator.fault("status", on="submit", status=429, code="rate_limit_exceeded", headers={"Retry-After": "0.1"})
-    renew = _buyer.Lease.renew
+    renew = submission.Lease.renew
 
     def unread(*_: Any) -> None:
         raise OSError
@@ -366,7 +367,7 @@ def test_a_refused_order_whose_record_cannot_be_read_then_is_sent_by_the_retry(
             renew(lease)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_buyer.Lease, "renew", meanwhile)
+        patch.setattr(submission.Lease, "renew", meanwhile)
         with pytest.raises(EvoLinkLedgerError, match="nothing is ordered"):
             stage.run(make())
     assert stage.retry().run(make())["status"] == "completed"

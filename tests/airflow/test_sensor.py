@@ -13,8 +13,8 @@ from airflow.providers.common.compat.sdk import (
     TaskDeferred,
 )
 
-from airflow_provider_evolink.api import schedule
 from airflow_provider_evolink.api.errors import EvoLinkNotFoundError
+from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.hooks import EvoLinkHook
 from airflow_provider_evolink.sensors import EvoLinkJobSensor

@@ -19,9 +19,10 @@ from airflow.triggers.base import TriggerEvent
 from evolink_support import until
 
 from airflow_provider_evolink.api import client as api_client
-from airflow_provider_evolink.api import schedule
+from airflow_provider_evolink.api.jobs import schedule
+from airflow_provider_evolink.api.polling import poller
 from airflow_provider_evolink.emulator.server import EmulatorServer
-from airflow_provider_evolink.triggers import EvoLinkJobTrigger, poller
+from airflow_provider_evolink.triggers import EvoLinkJobTrigger
 from airflow_provider_evolink.triggers import evolink as module
 
 PROMPT = "a paper boat with the secret word xylophonist"

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
-from airflow_provider_evolink import lease, ledger
 from airflow_provider_evolink.api.client import EvoLinkClient
 from airflow_provider_evolink.api.errors import EvoLinkLedgerError, EvoLinkOrderStopped
 from airflow_provider_evolink.emulator.server import EmulatorServer
+from airflow_provider_evolink.execution.generation import GenerationAttempt
+from airflow_provider_evolink.execution.submission import OrderSubmitter
+from airflow_provider_evolink.ledger import lease, ledger
 from airflow_provider_evolink.operators import EvoLinkGenerateOperator
-from airflow_provider_evolink.operators._buyer import Buyer
-from airflow_provider_evolink.operators._generation import Generation
 
 Make = Callable[..., Callable[[], EvoLinkGenerateOperator]]
 
@@ -64,7 +64,7 @@ def test_an_old_copy_does_not_hide_an_order_of_unknown_outcome(
 def test_an_old_copy_does_not_make_one_clear_count_twice(stage: Any, kept: Any, slow: EmulatorServer) -> None:
     old = defer(stage, kept)
     new = defer(stage.clear(), kept)
-    assert new["generation"] != old["generation"]
+    assert new["clear_count"] != old["clear_count"]
     stage.store.set("evolink_generation", old)
     slow.job(new["job_id"], state="failed", code="content_policy_violation")
     with pytest.raises(AirflowFailException, match="content_policy_violation"):
@@ -142,7 +142,7 @@ def test_a_replay_whose_intent_is_not_taken_leaves_the_order_before_it_open(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     facts = {"conn_type": "evolink", "host": emulator.url, "password": "test-key-0123456789"}
-    facts |= {"extra": {"honours_idempotency_key": True}}
+    facts |= {"extra": {"honors_idempotency_key": True}}
     monkeypatch.setenv("AIRFLOW_CONN_EVOLINK_DEFAULT", json.dumps(facts))
     given = {"ledger_path": f"file://{tmp_path}"}
     emulator.fault("lost_answer")
@@ -215,7 +215,7 @@ def test_a_late_try_does_not_mark_the_job_of_the_next_one_delivered(
         defer(stage.clear(), kept)
         slow.job(slow.books()["jobs"][0]["id"], state="completed")
 
-    frozen_in(monkeypatch, Generation, "early_look", meanwhile)
+    frozen_in(monkeypatch, GenerationAttempt, "early_look", meanwhile)
     first = late.run(kept)
     assert stage.clear().run(kept)["job_id"] == first["job_id"]
     assert orders(slow) == 1
@@ -233,7 +233,7 @@ def test_a_late_try_does_not_write_over_the_next_order(
             kept().execute(stage.clear().context())
         newer.append(slow.books()["jobs"][-1]["id"])
 
-    frozen_in(monkeypatch, Generation, "early_look", meanwhile)
+    frozen_in(monkeypatch, GenerationAttempt, "early_look", meanwhile)
     with pytest.raises(AirflowFailException):
         late.run(kept)
     assert orders(slow) == 2
@@ -260,7 +260,7 @@ def test_a_late_try_does_not_hide_a_clear_whose_order_was_refused(
     late = type(stage)(store=None)
     stage.clear()
     late.ti = SimpleNamespace(**vars(stage.ti))
-    frozen_in(monkeypatch, Generation, "_attach", meanwhile)
+    frozen_in(monkeypatch, GenerationAttempt, "_attach", meanwhile)
     late.run(kept)
     assert stage.retry().run(kept)["job_id"] != old
     assert orders(slow) == 2
@@ -278,7 +278,7 @@ def test_a_late_try_does_not_order_where_the_next_one_has(
         with pytest.raises(TaskDeferred):
             kept().execute(stage.retry().context())
 
-    frozen_in(monkeypatch, Buyer, "_check_budget", meanwhile)
+    frozen_in(monkeypatch, OrderSubmitter, "_check_budget", meanwhile)
     with pytest.raises(EvoLinkOrderStopped, match="another try has taken over"):
         late.run(kept)
     assert stage.retry().run(kept)["job_id"] == slow.books()["jobs"][0]["id"]
@@ -299,7 +299,7 @@ def test_a_late_try_whose_intent_no_place_takes_does_not_hide_the_next_order(
 
     def meanwhile() -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(ledger.Ledger, "keep", die)
+            patch.setattr(ledger.Ledger, "write_submitted", die)
             with pytest.raises(Killed):
                 kept().execute(stage.retry().context())
 
@@ -307,7 +307,7 @@ def test_a_late_try_whose_intent_no_place_takes_does_not_hide_the_next_order(
         raise OSError
 
     late = type(stage)(store=SimpleNamespace(get=stage.store.get, set=refuses))
-    frozen_in(monkeypatch, ledger.Ledger, "write", meanwhile)
+    frozen_in(monkeypatch, ledger.Ledger, "write_intent", meanwhile)
     with pytest.raises(EvoLinkLedgerError, match="could not be written"):
         late.run(kept)
     with pytest.raises(AirflowFailException, match="cut off while it ordered"):
@@ -351,7 +351,7 @@ def test_a_late_delivery_does_not_hide_the_next_job_where_a_read_fails(
             kept().execute(stage.clear().context())
         once(monkeypatch, ledger.FolderStore, "get")
 
-    frozen_in(monkeypatch, Generation, "_delivered", meanwhile)
+    frozen_in(monkeypatch, GenerationAttempt, "_delivered", meanwhile)
     late.run(kept)
     assert stage.retry().run(kept)["job_id"] == slow.books()["jobs"][1]["id"]
     assert orders(slow) == 2

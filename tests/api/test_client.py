@@ -14,9 +14,10 @@ import httpx
 import pytest
 
 from airflow_provider_evolink.api import client as clients
-from airflow_provider_evolink.api import errors, transport
+from airflow_provider_evolink.api import errors
 from airflow_provider_evolink.api.client import AsyncEvoLinkClient, EvoLinkClient
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkSubmissionUnknown, EvoLinkUnavailable
+from airflow_provider_evolink.api.http import transport
 from airflow_provider_evolink.api.settings import ClientSettings
 from airflow_provider_evolink.emulator.server import EmulatorServer
 

@@ -20,14 +20,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_evolink.api import download_hosts
-from airflow_provider_evolink.api.download import DownloadLimits, RateMeter, download, fetch, pause_before
 from airflow_provider_evolink.api.errors import (
     EvoLinkError,
     EvoLinkLinkExpired,
     EvoLinkLinkRefused,
     EvoLinkMediaError,
 )
+from airflow_provider_evolink.api.files import hosts
+from airflow_provider_evolink.api.files.download import DownloadLimits, RateMeter, download, fetch, pause_before
 
 _spec = importlib.util.spec_from_file_location("evolink_media_server", Path(__file__).with_name("media_server.py"))
 media = importlib.util.module_from_spec(_spec)
@@ -411,7 +411,7 @@ def test_a_public_host_cannot_lead_to_this_machine_even_where_loopback_is_allowe
         return httpx.Response(302, headers={"Location": server.url()})
 
     monkeypatch.setattr(httpx.HTTPTransport, "handle_request", handle)
-    connector = download_hosts.Connector(resolver=lambda *_: ["93.184.216.34"], allow_loopback=True)
+    connector = hosts.Connector(resolver=lambda *_: ["93.184.216.34"], allow_loopback=True)
     with (
         pytest.raises(EvoLinkLinkRefused),
         connector.open("https://cdn.example/x", headers={}, timeout=httpx.Timeout(1)),
@@ -587,7 +587,7 @@ def over_tls(server, authority, tmp_path, name="media.test", trusted=True):
         asked.append(host)
         return ["127.0.0.1"] if len(asked) == 1 or host != asked[0] else ["10.0.0.1"]
 
-    connector = download_hosts.Connector(resolver=resolve, tls=authority[1] if trusted else None, allow_loopback=True)
+    connector = hosts.Connector(resolver=resolve, tls=authority[1] if trusted else None, allow_loopback=True)
     found = fetch(server.url(host=name), tmp_path, connector, expect="video", limits=LIMITS)
     return found, asked
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from airflow_provider_evolink.api import download_hosts
 from airflow_provider_evolink.api.errors import EvoLinkLinkRefused
+from airflow_provider_evolink.api.files import hosts
 
 PUBLIC = "93.184.216.34"
 
@@ -99,32 +99,32 @@ def connector(found, **options):
         asked.append((host, port))
         return found
 
-    made = download_hosts.Connector(resolver=resolve, **options)
+    made = hosts.Connector(resolver=resolve, **options)
     made.asked = asked
     return made
 
 
 def locate(link, found=(PUBLIC,), allow_loopback=False):
-    return connector(list(found)).locate(download_hosts.read_link(link), allow_loopback=allow_loopback)
+    return connector(list(found)).locate(hosts.read_link(link), allow_loopback=allow_loopback)
 
 
 @pytest.mark.parametrize("address", NOT_PUBLIC)
 def test_an_inner_address_is_not_public(address):
-    assert not download_hosts.is_public(address)
+    assert not hosts.is_public(address)
 
 
 @pytest.mark.parametrize(
     "address", [PUBLIC, "8.8.8.8", "1.1.1.1", "2606:4700::1111", "2a00:1450:4001::1", "64:ff9b::808:808"]
 )
 def test_an_outer_address_is_public(address):
-    assert download_hosts.is_public(address)
+    assert hosts.is_public(address)
 
 
 @pytest.mark.parametrize("link", REFUSED_LINKS)
 def test_a_link_is_refused_by_its_spelling_or_literal_address(link):
     asked = connector([PUBLIC])
     with pytest.raises(EvoLinkLinkRefused):
-        asked.locate(download_hosts.read_link(link))
+        asked.locate(hosts.read_link(link))
     assert asked.asked == []
 
 
@@ -143,7 +143,7 @@ def test_a_host_without_address_is_refused():
 
 def test_the_system_resolver_sees_localhost_for_what_it_is():
     with pytest.raises(EvoLinkLinkRefused, match="not public"):
-        download_hosts.Connector().locate(download_hosts.read_link("https://localhost./x"))
+        hosts.Connector().locate(hosts.read_link("https://localhost./x"))
 
 
 def test_a_name_that_cannot_be_resolved_is_a_failed_connection():
@@ -151,7 +151,7 @@ def test_a_name_that_cannot_be_resolved_is_a_failed_connection():
         raise OSError("Name or service not known")
 
     with pytest.raises(httpx.ConnectError):
-        download_hosts.Connector(resolver=fail).locate(download_hosts.read_link("https://cdn.example/x"))
+        hosts.Connector(resolver=fail).locate(hosts.read_link("https://cdn.example/x"))
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_request_goes_to_the_judged_address_and_keeps_the_name():
 def test_a_host_is_resolved_once():
     asked = connector([PUBLIC])
     for path in "abc":
-        asked.locate(download_hosts.read_link(f"https://cdn.example/{path}"))
+        asked.locate(hosts.read_link(f"https://cdn.example/{path}"))
     assert asked.asked == [("cdn.example", 443)]
 
 
@@ -219,11 +219,11 @@ def test_a_host_is_resolved_once():
     ],
 )
 def test_a_link_is_shown_without_its_secrets(link, shown):
-    assert download_hosts.show_link(link) == shown
+    assert hosts.show_link(link) == shown
 
 
 def test_a_long_link_is_shown_short():
-    assert len(download_hosts.show_link("https://cdn.example/" + "a" * 5000)) <= 300
+    assert len(hosts.show_link("https://cdn.example/" + "a" * 5000)) <= 300
 
 
 def test_a_refusal_does_not_hold_the_query():

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_evolink.api import errors
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkRequestError, Violation
-from airflow_provider_evolink.api.texts import clean_text
+from airflow_provider_evolink.api.redaction import sanitize
 
 FACTS = {"code": "c", "status_code": 418, "request_id": "r-1", "job_id": "task-1", "retry_after": 2.5}
 OWN = {"EvoLinkUnavailable": "unsent", "EvoLinkSubmissionUnknown": "idempotency_key", "EvoLinkJobFailed": "repeatable"}
@@ -110,9 +110,9 @@ def test_the_drawn_tree_is_the_class_tree():
     ],
 )
 def test_remote_text_becomes_one_safe_line(text, clean):
-    assert clean_text(text) == clean
+    assert sanitize(text) == clean
 
 
 def test_the_limit_counts_after_cleaning():
-    assert clean_text("https://a.b/c?" + "s" * 1000, 20) == "https://a.b/c"
-    assert clean_text("abcdef", 4) == "abc…"
+    assert sanitize("https://a.b/c?" + "s" * 1000, 20) == "https://a.b/c"
+    assert sanitize("abcdef", 4) == "abc…"

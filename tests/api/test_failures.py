@@ -5,16 +5,9 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_evolink.api import errors
-from airflow_provider_evolink.api.failures import (
-    FAILURE_CODES,
-    REFUSAL_ADVICE,
-    REFUSAL_STATUS,
-    failure_code,
-    job_error,
-    refusal,
-    refused_before_charging,
-)
-from airflow_provider_evolink.api.models import Job
+from airflow_provider_evolink.api.http.failures import REFUSAL_ADVICE, REFUSAL_STATUS, refusal, refused_before_charging
+from airflow_provider_evolink.api.jobs.failures import FAILURE_CODES, failure_code, job_error
+from airflow_provider_evolink.api.jobs.job import Job
 
 REPEATABLE = {"service_error", "generation_timeout", "resource_exhausted", "quota_exceeded", "service_unavailable"}
 FINAL = {

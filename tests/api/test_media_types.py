@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_evolink.api import media_types
 from airflow_provider_evolink.api.errors import EvoLinkLinkExpired, EvoLinkMediaError
-from airflow_provider_evolink.api.media_types import Answer
+from airflow_provider_evolink.api.files import containers, download_response
+from airflow_provider_evolink.api.files.download_response import NextStep
 
 EBML = b"\x1a\x45\xdf\xa3\x01\0\0\0\0\0\0\x1f\x42\x86\x81\x01\x42\xf7\x81\x01\x42\xf2\x81\x04\x42\xf3\x81\x08\x42\x82"
 
@@ -23,8 +23,8 @@ def box(name: bytes, content: bytes = b"") -> bytes:
 FTYP, MOOV, MDAT = box(b"ftyp", b"isom\0\0\2\0"), box(b"moov", bytes(40)), box(b"mdat", bytes(99))
 
 
-def check(data: bytes, expect: str | None = None) -> media_types.Container:
-    return media_types.check_media(io.BytesIO(data), len(data), expect)
+def check(data: bytes, expect: str | None = None) -> containers.Container:
+    return containers.check_media(io.BytesIO(data), len(data), expect)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def check(data: bytes, expect: str | None = None) -> media_types.Container:
     ],
 )
 def test_a_container_is_recognised_by_content(head, content_type, extension):
-    found = media_types.recognise(head)
+    found = containers.recognise(head)
     assert (found.content_type, found.extension) == (content_type, extension)
 
 
@@ -80,7 +80,7 @@ def test_a_container_is_recognised_by_content(head, content_type, extension):
     ],
 )
 def test_other_content_is_not_media(head):
-    assert media_types.recognise(head) is None
+    assert containers.recognise(head) is None
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_the_kind_of_media_is_compared(expect, passes):
     ],
 )
 def test_a_page_is_told_from_a_file(head, page):
-    assert media_types.read_page(head) == page
+    assert containers.read_page(head) == page
 
 
 @pytest.mark.parametrize(
@@ -230,29 +230,29 @@ HAVE = {"size": 10, "total": 100, "mark": '"v1"'}
 @pytest.mark.parametrize(
     ("status", "headers", "have", "meaning"),
     [
-        (200, {}, {}, Answer.WHOLE),
-        (200, {}, HAVE, Answer.WHOLE),
-        (206, {"content-range": "bytes 10-99/100"}, HAVE, Answer.REST),
-        (206, {"content-range": "bytes 10-99/100", "etag": '"v1"'}, HAVE, Answer.REST),
-        (206, {"content-range": "bytes 10-49/50"}, HAVE | {"total": None}, Answer.REST),
-        (206, {"content-range": "bytes 10-99/100", "etag": '"v2"'}, HAVE, Answer.WRONG_RANGE),
-        (206, {"content-range": "bytes 9-99/100"}, HAVE, Answer.WRONG_RANGE),
-        (206, {"content-range": "bytes 11-99/100"}, HAVE, Answer.WRONG_RANGE),
-        (206, {"content-range": "bytes 10-98/100"}, HAVE, Answer.WRONG_RANGE),
-        (206, {"content-range": "bytes 10-100/101"}, HAVE, Answer.WRONG_RANGE),
-        (206, {"content-range": "bytes 10-99/*"}, HAVE, Answer.WRONG_RANGE),
-        (206, {"content-range": "bytes 10-99/100, x"}, HAVE, Answer.WRONG_RANGE),
-        (206, {}, HAVE, Answer.WRONG_RANGE),
-        (416, {"content-range": "bytes */100"}, HAVE, Answer.WRONG_RANGE),
-        (206, {"content-range": "bytes 0-99/100"}, {}, Answer.UNUSABLE),
-        (416, {}, {}, Answer.UNUSABLE),
-        *((status, {}, HAVE, Answer.GONE) for status in (401, 403, 404, 410)),
-        *((status, {}, HAVE, Answer.BUSY) for status in (408, 425, 429, 500, 502, 503, 504, 520, 599)),
-        *((status, {}, HAVE, Answer.UNUSABLE) for status in (201, 204, 300, 304, 302, 400, 405, 451)),
+        (200, {}, {}, NextStep.WHOLE),
+        (200, {}, HAVE, NextStep.WHOLE),
+        (206, {"content-range": "bytes 10-99/100"}, HAVE, NextStep.REST),
+        (206, {"content-range": "bytes 10-99/100", "etag": '"v1"'}, HAVE, NextStep.REST),
+        (206, {"content-range": "bytes 10-49/50"}, HAVE | {"total": None}, NextStep.REST),
+        (206, {"content-range": "bytes 10-99/100", "etag": '"v2"'}, HAVE, NextStep.WRONG_RANGE),
+        (206, {"content-range": "bytes 9-99/100"}, HAVE, NextStep.WRONG_RANGE),
+        (206, {"content-range": "bytes 11-99/100"}, HAVE, NextStep.WRONG_RANGE),
+        (206, {"content-range": "bytes 10-98/100"}, HAVE, NextStep.WRONG_RANGE),
+        (206, {"content-range": "bytes 10-100/101"}, HAVE, NextStep.WRONG_RANGE),
+        (206, {"content-range": "bytes 10-99/*"}, HAVE, NextStep.WRONG_RANGE),
+        (206, {"content-range": "bytes 10-99/100, x"}, HAVE, NextStep.WRONG_RANGE),
+        (206, {}, HAVE, NextStep.WRONG_RANGE),
+        (416, {"content-range": "bytes */100"}, HAVE, NextStep.WRONG_RANGE),
+        (206, {"content-range": "bytes 0-99/100"}, {}, NextStep.UNUSABLE),
+        (416, {}, {}, NextStep.UNUSABLE),
+        *((status, {}, HAVE, NextStep.GONE) for status in (401, 403, 404, 410)),
+        *((status, {}, HAVE, NextStep.BUSY) for status in (408, 425, 429, 500, 502, 503, 504, 520, 599)),
+        *((status, {}, HAVE, NextStep.UNUSABLE) for status in (201, 204, 300, 304, 302, 400, 405, 451)),
     ],
 )
 def test_what_an_answer_means(status, headers, have, meaning):
-    assert media_types.read_answer(status, headers, **have) is meaning
+    assert download_response.read_answer(status, headers, **have) is meaning
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_what_an_answer_means(status, headers, have, meaning):
     ],
 )
 def test_the_length_of_a_body(headers, length):
-    assert media_types.body_length(headers) == length
+    assert download_response.body_length(headers) == length
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_the_length_of_a_body(headers, length):
 )
 def test_a_body_that_cannot_be_the_file(headers, said):
     with pytest.raises(EvoLinkMediaError, match=said) as caught:
-        media_types.body_length(headers)
+        download_response.body_length(headers)
     assert "\x1b" not in str(caught.value)
 
 
@@ -302,4 +302,4 @@ def test_a_body_that_cannot_be_the_file(headers, said):
     ],
 )
 def test_what_proves_that_a_file_is_still_the_same(headers, mark):
-    assert media_types.validator(headers) == mark
+    assert download_response.validator(headers) == mark

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from airflow_provider_evolink.api.models import Credits, Job, JobStatus
+from airflow_provider_evolink.api.jobs.credits import Credits
+from airflow_provider_evolink.api.jobs.job import Job, JobStatus
 
 JOB = "task-unified-1790000000-demo0001"
 WHOLE = {

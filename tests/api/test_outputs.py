@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_evolink.api.client import EvoLinkClient
-from airflow_provider_evolink.api.failures import job_error
-from airflow_provider_evolink.api.models import Job
+from airflow_provider_evolink.api.jobs.failures import job_error
+from airflow_provider_evolink.api.jobs.job import Job
 from airflow_provider_evolink.api.settings import ClientSettings
 from airflow_provider_evolink.emulator.server import EmulatorServer
 

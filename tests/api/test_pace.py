@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_evolink.api import errors
-from airflow_provider_evolink.api.glance import glance
-from airflow_provider_evolink.api.limits import AT_ONCE, SharedLimits
-from airflow_provider_evolink.api.models import Job, JobStatus
-from airflow_provider_evolink.api.pace import FARTHEST, FLOOR, NEAREST, SPARE, Pace, Times
-from airflow_provider_evolink.api.schedule import End, Watch
+from airflow_provider_evolink.api.jobs.job import Job, JobStatus
+from airflow_provider_evolink.api.jobs.pace import FARTHEST, FLOOR, NEAREST, SPARE, DurationStats, Pace
+from airflow_provider_evolink.api.jobs.schedule import PollSchedule, WaitEnd
+from airflow_provider_evolink.api.jobs.snapshot import read_snapshot
+from airflow_provider_evolink.api.polling.backoff import AT_ONCE, SharedBackoff
 
 ESTIMATE = 120.0
 # What the least requests are, computed by dynamic programming with the law of the times known, for a p95 of 4.75 s.
@@ -44,7 +44,7 @@ def simulate(*, jobs=1500, spread=0.25, bias=1.0, progress="none", estimate=ESTI
     for _ in range(jobs):
         takes = ESTIMATE * bias * math.exp(rng.gauss(0, spread))
         bend = math.exp(rng.gauss(0, 0.3))
-        watch = Watch(deadline=1e9, started=0.0, times=times, jitter=rng.random)
+        watch = PollSchedule(deadline=1e9, started=0.0, times=times, jitter=rng.random)
         told = None if joined == 3.0 else estimate  # EvoLink tells its estimate with the order, and not again
         at = joined + (watch.first(seen_job(None, estimate, done=False), joined) if joined == 3.0 else 0.0)
         while True:
@@ -53,7 +53,7 @@ def simulate(*, jobs=1500, spread=0.25, bias=1.0, progress="none", estimate=ESTI
             said = PROGRESS[progress](share, bend)
             percent = None if said is None else min(99, int(100 * said))
             step = watch.saw(seen_job(percent, told, done=at >= takes), at)
-            if step.end is End.OVER:
+            if step.end is WaitEnd.OVER:
                 break
             at += step.delay
         delays.append((at - takes, (at - takes) / takes))
@@ -78,7 +78,7 @@ def test_honest_progress_costs_few_requests_and_little_delay(known):
 
 def test_progress_that_promises_what_no_job_takes_is_not_believed():
     """Once the times of other jobs are known, the end that progress points at must be one of theirs."""
-    times = Times()
+    times = DurationStats()
     simulate(progress="even", times=times, jobs=100)
     _, late, _ = simulate(progress="stuck early", times=times)
     assert late <= 8.0
@@ -108,7 +108,7 @@ def test_progress_that_stands_still_costs_seconds(progress):
 @pytest.mark.parametrize("spread", [0.1, 0.25])
 @pytest.mark.parametrize("estimate", [ESTIMATE, None])
 def test_without_progress_it_learns_to_be_nearly_as_good_as_the_optimum(spread, estimate):
-    times = Times()
+    times = DurationStats()
     simulate(jobs=60, spread=spread, times=times, estimate=estimate, seed=7)
     requests, late, _ = simulate(spread=spread, times=times, estimate=estimate, joined=3.0)
     assert late <= 4.95
@@ -117,7 +117,7 @@ def test_without_progress_it_learns_to_be_nearly_as_good_as_the_optimum(spread, 
 
 
 def test_what_was_learnt_is_forgotten_when_jobs_become_faster():
-    times = Times()
+    times = DurationStats()
     simulate(jobs=200, spread=0.1, times=times)
     simulate(jobs=20, spread=0.1, bias=0.5, times=times)
     _, late, _ = simulate(jobs=25, spread=0.1, bias=0.5, times=times)
@@ -125,7 +125,7 @@ def test_what_was_learnt_is_forgotten_when_jobs_become_faster():
 
 
 def test_an_outage_teaches_nothing_wrong():
-    times = Times()
+    times = DurationStats()
     simulate(jobs=100, times=times)
     typical = times.of(seen())
     before = typical.at(0.0), typical.at(2.0)
@@ -138,7 +138,7 @@ def test_an_outage_teaches_nothing_wrong():
 
 
 def test_nothing_is_learnt_from_few_jobs_or_from_those_of_another_model():
-    times = Times()
+    times = DurationStats()
     for _ in range(19):
         times.learn(seen(), 90.0, 100.0)
     assert not times.of(seen()).is_known
@@ -200,7 +200,7 @@ ROWS = st.fixed_dictionaries(
 
 @given(ROWS)
 def test_a_glance_sees_what_a_full_reading_sees(row):
-    found = glance(row)
+    found = read_snapshot(row)
     if found is None:
         return
     job = Job.model_validate(row)
@@ -220,10 +220,10 @@ def test_a_glance_sees_what_a_full_reading_sees(row):
 
 def test_a_running_job_as_evolink_shows_it_is_read_at_a_glance():
     row = {"id": "task-unified-1-x", "status": "processing", "progress": 40, "created": 1_790_000_000, "type": "video"}
-    assert glance({**row, "model": "wan2.7-text-to-video", "task_info": {"estimated_time": 120}})
-    assert glance(row)
-    assert glance({**row, "status": "completed"}) is None
-    assert glance([]) is None
+    assert read_snapshot({**row, "model": "wan2.7-text-to-video", "task_info": {"estimated_time": 120}})
+    assert read_snapshot(row)
+    assert read_snapshot({**row, "status": "completed"}) is None
+    assert read_snapshot([]) is None
 
 
 # --- limits of a connection
@@ -238,7 +238,7 @@ def throttled(seconds):
 
 @pytest.mark.parametrize(("asked", "least", "most"), [(2.0, 2.0, 2.2), (None, 30.0, 33.0), (0.0, 0.5, 0.6)])
 def test_one_retry_after_holds_for_all(asked, least, most):
-    limits = SharedLimits(jitter=lambda: 0.5)
+    limits = SharedBackoff(jitter=lambda: 0.5)
     limits.told(throttled(asked), 100.0)
     assert least <= limits.left(100.0) <= most
     assert limits.left(100.0 + most) == 0.0
@@ -247,7 +247,7 @@ def test_one_retry_after_holds_for_all(asked, least, most):
 
 
 def test_after_a_failure_one_call_finds_out_and_each_answer_lets_twice_as_many_follow():
-    limits = SharedLimits()
+    limits = SharedBackoff()
     assert limits.at_once == AT_ONCE == 8
     limits.told(DOWN, 0.0)
     counts = [limits.at_once]
@@ -258,7 +258,7 @@ def test_after_a_failure_one_call_finds_out_and_each_answer_lets_twice_as_many_f
 
 
 def test_calls_that_were_under_way_together_are_one_failure():
-    limits = SharedLimits(jitter=lambda: 1.0)
+    limits = SharedBackoff(jitter=lambda: 1.0)
     for ended in range(8):
         limits.told(DOWN, 10.0 + 0.01 * ended, began=9.0)
     assert limits.left(10.0) == 1.0
@@ -269,7 +269,7 @@ def test_calls_that_were_under_way_together_are_one_failure():
 
 
 def test_the_trouble_of_one_job_concerns_no_other_unless_nobody_is_answered():
-    limits = SharedLimits(jitter=lambda: 1.0)
+    limits = SharedBackoff(jitter=lambda: 1.0)
     for now in range(100):
         limits.told(DOWN, float(now), of_one=True)
         limits.told(None, float(now))
@@ -278,13 +278,13 @@ def test_the_trouble_of_one_job_concerns_no_other_unless_nobody_is_answered():
         limits.told(DOWN, 200.0, of_one=True)
     assert limits.at_once == 1
     assert limits.left(200.0) > 0
-    limits = SharedLimits()
+    limits = SharedBackoff()
     limits.told(throttled(7.0), 100.0, of_one=True)
     assert limits.left(100.0) >= 7.0
 
 
 def test_a_refusal_of_one_job_is_an_answer():
-    limits = SharedLimits()
+    limits = SharedBackoff()
     limits.told(DOWN, 0.0)
     limits.told(errors.EvoLinkNotFoundError("x"), 0.0)
     assert limits.at_once == 2
@@ -292,7 +292,7 @@ def test_a_refusal_of_one_job_is_an_answer():
 
 def test_ten_minutes_of_503_cost_few_calls_and_end_within_a_minute():
     for seed in range(20):
-        limits, now, calls = SharedLimits(random.Random(seed).random), 0.0, 0
+        limits, now, calls = SharedBackoff(random.Random(seed).random), 0.0, 0
         while now < 600:
             limits.told(DOWN, now)
             calls += 1

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter
 
-from airflow_provider_evolink.api.rules import Facts, Rule
+from airflow_provider_evolink.api.catalog.rules import RequestView, Rule
 
 RULE = TypeAdapter(Rule)
 
 
 def broken(rule, values, *wrong):
-    """Fields that a rule names for these values; ``wrong`` are fields that failed their own check."""
-    facts = Facts(values, frozenset(tuple(path.split(".")) for path in wrong))
+    """FieldValidator that a rule names for these values; ``wrong`` are fields that failed their own check."""
+    facts = RequestView(values, frozenset(tuple(path.split(".")) for path in wrong))
     return [(found.field, found.value) for found in RULE.validate_python({"text": "t", **rule}).check(facts)]
 
 
@@ -166,13 +166,13 @@ def test_a_condition_never_trusts_a_value_that_is_wrong_in_itself():
 
 def test_a_refused_prompt_stays_hidden():
     rule = RULE.validate_python({"shape": "refuses", "fields": ["prompt"], "text": "t"})
-    (found,) = rule.check(Facts({"prompt": "kitten"}, private=frozenset({"prompt"})))
+    (found,) = rule.check(RequestView({"prompt": "kitten"}, private=frozenset({"prompt"})))
     assert found.value == "text of 6 characters"
 
 
 def test_a_number_that_is_not_set_is_the_one_evolink_takes():
     rule = RULE.validate_python({"text": "t", **SUM})
-    (found,) = rule.check(Facts({"m": {"k": [{"d": "2"}]}}, defaults={"b": 5}))
+    (found,) = rule.check(RequestView({"m": {"k": [{"d": "2"}]}}, defaults={"b": 5}))
     assert found.value == "2 and 5"
 
 

@@ -7,9 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_evolink.api import errors
-from airflow_provider_evolink.api.models import Job
-from airflow_provider_evolink.api.pace import FARTHEST, NEAREST
-from airflow_provider_evolink.api.schedule import EARLY_404, LONGEST, End, Step, Watch, worker_looks
+from airflow_provider_evolink.api.jobs.job import Job
+from airflow_provider_evolink.api.jobs.pace import FARTHEST, NEAREST
+from airflow_provider_evolink.api.jobs.schedule import (
+    EARLY_404,
+    LONGEST,
+    Decision,
+    PollSchedule,
+    WaitEnd,
+    worker_poll_delays,
+)
 
 T0 = 1_790_000_000.0
 LINK = ["https://a.example/x"]
@@ -24,21 +31,21 @@ def job(status="processing", *, kind="video", estimate=None, results=()):
 
 
 def watch(deadline=T0 + 1800, *, poll_interval=None, jitter=0.0):
-    return Watch(deadline=deadline, started=T0, poll_interval=poll_interval, jitter=lambda: jitter)
+    return PollSchedule(deadline=deadline, started=T0, poll_interval=poll_interval, jitter=lambda: jitter)
 
 
 @pytest.mark.parametrize("late", [-100, 0, 5000])
 def test_a_completed_job_is_over_before_the_clock_is_asked(late):
-    assert watch().saw(job("completed", results=LINK), T0 + 1800 + late) == Step(End.OVER)
+    assert watch().saw(job("completed", results=LINK), T0 + 1800 + late) == Decision(WaitEnd.OVER)
 
 
 @pytest.mark.parametrize("late", [-100, 0, 5000])
 @pytest.mark.parametrize("word", ["failed", "cancelled", "canceled"])
 def test_a_failure_counts_once_it_was_read_twice(word, late):
     waiting = watch()
-    assert waiting.saw(job(word), T0 + 1800 + late) == Step(delay=2.0)
+    assert waiting.saw(job(word), T0 + 1800 + late) == Decision(delay=2.0)
     assert waiting.failed(DOWN, T0 + 1700).end is None, "a look that fails in between changes nothing"
-    assert waiting.saw(job("failed"), T0 + 1802 + late) == Step(End.OVER)
+    assert waiting.saw(job("failed"), T0 + 1802 + late) == Decision(WaitEnd.OVER)
 
 
 def test_a_failure_that_goes_away_starts_anew():
@@ -49,7 +56,7 @@ def test_a_failure_that_goes_away_starts_anew():
 @pytest.mark.parametrize("word", ["pending", "processing", "queued", "", None, 7, "success"])
 def test_any_other_status_goes_on_until_the_deadline(word):
     assert watch().saw(job(word), T0 + 1799).end is None
-    assert watch().saw(job(word), T0 + 1800) == Step(End.TIMEOUT)
+    assert watch().saw(job(word), T0 + 1800) == Decision(WaitEnd.TIMEOUT)
 
 
 @pytest.mark.parametrize(
@@ -83,11 +90,11 @@ def test_the_last_look_is_at_the_deadline():
 def test_completed_without_links_is_read_again_a_few_times():
     empty, watching = job("completed"), watch()
     steps = [watching.saw(empty, T0 + 1790 + 5 * look) for look in range(5)]
-    assert steps == [Step(delay=5.0)] * 4 + [Step(End.OVER)]
+    assert steps == [Decision(delay=5.0)] * 4 + [Decision(WaitEnd.OVER)]
     watching = watch()
     for _ in range(4):
         assert watching.saw(empty, T0).end is None
-    assert watching.saw(job("completed", results=LINK), T0) == Step(End.OVER)
+    assert watching.saw(job("completed", results=LINK), T0) == Decision(WaitEnd.OVER)
 
 
 def test_a_status_that_goes_back_starts_the_rereads_anew():
@@ -113,7 +120,7 @@ def test_a_job_not_found_right_after_its_order_is_waited_for():
 def test_a_job_that_vanished_is_given_up_after_some_looks():
     watching = watch()
     steps = [watching.failed(NOT_FOUND, T0 + EARLY_404 + 1 + 5 * look) for look in range(5)]
-    assert steps == [Step(delay=5.0)] * 4 + [Step(End.UNREADABLE, error=NOT_FOUND)]
+    assert steps == [Decision(delay=5.0)] * 4 + [Decision(WaitEnd.UNREADABLE, error=NOT_FOUND)]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +135,7 @@ def test_a_job_that_vanished_is_given_up_after_some_looks():
     ],
 )
 def test_what_looking_again_cannot_help_ends_the_wait_at_once(error):
-    assert watch().failed(error, T0) == Step(End.UNREADABLE, error=error)
+    assert watch().failed(error, T0) == Decision(WaitEnd.UNREADABLE, error=error)
 
 
 def test_a_storm_never_ends_the_wait_before_its_deadline():
@@ -136,7 +143,7 @@ def test_a_storm_never_ends_the_wait_before_its_deadline():
     while (step := watching.failed(DOWN, now)).end is None:
         assert 2.0 <= step.delay <= LONGEST or now + step.delay == T0 + 200_000
         now, looks = now + step.delay, looks + 1
-    assert (step, now) == (Step(End.TIMEOUT, error=DOWN), T0 + 200_000)
+    assert (step, now) == (Decision(WaitEnd.TIMEOUT, error=DOWN), T0 + 200_000)
     assert looks == pytest.approx(200_000 / LONGEST, abs=10)
 
 
@@ -168,7 +175,7 @@ def test_retry_after_is_respected_and_never_a_hot_loop(kind, retry_after, delays
 def test_many_waits_do_not_run_in_step():
     assert watch(jitter=1.0).saw(job(), T0).delay == pytest.approx(8.8)
     assert watch(jitter=1.0).failed(DOWN, T0).delay == pytest.approx(2.2)
-    delays = {Watch(deadline=T0 + 1800, started=T0).saw(job(), T0).delay for _ in range(50)}
+    delays = {PollSchedule(deadline=T0 + 1800, started=T0).saw(job(), T0).delay for _ in range(50)}
     assert len(delays) > 40
     assert all(8.0 <= delay <= 8.8 for delay in delays)
 
@@ -188,7 +195,7 @@ LOOKS = st.lists(
 
 @given(LOOKS, st.floats(0, 4000), st.none() | st.floats(0.1, 600), st.floats(0, 1))
 def test_never_at_once_again_and_never_past_the_deadline(looks, timeout, interval, jitter):
-    watching = Watch(deadline=T0 + timeout, started=T0, poll_interval=interval, jitter=lambda: jitter)
+    watching = PollSchedule(deadline=T0 + timeout, started=T0, poll_interval=interval, jitter=lambda: jitter)
     now = T0
     for what, kind, estimate, asked in looks:
         if what == "run":
@@ -208,7 +215,7 @@ def test_never_at_once_again_and_never_past_the_deadline(looks, timeout, interva
                     now += step.delay
                     continue
         if step.end is not None:
-            assert step.end is End.UNREADABLE or now >= watching.deadline
+            assert step.end is WaitEnd.UNREADABLE or now >= watching.deadline
             return
         assert now + step.delay <= watching.deadline + 1e-6
         assert step.delay >= least or now + step.delay >= watching.deadline - 1e-6
@@ -233,7 +240,7 @@ def test_never_at_once_again_and_never_past_the_deadline(looks, timeout, interva
     ],
 )
 def test_the_looks_of_the_worker(estimate, age, expected):
-    assert worker_looks(job(estimate=estimate), T0, T0 + age) == expected
+    assert worker_poll_delays(job(estimate=estimate), T0, T0 + age) == expected
     assert sum(expected) <= 10.0
 
 
@@ -252,4 +259,4 @@ def test_the_looks_of_the_worker(estimate, age, expected):
     ],
 )
 def test_the_looks_of_the_worker_by_kind_and_by_choice(kind, estimate, patience, age, expected):
-    assert worker_looks(job(kind=kind, estimate=estimate), T0, T0 + age, patience) == expected
+    assert worker_poll_delays(job(kind=kind, estimate=estimate), T0, T0 + age, patience) == expected

@@ -6,8 +6,9 @@ import pickle
 
 import pytest
 
+from airflow_provider_evolink.api.addresses import is_local_host
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
-from airflow_provider_evolink.api.settings import ClientSettings, check_key, check_seconds, check_url, is_loopback
+from airflow_provider_evolink.api.settings import ClientSettings, check_key, check_seconds, check_url
 
 SECRET = "s3cretK3y"
 
@@ -140,7 +141,7 @@ def test_the_refused_host_is_named_but_not_a_key_in_its_place():
     ],
 )
 def test_loopback(host, expected):
-    assert is_loopback(host) is expected
+    assert is_local_host(host) is expected
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import io
 import pytest
 from PIL import Image, features
 
-from airflow_provider_evolink.api.media_types import recognise
-from airflow_provider_evolink.api.sides import sides
+from airflow_provider_evolink.api.files.containers import recognise
+from airflow_provider_evolink.api.files.image_size import sides
 
 
 def picture(form, mode="RGB", **options):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from airflow_provider_evolink.api.texts import private_texts, without
+from airflow_provider_evolink.api.redaction import private_texts, without
 
 PROMPT = "Scene 1:\nA paper boat,\twith the  secret word\r\nxylophonist, drifts down a long river at dawn."
 

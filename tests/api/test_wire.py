@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_evolink.api import errors, outcomes, wire
+from airflow_provider_evolink.api import errors
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkRequestError, EvoLinkSubmissionUnknown
+from airflow_provider_evolink.api.http import failures, retries, wire
 
 JOB = "task-unified-1790000000-demo0001"
 PROMPT = "A paper boat drifts down a rainy street"
@@ -28,7 +29,7 @@ CALLS = {"order": ORDER, "read": READ, "credits": CREDITS}
 
 def answer(status, body, **headers):
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return wire.Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
+    return wire.Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, content)
 
 
 def read(call, given):
@@ -471,11 +472,11 @@ SENT = [
 @pytest.mark.parametrize("kind", UNSENT + SENT)
 def test_a_failure_of_the_network(kind):
     fault = kind(f"{LINK} Bearer test-key-0123456789")
-    order, look = wire.network_error(ORDER, fault), wire.network_error(READ, fault)
+    order, look = failures.network_error(ORDER, fault), failures.network_error(READ, fault)
     assert isinstance(look, errors.EvoLinkUnavailable)
     assert look.job_id == JOB
-    assert outcomes.may_send_again(look, paid=False)
-    assert outcomes.may_send_again(order, paid=True) is (kind in UNSENT)
+    assert retries.may_send_again(look, paid=False)
+    assert retries.may_send_again(order, paid=True) is (kind in UNSENT)
     assert isinstance(order, EvoLinkSubmissionUnknown) is (kind in SENT)
     assert ("nothing was sent" in str(order)) is (kind in UNSENT)
     for error in (order, look):
@@ -500,7 +501,7 @@ def test_a_failure_of_the_network(kind):
     ],
 )
 def test_what_may_be_sent_again(error, order, look):
-    assert (outcomes.may_send_again(error, paid=True), outcomes.may_send_again(error, paid=False)) == (order, look)
+    assert (retries.may_send_again(error, paid=True), retries.may_send_again(error, paid=False)) == (order, look)
 
 
 @pytest.mark.parametrize(
@@ -520,16 +521,16 @@ def test_what_may_be_sent_again(error, order, look):
 )
 def test_the_wait_between_two_tries(asked, tries, jitter, expected):
     error = errors.EvoLinkRateLimited("x", retry_after=asked)
-    assert outcomes.wait_before_retry(error, tries, longest=30.0, jitter=jitter) == expected
+    assert retries.wait_before_retry(error, tries, longest=30.0, jitter=jitter) == expected
 
 
 @given(st.none() | st.floats(0, 3600), st.integers(1, 5), st.floats(0, 60), st.floats(0, 1))
 def test_the_wait_is_bounded_and_never_shorter_than_asked(asked, tries, longest, jitter):
-    wait = outcomes.wait_before_retry(
+    wait = retries.wait_before_retry(
         errors.EvoLinkUnavailable("x", retry_after=asked), tries, longest=longest, jitter=jitter
     )
     if wait is not None:
-        assert tries < outcomes.TRIES
+        assert tries < retries.TRIES
         assert (asked or 0.0) <= wait <= longest * 1.1
 
 
@@ -561,14 +562,14 @@ NOW = datetime(2026, 11, 1, 6, 30, tzinfo=UTC)
     ],
 )
 def test_retry_after(text, seconds):
-    assert outcomes.retry_after({"retry-after": text}, NOW) == seconds
+    assert retries.retry_after({"retry-after": text}, NOW) == seconds
 
 
 def test_retry_after_is_absent():
-    assert outcomes.retry_after({}) is None
+    assert retries.retry_after({}) is None
 
 
 @given(st.text())
 def test_any_retry_after_is_none_or_a_bounded_wait(text):
-    seconds = outcomes.retry_after({"retry-after": text})
+    seconds = retries.retry_after({"retry-after": text})
     assert seconds is None or 0.0 <= seconds <= 3600.0

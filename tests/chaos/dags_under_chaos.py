@@ -17,9 +17,9 @@ import httpx
 import pendulum
 from airflow.providers.common.compat.sdk import DAG
 
-import airflow_provider_evolink.media
+import airflow_provider_evolink.storage.results
 from airflow_provider_evolink.api.client import EvoLinkClient
-from airflow_provider_evolink.ledger import Ledger
+from airflow_provider_evolink.ledger.ledger import Ledger
 from airflow_provider_evolink.operators import (
     EvoLinkBatchOperator,
     EvoLinkGenerateOperator,
@@ -103,7 +103,7 @@ def after(owner: Any, name: str, act: Act, when: Callable[..., bool] = lambda *_
 
 def on_record(wrap: Callable[..., None], state: str, act: Act) -> None:
     """Act before or after the ledger stores a record of this state, by whichever of its methods."""
-    for name in ("write", "keep", "note"):
+    for name in ("write_intent", "write_submitted", "write_best_effort"):
         if hasattr(Ledger, name):
             wrap(Ledger, name, act, lambda _, record, *__: record.state == state)
 
@@ -142,7 +142,7 @@ POINTS: dict[str, Callable[[Act], None]] = {
     "s9": lambda act: before(EvoLinkGenerateOperator, "_defer", act),
     "s10": lambda act: before(EvoLinkGenerateOperator, "execute_complete", act),
     "s11": lambda act: on_the_wire("GET", "receive_response_headers.complete", act),
-    "s12": lambda act: after(airflow_provider_evolink.media, "publish", act),
+    "s12": lambda act: after(airflow_provider_evolink.storage.results, "publish", act),
     "s13": lambda act: on_record(after, "delivered", act),
     "sending": lambda act: on_the_wire("POST", "send_request_headers.started", act),
 }

@@ -39,7 +39,7 @@ from fault_certificates import Authority, make_authority  # noqa: E402
 from fault_relay import Deadend, Relay  # noqa: E402
 from fault_scene import KEY, Clock, Scene  # noqa: E402
 
-from airflow_provider_evolink.api import transport  # noqa: E402
+from airflow_provider_evolink.api.http import transport  # noqa: E402
 from airflow_provider_evolink.emulator.server import EmulatorServer  # noqa: E402
 from airflow_provider_evolink.hooks import evolink as hook  # noqa: E402
 
@@ -92,12 +92,13 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Return a clock for all waits between looks: they take no time and are noted."""
     from airflow_provider_evolink.api import client
-    from airflow_provider_evolink.api.pace import Times
-    from airflow_provider_evolink.operators import _generation, generate
-    from airflow_provider_evolink.triggers import poller
+    from airflow_provider_evolink.api.jobs.pace import Times
+    from airflow_provider_evolink.api.polling import poller
+    from airflow_provider_evolink.execution import generation
+    from airflow_provider_evolink.operators import generate
 
     clock = Clock()
-    for module in (client, poller, _generation, generate):
+    for module in (client, poller, generation, generate):
         if getattr(module, "time", None) is time:
             monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(poller, "TIMES", Times())

@@ -7,9 +7,10 @@ import json
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_evolink.api import schedule, wire
 from airflow_provider_evolink.api.errors import EvoLinkJobFailed, EvoLinkJobTimeout, EvoLinkNotFoundError
-from airflow_provider_evolink.api.models import MAX_LINK, MAX_RESULTS
+from airflow_provider_evolink.api.http import wire
+from airflow_provider_evolink.api.jobs import schedule
+from airflow_provider_evolink.api.jobs.job import MAX_LINK, MAX_RESULTS
 
 LINK = "https://media.example.com/clip.mp4"
 

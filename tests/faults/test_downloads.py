@@ -7,8 +7,8 @@ from pathlib import Path
 import evolink_media_server as media
 import pytest
 
-from airflow_provider_evolink.api.download import DownloadLimits, download
 from airflow_provider_evolink.api.errors import EvoLinkMediaError
+from airflow_provider_evolink.api.files.download import DownloadLimits, download
 
 CLIP = media.mp4()
 LIMITS = DownloadLimits(connect_timeout=2, read_timeout=2, total_timeout=20, backoff=0.01)

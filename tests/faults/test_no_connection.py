@@ -9,9 +9,10 @@ import pytest
 from fault_relay import Relay, closed_port, deaf_port
 from fault_scene import KEY
 
-from airflow_provider_evolink.api import download_hosts, schedule
-from airflow_provider_evolink.api.download import DownloadLimits, download, fetch
 from airflow_provider_evolink.api.errors import EvoLinkMediaError, EvoLinkUnavailable
+from airflow_provider_evolink.api.files import hosts
+from airflow_provider_evolink.api.files.download import DownloadLimits, download, fetch
+from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.api.settings import ClientSettings
 
 LIMITS = DownloadLimits(connect_timeout=0.3, read_timeout=1, total_timeout=10, backoff=0.01)
@@ -121,7 +122,7 @@ def test_f03_polls_bad_certificate(waiting, clock, patience, safe, trusted, how)
 @pytest.mark.parametrize("how", BAD)
 def test_f03_download_bad_certificate(safe, trusted, authority, tmp_path, how):
     safe.show(trusted.server(**BAD[how]))
-    connector = download_hosts.Connector(tls=ssl.create_default_context(cafile=authority.file), allow_loopback=True)
+    connector = hosts.Connector(tls=ssl.create_default_context(cafile=authority.file), allow_loopback=True)
     with pytest.raises(EvoLinkMediaError, match="no certificate we trust"):
         fetch(f"{safe.url()}/clip.mp4", tmp_path, connector, expect="video", limits=LIMITS)
     assert (bytes(safe.uphill), safe.connections) == (b"", 1)

@@ -8,8 +8,8 @@ import pytest
 from evolink_stage import PROMPT
 from fault_scene import KEY
 
-from airflow_provider_evolink.api import wire
 from airflow_provider_evolink.api.client import EvoLinkClient
+from airflow_provider_evolink.api.http import wire
 from airflow_provider_evolink.api.settings import ClientSettings
 
 STORM = (500, 502, 503, 504, 520, 521, 522, 523, 524, 525, 526)

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from airflow_provider_evolink.api.client import EvoLinkClient
-from airflow_provider_evolink.api.download import DEFAULT_LIMITS, DownloadLimits, download
+from airflow_provider_evolink.api.files.download import DEFAULT_LIMITS, DownloadLimits, download
 from airflow_provider_evolink.api.settings import ClientSettings
 
 KEY = "test-key-0123456789"

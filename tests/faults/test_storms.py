@@ -7,9 +7,9 @@ from email.utils import format_datetime
 
 import pytest
 
-from airflow_provider_evolink.api import schedule
-from airflow_provider_evolink.api.download import DownloadLimits, download
 from airflow_provider_evolink.api.errors import EvoLinkJobTimeout, EvoLinkMediaError, EvoLinkRateLimited
+from airflow_provider_evolink.api.files.download import DownloadLimits, download
+from airflow_provider_evolink.api.jobs import schedule
 
 STORM = (500, 502, 503, 504, 520, 521, 522, 523, 524, 525, 526)
 # What Retry-After says, and how long a poll waits at least and at most.
@@ -43,7 +43,7 @@ def test_f14_polls_throttled(waiting, clock, how):
 
 def test_f14_many_waits_do_not_run_in_step():
     error = EvoLinkRateLimited("", retry_after=30.0)
-    watches = [schedule.Watch(deadline=1e5, started=0.0) for _ in range(1000)]
+    watches = [schedule.PollSchedule(deadline=1e5, started=0.0) for _ in range(1000)]
     waits = sorted(watch.failed(error, 1.0).delay for watch in watches)
     assert waits[0] >= 30
     assert waits[-100] - waits[100] > 1.5, "spread over seconds"

@@ -16,7 +16,7 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkSubmissionUnknown,
     EvoLinkUnavailable,
 )
-from airflow_provider_evolink.api.models import Job
+from airflow_provider_evolink.api.jobs.job import Job
 
 BEGIN = 1_800_000_000.0
 KEY_LIFE = 24 * 3600.0
@@ -63,17 +63,17 @@ class Server:
     """
     EvoLink's books.
 
-    :param honoured: A repeated key gets the first job, for a day.
+    :param honored: A repeated key gets the first job, for a day.
     """
 
-    def __init__(self, clock: Clock, *, honoured: bool) -> None:
-        self.clock, self.honoured = clock, honoured
+    def __init__(self, clock: Clock, *, honored: bool) -> None:
+        self.clock, self.honored = clock, honored
         self.orders: list[Order] = []
         self.late: list[tuple[str, int]] = []
 
     def accept(self, key: str, wish: int) -> Order:
         """Take an order, or find the one of its key."""
-        for order in self.orders if self.honoured else ():
+        for order in self.orders if self.honored else ():
             if order.key == key and self.clock.now - order.created < KEY_LIFE:
                 return order
         found = Order(f"task-{len(self.orders) + 1}", key, wish, self.clock.now)
@@ -103,7 +103,7 @@ class ModelClient(EvoLinkClient):
     """
 
     def __init__(self, server: Server, seams: Seams, *, says_so: bool) -> None:
-        facts = {"honours_idempotency_key": says_so, "is_local": True, "base_url": "http://model"}
+        facts = {"honors_idempotency_key": says_so, "is_local": True, "base_url": "http://model"}
         self.settings = SimpleNamespace(**facts)  # type: ignore[assignment]
         self._server, self._seams = server, seams
 

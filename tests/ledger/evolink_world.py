@@ -57,7 +57,7 @@ class Setting:
     """What stays the same in a world."""
 
     unknown: str = "fail"
-    honoured: bool = False
+    honored: bool = False
     clear: str = "regenerate"
     backfill: str = "generate"
     places: str = "both"
@@ -71,7 +71,7 @@ class Setting:
         unknown = ("fail", "replay", "reconcile", "resubmit")[first % 4]
         return cls(
             unknown=unknown,
-            honoured=unknown == "replay" or bool(first & 4),
+            honored=unknown == "replay" or bool(first & 4),
             clear=("regenerate", "reuse")[first >> 3 & 1],
             backfill=("generate", "reuse", "fail")[(first >> 4) % 3],
             places=("both", "state", "folder")[second % 3],
@@ -92,7 +92,7 @@ class World:
 
     def __init__(self, setting: Setting) -> None:
         self.setting, self.clock = setting, Clock()
-        self.server = Server(self.clock, honoured=setting.honoured)
+        self.server = Server(self.clock, honored=setting.honored)
         self.state, self.folder = Place("state store", self.point), Place("folder", self.point)
         self.seen: set[str] = set()
         self.paid: set[str] = set()
@@ -166,7 +166,7 @@ class World:
     def _wish_anew(self) -> None:
         """Once somebody has cleared a task whose result its owner has, the owner wants another; or not, by policy."""
         newest = self._newest()
-        if newest is None or newest["generation"] == self.max_tries:
+        if newest is None or newest["clear_count"] == self.max_tries:
             return  # never cleared, or an earlier try has seen to it
         delivered = newest["state"] == "delivered"
         ordered = self.wish in self.wishes.values()
@@ -178,7 +178,7 @@ class World:
 
     def _newest(self) -> dict[str, Any] | None:
         records = [record for place in (self.state, self.folder) if (record := place.peek())]
-        return max(records, key=lambda record: record["serial"], default=None)
+        return max(records, key=lambda record: record["revision"], default=None)
 
     def _may_have_result(self) -> bool:
         """Tell whether the owner may have the present wish, as far as a task can know: a try empties XCom."""
@@ -284,7 +284,7 @@ class World:
     def client(self) -> ModelClient:
         """Return what a try takes for EvoLink's client."""
         seams = Seams(self.point, self._take_answer, self._sent, self._accepted)
-        return ModelClient(self.server, seams, says_so=self.setting.honoured and self.setting.unknown == "replay")
+        return ModelClient(self.server, seams, says_so=self.setting.honored and self.setting.unknown == "replay")
 
     def _take_answer(self) -> str:
         answer, self._answer = self._answer, "ok"
@@ -326,7 +326,7 @@ class World:
     def _lose(self, place: Place) -> None:
         """Lose one of two copies; to lose the only good one is leave to order anew."""
         mine, other = place.peek(), (self.folder if place is self.state else self.state).peek()
-        if mine and other and other["serial"] >= mine["serial"]:
+        if mine and other and other["revision"] >= mine["revision"]:
             place.content = None
 
     def _time_passes(self, seconds: float) -> None:

@@ -30,7 +30,7 @@ import structlog
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
 import airflow_provider_evolink
-from airflow_provider_evolink.api import schedule
+from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.operators import EvoLinkGenerateOperator
 from airflow_provider_evolink.triggers.evolink import EvoLinkJobTrigger
 
@@ -38,17 +38,12 @@ PACKAGE = Path(airflow_provider_evolink.__file__).parent
 SWEPT = frozenset(
     str(path)
     for pattern in (
-        "ledger.py",
-        "record.py",
-        "decisions.py",
-        "lease.py",
-        "storage.py",
-        "operators/_*.py",
+        "ledger/*.py",
+        "execution/*.py",
+        "storage/object_store.py",
         "operators/generate.py",
         "api/client.py",
-        "api/wire.py",
-        "api/transport.py",
-        "api/outcomes.py",
+        "api/http/*.py",
     )
     for path in PACKAGE.glob(pattern)
 )
@@ -324,8 +319,8 @@ def collected_log(path: Path) -> Iterator[None]:
 
 def hurry() -> None:
     """Shorten the looks that are only there to be cheap."""
-    looks = schedule.worker_looks
-    schedule.worker_looks = lambda *args: tuple(wait / 1000 for wait in looks(*args))  # type: ignore[assignment]
+    looks = schedule.worker_poll_delays
+    schedule.worker_poll_delays = lambda *args: tuple(wait / 1000 for wait in looks(*args))  # type: ignore[assignment]
 
 
 if __name__ == "__main__":

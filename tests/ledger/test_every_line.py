@@ -25,8 +25,9 @@ SWEEPER = Path(__file__).parent / "sweeper.py"
 KEY = "test-key-0123456789"
 MARGIN = 400  # fewer lines than this would mean that most of the way is not swept
 SWEEP = os.environ.get("EVOLINK_SWEEP", "few")
-OURS = ("ledger", "record", "decisions", "lease", "operators/generate", "operators/_generation", "operators/_buyer")
-OURS += ("operators/_inputs", "operators/_telemetry", "api/client", "api/wire", "api/transport")
+OURS = ("ledger/ledger", "ledger/record", "ledger/decisions", "ledger/lease", "operators/generate")
+OURS += ("execution/generation", "execution/submission", "execution/request", "execution/metrics")
+OURS += ("api/client", "api/http/wire", "api/http/transport")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Plan:
     One sweep.
 
     :param how: ``kill`` or ``raise``.
-    :param honoured: EvoLink honours the key and ``on_unknown_submit="replay"``; else it does not, and ``"fail"``.
+    :param honored: EvoLink honours the key and ``on_unknown_submit="replay"``; else it does not, and ``"fail"``.
     :param deferrable: Up to ``defer()``, or up to the result.
     :param store: ``state``: Airflow's task state store; ``folder``: a ledger folder alone.
     :param lost: The answer of the first order is lost.
@@ -43,7 +44,7 @@ class Plan:
     """
 
     how: str
-    honoured: bool
+    honored: bool
     deferrable: bool
     store: str
     lost: bool = False
@@ -51,12 +52,12 @@ class Plan:
 
     @property
     def name(self) -> str:
-        words = [self.how, "replay" if self.honoured else "fail", "deferred" if self.deferrable else "blocking"]
+        words = [self.how, "replay" if self.honored else "fail", "deferred" if self.deferrable else "blocking"]
         return "-".join([*words, self.store] + ["lost"] * self.lost)
 
     def started(self, url: str, folder: Path) -> subprocess.Popen[str]:
         """Start the process of this sweep."""
-        extra = {"honours_idempotency_key": self.honoured}
+        extra = {"honors_idempotency_key": self.honored}
         connection = {"conn_type": "evolink", "host": url, "password": KEY, "extra": extra}
         plan = {
             "url": url,
@@ -64,8 +65,8 @@ class Plan:
             "store": self.store,
             "step": self.step,
             "follow": "all" if SWEEP == "all" else "new",
-            "operator": {"deferrable": self.deferrable, "on_unknown_submit": "replay" if self.honoured else "fail"},
-            "emulator": {"idempotency": self.honoured},
+            "operator": {"deferrable": self.deferrable, "on_unknown_submit": "replay" if self.honored else "fail"},
+            "emulator": {"idempotency": self.honored},
             "faults": [{"kind": "lost_answer"}] if self.lost else [],
         }
         with (folder / "points").open("w") as points, (folder / "errors").open("w") as errors:
@@ -79,11 +80,11 @@ class Plan:
 
 
 FEW = [
-    Plan("kill", honoured=False, deferrable=True, store="folder"),
-    Plan("kill", honoured=True, deferrable=False, store="state", step=4),
-    Plan("raise", honoured=False, deferrable=False, store="state", step=9),
-    Plan("raise", honoured=True, deferrable=True, store="folder", step=9),
-    Plan("kill", honoured=True, deferrable=True, store="state", lost=True, step=15),
+    Plan("kill", honored=False, deferrable=True, store="folder"),
+    Plan("kill", honored=True, deferrable=False, store="state", step=4),
+    Plan("raise", honored=False, deferrable=False, store="state", step=9),
+    Plan("raise", honored=True, deferrable=True, store="folder", step=9),
+    Plan("kill", honored=True, deferrable=True, store="state", lost=True, step=15),
 ]
 EVERY = [Plan(*one) for one in product(("kill", "raise"), (True, False), (True, False), ("state", "folder"))]
 LOST = [Plan(how, True, True, store, lost=True) for how, store in product(("kill", "raise"), ("state", "folder"))]
@@ -118,7 +119,7 @@ def test_no_line_at_which_a_try_ends_pays_twice_or_loses_a_job(plan: Plan, tmp_p
     print(f"\n{plan.name}: {summary}")
     assert not wrong, json.dumps(wrong, indent=1)
     assert (summary["double payments"], summary["lost ids"]) == (0, 0)
-    assert (summary["unknown outcomes"] == 0) is (plan.honoured and not plan.lost), "the window was never struck"
+    assert (summary["unknown outcomes"] == 0) is (plan.honored and not plan.lost), "the window was never struck"
 
 
 def summed_up(points: list[dict[str, Any]], plan: Plan) -> dict[str, int]:
@@ -163,11 +164,11 @@ def complaints(point: dict[str, Any], plan: Plan) -> list[str]:
         wrong.append("it was not killed")
     if unknown and point["state"] not in ("intent", "unknown"):
         wrong.append(f"an unknown outcome although the record was {point['state']}")
-    if not plan.honoured and point["state"] == "intent" and not unknown:
+    if not plan.honored and point["state"] == "intent" and not unknown:
         wrong.append("an intent was taken for something else")
     if not point["followed"]:
         return wrong  # an earlier point left exactly the same behind, and was followed to the end
-    if plan.honoured and last["end"] != "success":
+    if plan.honored and last["end"] != "success":
         wrong.append(f"not completed: {last}")
     if last["end"] == "success" and (last["status"] != "completed" or [last["job"]] != point["jobs"]):
         wrong.append(f"a success with {last['job']}, paid were {point['jobs']}")

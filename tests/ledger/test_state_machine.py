@@ -23,9 +23,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from evolink_world import ANSWERS, OPERATOR, OPS, STEP, Setting, World
 
-from airflow_provider_evolink import lease, ledger
 from airflow_provider_evolink.api import client
-from airflow_provider_evolink.operators import _buyer, _generation, generate
+from airflow_provider_evolink.execution import generation, submission
+from airflow_provider_evolink.ledger import lease, ledger
+from airflow_provider_evolink.operators import generate
 
 STEPS = 100_000
 LIVES = max(1, int(os.environ.get("EVOLINK_STEPS", "0")) // STEPS)
@@ -53,14 +54,14 @@ class WorldTime:
 
 @pytest.fixture(autouse=True)
 def _seams(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (ledger, lease, client, _buyer, _generation, generate, tenacity, tenacity.nap):
+    for module in (ledger, lease, client, submission, generation, generate, tenacity, tenacity.nap):
         if hasattr(module, "time"):
             monkeypatch.setattr(module, "time", WorldTime())
     hook = SimpleNamespace(get_conn=lambda: World.current.client())  # noqa: PLW0108 - the world of then
-    monkeypatch.setattr(_generation, "EvoLinkHook", lambda conn_id: hook)
+    monkeypatch.setattr(generation, "EvoLinkHook", lambda conn_id: hook)
     monkeypatch.setattr(ledger, "FolderStore", lambda root, identity: World.current.folder)
     monkeypatch.setattr(ledger, "log", Log())
-    for module in (_generation, _buyer):
+    for module in (generation, submission):
         for name in ("tell_decision", "count_credits"):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, lambda *args: None)

@@ -12,9 +12,9 @@ from typing import Any
 import pendulum
 from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_evolink.ledger import Ledger
+from airflow_provider_evolink.ledger.ledger import Ledger
+from airflow_provider_evolink.ledger.record import Record, State
 from airflow_provider_evolink.operators import EvoLinkTextToVideoOperator
-from airflow_provider_evolink.record import Record, State
 
 
 def die(dag_id: str) -> None:
@@ -45,7 +45,7 @@ class DiesBeforeRecording(EvoLinkTextToVideoOperator):
 
     def execute(self, context: Any) -> Any:
         """Kill at the write of the job id."""
-        keep = Ledger.keep
+        keep = Ledger.write_submitted
 
         def deadly(self: Ledger, record: Record) -> None:
             if record.state is State.SUBMITTED:
@@ -53,7 +53,7 @@ class DiesBeforeRecording(EvoLinkTextToVideoOperator):
             keep(self, record)
 
         if context["ti"].try_number == 1:
-            Ledger.keep = deadly  # type: ignore[method-assign]
+            Ledger.write_submitted = deadly  # type: ignore[method-assign]
         return super().execute(context)
 
 

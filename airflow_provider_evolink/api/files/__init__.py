@@ -1,0 +1,1 @@
+"""Media files over HTTP: download, upload, and what a file is."""

@@ -1,0 +1,211 @@
+"""
+Which hosts a download may contact, and how it contacts them.
+
+A result link is remote text: it may name our own network, a cloud's metadata service or a port of this machine.
+So a host is resolved once, each of its addresses is judged, and the connection goes to a judged address, while the
+certificate is still checked against the name. Only :class:`Connector` and :func:`system_resolver` do I/O.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import httpx
+
+from airflow_provider_evolink.api.addresses import is_loopback_address, is_public, literal_address
+from airflow_provider_evolink.api.errors import EvoLinkLinkRefused, EvoLinkMediaError
+from airflow_provider_evolink.api.http.transport import Watchdog
+from airflow_provider_evolink.api.redaction import sanitize
+
+Resolver: TypeAlias = Callable[[str, int], Sequence[str]]
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+_ENDS_IN_NUMBER = re.compile(r"(^|\.)([0-9]+|0x[0-9a-f]*)$")
+
+
+@dataclass(frozen=True)
+class Target:
+    """
+    A link whose host was resolved and may be contacted.
+
+    :param url: The link as given.
+    :param addresses: Addresses of its host, all of them allowed.
+    :param loopback: The host is this machine.
+    """
+
+    url: httpx.URL
+    addresses: tuple[str, ...]
+    loopback: bool
+
+    def request(self, headers: Mapping[str, str], timeout: httpx.Timeout, turn: int) -> httpx.Request:
+        """Build a request that goes to a judged address, the next one at each turn, and still asks for the name."""
+        return httpx.Request(
+            "GET",
+            self.url.copy_with(host=self.addresses[turn % len(self.addresses)]),
+            headers={"Host": self.url.netloc.decode("ascii"), **headers},
+            extensions={"timeout": timeout.as_dict(), "sni_hostname": _host(self.url)},
+        )
+
+
+def show_link(link: str | httpx.URL) -> str:
+    """Return a link for messages: scheme, host and path, never user-info or query (it may be signed)."""
+    try:
+        url = httpx.URL(link)
+    except (httpx.InvalidURL, TypeError):
+        return "(unreadable link)"
+    path = url.raw_path.partition(b"?")[0].decode("ascii", "replace")
+    return sanitize(f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}{path}")
+
+
+def read_link(link: str, base: httpx.URL | None = None) -> httpx.URL:
+    """Parse a link, or the ``Location`` of a redirect, which may be relative to ``base``."""
+    try:
+        return base.join(link) if base else httpx.URL(link)
+    except (httpx.InvalidURL, TypeError):
+        raise EvoLinkLinkRefused("the link cannot be read as an address") from None
+
+
+def check_link(url: httpx.URL, *, allow_loopback: bool = False) -> None:
+    """
+    Refuse what can be refused by its spelling.
+
+    :param url: The link.
+    :param allow_loopback: Let pass plain HTTP and any port; :func:`check_addresses` then sees to the host.
+    """
+    host = _host(url)
+    if url.scheme != "https" and not (allow_loopback and url.scheme == "http"):
+        raise _refused(url, "only HTTPS is downloaded")
+    if url.userinfo:
+        raise _refused(url, "it carries user-info")
+    if literal_address(host) is None and (not _HOST_NAME.fullmatch(host) or _ENDS_IN_NUMBER.search(host)):
+        raise _refused(url, "its host is neither a name nor a plain address")
+    if url.port is not None and not (allow_loopback and 0 < url.port < 65536):
+        raise _refused(url, "only port 443 is contacted")
+
+
+def check_addresses(url: httpx.URL, addresses: Sequence[str], *, allow_loopback: bool = False) -> Target:
+    """
+    Judge what a host resolved to. One bad address refuses the link: the others may be bait.
+
+    :param url: A link that passed :func:`check_link`.
+    :param addresses: All addresses of its host.
+    :param allow_loopback: Accept a host that is wholly this machine.
+    """
+    unique = tuple(dict.fromkeys(addresses))
+    if not unique:
+        raise _refused(url, "its host has no address")
+    if allow_loopback and all(map(is_loopback_address, unique)):
+        return Target(url, unique, loopback=True)
+    check_link(url)
+    for address in unique:
+        if not is_public(address):
+            raise _refused(url, f"its host is at {sanitize(address, 60)}, which is not public")
+    return Target(url, unique, loopback=False)
+
+
+def is_bad_certificate(error: BaseException | None) -> bool:
+    """Tell whether a connection failed because of the certificate: no reason to try again."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _host(url: httpx.URL) -> str:
+    return url.raw_host.decode("ascii", "replace").removesuffix(".")
+
+
+def _refused(url: httpx.URL, reason: str) -> EvoLinkLinkRefused:
+    return EvoLinkLinkRefused(f"will not download from {show_link(url)}: {reason}")
+
+
+class Connector:
+    """
+    Opens links, hop by hop, each hop judged. Each host is resolved once in the life of a connector.
+
+    Every request has a bare ``HTTPTransport`` of its own: an ``httpx.Client`` would log the signed query, keep
+    cookies and add headers, and a kept connection would skip the certificate check for a second name at one address.
+
+    :param resolver: Returns the addresses of a host name.
+    :param tls: Whom to trust; the public authorities by default.
+    :param allow_loopback: Accept this machine, over plain HTTP and on any port too.
+    :param max_redirects: Hops to follow.
+    """
+
+    def __init__(
+        self,
+        *,
+        resolver: Resolver | None = None,
+        tls: ssl.SSLContext | None = None,
+        allow_loopback: bool = False,
+        max_redirects: int = 5,
+    ) -> None:
+        self._resolve = functools.cache(resolver or system_resolver)
+        self._tls = tls or public_tls()
+        self._allow_loopback = allow_loopback
+        self._max_redirects = max_redirects
+
+    @contextmanager
+    def open(
+        self, link: str, *, headers: Mapping[str, str], timeout: httpx.Timeout, turn: int = 0
+    ) -> Iterator[httpx.Response]:
+        """
+        Give the first answer that is no redirect, with its body unread.
+
+        :param link: A result link.
+        :param headers: What to send besides ``Host``.
+        :param timeout: Time-outs of each hop.
+        :param turn: Which attempt this is.
+        :raises httpx.TransportError: No answer came.
+        """
+        target = self.locate(read_link(link), allow_loopback=self._allow_loopback)
+        for _ in range(self._max_redirects + 1):
+            with _answer(target.request(headers, timeout, turn), timeout, self._tls) as response:
+                location = response.headers.get("location")
+                if response.status_code not in _REDIRECTS or not location:
+                    yield response
+                    return
+            # A public host must not lead to this machine, whatever is allowed for the first link.
+            target = self.locate(read_link(location, target.url), allow_loopback=target.loopback)
+        raise EvoLinkMediaError(f"gave up after {self._max_redirects} redirects")
+
+    def locate(self, url: httpx.URL, *, allow_loopback: bool = False) -> Target:
+        """Resolve the host of a link and judge it."""
+        check_link(url, allow_loopback=allow_loopback)
+        host = _host(url)
+        try:
+            found = [host] if literal_address(host) else self._resolve(host, url.port or 443)
+        except (OSError, UnicodeError):
+            raise httpx.ConnectError("the host name could not be resolved") from None
+        return check_addresses(url, found, allow_loopback=allow_loopback)
+
+
+@contextmanager
+def _answer(request: httpx.Request, timeout: httpx.Timeout, tls: ssl.SSLContext) -> Iterator[httpx.Response]:
+    with httpx.HTTPTransport(verify=tls, trust_env=False) as transport:
+        with Watchdog((timeout.connect or 0) + (timeout.read or 0)) as watchdog:
+            request.extensions["trace"] = watchdog.trace
+            response = transport.handle_request(request)
+        try:
+            yield response
+        finally:
+            response.close()
+
+
+@functools.cache
+def public_tls() -> ssl.SSLContext:
+    """Return the TLS settings for public hosts, whatever the environment says."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
+def system_resolver(host: str, port: int) -> Sequence[str]:
+    """Ask the operating system for all addresses of a host."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(sockaddr[0]) for *_, sockaddr in found]

@@ -1,0 +1,1 @@
+"""One call, one response: how EvoLink is asked and what came back."""

@@ -1,0 +1,262 @@
+"""
+What EvoLink sends, as typed values. Lenient in what comes in, strict in what goes out.
+
+EvoLink's "task" is a *job* here. A field that is missing, extra or of another type never makes a paid job
+unreadable: only its id is required.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any
+
+import pendulum
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+
+from airflow_provider_evolink.api.jobs.outputs import EXPIRY, read_made, read_outputs
+from airflow_provider_evolink.api.redaction import sanitize
+
+LINK_LIFETIME = timedelta(hours=24)
+MAX_RESULTS = 64
+MAX_LINK = 8192
+MAX_TEXT = 2000
+JOB_ID = re.compile(r"(?=.{1,128}\Z)[._:-]*[A-Za-z0-9][A-Za-z0-9._:-]*", re.ASCII)
+EARLIEST, LATEST = 1_000_000_000, 100_000_000_000  # Unix seconds; milliseconds are beyond
+
+
+def _or_none(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Treat a value of the wrong shape as absent."""
+    try:
+        return handler(value)
+    except ValidationError:
+        return None
+
+
+def _number(value: Any) -> Any:
+    """Refuse truth values, which Python takes for numbers."""
+    return None if isinstance(value, bool) else value
+
+
+def _text(value: Any) -> str | None:
+    """Read text or a number (EvoLink's ``error.code`` comes as either) as one safe line; nothing else."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    return sanitize(value, MAX_TEXT) or None
+
+
+def _job_id(value: str) -> str:
+    if not JOB_ID.fullmatch(value):
+        raise ValueError("not an id as EvoLink gives them")
+    return value
+
+
+def _moment(value: float | None) -> float | None:
+    return value if value is not None and EARLIEST <= value < LATEST else None
+
+
+def _not_negative(value: float | None) -> float | None:
+    return value if value is not None and value >= 0 else None
+
+
+Number = Annotated[
+    Annotated[float, Field(allow_inf_nan=False)] | None, BeforeValidator(_number), WrapValidator(_or_none)
+]
+Moment = Annotated[Number, AfterValidator(_moment)]
+Seconds = Annotated[Number, AfterValidator(_not_negative)]
+Text = Annotated[str | None, BeforeValidator(_text)]
+JobId = Annotated[
+    str, BeforeValidator(lambda value: str(value) if type(value) is int else value), AfterValidator(_job_id)
+]
+
+
+class _Lenient(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
+
+
+class JobStatus(StrEnum):
+    """State of a job. ``UNKNOWN`` (a word we do not know) counts as still running, never as a reason to pay again."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether EvoLink is done with the job."""
+        return self in (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
+
+    @classmethod
+    def read(cls, word: object) -> JobStatus:
+        """
+        Read EvoLink's word, in any case and either spelling of *cancelled*.
+
+        :param word: The value of ``status`` as it came.
+        """
+        text = str(word).strip().lower() if isinstance(word, str) else ""
+        text = {"canceled": "cancelled"}.get(text, text)
+        try:
+            return cls(text)
+        except ValueError:
+            return cls.UNKNOWN
+
+
+class Failure(_Lenient):
+    """Why EvoLink ended a job as failed (``error`` of a job)."""
+
+    code: Text = None
+    message: Text = None
+    type: Text = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_plain_text(cls, value: Any) -> Any:
+        return value if isinstance(value, dict) else {"message": value}
+
+
+class Cost(_Lenient):
+    """Final price of a job (undocumented, read by EvoLink's own clients)."""
+
+    credits: Number = None
+
+
+class Usage(_Lenient):
+    """Credits a job holds or has cost."""
+
+    billing_rule: Text = None
+    credits_reserved: Number = None
+    credits_used: Number = None
+    cost: Annotated[Cost | None, WrapValidator(_or_none)] = None
+    user_group: Text = None
+
+
+class Billing(_Lenient):
+    """State of charge and refund (newer gateways only)."""
+
+    charge_status: Text = None
+    refund_status: Text = None
+    reserved_credits: Number = None
+    charged_credits: Number = None
+    refunded_credits: Number = None
+
+
+class TaskInfo(_Lenient):
+    """EvoLink's guesses about a job."""
+
+    estimated_time: Seconds = None
+
+
+class Job(_Lenient):
+    """
+    One paid order as EvoLink shows it.
+
+    :param job_id: EvoLink's id (their ``id``).
+    :param status: What we make of ``status_text``.
+    :param status_text: EvoLink's own word.
+    :param kind: ``video``, ``image``, ``audio`` or ``text``.
+    :param created: Unix seconds by EvoLink's clock.
+    :param results: Links, valid for about 24 hours. Empty until completed.
+    :param outputs: What each of the links leads to: its ``kind`` and what else EvoLink says of it.
+    :param made: What the job made that is no file, such as the name of a voice.
+    """
+
+    job_id: JobId = Field(validation_alias="id")
+    model: Text = None
+    status: JobStatus = JobStatus.UNKNOWN
+    status_text: str = ""
+    progress: Number = None
+    created: Moment = None
+    kind: Text = Field(default=None, validation_alias=AliasChoices("type", "kind"))
+    results: tuple[str, ...] = ()
+    outputs: tuple[dict[str, Any], ...] = ()
+    made: dict[str, str] = {}
+    error: Annotated[Failure | None, WrapValidator(_or_none)] = None
+    task_info: Annotated[TaskInfo | None, WrapValidator(_or_none)] = None
+    usage: Annotated[Usage | None, WrapValidator(_or_none)] = None
+    billing: Annotated[Billing | None, WrapValidator(_or_none)] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_names(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        job_id = next((value[name] for name in ("id", "task_id", "job_id") if value.get(name)), None)
+        word = value.get("status")
+        status_text = sanitize(_text(word) or "", 40)
+        links, outputs = read_outputs(value)
+        gave = {"results": links, "outputs": outputs, "made": read_made(value)}
+        return {**value, **gave, "id": job_id, "status": JobStatus.read(word), "status_text": status_text}
+
+    @property
+    def has_output(self) -> bool:
+        """Whether the job has given something: links, or a name instead of media."""
+        return bool(self.results) or any(name != EXPIRY for name in self.made)
+
+    @property
+    def estimated_time(self) -> float | None:
+        """Seconds EvoLink expects the job to take, where it says so."""
+        return self.task_info.estimated_time if self.task_info else None
+
+    @property
+    def credits_reserved(self) -> float | None:
+        """Credits held for the job."""
+        return _first(self.usage and self.usage.credits_reserved, self.billing and self.billing.reserved_credits)
+
+    @property
+    def credits_charged(self) -> float | None:
+        """Credits taken for the job in the end; ``None`` where EvoLink does not say."""
+        usage, billing = self.usage, self.billing
+        settled = billing and (billing.charge_status or "").lower() not in ("unknown", "reserved")
+        return _first(
+            billing and settled and billing.charged_credits,
+            usage and usage.credits_used,
+            usage and usage.cost and usage.cost.credits,
+        )
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When EvoLink accepted the order, UTC."""
+        return None if self.created is None else pendulum.from_timestamp(self.created)
+
+    def summary(self) -> dict[str, Any]:
+        """
+        Return the job as plain JSON: what the operators hand on.
+
+        ``expires_at`` is counted from the order, since EvoLink tells no finishing time: links live at least
+        that long. ``credits`` is the final charge where EvoLink tells it, else the reserved amount.
+        """
+        created = self.created_at
+        charged = self.credits_charged
+        return {
+            "job_id": self.job_id,
+            "model": self.model,
+            "kind": self.kind,
+            "status": str(self.status),
+            "results": list(self.results),
+            "outputs": [dict(output) for output in self.outputs],
+            "made": dict(self.made),
+            "credits": self.credits_reserved if charged is None else charged,
+            "credits_reserved": self.credits_reserved,
+            "credits_charged": charged,
+            "created": created.isoformat() if created else None,
+            "expires_at": (created + LINK_LIFETIME).isoformat() if created else None,
+        }
+
+
+def _first(*values: Any) -> float | None:
+    return next((value for value in values if isinstance(value, float)), None)

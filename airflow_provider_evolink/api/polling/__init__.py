@@ -1,0 +1,1 @@
+"""Many waits on one timer, up to 50 jobs a call."""

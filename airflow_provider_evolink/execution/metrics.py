@@ -1,0 +1,57 @@
+"""Metrics and spans, named as those of Airflow's own durable operators."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import Stats
+
+from airflow_provider_evolink.compat import span
+
+if TYPE_CHECKING:
+    from airflow_provider_evolink.api.jobs.job import Job
+
+_COUNTED = {
+    "fresh_submit": ("fresh_submit",),
+    "reconnect": ("reconnect_attempt", "reconnect_success"),
+    "already_succeeded": ("reconnect_attempt", "already_succeeded"),
+    "terminal_resubmit": ("reconnect_attempt", "terminal_resubmit"),
+}
+
+
+def tell_decision(operator: Any, decision: str, job: Job | None = None) -> None:
+    """
+    Count what a try decided, and leave a span.
+
+    :param operator: The operator.
+    :param decision: ``fresh_submit``, ``reconnect``, ``already_succeeded``, ``terminal_resubmit``,
+        ``no_task_state_store`` or ``outcome_unknown``.
+    :param job: The job of the earlier try, as just read.
+    """
+    name = type(operator).__name__
+    for counter in _COUNTED.get(decision, ()):
+        Stats.incr(f"resumable_job.{counter}", tags={"operator": name})
+    facts = {
+        "operator": name,
+        "resumable.decision": decision,
+        "resumable.external_id_key": "evolink_generation",
+        "resumable.external_id": job.job_id if job else None,
+        "resumable.prior_status": str(job.status) if job else None,
+    }
+    with span("resumable_job.resume_decision", {fact: value for fact, value in facts.items() if value is not None}):
+        pass
+
+
+def count_credits(operator: Any, what: str, job: Job) -> None:
+    """
+    Count credits, rounded up to whole ones.
+
+    :param operator: The operator.
+    :param what: ``credits_reserved`` or ``credits_charged``.
+    :param job: The job as just read.
+    """
+    amount = getattr(job, what)
+    if amount:
+        tags = {"operator": type(operator).__name__, "model": job.model or "unknown"}
+        Stats.incr(f"evolink.{what}", math.ceil(amount), tags=tags)

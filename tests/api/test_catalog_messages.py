@@ -1,0 +1,142 @@
+"""What an error lists, how it says it, and what neither error nor log ever shows."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from airflow_provider_evolink.api import catalog
+from airflow_provider_evolink.api.catalog.catalog import build_request
+from airflow_provider_evolink.api.errors import EvoLinkRequestError
+
+T2V, I2V = "wan2.7-text-to-video", "wan2.7-image-to-video"
+R2V, EDIT = "wan2.7-reference-video", "wan2.7-video-edit"
+IMAGE, CLIP, SOUND = "https://example.com/a.png", "https://example.com/a.mp4", "https://example.com/a.mp3"
+SECRET = "whisper-of-lavender"
+
+
+@pytest.fixture
+def logged():
+    """Messages of the catalog's logger."""
+    lines: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record):
+            lines.append(record.getMessage())
+
+    keeper = Keep()
+    catalog.log.addHandler(keeper)
+    yield lines
+    catalog.log.removeHandler(keeper)
+
+
+def refused(model, parameters):
+    with pytest.raises(EvoLinkRequestError) as error:
+        build_request(model, parameters)
+    return error.value
+
+
+def only_violation(model, parameters):
+    (violation,) = refused(model, parameters).violations
+    return violation
+
+
+def test_all_broken_rules_are_listed_at_once():
+    error = refused(
+        R2V,
+        {
+            "prompt": " ",
+            "image_urls": [IMAGE, "ftp://example.com/x", *[IMAGE] * 3],
+            "video_urls": [CLIP],
+            "duration": 12,
+            "seed": 0,
+            "audio_urls": ["nope", *[SOUND] * 5],
+            "model_params": {"voice_bindings": {"image9": SOUND, "video1": ""}, "shot_type": "multi"},
+            "promt": "x",
+        },
+    )
+    assert sorted(violation.field for violation in error.violations) == [
+        "audio_urls",
+        "audio_urls[0]",
+        "duration",
+        "image_urls, video_urls",
+        "image_urls[1]",
+        "model_params.shot_type",
+        "model_params.voice_bindings.image9",
+        "model_params.voice_bindings.video1",
+        "prompt",
+        "promt",
+        "seed",
+    ]
+    assert "11 rule(s) broken" in str(error)
+
+
+def test_a_rule_does_not_judge_a_value_that_is_wrong_in_itself():
+    error = refused(R2V, {"prompt": "a", "video_urls": [CLIP], "duration": "soon"})
+    assert [violation.rule for violation in error.violations] == ["whole seconds from 2 to 15"]
+    error = refused(R2V, {"prompt": "a", "image_urls": "nope"})
+    assert [violation.field for violation in error.violations] == ["image_urls"]
+
+
+def test_a_message_says_field_rule_and_value():
+    assert str(only_violation(T2V, {"prompt": "a", "duration": 16})) == (
+        "duration: whole seconds from 2 to 15 (given: 16)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "hint"),
+    [
+        (T2V, "promt", "did you mean prompt?"),
+        (I2V, "start_image", "did you mean image_start?"),
+        (R2V, "image_url", "did you mean image_urls?"),
+        (EDIT, "keep_sound", "did you mean keep_original_sound?"),
+        (I2V, "zzz", "the model takes prompt, negative_prompt"),
+    ],
+)
+def test_an_unknown_field_is_refused_with_the_nearest_known_one(model, name, hint):
+    violation = next(one for one in refused(model, {name: "x"}).violations if one.field == name)
+    assert hint in violation.rule
+
+
+def test_an_unknown_nested_field_is_refused_with_the_nearest_known_one():
+    given = {"prompt": "a", "image_urls": [IMAGE], "model_params": {"voice_binding": {"image1": SOUND}}}
+    violation = only_violation(R2V, given)
+    assert violation.field == "model_params.voice_binding"
+    assert "did you mean voice_bindings?" in violation.rule
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"prompt": [SECRET]},
+        {"prompt": {SECRET: 1}},
+        {"negative_prompt": {"text": SECRET}},
+        {"promt": SECRET},
+        {"text": f"data:text/plain,{SECRET}"},
+        {"quality": f"in {SECRET}"},
+        {"image_start": f"a {SECRET} portrait"},
+        {"image_start": f"https://example.com/a b?token={SECRET}"},
+        {"image_start": f"https://user:{SECRET}@example.com/a.png"},
+        {"image_start": f"ftp://example.com/a.png?token={SECRET}"},
+        {"image_start": f"data:image/png;base64,{SECRET}"},
+        {"audio_urls": [f"s3://bucket/a.mp3?X-Signature={SECRET}#{SECRET}"] * 2},
+        {"callback_url": f"http://example.com/hook?token={SECRET}"},
+        {"callback_url": f"https://127.0.0.1/hook?token={SECRET}"},
+    ],
+)
+@pytest.mark.parametrize("mode", ["strict", "warn"])
+def test_no_error_or_log_shows_a_prompt_or_the_query_of_a_link(broken, mode, logged):
+    given = {"prompt": SECRET, "image_start": IMAGE} | broken
+    try:
+        build_request(I2V, given, validation=mode)
+    except EvoLinkRequestError as error:
+        logged.extend([str(error), repr(error), *(repr(violation) for violation in error.violations)])
+    assert logged
+    assert not [line for line in logged if SECRET in line]
+
+
+def test_shown_values_are_short():
+    error = refused(I2V, {"image_start": f"ftp://example.com/{'x' * 500}", "image_end": "x" * 500, "quality": "y" * 50})
+    assert [violation.value for violation in error.violations if len(violation.value or "") > 60] == []
