@@ -56,7 +56,9 @@ Kill = Callable[..., Any]
 KILLS: dict[str, Kill] = {
     "before the intent is written": lambda scene, **given: scene.dies(Ledger, "write_intent", **given),
     "after the intent, before the order leaves": lambda scene, **given: scene.dies(EvoLinkClient, "submit", **given),
-    "when EvoLink has the order, before its id is recorded": lambda scene, **given: scene.dies(Ledger, "write_submitted", **given),
+    "when EvoLink has the order, before its id is recorded": lambda scene, **given: scene.dies(
+        Ledger, "write_submitted", **given
+    ),
     "when the id is in one of two places": lambda scene, **given: scene.dies(
         FolderStore, "set", how=in_the_folder, **given, ledger_path=scene.ledger
     ),

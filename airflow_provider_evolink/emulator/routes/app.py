@@ -1,0 +1,49 @@
+"""Puts the rooms of the emulator together into one ASGI application."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from airflow_provider_evolink.emulator.orders.models import documented_models
+from airflow_provider_evolink.emulator.rendering.gallery import Gallery
+from airflow_provider_evolink.emulator.routes.bodies import ApiError, error_body
+from airflow_provider_evolink.emulator.routes.control import Control
+from airflow_provider_evolink.emulator.routes.fault_middleware import Misbehave
+from airflow_provider_evolink.emulator.routes.files_api import FilesApi
+from airflow_provider_evolink.emulator.routes.jobs_api import JobsApi
+from airflow_provider_evolink.emulator.routes.results import Media
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import ASGIApp
+
+    from airflow_provider_evolink.emulator.state.world import World
+
+
+def build_app(world: World) -> ASGIApp:
+    """
+    Build the application around a state.
+
+    :param world: The state.
+    :raises ModelFileError: A model file is wrong.
+    """
+    documented_models()
+    gallery = Gallery(world)
+    rooms = (JobsApi(world, gallery), FilesApi(world), Media(world, gallery), Control(world))
+    routes = [route for room in rooms for route in room.routes()]
+    handlers = {ApiError: _known_error, HTTPException: _no_route}
+    return Misbehave(Starlette(routes=routes, exception_handlers=handlers), world)
+
+
+async def _known_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)  # noqa: S101
+    return JSONResponse(error.body, error.status, headers=error.headers)
+
+
+async def _no_route(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    return JSONResponse(error_body(error.status_code), error.status_code, headers=error.headers)

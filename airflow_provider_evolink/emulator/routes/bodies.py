@@ -1,0 +1,196 @@
+"""The bodies EvoLink sends: jobs, credits, errors. Only shapes; no decisions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_evolink.emulator.orders.prices import billing_rule, cost
+from airflow_provider_evolink.emulator.routes.result_data import result_data
+
+if TYPE_CHECKING:
+    from airflow_provider_evolink.emulator.orders.jobs import Job
+
+CREATE_ERRORS = {
+    400: ("invalid_request", "invalid_request_error", "The request is invalid"),
+    401: ("unauthorized", "authentication_error", "Invalid or expired API key"),
+    402: ("insufficient_quota", "insufficient_quota", "Not enough credits"),
+    403: ("model_access_denied", "invalid_request_error", "This key may not use this model"),
+    404: ("not_found", "invalid_request_error", "Not found"),
+    405: ("method_not_allowed", "invalid_request_error", "Method not allowed"),
+    409: ("idempotency_conflict", "invalid_request_error", "This Idempotency-Key was used with another body"),
+    413: ("request_too_large", "invalid_request_error", "The request is too large"),
+    415: ("unsupported_media_type", "invalid_request_error", "The body must be JSON"),
+    429: ("rate_limit_exceeded", "rate_limit_error", "Too many requests"),
+    500: ("internal_error", "api_error", "Internal server error"),
+    502: ("service_unavailable", "api_error", "The upstream service gave no answer"),
+    410: ("gone", "invalid_request_error", "What the request points at has expired"),
+    503: ("service_unavailable", "api_error", "The service is unavailable"),
+}
+QUERY_ERRORS = {
+    400: ("invalid_task_id", "invalid_request_error", "The task id is malformed"),
+    402: ("quota_exceeded", "insufficient_quota", "Quota exceeded"),
+    403: ("permission_denied", "invalid_request_error", "The task belongs to another account"),
+    404: ("task_not_found", "invalid_request_error", "The task does not exist or has expired"),
+    429: ("rate_limit_exceeded", "evo_api_error", "Too many requests"),
+}
+DRAFT_SECONDS = 7 * 86400
+_QUERIES = frozenset({"read", "batch", "list"})
+
+
+class ApiError(Exception):
+    """
+    An answer other than success, in the documented error body.
+
+    :param status: HTTP status.
+    :param body: The JSON body.
+    :param headers: Further response headers.
+    """
+
+    def __init__(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+        super().__init__(f"{status}")
+        self.status = status
+        self.body = body
+        self.headers = headers or {}
+
+
+def error_body(
+    status: int,
+    operation: str = "submit",
+    *,
+    code: Any = None,
+    message: str | None = None,
+    type_: str | None = None,
+    param: str | None = None,
+) -> dict[str, Any]:
+    """
+    Compose an error body; what is not given comes from the documented table.
+
+    :param status: HTTP status.
+    :param operation: Which call; reading jobs has other codes than creating them, credits has numbers.
+    :param code: ``error.code``.
+    :param message: ``error.message``.
+    :param type_: ``error.type``.
+    :param param: ``error.param``, the field at fault.
+    """
+    known = CREATE_ERRORS.get(status, ("unknown_error", "api_error", f"HTTP {status}"))
+    if operation in _QUERIES:
+        known = QUERY_ERRORS.get(status, known)
+    documented: Any = status if operation == "credits" else known[0]
+    error = {"code": code or documented, "message": message or known[2], "type": type_ or known[1]}
+    return {"error": error | ({"param": param} if param else {})}
+
+
+def api_error(status: int, operation: str = "submit", **details: Any) -> ApiError:
+    """
+    Compose the exception for a documented error.
+
+    :param status: HTTP status.
+    :param operation: Which call.
+    :param details: As for :func:`error_body`.
+    """
+    return ApiError(status, error_body(status, operation, **details))
+
+
+def submitted(job: Job, user_group: str) -> dict[str, Any]:
+    """
+    Compose the answer to an order.
+
+    :param job: The job, as just created.
+    :param user_group: Tier of the account.
+    """
+    return _core(job, "pending", 0) | {
+        "task_info": {"can_cancel": True, "estimated_time": job.estimate},
+        "usage": _usage(job, user_group),
+    }
+
+
+def as_read(job: Job, links: list[str], user_group: str, *, with_billing: bool) -> dict[str, Any]:
+    """
+    Compose the answer to reading one job.
+
+    :param job: The job.
+    :param links: Fresh result links; empty unless it completed.
+    :param user_group: Tier of the account.
+    :param with_billing: Whether to show the undocumented ``billing``.
+    """
+    info = {"can_cancel": not job.is_over()}  # no estimate: that is told with the order alone
+    body = _core(job, job.status, job.progress) | {"task_info": info, "usage": _usage(job, user_group)}
+    if job.status == "completed":
+        body["results"] = links
+        data = result_data(job, links)
+        body |= {"result_data": data} if data is not None else {}
+        body["usage"] |= {"credits_used": job.charged, "cost": cost(job.charged)}
+    if job.failure is not None:
+        body["error"] = {"code": job.failure.code, "message": job.failure.message, "type": "task_error"}
+    if job.source is not None and "source_task_id" in job.body:
+        body["source_task_id"] = job.source.id
+    if job.body.get("draft") is True:
+        body["draft_expires_at"] = int(job.created + DRAFT_SECONDS)
+    if with_billing:
+        body["billing"] = _billing(job)
+    return body
+
+
+def as_listed(job: Job) -> dict[str, Any]:
+    """
+    Compose one line of the list of jobs. It has no result links.
+
+    :param job: The job.
+    """
+    done = job.status == "completed"
+    return {
+        "id": job.id,
+        "model": job.model,
+        "type": job.kind,
+        "status": job.status,
+        "progress": job.progress,
+        "created_at": int(job.created),
+        "duration": round((job.ended or job.created) - job.created, 1),
+        "has_results": done,
+        "result_count": job.output.count if done else 0,
+        "has_error": job.failure is not None,
+        "credits_used": job.charged,
+    }
+
+
+def credits_left(remaining: float, used: float) -> dict[str, Any]:
+    """
+    Compose the answer about credits.
+
+    :param remaining: Credits that can still be ordered for.
+    :param used: Credits charged so far.
+    """
+    user = {"remaining_credits": remaining, "used_credits": used}
+    token = {"remaining_credits": 0.0, "used_credits": used, "unlimited_credits": True}
+    return {"success": True, "message": "", "data": {"user": user, "token": token}}
+
+
+def _core(job: Job, status: str, progress: int) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "object": f"{job.kind}.generation.task",
+        "created": int(job.created),
+        "model": job.model,
+        "status": status,
+        "progress": progress,
+        "type": job.kind,
+    }
+
+
+def _usage(job: Job, user_group: str) -> dict[str, Any]:
+    rule = billing_rule(job.kind)
+    return {"billing_rule": rule, "credits_reserved": job.reserved, "user_group": user_group}
+
+
+def _billing(job: Job) -> dict[str, Any]:
+    released = job.is_over() and job.status != "completed"
+    charge = "charged" if job.status == "completed" else "released" if released else "reserved"
+    return {
+        "refund_scope": "full" if released else None,
+        "charge_status": charge,
+        "refund_status": "completed" if released else "not_required",
+        "reserved_credits": job.reserved,
+        "charged_credits": job.charged,
+        "refunded_credits": job.refunded,
+        "refunded_at": int(job.ended) if released and job.ended else None,
+    }

@@ -1,0 +1,168 @@
+"""The control plane under ``/_emulator/``: knobs, books, faults, and a hand on single jobs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from airflow_provider_evolink.emulator.orders.jobs import ENDED, Failure, Job
+from airflow_provider_evolink.emulator.routes.bodies import ApiError
+from airflow_provider_evolink.emulator.state.world import DEFAULT_FAILURE, World
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+_STATES = {"pending", "processing"} | ENDED
+_DEFAULT_REASONS = {
+    "failed": DEFAULT_FAILURE,
+    "cancelled": Failure("request_cancelled", "The request was cancelled"),
+}
+_JOB_ORDERS = {"state", "code", "message", "expire_links", "vanish", "release"}
+
+
+class Control:
+    """
+    The control plane over HTTP. It asks for no key.
+
+    :param world: The state.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route("/_emulator/health", self.health, methods=["GET"]),
+            Route("/_emulator/reset", self.reset, methods=["POST"]),
+            Route("/_emulator/settings", self.settings, methods=["GET", "POST"]),
+            Route("/_emulator/books", self.books, methods=["GET"]),
+            Route("/_emulator/faults", self.faults, methods=["GET", "POST", "DELETE"]),
+            Route("/_emulator/jobs/{job_id}", self.job, methods=["GET", "POST"]),
+        ]
+
+    async def health(self, _: Request) -> Response:
+        """Say that the emulator is up."""
+        return JSONResponse({"status": "ok"})
+
+    async def reset(self, _: Request) -> Response:
+        """Forget everything and turn all knobs back."""
+        self._world.reset()
+        return JSONResponse({"status": "ok"})
+
+    async def settings(self, request: Request) -> Response:
+        """
+        Show or turn the knobs.
+
+        :param request: The request.
+        """
+        if request.method == "POST":
+            changes = await _object(request)
+            try:
+                self._world.settings = self._world.settings.changed(changes)
+            except (TypeError, ValueError) as error:
+                raise _refused(str(error)) from error
+        return JSONResponse(self._world.settings.public())
+
+    async def books(self, _: Request) -> Response:
+        """Show what was ordered and what it cost."""
+        world = self._world
+        world.move_by_clock()
+        books = world.books
+        return JSONResponse(
+            {
+                "orders": books.orders,
+                "replays": books.replays,
+                "credits_spent": books.spent,
+                "credits_reserved": books.reserved,
+                "balance": books.balance(world.settings.balance),
+                "requests": dict(books.requests),
+                "media_requests_with_authorization": books.media_requests_with_authorization,
+                "jobs": [_entry(job) for job in world.jobs.values()],
+            }
+        )
+
+    async def faults(self, request: Request) -> Response:
+        """
+        Queue a fault, show the queue with its account, or clear it.
+
+        :param request: The request.
+        """
+        if request.method == "DELETE":
+            self._world.faults.clear()
+        if request.method == "POST":
+            try:
+                return JSONResponse(self._world.faults.add(await _object(request)).public())
+            except ValueError as error:
+                raise _refused(str(error)) from error
+        return JSONResponse({"faults": self._world.faults.public()})
+
+    async def job(self, request: Request) -> Response:
+        """
+        Show one job, or change it by force.
+
+        :param request: The request.
+        """
+        job = self._world.jobs.get(request.path_params["job_id"])
+        if job is None:
+            raise ApiError(404, {"error": "no such job"})
+        if request.method == "POST":
+            self._change(job, await _object(request))
+        return JSONResponse(_entry(job))
+
+    def _change(self, job: Job, order: dict[str, Any]) -> None:
+        unknown = sorted(set(order) - _JOB_ORDERS)
+        state = order.get("state")
+        if unknown or (state is not None and state not in _STATES):
+            raise _refused(f"unknown: {', '.join(unknown) or state}")
+        if state is not None and job.is_over():
+            raise ApiError(409, {"error": f"the job is already {job.status}"})
+        if state is not None:
+            self._world.force(job, state, _reason(state, order))
+        job.held = job.held and not order.get("release")
+        job.vanished = bool(order.get("vanish", job.vanished))
+        job.link_epoch += bool(order.get("expire_links"))
+
+
+def _entry(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "model": job.model,
+        "key_fingerprint": job.key_fingerprint,
+        "idempotency_key": job.idempotency_key,
+        "status": job.status,
+        "progress": job.progress,
+        "credits_reserved": job.reserved,
+        "credits_charged": job.charged,
+        "refunded": job.refunded,
+        "body": job.body,
+        "truncated": [name for name, value in job.body.items() if job.effective[name] != value],
+        "created": job.created,
+        "ended": job.ended,
+        "reads": job.reads,
+        "error": {"code": job.failure.code, "message": job.failure.message} if job.failure else None,
+    }
+
+
+def _reason(state: str, order: dict[str, Any]) -> Failure | None:
+    default = _DEFAULT_REASONS.get(state)
+    if default is None:
+        return None
+    return Failure(str(order.get("code", default.code)), str(order.get("message", default.message)))
+
+
+async def _object(request: Request) -> dict[str, Any]:
+    try:
+        body = json.loads(await request.body() or b"{}")
+    except ValueError as error:
+        raise _refused("the body is not JSON") from error
+    if not isinstance(body, dict):
+        raise _refused("the body must be a JSON object")
+    return body
+
+
+def _refused(message: str) -> ApiError:
+    return ApiError(400, {"error": message})
