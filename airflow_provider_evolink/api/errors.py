@@ -33,9 +33,10 @@ No error holds the API key, a request header, a prompt or a link with its query.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 
 class EvoLinkError(Exception):
@@ -80,6 +81,20 @@ class EvoLinkError(Exception):
         }
         known = ", ".join(f"{name} {value}" for name, value in facts.items() if value is not None)
         return f"{self.message} [{known}]" if known else self.message
+
+    def amended(self, *, message: str | None = None, permanent: bool | None = None) -> Self:
+        """
+        Return a copy with another message, or another answer to whether a retry is pointless.
+
+        :param message: The message.
+        :param permanent: Whether the same call fails the same way again.
+        """
+        changed = copy.copy(self)
+        if message is not None:
+            changed.message, changed.args = message, (message,)
+        if permanent is not None:
+            changed.permanent = permanent
+        return changed
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args, self.__dict__)

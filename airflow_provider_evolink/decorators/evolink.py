@@ -18,6 +18,9 @@ from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_evolink.execution.options import GenerationOptions
+    from airflow_provider_evolink.execution.request import Draft, RequestSource
+
 _KEPT = "evolink_request"
 
 
@@ -41,7 +44,6 @@ class _EvoLinkDecoratedOperator(DecoratedOperator, EvoLinkGenerateOperator):
         *(name for name in EvoLinkGenerateOperator.template_fields if name != "parameters"),
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {**DecoratedOperator.template_fields_renderers}
-    makes_request = True
 
     def __init__(
         self,
@@ -55,68 +57,76 @@ class _EvoLinkDecoratedOperator(DecoratedOperator, EvoLinkGenerateOperator):
         super().__init__(python_callable=python_callable, op_args=op_args, op_kwargs=op_kwargs, model=model, **kwargs)
         if self.parameters is not None:
             raise TypeError("@task.evolink takes no parameters: the function returns them")
-        self._takes_model = not model
-        self._context: Any = None
-        self._made: dict[str, Any] | None = None
+
+    def _source(self, options: GenerationOptions, context: Context) -> RequestSource:
+        return _FunctionSource(self, options, context)
+
+
+class _FunctionSource:
+    """
+    The request that a function returns. It is called at most once in a try.
+
+    What is submitted is kept in an XCom, since no attribute survives a deferral.
+
+    :param operator: The operator, its templates rendered.
+    :param options: Its arguments.
+    :param context: Airflow's context.
+    """
+
+    is_repeatable = False
+
+    def __init__(self, operator: _EvoLinkDecoratedOperator, options: GenerationOptions, context: Context) -> None:
+        self._operator = operator
+        self._options = options
+        self._context = context
+        self._draft: Draft | None = None
         self._kept: dict[str, Any] | None = None
 
-    def execute(self, context: Context) -> Any:
-        """Attach to the job of an earlier try, or ask the function and order; then wait."""
-        self._context, self._made, self._kept = context, None, None
-        return super().execute(context)
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after the wait. The function is not asked."""
-        self._context = context
-        return super().resume_execution(next_method, next_kwargs, context)
-
-    def request(self) -> dict[str, Any]:
+    def build(self) -> Draft:
         """
-        Return what the function made, asking it at most once in a try.
+        Call the function, unless this try has called it.
 
         :raises EvoLinkRequestError: it returned no fields, or no model is known.
         """
-        if self._made is None:
-            made = self._ask()
-            if self._takes_model:
-                self.model = str(made.get("model") or "")
-            self._made = made
-        self.parameters, given = self._made, self.parameters
-        try:
-            return super().request()
-        finally:
-            self.parameters = given
+        from airflow_provider_evolink.execution.request import draft
 
-    def _ask(self) -> dict[str, Any]:
-        context_merge(self._context, self.op_kwargs)
-        kwargs = determine_kwargs(self.python_callable, self.op_args, self._context)
-        made = self.python_callable(*self.op_args, **kwargs)
-        if isinstance(made, Mapping) and all(isinstance(name, str) for name in made):
-            return dict(made)
+        if self._draft is None:
+            fields = self._call()
+            model = self._options.model or str(fields.get("model") or "")
+            self._draft = draft(self._options, model, fields)
+        return self._draft
+
+    def _call(self) -> dict[str, Any]:
+        operator = self._operator
+        context_merge(self._context, operator.op_kwargs)
+        kwargs = determine_kwargs(operator.python_callable, operator.op_args, self._context)
+        fields = operator.python_callable(*operator.op_args, **kwargs)
+        if isinstance(fields, Mapping) and all(isinstance(name, str) for name in fields):
+            return dict(fields)
         from airflow_provider_evolink.api.errors import EvoLinkRequestError, Violation
 
-        rule = f"the function must return a dict of the request's fields, not {type(made).__name__}"
-        raise EvoLinkRequestError(self.model or "(none)", [Violation("(return value)", rule)])
+        rule = f"the function must return a dict of the request's fields, not {type(fields).__name__}"
+        raise EvoLinkRequestError(self._options.model or "(none)", [Violation("(return value)", rule)])
 
-    def keep_request(self, shown: dict[str, Any]) -> None:
+    def remember(self, shown: dict[str, Any]) -> None:
         """
-        Keep what is ordered for the result: no attribute survives a deferral, an XCom does.
+        Keep what is submitted.
 
         :param shown: The request without secrets.
         """
         self._kept = shown
         push = getattr(self._context["ti"], "xcom_push", None)
-        if push and self.do_xcom_push:
+        if push and self._options.keeps_result:
             push(key=_KEPT, value=shown)
 
-    def kept_request(self) -> dict[str, Any] | None:
-        """Return what this try has ordered; ``None`` after a retry, which does not know."""
-        if self._kept is None and self.do_xcom_push:
+    def remembered(self) -> dict[str, Any] | None:
+        """Return what this try has submitted; ``None`` after a retry, which does not know."""
+        if self._kept is None and self._options.keeps_result:
             ti = self._context["ti"]
             try:
                 kept = ti.xcom_pull(task_ids=ti.task_id, key=_KEPT, map_indexes=ti.map_index)
             except Exception as error:  # noqa: BLE001 - what is only shown must not fail a job that was paid
-                self.log.info("What was ordered cannot be looked up (%s)", type(error).__name__)
+                self._operator.log.info("The submitted request cannot be looked up (%s)", type(error).__name__)
                 return None
             self._kept = kept if isinstance(kept, dict) else None
         return self._kept

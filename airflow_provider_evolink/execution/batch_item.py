@@ -1,13 +1,13 @@
-"""One request of a batch: a generation with a record of its own, read and concluded together with the others."""
+"""One request of a batch: an attempt of its own, polled and concluded together with the others."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkSubmissionUnknown, EvoLinkUnavailable
@@ -15,261 +15,218 @@ from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
 from airflow_provider_evolink.api.polling.batch_wait import Awaited
 from airflow_provider_evolink.api.polling.reader import read_all
-from airflow_provider_evolink.execution.generation import GenerationAttempt
+from airflow_provider_evolink.execution.job_tracker import JobWait, Reading
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
-from airflow_provider_evolink.ledger.decisions import (
-    Act,
-    decide,
-    may_resubmit,
-    unknown_submit_policy,
-)
 from airflow_provider_evolink.storage.object_store import open_folder
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
-    from airflow_provider_evolink.api.client import EvoLinkClient
     from airflow_provider_evolink.api.polling.reader import JobReading
-    from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
+    from airflow_provider_evolink.execution.generation import GenerationAttempt, GenerationResult
 
-SHOWN = 20
+MAX_LISTED = 20  # things that an error lists
+_EMPTY = {"kind": None, "results": [], "outputs": [], "made": {}} | dict.fromkeys(
+    ("credits", "credits_reserved", "credits_charged", "created", "expires_at")
+)
 
 
-class BatchItem(GenerationAttempt):
+class ItemState(StrEnum):
+    """Where a request of a batch stands in this try."""
+
+    QUEUED = "queued"  # to be submitted
+    RUNNING = "running"  # its job is waited for
+    ENDED = "ended"  # nothing to wait for, and its result not taken yet
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass
+class BatchItem:
     """
     What one try does for one request of a batch.
 
-    :param operator: The operator of this request alone.
-    :param context: Airflow's context.
     :param number: Number of the request, from 0.
-    :param client: EvoLink; all parts share it.
-    :param resumed: Whether the try has been deferred before: then what Airflow tells of XCom is about something else.
+    :param attempt: Its attempt.
+    :param state: Where it stands.
+    :param result: What it gave.
+    :param error: Why it has no result.
     """
 
-    def __init__(
-        self,
-        operator: EvoLinkGenerateOperator,
-        context: Context,
-        *,
-        number: int,
-        client: EvoLinkClient,
-        resumed: bool,
-    ) -> None:
-        super().__init__(operator, context, part=number, client=client)
-        if resumed:
-            self._identity = replace(self._identity, had_result=None)
+    number: int
+    attempt: GenerationAttempt
+    state: ItemState = ItemState.ENDED
+    result: GenerationResult | None = None
+    error: EvoLinkError | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has neither a result nor an error."""
+        return self.state not in (ItemState.SUCCEEDED, ItemState.FAILED)
 
     @property
     def job_id(self) -> str | None:
-        """EvoLink's id, where a job is known."""
-        return self._record.job_id if self._record else None
+        """EvoLink's id, where a job is recorded."""
+        return self.attempt.job_id
 
     @property
-    def is_remembered(self) -> bool:
-        """Whether the order will be remembered."""
-        return self._ledger.is_durable
+    def reading(self) -> Reading:
+        """The last poll of the job; an empty one if there was none."""
+        return self.attempt.tracker.reading or Reading()
 
     @property
-    def is_over(self) -> bool:
-        """Whether the job was seen to be over."""
-        return self._last is not None and self._last.status.is_over
+    def wait(self) -> JobWait:
+        """The wait for the job."""
+        return self.attempt.job_wait(str(self.job_id))
 
     @property
-    def is_lost(self) -> bool:
-        """Whether the job was seen to have failed."""
-        return self._is_lost()
+    def expected_seconds(self) -> float:
+        """How long EvoLink expects the job to take; infinite if it does not say."""
+        estimate = self.attempt.tracker.hints().get("estimated_time")
+        return float("inf") if estimate is None else estimate
 
-    @property
-    def estimated_time(self) -> float | None:
-        """Seconds the job takes, by EvoLink's estimate."""
-        estimate: float | None = self.known().get("estimated_time")
-        return estimate
-
-    @property
-    def will_order(self) -> bool:
-        """Whether `start` is to send an order, as far as the job of an earlier one is known."""
-        act, _ = decide(self._record, self._identity, self._policies)
-        if act is Act.RESOLVE and self._record is not None:
-            return unknown_submit_policy(self._identity, self._policies) == "resubmit" and may_resubmit(self._record)
-        return act is Act.SUBMIT or (act is Act.ATTACH and self._last is not None and self._orders_again(self._last))
-
-    def start(self) -> str:
-        """
-        Return the id of the job, as for a task with one order. After a failure it may be called again.
-
-        :raises EvoLinkError: there is none.
-        """
-        try:
-            return super().start()
-        except EvoLinkError:
-            self._take_own_refusal()
-            raise
-
-    def was_ordered_before(self) -> bool:
-        """Tell whether this task had such a request, and ordered it, since it was last cleared."""
-        return (
-            self.job_id is not None
-            and self._record is not None
-            and (self._record.clear_count == self._identity.clear_count)
-        )
-
-    def order_body(self) -> tuple[str, dict[str, Any]]:
+    def checked_order(self) -> tuple[str, dict[str, Any]]:
         """
         Return model and body of the order.
 
-        :raises EvoLinkError: it could not be sent, or its result not be stored.
+        :raises EvoLinkError: it could not be submitted, or its result not be stored.
         """
-        if self._operator.destination:
-            open_folder(self._operator.destination)
-        return self._operator.model, self._inputs.body()
+        request, destination = self.attempt.request, self.attempt.options.destination
+        if destination:
+            open_folder(destination)
+        body = request.body()
+        return request.model, body
 
-    def saw(self, seen: JobReading | None) -> None:
+    def start(self) -> None:
         """
-        Take a reading of the job.
+        Attach or submit, as a task with one request does. After a failure it may be called again.
 
-        :param seen: The job, as read together with others; ``None``: it could not be read.
+        :raises EvoLinkError: there is no job.
         """
-        if seen is None:
-            self._unread = EvoLinkUnavailable("the job could not be read", job_id=self.job_id)
-            self._last = None if self.is_lost else self._last  # a failure counts once it was read twice
+        try:
+            self.attempt.attach_or_submit()
+        except EvoLinkError:
+            self.attempt.reload_own_record()
+            raise
+        self.state = ItemState.ENDED if self.reading.is_over else ItemState.RUNNING
+
+    def take(self, found: JobReading | None) -> None:
+        """
+        Take a poll of the job.
+
+        :param found: The job, as read together with others; ``None``: it could not be read.
+        """
+        if found is not None:
+            self.attempt.tracker.reading = Reading(found)
             return
-        if isinstance(seen, Job):
-            self._last = seen
-            return
-        facts = {"id": seen.job_id, "status": str(seen.status), "type": seen.kind, "model": seen.model}
-        guess = {"estimated_time": seen.estimated_time}
-        self._last = Job.model_validate({**facts, "created": seen.created, "task_info": guess})
+        # A failure counts once it was read twice.
+        last = None if self.reading.has_failed else self.reading.job
+        error = EvoLinkUnavailable("the job could not be read", job_id=self.job_id)
+        self.attempt.tracker.reading = Reading(last, error)
 
-    def look(self) -> None:
+    def conclude(self) -> None:
         """
-        Read the job by itself; a passing fault is no reading.
+        Take the result of the job, as last polled.
 
-        :raises EvoLinkError: it cannot be read.
+        :raises EvoLinkError: it has none, or none yet.
         """
-        if self.job_id is not None:
-            self._last = self._look(self.job_id)
+        reading, job_id = self.reading, str(self.job_id)
+        if not reading.is_over:
+            schedule.result_or_raise(job_id, schedule.WaitEnd.TIMEOUT, None, None if reading.job else reading.error)
+        job = reading.ended_job
+        if job.status is JobStatus.COMPLETED and not job.results:
+            job = self.attempt.tracker.wait(self.wait)
+        self.result = self.attempt.result(job)
+        self.state = ItemState.SUCCEEDED
 
-    def pauses(self, now: float) -> tuple[float, ...]:
+    def fail(self, error: EvoLinkError) -> None:
         """
-        Return the waits, in seconds, of the looks the worker takes before it defers.
+        Note that it gives no result.
 
-        :param now: Epoch seconds.
+        :param error: Why.
         """
-        return (
-            schedule.worker_poll_delays(self._last, self.started, now, self._operator.defer_after) if self._last else ()
-        )
+        self.state, self.error = ItemState.FAILED, error
 
-    def conclude(self) -> dict[str, Any]:
-        """
-        Return what is handed on of the job, as just read.
-
-        :raises EvoLinkError: it gave nothing, or nothing yet.
-        """
-        job_id = str(self.job_id)
-        if self._last is None or not self._last.status.is_over:
-            schedule.result_or_raise(job_id, schedule.WaitEnd.TIMEOUT, self._last, None if self._last else self._unread)
-        elif self._last.status is JobStatus.COMPLETED and not self._last.results:
-            self._last = self.wait(job_id)
-        return self._result(self._checked())
-
-    def note_delivered(self) -> None:
-        """Take note that the result goes to the task, together with those of all others."""
-        self._delivered(self._checked())
-
-    def without_result(self, error: EvoLinkError) -> dict[str, Any]:
-        """
-        Return what stands in the place of a result.
-
-        :param error: Why there is none.
-        """
-        job = self._last or Job.model_validate({"id": self.job_id or "task-none", "status": "unknown"})
-        status = "failed" if job.status is JobStatus.COMPLETED else str(job.status)
+    def outcome(self) -> dict[str, Any]:
+        """Return the result, or what stands in its place."""
+        if self.result is not None:
+            return dict(self.result)
+        job = self.reading.job
+        status = "unknown" if job is None else str(job.status)
         if self.job_id is None:
-            status = "unknown" if isinstance(error, EvoLinkSubmissionUnknown) else "refused"
+            status = "unknown" if isinstance(self.error, EvoLinkSubmissionUnknown) else "refused"
+        request = self.attempt.request
         return {
-            **job.summary(),
+            **(job.summary() if isinstance(job, Job) else _EMPTY),
             "job_id": self.job_id,
-            "model": job.model or self._operator.model,
-            "status": status,
-            "error": type(error).__name__,
-            "error_code": error.code,
-            "request": self._inputs.shown(self._record),
+            "model": (job.model if job else None) or request.model,
+            "status": "failed" if status == JobStatus.COMPLETED else status,
+            "error": type(self.error).__name__,
+            "error_code": self.error.code if self.error else None,
+            "request": request.shown(self.attempt.record),
         }
 
-    def _take_own_refusal(self) -> None:
-        """Read what is recorded of the order just sent. What another try has written is to stop this one."""
-        with contextlib.suppress(EvoLinkError):
-            latest = self._ledger.read()
-            if latest is not None and latest.job_id is None and latest.attempt == self._identity.attempt:
-                self._record, self._last = latest, None
 
-    def _checked(self) -> Job:
-        if self._last is None:
-            raise EvoLinkError("the job was not read", job_id=self.job_id)
-        return self._last
-
-
-def read_together(parts: Sequence[BatchItem], evolink_conn_id: str) -> None:
+def poll_together(items: Sequence[BatchItem], evolink_conn_id: str) -> None:
     """
-    Read the jobs of some parts, many in a call; failed ones twice, since money hangs on it. One may stay unread.
+    Poll the jobs of some items, many in a call; failed ones twice, since money hangs on it. One may stay unread.
 
-    :param parts: Parts whose jobs are known.
+    :param items: Items whose jobs are known.
     :param evolink_conn_id: Connection of type ``evolink``.
     """
-    _read_once(parts, evolink_conn_id)
-    lost = [part for part in parts if part.is_lost]
-    if lost:
+    _poll_once(items, evolink_conn_id)
+    failed = [item for item in items if item.reading.has_failed]
+    if failed:
         time.sleep(schedule.CONFIRM_AFTER)
-        _read_once(lost, evolink_conn_id)
+        _poll_once(failed, evolink_conn_id)
 
 
-def _read_once(parts: Sequence[BatchItem], evolink_conn_id: str) -> None:
-    ids = list(dict.fromkeys(part.job_id for part in parts if part.job_id))
+def _poll_once(items: Sequence[BatchItem], evolink_conn_id: str) -> None:
+    ids = list(dict.fromkeys(item.job_id for item in items if item.job_id))
     found = asyncio.run(read_all(functools.partial(EvoLinkHook.aget_settings, evolink_conn_id), ids)) if ids else {}
-    for part in parts:
-        part.saw(found.get(str(part.job_id)))
+    for item in items:
+        item.take(found.get(str(item.job_id)))
 
 
-def awaited(parts: Sequence[BatchItem]) -> list[Awaited]:
+def awaited(items: Sequence[BatchItem]) -> list[Awaited]:
     """
-    Return the jobs of parts to wait for.
+    Return the jobs of items to wait for.
 
-    :param parts: Parts whose jobs run.
+    :param items: Items whose jobs run.
     """
-    return [Awaited(str(part.job_id), round(part.started, 1), round(part.deadline, 1)) for part in parts]
+    waits = [item.wait for item in items]
+    return [Awaited(wait.job_id, round(wait.started, 1), round(wait.deadline, 1)) for wait in waits]
 
 
-def facts(parts: Sequence[BatchItem]) -> dict[str, Any]:
+def common_hints(items: Sequence[BatchItem]) -> dict[str, Any]:
     """
     Return what is known of the jobs and the same for all of them.
 
-    :param parts: Parts whose jobs run.
+    :param items: Items whose jobs run.
     """
-    known = [part.known() for part in parts]
-    values = {name: {of_one.get(name) for of_one in known} for name in ("model", "kind", "estimated_time")}
+    hints = [item.attempt.tracker.hints() for item in items]
+    values = {name: {of_one.get(name) for of_one in hints} for name in ("model", "kind", "estimated_time")}
     return {name: found.pop() if len(found) == 1 else None for name, found in values.items()}
 
 
-def going_on(parts: Sequence[BatchItem]) -> str:
+def still_running(items: Sequence[BatchItem]) -> str:
     """
-    Return the end of an error: the jobs that go on are paid, and the next try waits for them.
+    Return the end of an error: other jobs keep running, are still billed, and the next try waits for them.
 
-    :param parts: Parts whose jobs run.
+    :param items: Items whose jobs run.
     """
-    if not parts:
+    if not items:
         return ""
-    ids = listed([part.job_id for part in parts])
+    jobs = "job of this batch keeps" if len(items) == 1 else "jobs of this batch keep"
     return (
-        f"; {len(parts)} other job(s) of this batch go on and stay billable: {ids}. "
-        "A retry, or clearing the task, waits for them and orders none of them again"
+        f"; {len(items)} other {jobs} running and billed: {listed([item.job_id for item in items])}. "
+        "A retry, or clearing the task, waits for them and submits none of them again"
     )
 
 
 def listed(things: Sequence[Any]) -> str:
     """
-    Return things as a text that does not grow without end.
+    Return things as a text of bounded length.
 
     :param things: What to list.
     """
-    more = f" and {len(things) - SHOWN} more, see the log" if len(things) > SHOWN else ""
-    return ", ".join(str(thing) for thing in things[:SHOWN]) + more
+    more = f" and {len(things) - MAX_LISTED} more, see the log" if len(things) > MAX_LISTED else ""
+    return ", ".join(str(thing) for thing in things[:MAX_LISTED]) + more

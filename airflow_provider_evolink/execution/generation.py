@@ -1,303 +1,305 @@
-"""One try of a generation: the steps between the ledger, EvoLink and the result. Imported when a task runs."""
+"""One try of a generation: attach or submit, wait, deliver. Imported when a task runs."""
 
 from __future__ import annotations
 
-import time
+import contextlib
 from dataclasses import replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from airflow_provider_evolink.api.errors import (
     EvoLinkConfigError,
     EvoLinkError,
     EvoLinkJobError,
     EvoLinkJobFailed,
-    EvoLinkNotFoundError,
-    EvoLinkOrderStopped,
-    EvoLinkRateLimited,
     EvoLinkRerunRefused,
-    EvoLinkUnavailable,
 )
 from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.api.jobs.failures import failure_code, job_error
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
-from airflow_provider_evolink.api.jobs.pace import JobHints
-from airflow_provider_evolink.api.polling.progress import Progress
-from airflow_provider_evolink.execution.metrics import count_credits, tell_decision
-from airflow_provider_evolink.execution.options import GenerationOptions
-from airflow_provider_evolink.execution.request import Inputs
-from airflow_provider_evolink.execution.submission import OrderSubmitter, SubmittedOrder, changed
+from airflow_provider_evolink.execution.job_tracker import JobTracker, JobWait, Reading
+from airflow_provider_evolink.execution.metrics import count_credits, count_decision
+from airflow_provider_evolink.execution.request import OrderRequest
+from airflow_provider_evolink.execution.submission import OrderSubmitter, SubmittedOrder, inputs_changed
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
-from airflow_provider_evolink.ledger.decisions import Act, decide, resubmits_failed_job, why_not_resubmitted
+from airflow_provider_evolink.ledger.decisions import (
+    Act,
+    decide,
+    may_resubmit,
+    resubmits_failed_job,
+    unknown_submit_policy,
+    why_not_resubmitted,
+)
 from airflow_provider_evolink.ledger.ledger import Ledger
 from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity
 from airflow_provider_evolink.storage.object_store import open_folder
 from airflow_provider_evolink.storage.results import fetch_media
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
-    from airflow.providers.common.compat.sdk import Context
-
     from airflow_provider_evolink.api.client import EvoLinkClient
-    from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
+    from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
+    from airflow_provider_evolink.execution.options import GenerationOptions
+    from airflow_provider_evolink.execution.request import RequestSource
+    from airflow_provider_evolink.execution.task_run import TaskRun
+
+
+class GenerationResult(TypedDict, total=False):
+    """
+    What a generate operator returns: the job, as XCom holds it.
+
+    :param job_id: EvoLink's id.
+    :param model: EvoLink's name of the model.
+    :param kind: ``video``, ``image`` or ``audio``.
+    :param status: ``completed``.
+    :param results: Links to the media; EvoLink deletes them after 24 hours.
+    :param outputs: What each link is: ``kind`` and, where EvoLink states them, title, duration and the like.
+    :param made: Names that later requests take instead of media, such as a voice or an element.
+    :param credits: The final charge where EvoLink states it, else the credits reserved.
+    :param credits_reserved: Credits held for the job.
+    :param credits_charged: Credits charged in the end; ``None`` where EvoLink does not state them.
+    :param created: When EvoLink accepted the order, ISO 8601, UTC.
+    :param expires_at: Until when the links live at least, ISO 8601, UTC.
+    :param request: What was submitted, links without their query; ``None`` if the inputs have changed since.
+    :param files: With ``destination``: the downloaded files.
+    """
+
+    job_id: str
+    model: str | None
+    kind: str | None
+    status: str
+    results: list[str]
+    outputs: list[dict[str, Any]]
+    made: dict[str, Any]
+    credits: float | None
+    credits_reserved: float | None
+    credits_charged: float | None
+    created: str | None
+    expires_at: str | None
+    request: dict[str, Any] | None
+    files: list[dict[str, Any]]
 
 
 class GenerationAttempt:
     """
-    What one try of a generate operator does. A context manager: it owns the HTTP client.
+    What one try does for one request. Close it, unless the client is shared.
 
-    :param operator: The operator, its templates rendered.
-    :param context: Airflow's context.
-    :param part: Number of the request, where the task orders many.
+    :param options: The arguments of the operator.
+    :param source: Where the request comes from.
+    :param run: The running try.
+    :param item: Number of the request, where the task submits many.
     :param client: EvoLink, where many share it; they close it.
     """
 
     def __init__(
         self,
-        operator: EvoLinkGenerateOperator,
-        context: Context,
+        options: GenerationOptions,
+        source: RequestSource,
+        run: TaskRun,
         *,
-        part: int | None = None,
+        item: int | None = None,
         client: EvoLinkClient | None = None,
     ) -> None:
-        self._operator, self._log = operator, operator.log
-        self._ti: Any = context["ti"]
-        self._began = time.time()
-        options = GenerationOptions.of(operator)
-        self._policies = options.policies
-        self._identity = TaskIdentity.of(context, part)
-        if not operator.do_xcom_push:
-            self._identity = replace(self._identity, had_result=None)
-        self._inputs = Inputs(operator, options, context)
-        self._ledger = Ledger.of(context, durable=operator.durable, path=operator.ledger_path, item=part)
-        self._record = self._ledger.read()
-        self._client = client or EvoLinkHook(operator.evolink_conn_id).get_conn()
-        self._buyer = OrderSubmitter(
-            operator,
-            identity=self._identity,
-            ledger=self._ledger,
-            client=self._client,
-            policies=self._policies,
-            inputs=self._inputs,
+        identity = TaskIdentity.of(run.context, item)
+        shows_xcom = options.keeps_result and not run.is_resumed
+        self.identity = identity if shows_xcom else replace(identity, had_result=None)
+        self.options = options
+        self.request = OrderRequest(options, source, run.context)
+        self.ledger = Ledger.of(run.context, durable=options.durable, path=options.ledger_path, item=item)
+        self.record = self.ledger.read()
+        self._run = run
+        self._client = client or EvoLinkHook(options.evolink_conn_id).get_conn()
+        self._submitter = OrderSubmitter(
+            options, run, self.request, identity=self.identity, ledger=self.ledger, client=self._client
         )
-        self._last: Job | None = None
-        self._estimated_time: float | None = None  # told with the order, and not again
-        self._unread: EvoLinkError | None = None
-        self.stays = False
+        self.tracker = JobTracker(options, run, self._client, self.request)
 
-    def __enter__(self) -> GenerationAttempt:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def close(self) -> None:
+        """Close the connections."""
         self._client.close()
 
     @property
-    def started(self) -> float:
-        """Epoch seconds of the order, as well as we know it."""
-        if self._record is not None:
-            return self._record.ordered_at
-        return min(self._began, (self._last and self._last.created) or self._began)
+    def job_id(self) -> str | None:
+        """EvoLink's id, where a job is recorded."""
+        return self.record.job_id if self.record else None
 
     @property
-    def deadline(self) -> float:
-        """
-        Epoch seconds when the wait of this try ends.
+    def will_submit(self) -> bool:
+        """Whether :meth:`attach_or_submit` is to submit, as far as the job of an earlier order is known."""
+        policies = self.options.policies
+        act, _ = decide(self.record, self.identity, policies)
+        if act is Act.RESOLVE and self.record is not None:
+            return unknown_submit_policy(self.identity, policies) == "resubmit" and may_resubmit(self.record)
+        return act is Act.SUBMIT or (act is Act.ATTACH and self._replaces_failed_job())
 
-        ``timeout`` counts from the order, over all tries; ``execution_timeout`` from the start of this one, since
-        Airflow 3 does not keep it while a task is deferred.
-        """
-        timeout = self._operator.timeout
-        end = self.started + (timeout.total_seconds() if isinstance(timeout, timedelta) else float(timeout))
-        allowed, start = self._operator.execution_timeout, getattr(self._ti, "start_date", None)
-        return end if allowed is None or start is None else min(end, (start + allowed).timestamp())
+    @property
+    def was_submitted_since_clear(self) -> bool:
+        """Whether this request was submitted since the task was last cleared."""
+        return (
+            self.job_id is not None and self.record is not None and self.record.clear_count == self.identity.clear_count
+        )
 
-    def start(self) -> str:
-        """Return the id of the job this try waits for: the one of an earlier try, or of a new order."""
-        act, order_number = decide(self._record, self._identity, self._policies)
+    def reload_own_record(self) -> None:
+        """Read what is recorded of the order just submitted. What another try has written must stop this one."""
+        with contextlib.suppress(EvoLinkError):
+            latest = self.ledger.read()
+            if latest is not None and latest.job_id is None and latest.attempt == self.identity.attempt:
+                self.record, self.tracker.reading = latest, None
+
+    def attach_or_submit(self) -> JobWait:
+        """
+        Attach to the job of an earlier try, or submit. **A submission costs credits.**
+
+        :raises EvoLinkError: there is no job to wait for.
+        """
+        act, order_number = decide(self.record, self.identity, self.options.policies)
         if act is Act.REFUSE:
-            raise EvoLinkRerunRefused('this is a backfill and on_backfill="fail": nothing is ordered')
-        if act is Act.RESOLVE and self._record is not None:
-            tell_decision(self._operator, "outcome_unknown")
-            return self._placed(self._buyer.settle(self._record))
-        if act is Act.ATTACH and self._record is not None and self._record.job_id is not None:
-            self._last = self._last or (None if self._unread else self._look(self._record.job_id))
-            if self._last is None or not self._orders_again(self._last):
-                return self._attach(self._record, self._record.job_id)
-            return self._order_again(self._record, self._last)
-        tell_decision(self._operator, "fresh_submit" if self._ledger.is_durable else "no_task_state_store")
-        counts = self._record.counts(self._identity.clear_count) if self._record else {}
-        return self._placed(self._buyer.order(order_number, self._record, **counts))
+            raise EvoLinkRerunRefused('this is a backfill and on_backfill="fail": nothing is submitted')
+        if act is Act.RESOLVE and self.record is not None:
+            self._count("outcome_unknown")
+            return self._submitted(self._submitter.resolve_unknown(self.record))
+        if act is Act.ATTACH and self.record is not None and self.record.job_id is not None:
+            self.poll(again=False)
+            return self._replace_failed_job(self.record) if self._replaces_failed_job() else self._attach(self.record)
+        self._count("fresh_submit" if self.ledger.is_durable else "no_task_state_store")
+        counts = self.record.counts(self.identity.clear_count) if self.record else {}
+        return self._submitted(self._submitter.submit(order_number, self.record, counts))
 
-    def resume(self, event: dict[str, Any]) -> str:
+    def poll(self, *, again: bool = True) -> None:
         """
-        Return the id of the job after a deferral; an event about another job is refused.
+        Poll the recorded job by itself; a transient failure is a reading without a job.
 
-        :param event: What the trigger told.
+        :param again: Also if it was polled already.
+        :raises EvoLinkError: it cannot be read.
         """
-        told = event.get("job_id")
-        known = self._record.job_id if self._record else told
-        if not isinstance(told, str) or told != known:
+        if self.job_id is not None and (again or self.tracker.reading is None):
+            self.tracker.reading = self.tracker.poll(self.job_id, self.job_wait(self.job_id).started)
+
+    def resume(self, event: dict[str, Any]) -> JobWait:
+        """
+        Continue after a deferral; an event about another job is refused.
+
+        :param event: What the trigger reported.
+        """
+        reported = event.get("job_id")
+        known = self.record.job_id if self.record else reported
+        if not isinstance(reported, str) or reported != known:
             raise EvoLinkConfigError("the trigger's event is about another job than the one recorded", job_id=known)
-        self._last = self._look(told)
-        if event.get("status") == schedule.WaitEnd.TIMEOUT and not (self._last and self._last.status.is_over):
-            schedule.result_or_raise(told, schedule.WaitEnd.TIMEOUT, None, None if self._last else self._unread)
-        self.stays = event.get("status") == schedule.WaitEnd.UNREADABLE
-        if self.stays:
-            self._log.warning("The triggerer cannot read EvoLink job %s, this worker can: it waits here", told)
-        return told
+        reading = self.tracker.reading = self.tracker.poll(reported, self.job_wait(reported).started)
+        if event.get("status") == schedule.WaitEnd.TIMEOUT and not reading.is_over:
+            schedule.result_or_raise(reported, schedule.WaitEnd.TIMEOUT, None, reading.error)
+        on_worker = event.get("status") == schedule.WaitEnd.UNREADABLE
+        if on_worker:
+            self._run.log.warning("The triggerer cannot poll EvoLink job %s, this worker can: it waits here", reported)
+        return self.job_wait(reported, on_worker=on_worker)
 
-    def early_look(self, job_id: str) -> Job | None:
-        """
-        Look at a job for some seconds on the worker and return it if it is over: cheaper than to defer.
-
-        :param job_id: EvoLink's id.
-        """
-        job = self._last or self._look(job_id)
-        for pause in (
-            schedule.worker_poll_delays(job, self.started, time.time(), self._operator.defer_after) if job else ()
-        ):
-            if job is None or job.status.is_over:
-                break
-            time.sleep(pause)
-            job = self._look(job_id)
-        return job if job and job.status.is_over else None
-
-    def known(self) -> dict[str, Any]:
-        """Return what the trigger's first look would tell, so that it can look later."""
-        known = JobHints(estimated_time=self._estimated_time).and_now(self._last) if self._last else None
-        return {name: getattr(known, name) for name in ("model", "kind", "estimated_time")} if known else {}
-
-    def wait(self, job_id: str) -> Job:
-        """
-        Wait on the worker until the job is over.
-
-        :param job_id: EvoLink's id.
-        """
-        progress = Progress(self.started, self._estimated_time)
-
-        def tell(job: Job) -> None:
-            self._last = job
-            if line := progress.line(job, time.time()):
-                self._log.info(line)
-            if self._operator.is_stopping and not job.status.is_over:
-                raise EvoLinkOrderStopped("this worker was told to end; the job goes on", job_id=job_id)
-
-        try:
-            return self._client.wait(
-                job_id,
-                timeout=max(0.0, self.deadline - time.time()),
-                poll_interval=self._operator.poll_interval,
-                started=self.started,
-                estimated_time=self._estimated_time,
-                on_look=tell,
-                redactor=self._inputs.redactor(),
-            )
-        except EvoLinkJobFailed:
-            if self._last is None:
-                raise
-            return self._last
-
-    def wait_here(self) -> Job:
-        """Go on waiting for the recorded job on the worker; at the deadline say that it goes on."""
-        if self._record is None or self._record.job_id is None:
+    def recorded_wait(self) -> JobWait:
+        """Return the wait for the recorded job, on the worker."""
+        if self.job_id is None:
             raise EvoLinkConfigError("no job is recorded for this task, so there is nothing to wait for")
-        return self.wait(self._record.job_id)
+        return self.job_wait(self.job_id, on_worker=True)
 
-    def deliver(self, job: Job) -> dict[str, Any]:
+    def job_wait(self, job_id: str, *, on_worker: bool = False) -> JobWait:
         """
-        Turn a job that is over into the task's result, or raise why there is none.
+        Return the wait for a job.
 
-        :param job: The job as just read.
+        ``timeout`` counts from the order, over all tries; ``execution_timeout`` from the start of this try, since
+        Airflow 3 does not enforce it while a task is deferred.
+
+        :param job_id: EvoLink's id.
+        :param on_worker: The triggerer cannot poll it.
+        """
+        job = self.tracker.reading.job if self.tracker.reading else None
+        began = self._run.began
+        started = self.record.ordered_at if self.record else min(began, (job.created if job else None) or began)
+        end, start = started + self.options.timeout, getattr(self._run.ti, "start_date", None)
+        allowed = self.options.execution_timeout
+        deadline = end if allowed is None or start is None else min(end, (start + allowed).timestamp())
+        return JobWait(job_id, started, deadline, on_worker)
+
+    def deliver(self, job: Job) -> GenerationResult:
+        """
+        Turn a job that has ended into the task's result, or raise why there is none.
+
+        :param job: The job as just polled.
         """
         if job.status is JobStatus.COMPLETED and not job.has_output:
-            job = self.wait(job.job_id)
-        result = self._result(job)
-        self._delivered(job)
+            job = self.tracker.wait(self.job_wait(job.job_id))
+        result = self.result(job)
+        self.mark_delivered(job)
         return result
 
-    def _result(self, job: Job) -> dict[str, Any]:
-        """Return what is handed on of a job that is over, or raise why there is nothing."""
-        if failure := job_error(job, self._inputs.redactor()):
+    def result(self, job: Job) -> GenerationResult:
+        """
+        Return the result of a job that has ended, or raise why there is none.
+
+        :param job: The job as just polled.
+        """
+        if failure := job_error(job, self.request.redactor()):
             raise self._failed(job, failure)
-        result = {**job.summary(), "request": self._inputs.shown(self._record)}
-        if self._operator.destination:
-            folder = open_folder(self._operator.destination)
-            result["files"] = fetch_media(self._client, job, folder, result["request"])
-        return result
+        shown = self.request.shown(self.record)
+        result: dict[str, Any] = {**job.summary(), "request": shown}
+        if self.options.destination:
+            result["files"] = fetch_media(self._client, job, open_folder(self.options.destination), shown)
+        return cast("GenerationResult", result)
 
-    def _delivered(self, job: Job) -> None:
-        """Take note that the result goes to the task: from now on only a clear orders anew."""
-        if self._record is None or self._record.state is not State.DELIVERED:
-            count_credits(self._operator, "credits_charged", job)
-        if self._record is not None:
-            here = {"clear_count": self._identity.clear_count, "attempt": self._identity.attempt}
-            self._record = self._record.moved(State.DELIVERED, **here)
-            self._ledger.write_best_effort(self._record)
-        credits_ = job.summary()["credits"]
-        self._log.info("EvoLink job %s is done: %d result(s), %s credits", job.job_id, len(job.results), credits_)
+    def mark_delivered(self, job: Job) -> None:
+        """
+        Record that the result goes to the task: from now on only a clear submits again.
 
-    def _placed(self, placed: SubmittedOrder) -> str:
-        self._record = placed.record
-        self._last = None if placed.job.status.is_over else placed.job  # what is over is read once more
-        self._estimated_time = placed.job.estimated_time
-        return placed.job.job_id
+        :param job: The job as just polled.
+        """
+        if self.record is None or self.record.state is not State.DELIVERED:
+            count_credits(self.options.operator_name, "credits_charged", job)
+        if self.record is not None:
+            here = {"clear_count": self.identity.clear_count, "attempt": self.identity.attempt}
+            self.record = self.record.moved(State.DELIVERED, **here)
+            self.ledger.write_best_effort(self.record)
+        results = f"{len(job.results)} result{'' if len(job.results) == 1 else 's'}"
+        self._run.log.info("EvoLink job %s completed: %s, %s credits", job.job_id, results, job.summary()["credits"])
 
-    def _attach(self, record: Record, job_id: str) -> str:
+    def _submitted(self, order: SubmittedOrder) -> JobWait:
+        self.record = order.record
+        self.tracker.start_with(order.job)
+        return self.job_wait(order.job.job_id)
+
+    def _attach(self, record: Record) -> JobWait:
         """Wait for the job of an earlier try, or take its result once more."""
-        if record.state is not State.DELIVERED and not self._is_lost() and self._inputs.same_body(record) is None:
-            raise changed(record, self._identity)
-        done = self._last is not None and self._last.status is JobStatus.COMPLETED
-        tell_decision(self._operator, "already_succeeded" if done else "reconnect", self._last)
-        self._log.info("EvoLink job %s of an earlier try: attached to it, nothing ordered", job_id)
-        if record.clear_count != self._identity.clear_count:
+        reading = self.tracker.reading or Reading()
+        changed = record.state is not State.DELIVERED and not reading.has_failed
+        if changed and self.request.same_body(record) is None:
+            raise inputs_changed(record, self.identity)
+        self._count("already_succeeded" if reading.is_over and not reading.has_failed else "reconnect", reading.job)
+        self._run.log.info("EvoLink job %s from an earlier try: reattached, nothing submitted", record.job_id)
+        if record.clear_count != self.identity.clear_count:
             # Only the next clear means a new generation.
-            self._record = record.moved(record.state, clear_count=self._identity.clear_count)
-            self._ledger.write_best_effort(self._record)
-        return job_id
+            self.record = record.moved(record.state, clear_count=self.identity.clear_count)
+            self.ledger.write_best_effort(self.record)
+        return self.job_wait(str(record.job_id))
 
-    def _order_again(self, record: Record, lost: Job) -> str:
-        self._log.warning("EvoLink job %s failed; ordering anew", lost.job_id)
-        tell_decision(self._operator, "terminal_resubmit", lost)
-        counts = record.counts(self._identity.clear_count, regenerated=1)
-        return self._placed(self._buyer.order(record.order_number + 1, record, **counts))
-
-    def _is_lost(self) -> bool:
-        return self._last is not None and self._last.status in (JobStatus.FAILED, JobStatus.CANCELLED)
-
-    def _orders_again(self, job: Job) -> bool:
-        """Tell whether the job of an earlier try is lost for good and a new order is wanted."""
-        if not self._is_lost() or self._record is None:
+    def _replaces_failed_job(self) -> bool:
+        """Tell whether the job of an earlier try has failed for good and a new order is wanted."""
+        reading = self.tracker.reading
+        if reading is None or not reading.has_failed or self.record is None:
             return False
-        row = failure_code(job.error.code if job.error else None)
-        return resubmits_failed_job(self._record, self._identity, self._policies, repeatable=row.repeatable)
+        error = reading.ended_job.error
+        repeatable = failure_code(error.code if error else None).repeatable
+        return resubmits_failed_job(self.record, self.identity, self.options.policies, repeatable=repeatable)
+
+    def _replace_failed_job(self, record: Record) -> JobWait:
+        self._run.log.warning("EvoLink job %s failed; submitting again", record.job_id)
+        self._count("terminal_resubmit", self.tracker.reading.job if self.tracker.reading else None)
+        counts = record.counts(self.identity.clear_count, regenerated=1)
+        return self._submitted(self._submitter.submit(record.order_number + 1, record, counts))
 
     def _failed(self, job: Job, failure: EvoLinkJobError) -> EvoLinkJobError:
-        """Hand on what the failed job cost, and say whether a retry would order anew."""
-        self._last = job
-        count_credits(self._operator, "credits_charged", job)
-        if push := getattr(self._ti, "xcom_push", None):
-            push(key=f"failed_job{self._identity.suffix}", value=job.summary())
-        if self._record is not None and not self._orders_again(job) and isinstance(failure, EvoLinkJobFailed):
-            if failure.repeatable:
-                failure.message += f" — but {why_not_resubmitted(self._identity, self._policies)}"
-            failure.permanent = True
-        return failure
+        """Hand on what the failed job cost, and say whether a retry would submit again."""
+        self.tracker.reading = Reading(job)
+        count_credits(self.options.operator_name, "credits_charged", job)
+        if push := getattr(self._run.ti, "xcom_push", None):
+            push(key=f"failed_job{self.identity.suffix}", value=job.summary())
+        if self.record is None or self._replaces_failed_job() or not isinstance(failure, EvoLinkJobFailed):
+            return failure
+        why = f" — but {why_not_resubmitted(self.identity, self.options.policies)}" if failure.repeatable else ""
+        return failure.amended(message=failure.message + why, permanent=True)
 
-    def _look(self, job_id: str) -> Job | None:
-        """
-        Read a job; a failed one twice, since money hangs on it. ``None``: it cannot be read for a passing reason,
-        which must not fail a try that waits.
-        """
-        try:
-            job = self._client.get_job(job_id)
-            if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
-                return job
-            time.sleep(schedule.CONFIRM_AFTER)
-            return self._client.get_job(job_id)
-        except (EvoLinkRateLimited, EvoLinkUnavailable, EvoLinkNotFoundError) as error:
-            if isinstance(error, EvoLinkNotFoundError) and time.time() - self.started > schedule.EARLY_404:
-                raise
-            self._log.warning("EvoLink job %s cannot be read right now, waiting on: %s", job_id, error)
-            self._unread = error
-            return None
+    def _count(self, decision: str, job: Job | JobSnapshot | None = None) -> None:
+        count_decision(self.options.operator_name, decision, job)

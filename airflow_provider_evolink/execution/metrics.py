@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import Stats
 
@@ -11,6 +11,7 @@ from airflow_provider_evolink.compat import span
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.jobs.job import Job
+    from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
 
 _COUNTED = {
     "fresh_submit": ("fresh_submit",),
@@ -20,38 +21,38 @@ _COUNTED = {
 }
 
 
-def tell_decision(operator: Any, decision: str, job: Job | None = None) -> None:
+def count_decision(operator_name: str, decision: str, job: Job | JobSnapshot | None = None) -> None:
     """
     Count what a try decided, and leave a span.
 
-    :param operator: The operator.
+    :param operator_name: Class of the operator.
     :param decision: ``fresh_submit``, ``reconnect``, ``already_succeeded``, ``terminal_resubmit``,
         ``no_task_state_store`` or ``outcome_unknown``.
-    :param job: The job of the earlier try, as just read.
+    :param job: The job of the earlier try, as just polled.
     """
-    name = type(operator).__name__
     for counter in _COUNTED.get(decision, ()):
-        Stats.incr(f"resumable_job.{counter}", tags={"operator": name})
-    facts = {
-        "operator": name,
+        Stats.incr(f"resumable_job.{counter}", tags={"operator": operator_name})
+    attributes = {
+        "operator": operator_name,
         "resumable.decision": decision,
         "resumable.external_id_key": "evolink_generation",
         "resumable.external_id": job.job_id if job else None,
         "resumable.prior_status": str(job.status) if job else None,
     }
-    with span("resumable_job.resume_decision", {fact: value for fact, value in facts.items() if value is not None}):
+    with span("resumable_job.resume_decision", {name: text for name, text in attributes.items() if text is not None}):
         pass
 
 
-def count_credits(operator: Any, what: str, job: Job) -> None:
+def count_credits(operator_name: str, what: str, job: Job) -> None:
     """
     Count credits, rounded up to whole ones.
 
-    :param operator: The operator.
+    :param operator_name: Class of the operator.
     :param what: ``credits_reserved`` or ``credits_charged``.
-    :param job: The job as just read.
+    :param job: The job as just polled.
     """
     amount = getattr(job, what)
     if amount:
-        tags = {"operator": type(operator).__name__, "model": job.model or "unknown"}
-        Stats.incr(f"evolink.{what}", math.ceil(amount), tags=tags)
+        Stats.incr(
+            f"evolink.{what}", math.ceil(amount), tags={"operator": operator_name, "model": job.model or "unknown"}
+        )

@@ -1,131 +1,213 @@
-"""What a generate operator was told to order: the body to send, what a manifest shows of it, what is private in it."""
+"""The request of one try: built and checked once, as it is sent, as it is recorded, and as it may be shown."""
 
 from __future__ import annotations
 
-import functools
 import logging
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.api.catalog import media_fields
+from airflow_provider_evolink.api.errors import EvoLinkRequestError, Violation
 from airflow_provider_evolink.api.redaction import Redactor, public_link
+from airflow_provider_evolink.execution.input_uploads import InputFiles
 from airflow_provider_evolink.ledger.record import Record, fingerprint
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_evolink.execution.input_uploads import InputFiles
     from airflow_provider_evolink.execution.options import GenerationOptions
-    from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
 
 log = logging.getLogger(__name__)
 
 
-class Inputs:
+@dataclass(frozen=True)
+class Draft:
     """
-    The inputs of one try, templates rendered.
+    A request as the DAG author gave it, unchecked.
 
-    :param operator: The operator.
-    :param options: Its arguments, checked.
+    :param model: EvoLink's name of the model.
+    :param parameters: Fields of the request, as EvoLink names them.
+    """
+
+    model: str
+    parameters: dict[str, Any]
+
+
+class RequestSource(Protocol):
+    """Where the request of a try comes from."""
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether it builds the same request in a later try."""
+
+    def build(self) -> Draft:
+        """Return the request; in one try always the same one."""
+
+    def remember(self, shown: dict[str, Any]) -> None:
+        """Keep what is submitted, without secrets, where the request cannot be built again."""
+
+    def remembered(self) -> dict[str, Any] | None:
+        """Return what was kept; ``None`` where nothing is known."""
+
+
+@dataclass(frozen=True)
+class ArgumentSource:
+    """
+    The request that stands in the arguments of an operator.
+
+    :param options: The arguments.
+    """
+
+    options: GenerationOptions
+    is_repeatable: bool = True
+
+    def build(self) -> Draft:
+        """Return the request."""
+        return draft(self.options, self.options.model, self.options.parameters)
+
+    def remember(self, shown: dict[str, Any]) -> None:
+        """Keep nothing: the arguments can be read again."""
+
+    def remembered(self) -> dict[str, Any] | None:
+        """Return ``None``: the arguments can be read again."""
+        return None
+
+
+def draft(options: GenerationOptions, model: str, parameters: Mapping[str, Any]) -> Draft:
+    """
+    Put the arguments that are fields of the request beside its other fields.
+
+    :param options: The arguments of the operator.
+    :param model: EvoLink's name of the model.
+    :param parameters: The other fields.
+    :raises EvoLinkRequestError: a field is given twice, with two values, or the model makes another kind of media.
+    """
+    made = catalog.kind(model) if options.only_kind else None
+    if made not in (None, options.only_kind):
+        rule = f"makes {made}, and {options.operator_name} submits {options.only_kind} only"
+        raise EvoLinkRequestError(model, [Violation("model", rule)])
+    fields, twice = dict(parameters), []
+    for path, value in options.fields.items():
+        outer, _, name = path.rpartition(".")
+        place = fields if not outer else fields.get(outer) or {}
+        given = place.get(name) if isinstance(place, Mapping) else place
+        if given not in (None, value):
+            twice.append(Violation(name, "is given as an argument and in parameters, with two values"))
+        elif outer:
+            fields[outer] = {**place, name: value}
+        else:
+            fields[name] = value
+    if twice:
+        raise EvoLinkRequestError(model, twice)
+    return Draft(model, fields)
+
+
+class OrderRequest:
+    """
+    The request of one try.
+
+    :param options: The arguments of the operator.
+    :param source: Where the request comes from.
     :param context: Airflow's context.
     """
 
-    def __init__(self, operator: EvoLinkGenerateOperator, options: GenerationOptions, context: Context) -> None:
-        self._operator = operator
+    def __init__(self, options: GenerationOptions, source: RequestSource, context: Context) -> None:
+        self.model = options.model
         self._options = options
+        self._source = source
         self._context = context
-
-    @functools.cached_property
-    def _files(self) -> InputFiles:
-        from airflow_provider_evolink.execution.input_uploads import InputFiles
-
-        return InputFiles(replace(self._options, model=self._operator.model), self._context)
+        self._files: InputFiles | None = None
+        self._body: dict[str, Any] | None = None
 
     def body(self, *, known: bool = False) -> dict[str, Any]:
         """
-        Return the body as it counts for the record: files of the user's by name and content, not yet as links.
+        Return the body as it is recorded: local files by name and content, not as links. It is checked once.
 
-        :param known: The order was sent before: files that are gone since then count as they were.
+        :param known: It was submitted before: files that no longer exist count as they were.
         :raises EvoLinkRequestError: the request breaks rules of the model.
         """
-        operator = self._operator
-        given = media_fields.plain(operator.request())
-        if found := _files_in(operator.model, given):
-            body = self._files.body(given, found, known=known)
-        else:
-            body = catalog.build_request(operator.model, given, validation=operator.validation)
-        if operator.makes_request:
-            operator.keep_request(_shown(body))
-        return body
+        if self._body is None:
+            given = self._source.build()
+            self.model = given.model
+            self._body = self._checked(given.model, media_fields.plain(given.parameters), known=known)
+            self._source.remember(_shown(self._body))
+        return self._body
 
-    def sent(self, body: dict[str, Any], *, trusts: bool = True, replays: bool = False) -> dict[str, Any]:
+    def _checked(self, model: str, given: dict[str, Any], *, known: bool) -> dict[str, Any]:
+        spec = catalog.find_spec(model)
+        found = media_fields.find_local_files(spec.parameters, given) if spec else []
+        if not found:
+            return catalog.build_request(model, given, validation=self._options.validation)
+        if self._files is None:
+            self._files = InputFiles(replace(self._options, model=model), self._context)
+        return self._files.body(given, found, known=known)
+
+    def sent_body(
+        self, body: dict[str, Any], *, reuses_uploads: bool = True, is_replay: bool = False
+    ) -> dict[str, Any]:
         """
-        Return the body as it is sent: files of the user's are uploaded, unless EvoLink has them.
+        Return the body as it is sent: local files are uploaded, unless EvoLink has them.
 
         :param body: What :meth:`body` returned.
-        :param trusts: Take uploads of earlier tries. Not after an order that came to nothing: they may be the reason.
-        :param replays: The order is sent once more, so it must have the links it had.
+        :param reuses_uploads: Use uploads of earlier tries. Not after a refused order: they may be the reason.
+        :param is_replay: The order is sent once more, so it must have the links it had.
         """
-        return self._files.sent(body, trusts=trusts, replays=replays) if "_files" in self.__dict__ else body
+        return self._files.sent(body, trusts=reuses_uploads, replays=is_replay) if self._files else body
 
     def same_body(self, record: Record | None) -> dict[str, Any] | None:
         """
-        Return the body that was ordered, if the inputs still give it. They must never fail a job that is paid.
+        Return the body that was submitted, if the inputs still give it; they must never fail a job that is paid.
 
-        A request that a function made is not made again for a job that is known: it would be another one. What is
-        remembered of it is the body then, which may be nothing.
+        A request that cannot be repeated is not built again for a known job. What is remembered of it is the body
+        then, which may be nothing.
 
         :param record: The record of the order.
         """
-        if self._operator.makes_request and (record is None or record.job_id is not None):
-            return self._operator.kept_request() or {}
+        if not self._source.is_repeatable and (record is None or record.job_id is not None):
+            return self._source.remembered() or {}
         try:
             body = self.body(known=True)
             same = record is None or record.fingerprint == fingerprint(body)
         except Exception as error:  # noqa: BLE001 - whatever has become of the inputs, the job was paid
-            log.info("The request cannot be built any more (%s)", type(error).__name__)
+            log.info("The request can no longer be built (%s)", type(error).__name__)
             return None
         return body if same else None
 
     def shown(self, record: Record | None) -> dict[str, Any] | None:
         """
-        Return what was ordered, links without query and user; ``None`` if the inputs have changed since.
+        Return what was submitted, links without query and user; ``None`` if the inputs have changed since.
 
         :param record: The record of the order.
         """
         body = self.same_body(record)
         if body is None:
-            log.warning("The inputs of this task have changed since the order; the job is the one that was paid")
+            log.warning("The inputs of this task have changed since the order; the result is that of the paid job")
             return None
         return _shown(body) or None
 
     def redactor(self) -> Redactor:
         """Return what hides the request in EvoLink's messages."""
-        if self._operator.makes_request:
-            kept = self._operator.kept_request()
-            return Redactor.everything() if kept is None else Redactor.of(kept)
         try:
-            return Redactor.of(media_fields.plain(self._operator.request()))
-        except Exception:  # noqa: BLE001 - as above
+            if self._source.is_repeatable:
+                return Redactor.of(media_fields.plain(self._source.build().parameters))
+            remembered = self._source.remembered()
+            return Redactor.everything() if remembered is None else Redactor.of(remembered)
+        except Exception:  # noqa: BLE001 - an error must not be lost because its request cannot be built
             return Redactor.everything()
 
 
-def _files_in(model: str, given: dict[str, Any]) -> list[tuple[media_fields.MediaField, str]]:
-    row = catalog.find_spec(model)
-    return media_fields.find_local_files(row.parameters, given) if row else []
-
-
 def _shown(body: dict[str, Any]) -> dict[str, Any]:
-    return {name: _without_secrets(value) for name, value in body.items() if name != "callback_url"}
+    return {name: _public(value) for name, value in body.items() if name != "callback_url"}
 
 
-def _without_secrets(value: Any) -> Any:
-    """Drop the query of links, which may be signed, and user names and passwords."""
+def _public(value: Any) -> Any:
+    """Remove the query of links, which may be signed, and user names and passwords."""
     if isinstance(value, str):
         return public_link(value)
     if isinstance(value, list):
-        return [_without_secrets(item) for item in value]
+        return [_public(item) for item in value]
     if isinstance(value, dict):
-        return {name: _without_secrets(item) for name, item in value.items()}
+        return {name: _public(item) for name, item in value.items()}
     return value

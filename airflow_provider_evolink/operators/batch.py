@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -67,87 +67,48 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
         self.requests = requests
         self.max_active = max_active
         self.on_failed_job = on_failed_job
-        self._singles: list[EvoLinkGenerateOperator] = []
 
-    def execute(self, context: Context) -> list[dict[str, Any]]:  # type: ignore[override]
-        """Attach to the jobs of an earlier try, order what is missing; then wait."""
-        with airflow_failures(self), self._batch(context) as batch:
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Attach to the jobs of an earlier try, submit what is missing; then wait."""
+        with airflow_failures(self), closing(self._batch(context)) as batch:
             batch.begin()
-            return self._go_on(batch)
+            return self._continue(batch)
 
-    def execute_complete(  # type: ignore[override]
-        self, context: Context, event: dict[str, Any] | None = None
-    ) -> list[dict[str, Any]]:
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """
-        Go on after the trigger: order further requests, or read the jobs again, and this reading decides.
+        Continue after the trigger: submit further requests, or poll the jobs again, and this reading decides.
 
         :param context: Airflow's context.
-        :param event: Which jobs run on and which gave nothing, as the trigger saw them.
+        :param event: Which jobs still run and which have no result, as the trigger saw them.
         """
-        with airflow_failures(self), self._batch(context, resumed=True) as batch:
+        with airflow_failures(self), closing(self._batch(context, is_resumed=True)) as batch:
             batch.resume(event or {})
-            return self._go_on(batch)
+            return self._continue(batch)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on on the worker when Airflow gave up the trigger: jobs that finished late are a success."""
+        """Continue on the worker if Airflow ended the trigger: jobs that finished late are a success."""
         if next_method != TRIGGER_FAILED:
             return super().resume_execution(next_method, next_kwargs, context)
-        self.log.warning("Airflow ended the wait in the triggerer; going on with it on the worker")
-        with airflow_failures(self), self._batch(context, resumed=True) as batch:
-            batch.stays = True
+        self.log.warning("Airflow ended the wait in the triggerer; waiting on the worker")
+        with airflow_failures(self), closing(self._batch(context, is_resumed=True)) as batch:
+            batch.waits_on_worker = True
             batch.begin()
-            return self._go_on(batch)
+            return self._continue(batch)
 
-    def on_kill(self) -> None:
-        """Say that the jobs go on: EvoLink has no cancel call. Touches nothing, not even the connection."""
-        super().on_kill()
-        for single in self._singles:
-            single.is_stopping = True
-
-    def singles(self) -> list[EvoLinkGenerateOperator]:
-        """
-        Return an operator for each request, which orders that alone.
-
-        :raises EvoLinkConfigError: the requests are no list of fields, no model is known, or orders would be mixed up.
-        """
-        from airflow_provider_evolink.api.errors import EvoLinkConfigError
-
-        if self.on_unknown_submit == "reconcile":
-            raise EvoLinkConfigError(
-                'on_unknown_submit="reconcile" is not for a batch: it looks for a lost order by model and time only, '
-                "and would take the job of another request for it; nothing is ordered. What to do: choose "
-                '"fail", "replay" or "resubmit"'
-            )
-        if isinstance(self.requests, str | Mapping) or not isinstance(self.requests, Sequence):
-            raise EvoLinkConfigError(f"requests must be a list of dicts, not {type(self.requests).__name__}")
-        shared, made = dict(self.parameters or {}), []
-        for number, fields in enumerate(self.requests):
-            if not isinstance(fields, Mapping) or not all(isinstance(name, str) for name in fields):
-                raise EvoLinkConfigError(f"request {number} must be a dict of fields, not {type(fields).__name__}")
-            given = {**shared, **fields}
-            model = str(given.pop("model", None) or self.model)
-            if not model:
-                raise EvoLinkConfigError(f"request {number} names no model, and the operator has none")
-            single = copy.copy(self)
-            # What Airflow does when an attribute is set is meant for DAG files.
-            single.__dict__.update(model=model, parameters=given, requests=(), max_credits=None, _singles=[])
-            made.append(single)
-        self._singles = list(made)
-        return self._singles
-
-    def _batch(self, context: Context, *, resumed: bool = False) -> BatchAttempt:
+    def _batch(self, context: Context, *, is_resumed: bool = False) -> BatchAttempt:
         from airflow_provider_evolink.execution.batch import BatchAttempt
+        from airflow_provider_evolink.execution.options import BatchOptions
 
-        return BatchAttempt(self, context, resumed=resumed)
+        return BatchAttempt(BatchOptions.of(self), self._task_run(context, is_resumed=is_resumed))
 
-    def _go_on(self, batch: BatchAttempt) -> list[dict[str, Any]]:
+    def _continue(self, batch: BatchAttempt) -> list[dict[str, Any]]:
         while not batch.is_ready():
-            batch.order_more()
+            batch.submit_more()
             if batch.is_waiting:
-                batch.look_early()
+                batch.poll_early()
             if not batch.is_waiting:
                 continue
-            if self.deferrable and not batch.stays and time.time() < batch.deadline:
+            if self.deferrable and not batch.waits_on_worker and time.time() < batch.deadline:
                 self._defer_all(batch)
             batch.wait_here()
         return batch.deliver()
@@ -155,13 +116,11 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
     def _defer_all(self, batch: BatchAttempt) -> None:
         from airflow_provider_evolink.triggers.evolink import EvoLinkBatchTrigger
 
-        jobs = batch.jobs
-        left = batch.deadline - time.time()
-        self.log.info("%d EvoLink jobs: waiting in the triggerer, %.0f s at most", len(jobs), left)
+        arguments = batch.trigger_arguments()
+        left = max(0.0, batch.deadline - time.time())
+        self.log.info("%d EvoLink jobs: deferring, timeout in %.0f s", len(arguments["jobs"]), left)
         self.defer(
-            trigger=EvoLinkBatchTrigger(
-                evolink_conn_id=self.evolink_conn_id, jobs=jobs, state=batch.state(), **batch.terms()
-            ),
+            trigger=EvoLinkBatchTrigger(evolink_conn_id=self.evolink_conn_id, **arguments),
             method_name="execute_complete",
-            timeout=timedelta(seconds=max(0.0, left)) + PADDING,
+            timeout=timedelta(seconds=left) + PADDING,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_evolink.api.catalog.catalog import Kind, Validation
-    from airflow_provider_evolink.api.errors import EvoLinkRequestError
-    from airflow_provider_evolink.execution.generation import GenerationAttempt
+    from airflow_provider_evolink.execution.generation import GenerationAttempt, GenerationResult
+    from airflow_provider_evolink.execution.job_tracker import JobWait
+    from airflow_provider_evolink.execution.options import GenerationOptions
+    from airflow_provider_evolink.execution.request import RequestSource
+    from airflow_provider_evolink.execution.task_run import TaskRun
     from airflow_provider_evolink.ledger.policies import OnBackfill, OnClear, OnUnknownSubmit, UnknownPrice
 
 PADDING = timedelta(minutes=2)
@@ -88,7 +92,6 @@ class EvoLinkGenerateOperator(BaseOperator):
     typed_fields: ClassVar[tuple[str, ...]] = ("callback_url",)
     is_stopping = False
     kind_made: ClassVar[Kind | None] = None  # the one kind of models it orders; None: any
-    makes_request = False  # whether a function makes the request, which is then kept for a job that is known
 
     def __init__(
         self,
@@ -137,110 +140,78 @@ class EvoLinkGenerateOperator(BaseOperator):
         self.on_clear = on_clear
         self.on_backfill = on_backfill
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Attach to the job of an earlier try, or order; then wait."""
-        with airflow_failures(self), self._generation(context) as generation:
-            return self._wait_and_deliver(generation, generation.start())
+    def execute(self, context: Context) -> Any:
+        """Attach to the job of an earlier try, or submit; then wait."""
+        with airflow_failures(self), closing(self._attempt(context)) as attempt:
+            return self._wait_and_deliver(attempt, attempt.attach_or_submit())
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> dict[str, Any]:
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """
-        Go on after the trigger: the job is read again, and this reading decides.
+        Continue after the trigger: the job is polled again, and this reading decides.
 
         :param context: Airflow's context.
         :param event: Job id and status, as the trigger saw them.
         """
-        with airflow_failures(self), self._generation(context) as generation:
-            return self._wait_and_deliver(generation, generation.resume(event or {}))
+        with airflow_failures(self), closing(self._attempt(context)) as attempt:
+            return self._wait_and_deliver(attempt, attempt.resume(event or {}))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on on the worker when Airflow gave up the trigger: a job that finished late is a success."""
-        if next_method == TRIGGER_FAILED and self._has_record(context):
-            self.log.warning("Airflow ended the wait in the triggerer; going on with it on the worker")
-            with airflow_failures(self), self._generation(context) as generation:
-                return generation.deliver(generation.wait_here())
-        return super().resume_execution(next_method, next_kwargs, context)
+        """Continue on the worker if Airflow ended the trigger: a job that finished late is a success."""
+        if next_method != TRIGGER_FAILED:
+            return super().resume_execution(next_method, next_kwargs, context)
+        with airflow_failures(self), closing(self._attempt(context)) as attempt:
+            if attempt.record is None:
+                return super().resume_execution(next_method, next_kwargs, context)
+            self.log.warning("Airflow ended the wait in the triggerer; waiting on the worker")
+            return attempt.deliver(attempt.tracker.wait(attempt.recorded_wait()))
 
     def on_kill(self) -> None:
-        """Say that the job goes on: EvoLink has no cancel call. Touches nothing, not even the connection."""
+        """Say that the job keeps running: EvoLink has no cancel call. Touches nothing, not even the connection."""
         self.is_stopping = True
         self.log.warning(
-            "EvoLink has no cancel call: a job that was ordered goes on and stays billable. Its "
-            "id is in this log; EvoLinkJobSensor and EvoLinkDownloadOperator fetch its result"
+            "EvoLink has no cancel call: a submitted job keeps running and is still billed. Its id is in this log; "
+            "EvoLinkJobSensor and EvoLinkDownloadOperator fetch its result"
         )
 
-    def request(self) -> dict[str, Any]:
-        """
-        Return the parameters of the request: the typed arguments that are set, and ``parameters``.
-
-        :raises EvoLinkRequestError: a field is given twice, with two values; or the model makes another kind of media.
-        """
-        self._check_kind()
-        typed = {name: getattr(self, name) for name in self.typed_fields if getattr(self, name) is not None}
-        given = dict(self.parameters or {})
-        twice = [name for name in typed if given.get(name) not in (None, typed[name])]
-        if twice:
-            raise self._given_twice(twice)
-        return {**given, **typed}
-
-    def _given_twice(self, names: list[str]) -> EvoLinkRequestError:
-        from airflow_provider_evolink.api.errors import EvoLinkRequestError, Violation
-
-        rule = "is given as an argument and in parameters, with two values"
-        return EvoLinkRequestError(self.model, [Violation(name, rule) for name in names])
-
-    def _check_kind(self) -> None:
-        if self.kind_made is None:
-            return
-        from airflow_provider_evolink.api import catalog
-        from airflow_provider_evolink.api.errors import EvoLinkRequestError, Violation
-
-        made = catalog.kind(self.model)
-        if made not in (None, self.kind_made):
-            rule = f"makes {made}, and {type(self).__name__} orders {self.kind_made} only"
-            raise EvoLinkRequestError(self.model, [Violation("model", rule)])
-
-    def keep_request(self, shown: dict[str, Any]) -> None:
-        """
-        Keep what is ordered, where a function made it.
-
-        :param shown: The request without secrets.
-        """
-
-    def kept_request(self) -> dict[str, Any] | None:
-        """Return what this try has ordered, where a function made it and it is known."""
-        return None
-
-    def _has_record(self, context: Context) -> bool:
-        from airflow_provider_evolink.ledger.ledger import Ledger
-
-        with airflow_failures(self):
-            return Ledger.of(context, durable=self.durable, path=self.ledger_path).read() is not None
-
-    def _generation(self, context: Context) -> GenerationAttempt:
+    def _attempt(self, context: Context) -> GenerationAttempt:
         from airflow_provider_evolink.execution.generation import GenerationAttempt
+        from airflow_provider_evolink.execution.options import GenerationOptions
 
-        return GenerationAttempt(self, context)
+        options = GenerationOptions.of(self)
+        return GenerationAttempt(options, self._source(options, context), self._task_run(context))
 
-    def _wait_and_deliver(self, generation: GenerationAttempt, job_id: str) -> dict[str, Any]:
-        job = generation.early_look(job_id)
-        if job is None and self.deferrable and not generation.stays and time.time() < generation.deadline:
-            self._defer(generation, job_id)
-        return generation.deliver(job or generation.wait(job_id))
+    def _source(self, options: GenerationOptions, context: Context) -> RequestSource:  # noqa: ARG002 - for subclasses
+        from airflow_provider_evolink.execution.request import ArgumentSource
 
-    def _defer(self, generation: GenerationAttempt, job_id: str) -> None:
+        return ArgumentSource(options)
+
+    def _task_run(self, context: Context, *, is_resumed: bool = False) -> TaskRun:
+        from airflow_provider_evolink.execution.task_run import TaskRun
+
+        return TaskRun(context, self.log, lambda: self.is_stopping, is_resumed)
+
+    def _wait_and_deliver(self, attempt: GenerationAttempt, wait: JobWait) -> GenerationResult:
+        reading = attempt.tracker.poll_before_defer(wait)
+        if reading.is_over:
+            return attempt.deliver(reading.ended_job)
+        if self.deferrable and wait.may_defer:
+            self._defer(attempt, wait)
+        return attempt.deliver(attempt.tracker.wait(wait))
+
+    def _defer(self, attempt: GenerationAttempt, wait: JobWait) -> None:
         from airflow_provider_evolink.triggers.evolink import EvoLinkJobTrigger
 
-        left = generation.deadline - time.time()
-        self.log.info("EvoLink job %s: waiting in the triggerer, %.0f s at most", job_id, left)
+        left = max(0.0, wait.deadline - time.time())
+        self.log.info("EvoLink job %s: deferring, timeout in %.0f s", wait.job_id, left)
         self.defer(
             trigger=EvoLinkJobTrigger(
                 evolink_conn_id=self.evolink_conn_id,
-                job_id=job_id,
-                deadline=generation.deadline,
-                started=generation.started,
+                job_id=wait.job_id,
+                deadline=wait.deadline,
+                started=wait.started,
                 poll_interval=self.poll_interval,
-                **generation.known(),
+                **attempt.tracker.hints(),
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=max(0.0, left)) + PADDING,
+            timeout=timedelta(seconds=left) + PADDING,
         )

@@ -143,7 +143,12 @@ class EvoLinkReferenceVideoOperator(EvoLinkGenerateOperator):
     """
 
     _material = ("image_urls", "video_urls", "image_start", "audio_urls", "aspect_ratio")
-    typed_fields: ClassVar[tuple[str, ...]] = (*EvoLinkGenerateOperator.typed_fields, *_COMMON, *_material)
+    typed_fields: ClassVar[tuple[str, ...]] = (
+        *EvoLinkGenerateOperator.typed_fields,
+        *_COMMON,
+        *_material,
+        "model_params.voice_bindings",
+    )
     template_fields: Sequence[str] = (
         *EvoLinkGenerateOperator.template_fields,
         *_COMMON,
@@ -183,17 +188,6 @@ class EvoLinkReferenceVideoOperator(EvoLinkGenerateOperator):
         self.duration = duration
         self.seed = seed
         self.prompt_extend = prompt_extend
-
-    def request(self) -> dict[str, Any]:
-        """Return the parameters of the request; the voices go where EvoLink wants them, in ``model_params``."""
-        given = super().request()
-        if self.voice_bindings is None:
-            return given
-        inner = given.get("model_params") or {}
-        there = inner.get("voice_bindings") if isinstance(inner, dict) else inner
-        if there not in (None, self.voice_bindings):
-            raise self._given_twice(["voice_bindings"])
-        return {**given, "model_params": {**inner, "voice_bindings": self.voice_bindings}}
 
 
 class EvoLinkVideoEditOperator(EvoLinkGenerateOperator):

@@ -101,7 +101,11 @@ def output_words(outputs: Outputs, kind: str) -> str:
     :param outputs: The outputs of a row.
     :param kind: What the model makes.
     """
-    number = str(outputs.min_files) if outputs.max_files == outputs.min_files else f"{outputs.min_files} to {outputs.max_files or 'many'}"
+    number = (
+        str(outputs.min_files)
+        if outputs.max_files == outputs.min_files
+        else f"{outputs.min_files} to {outputs.max_files or 'many'}"
+    )
     texts = [f"{number} {kind} file{'s' * (outputs.max_files != 1)}" if outputs.media else "no media"]
     if outputs.counted_by:
         texts.append(f"as many as {outputs.counted_by} says")

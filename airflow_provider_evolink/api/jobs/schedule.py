@@ -164,7 +164,9 @@ class PollSchedule:
         return Decision(delay=min(spread, max(0.0, self.deadline - now)) if bounded else spread)
 
 
-def worker_poll_delays(job: Job, started: float, now: float, patience: float | None = None) -> tuple[float, ...]:
+def worker_poll_delays(
+    job: Job | JobSnapshot, started: float, now: float, patience: float | None = None
+) -> tuple[float, ...]:
     """
     Return the waits, in seconds, of the looks the worker takes itself before it defers.
 

@@ -1,0 +1,193 @@
+"""Waiting on the worker: polls of one job, and what the last of them showed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_evolink.api.errors import (
+    EvoLinkError,
+    EvoLinkJobFailed,
+    EvoLinkNotFoundError,
+    EvoLinkOrderStopped,
+    EvoLinkRateLimited,
+    EvoLinkUnavailable,
+)
+from airflow_provider_evolink.api.jobs import schedule
+from airflow_provider_evolink.api.jobs.job import Job, JobStatus
+from airflow_provider_evolink.api.jobs.pace import JobHints
+from airflow_provider_evolink.api.polling.progress import Progress
+
+if TYPE_CHECKING:
+    from airflow_provider_evolink.api.client import EvoLinkClient
+    from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
+    from airflow_provider_evolink.execution.options import GenerationOptions
+    from airflow_provider_evolink.execution.request import OrderRequest
+    from airflow_provider_evolink.execution.task_run import TaskRun
+
+
+@dataclass(frozen=True)
+class JobWait:
+    """
+    The wait for a job.
+
+    :param job_id: EvoLink's id.
+    :param started: Epoch seconds of the order, as far as known.
+    :param deadline: Epoch seconds when the wait of this try ends.
+    :param on_worker: The triggerer cannot poll this job, this worker can.
+    """
+
+    job_id: str
+    started: float
+    deadline: float
+    on_worker: bool = False
+
+    @property
+    def may_defer(self) -> bool:
+        """Whether the triggerer can wait."""
+        return not self.on_worker and time.time() < self.deadline
+
+
+@dataclass(frozen=True)
+class Reading:
+    """
+    The outcome of one poll.
+
+    :param job: The job; a running one may be a snapshot.
+    :param error: Why it could not be read.
+    """
+
+    job: Job | JobSnapshot | None = None
+    error: EvoLinkError | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the job has ended."""
+        return self.job is not None and self.job.status.is_over
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether EvoLink reported the job as failed or canceled."""
+        return self.job is not None and self.job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
+
+    @property
+    def ended_job(self) -> Job:
+        """The job, which has ended; only running ones are snapshots."""
+        if not isinstance(self.job, Job):
+            raise EvoLinkError("the job was not read to its end")
+        return self.job
+
+
+class JobTracker:
+    """
+    Polls the job of one try on the worker.
+
+    :param options: The arguments of the operator.
+    :param run: The running try.
+    :param client: EvoLink.
+    :param request: What was submitted.
+    """
+
+    def __init__(self, options: GenerationOptions, run: TaskRun, client: EvoLinkClient, request: OrderRequest) -> None:
+        self.reading: Reading | None = None  # None: not polled yet, or to be polled again
+        self._options = options
+        self._run = run
+        self._client = client
+        self._request = request
+        self._estimated_time: float | None = None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the last poll showed a failed job."""
+        return self.reading is not None and self.reading.has_failed
+
+    def start_with(self, job: Job) -> None:
+        """
+        Take the response to the order. It alone states the estimated time.
+
+        :param job: The job; one that has ended is polled again.
+        """
+        self.reading = None if job.status.is_over else Reading(job)
+        self._estimated_time = job.estimated_time
+
+    def poll(self, job_id: str, started: float) -> Reading:
+        """
+        Read a job; a failed one twice, since money hangs on it. A transient failure must not fail a waiting try.
+
+        :param job_id: EvoLink's id.
+        :param started: Epoch seconds of the order: shortly after it, EvoLink may not know the job yet.
+        """
+        try:
+            job = self._client.get_job(job_id)
+            if not Reading(job).has_failed:
+                return Reading(job)
+            time.sleep(schedule.CONFIRM_AFTER)
+            return Reading(self._client.get_job(job_id))
+        except (EvoLinkRateLimited, EvoLinkUnavailable, EvoLinkNotFoundError) as error:
+            if isinstance(error, EvoLinkNotFoundError) and time.time() - started > schedule.EARLY_404:
+                raise
+            self._run.log.warning("EvoLink job %s cannot be polled right now, still waiting: %s", job_id, error)
+            return Reading(error=error)
+
+    def poll_before_defer(self, wait: JobWait) -> Reading:
+        """
+        Poll for some seconds on the worker, which costs less than a deferral, and return the last reading.
+
+        :param wait: The wait for the job.
+        """
+        is_known = self.reading is not None and self.reading.job is not None
+        reading = self.reading if self.reading and is_known else self.poll(wait.job_id, wait.started)
+        for delay in self.poll_delays(reading, wait):
+            if reading.job is None or reading.is_over:
+                break
+            time.sleep(delay)
+            reading = self.poll(wait.job_id, wait.started)
+        return reading
+
+    def poll_delays(self, reading: Reading | None, wait: JobWait) -> tuple[float, ...]:
+        """
+        Return the seconds before each poll of the worker.
+
+        :param reading: The last poll.
+        :param wait: The wait for the job.
+        """
+        if reading is None or reading.job is None:
+            return ()
+        return schedule.worker_poll_delays(reading.job, wait.started, time.time(), self._options.defer_after)
+
+    def hints(self) -> dict[str, Any]:
+        """Return what a poll would show, so that the trigger can poll later."""
+        job = self.reading.job if self.reading else None
+        known = JobHints(estimated_time=self._estimated_time).and_now(job) if job else None
+        return {name: getattr(known, name) for name in ("model", "kind", "estimated_time")} if known else {}
+
+    def wait(self, wait: JobWait) -> Job:
+        """
+        Wait on the worker until the job has ended.
+
+        :param wait: The wait for the job.
+        """
+        progress = Progress(wait.started, self._estimated_time)
+
+        def on_poll(job: Job) -> None:
+            self.reading = Reading(job)
+            if line := progress.line(job, time.time()):
+                self._run.log.info(line)
+            if self._run.is_stopping() and not job.status.is_over:
+                raise EvoLinkOrderStopped("this worker is being terminated; the job keeps running", job_id=job.job_id)
+
+        try:
+            return self._client.wait(
+                wait.job_id,
+                timeout=max(0.0, wait.deadline - time.time()),
+                poll_interval=self._options.poll_interval,
+                started=wait.started,
+                estimated_time=self._estimated_time,
+                on_look=on_poll,
+                redactor=self._request.redactor(),
+            )
+        except EvoLinkJobFailed:
+            if self.reading is None:
+                raise
+            return self.reading.ended_job
