@@ -65,7 +65,7 @@ class ArgumentSource:
 
     def build(self) -> Draft:
         """Return the request."""
-        return draft(self.options, self.options.model, self.options.parameters)
+        return draft(self.options, self.options.model, self.options.parameters or {})
 
     def remember(self, shown: dict[str, Any]) -> None:
         """Keep nothing: the arguments can be read again."""
@@ -120,22 +120,24 @@ class OrderRequest:
         self._context = context
         self._files: InputFiles | None = None
         self._body: dict[str, Any] | None = None
+        self._is_checked = False
 
     def body(self, *, known: bool = False) -> dict[str, Any]:
         """
-        Return the body as it is recorded: local files by name and content, not as links. It is checked once.
+        Return the body as it is recorded: local files by name and content, not as links. It is built and checked once.
 
         :param known: It was submitted before: files that no longer exist count as they were.
         :raises EvoLinkRequestError: the request breaks rules of the model.
         """
-        if self._body is None:
+        if self._body is None or not (known or self._is_checked):  # for a known order, files are not checked
             given = self._source.build()
             self.model = given.model
-            self._body = self._checked(given.model, media_fields.plain(given.parameters), known=known)
+            self._body = self._build(given.model, media_fields.plain(given.parameters), known=known)
+            self._is_checked = not known
             self._source.remember(_shown(self._body))
         return self._body
 
-    def _checked(self, model: str, given: dict[str, Any], *, known: bool) -> dict[str, Any]:
+    def _build(self, model: str, given: dict[str, Any], *, known: bool) -> dict[str, Any]:
         spec = catalog.find_spec(model)
         found = media_fields.find_local_files(spec.parameters, given) if spec else []
         if not found:
