@@ -315,7 +315,7 @@ def test_a_crash_while_ordering_orders_nothing_more(
         patch.setattr("airflow_provider_evolink.api.client.EvoLinkClient.submit", die)
         with pytest.raises(Killed):
             stage.run(make())
-    with pytest.raises(AirflowFailException, match="cut off while it ordered"):
+    with pytest.raises(AirflowFailException, match="interrupted while it submitted"):
         stage.retry().run(make())
     assert unsent(emulator)
 
@@ -731,7 +731,7 @@ def test_when_airflow_gives_up_the_wait_the_job_is_looked_at_once_more(
     with pytest.raises(TaskDeferred):
         make()().execute(stage.context())
     fail = ("__fail__", {"error": "Trigger timeout"})
-    with pytest.raises(EvoLinkJobTimeout, match="goes on and stays billable"):
+    with pytest.raises(EvoLinkJobTimeout, match="keeps running and is still billed"):
         make(timeout=0.1)().resume_execution(*fail, stage.context())
     slow.job(stage.store.record["job_id"], state="completed")
     assert make()().resume_execution(*fail, stage.context())["status"] == "completed"
@@ -762,7 +762,7 @@ def test_a_kill_touches_nothing_and_says_that_the_job_goes_on(
 ) -> None:
     monkeypatch.setattr("airflow_provider_evolink.hooks.evolink.EvoLinkHook.get_connection", _broken)
     make()().on_kill()
-    assert "goes on and stays billable" in logs.text
+    assert "keeps running and is still billed" in logs.text
 
 
 # --- the sensor

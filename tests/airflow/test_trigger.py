@@ -215,7 +215,7 @@ async def test_a_pace_that_makes_no_sense_is_an_event_and_not_an_exception(order
 async def test_a_kill_sends_nothing(order: Order, emulator: EmulatorServer, logs: Any) -> None:
     job_id = order()
     await trigger(job_id).on_kill()
-    assert "goes on and stays billable" in logs.text
+    assert "keeps running and is still billed" in logs.text
     assert "read" not in emulator.books()["requests"]
 
 
