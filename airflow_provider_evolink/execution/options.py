@@ -30,7 +30,7 @@ class GenerationOptions:
     :param model: EvoLink's name of the model; empty if the request names it.
     :param fields: The arguments that are fields of the request, as far as they are set. A dotted name is a path, as in
         ``model_params.voice_bindings``.
-    :param parameters: Further fields of the request, as EvoLink names them.
+    :param parameters: Further fields of the request, as given: whatever has become of them, a paid job is delivered.
     :param kind: What the model makes, which decides the endpoint of a model that the catalog does not know.
     :param only_kind: The one kind of media that the operator is for; ``None``: any.
     :param execution_timeout: Airflow's own limit for one try.
@@ -40,7 +40,7 @@ class GenerationOptions:
 
     model: str
     fields: Mapping[str, Any]
-    parameters: Mapping[str, Any]
+    parameters: Any
     kind: Kind | None
     only_kind: Kind | None
     validation: Validation
@@ -71,7 +71,7 @@ class GenerationOptions:
         return cls(
             model=operator.model,
             fields={path: value for path, value in typed.items() if value is not None},
-            parameters=dict(operator.parameters or {}),
+            parameters=operator.parameters,
             only_kind=operator.kind_made,
             timeout=_seconds("timeout", _total_seconds(operator.timeout)),
             poll_interval=_optional_seconds("poll_interval", operator.poll_interval),
@@ -133,7 +133,7 @@ def _item(shared: GenerationOptions, number: int, request: Any) -> GenerationOpt
     """Return the options of one request: its own fields win over those that all share."""
     if not isinstance(request, Mapping) or not all(isinstance(name, str) for name in request):
         raise EvoLinkConfigError(f"request {number} must be a dict of fields, not {type(request).__name__}")
-    parameters = {**shared.parameters, **request}
+    parameters = {**dict(shared.parameters or {}), **request}
     model = str(parameters.pop("model", None) or shared.model)
     if not model:
         raise EvoLinkConfigError(f"request {number} names no model, and the operator has none")
