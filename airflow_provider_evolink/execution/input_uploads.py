@@ -15,7 +15,8 @@ from airflow_provider_evolink.api.files.probe import can_measure
 from airflow_provider_evolink.api.files.upload import Uploaded, upload
 from airflow_provider_evolink.api.redaction import describe_value, sanitize
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
-from airflow_provider_evolink.ledger.upload_cache import ENOUGH, UploadCache
+from airflow_provider_evolink.ledger.record import file_name
+from airflow_provider_evolink.ledger.upload_cache import MIN_SECONDS_LEFT, UploadCache
 from airflow_provider_evolink.storage.input_files import InputSource, InvalidInputFile
 from airflow_provider_evolink.storage.object_store import public_uri
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.api.settings import ClientSettings
     from airflow_provider_evolink.execution.options import GenerationOptions
 
-ENOUGH_FOR_REPLAY = 600.0  # seconds; another link under the same key would be another order
+MIN_SECONDS_LEFT_FOR_REPLAY = 600.0  # another link under the same key would be another order
 
 log = logging.getLogger(__name__)
 
@@ -59,12 +60,14 @@ class InputFiles:
         stand_ins = {uri: f"https://input.invalid/{number}" for number, uri in enumerate(uris)}
         body, broken = self._built(replace_strings(given, stand_ins), {link: uri for uri, link in stand_ins.items()})
         if known:
-            self._sums = {uri: self._sum_of(uri, uris) for uri in uris}
+            found_sums = {uri: self._sum_of(uri) for uri in uris}
+            self._sums = {uri: sha256 for uri, sha256 in found_sums.items() if sha256 is not None}
         else:
             broken += self._inspect(found, body)
         if broken:
             raise EvoLinkRequestError(sanitize(self._options.model, 80), broken)
-        names = {uri: f"{public_uri(uri)}#sha256={self._sums[uri]}" for uri in uris}
+        is_complete = len(self._sums) == len(uris)
+        names = {uri: file_name(public_uri(uri), self._sums[uri] if is_complete else None) for uri in uris}
         self._uris = {names[uri]: uri for uri in uris}
         return dict(replace_strings(body, {stand_ins[uri]: names[uri] for uri in uris}))
 
@@ -78,15 +81,21 @@ class InputFiles:
         :raises EvoLinkError: a file cannot be read or uploaded; nothing was ordered.
         """
         settings = EvoLinkHook(self._options.evolink_conn_id).settings
-        enough = ENOUGH_FOR_REPLAY if replays else ENOUGH
+        min_seconds_left = MIN_SECONDS_LEFT_FOR_REPLAY if replays else MIN_SECONDS_LEFT
         links: dict[str, str] = {}
         by_content: dict[str, Uploaded] = {}
         for name, uri in self._uris.items():
+            if uri not in self._sums:
+                raise EvoLinkInputError(
+                    "an input file cannot be read any more, so the order cannot be sent again; nothing was submitted. "
+                    "What to do: put it back"
+                )
             content = self._sums[uri]
-            kept = by_content.get(content) or (self._memory.find(content, settings, enough=enough) if trusts else None)
+            kept = by_content.get(content) or (
+                self._memory.get(content, settings, min_seconds_left=min_seconds_left) if trusts else None
+            )
             by_content[content] = kept or self._upload(uri, settings)
             links[name] = by_content[content].url
-        self._memory.saw({uri: self._sums[uri] for uri in self._uris.values()})
         return dict(replace_strings(body, links))
 
     def _built(self, given: dict[str, Any], uris: dict[str, str]) -> tuple[dict[str, Any], list[Violation]]:
@@ -139,17 +148,16 @@ class InputFiles:
         )
         return False
 
-    def _sum_of(self, uri: str, uris: list[str]) -> str:
+    def _sum_of(self, uri: str) -> str | None:
         if uri in self._sums:
             return self._sums[uri]
         try:
             return InputSource(uri).checksum()
-        except Exception as error:
-            remembered = self._memory.contents_of(uris).get(uri)
-            if remembered is None:
-                raise
-            log.info("An input file cannot be read any more (%s); it counts as it was", type(error).__name__)
-            return remembered
+        except Exception as error:  # noqa: BLE001 - every store has its own errors
+            log.info(
+                "An input file cannot be read any more (%s); input files are compared by URI", type(error).__name__
+            )
+            return None
 
     def _upload(self, uri: str, settings: ClientSettings) -> Uploaded:
         source = InputSource(uri)
@@ -175,7 +183,7 @@ def send(source: InputSource, file: InputFile, settings: ClientSettings, memory:
     """
     with source.copy(file) as local:
         uploaded = upload(settings, local, file)
-    memory.keep(file.sha256, settings, uploaded)
+    memory.put(file.sha256, settings, uploaded)
     until = datetime.fromtimestamp(uploaded.expires, UTC).isoformat(timespec="minutes")
     log.info("Input file uploaded: %s, %d bytes, there until %s", file.content_type, file.size, until)
     return uploaded
@@ -200,7 +208,7 @@ def upload_file(
     except InvalidInputFile as error:
         given = error.given or describe_value(public_uri(uri))
         raise EvoLinkRequestError("an upload", [Violation("path", error.rule, given)]) from None
-    kept = memory.find(file.sha256, settings) if reuse else None
+    kept = memory.get(file.sha256, settings) if reuse else None
     if kept is not None:
         log.info("EvoLink has this file of %d bytes already: nothing uploaded", file.size)
     uploaded = kept or send(source, file, settings, memory)

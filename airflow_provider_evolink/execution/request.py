@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.api.catalog import media_fields
 from airflow_provider_evolink.api.redaction import EVERYTHING, private_texts
-from airflow_provider_evolink.ledger.record import Record, fingerprint
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_evolink.execution.input_uploads import InputFiles
     from airflow_provider_evolink.execution.options import GenerationOptions
+    from airflow_provider_evolink.ledger.record import Record
     from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
 
 # A link as scheme, user-info, the part that is shown, and query or fragment.
@@ -50,7 +50,7 @@ class Inputs:
         """
         Return the body as it counts for the record: files of the user's by name and content, not yet as links.
 
-        :param known: The order was sent before: files that are gone since then count as they were.
+        :param known: The order was sent before: if a file cannot be read any more, all are named by URI alone.
         :raises EvoLinkRequestError: the request breaks rules of the model.
         """
         operator = self._operator
@@ -86,7 +86,7 @@ class Inputs:
             return self._operator.kept_request() or {}
         try:
             body = self.body(known=True)
-            same = record is None or record.fingerprint == fingerprint(body)
+            same = record is None or record.matches(body)
         except Exception as error:  # noqa: BLE001 - whatever has become of the inputs, the job was paid
             log.info("The request cannot be built any more (%s)", type(error).__name__)
             return None
