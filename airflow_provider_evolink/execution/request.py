@@ -56,7 +56,7 @@ class Inputs:
         operator = self._operator
         given = media_fields.plain(operator.request())
         if found := _files_in(operator.model, given):
-            body = self._files.body(given, found, known=known)
+            body = self._files.body(given, found, submitted=known)
         else:
             body = catalog.build_request(operator.model, given, validation=operator.validation)
         if operator.makes_request:
@@ -71,7 +71,7 @@ class Inputs:
         :param trusts: Take uploads of earlier tries. Not after an order that came to nothing: they may be the reason.
         :param replays: The order is sent once more, so it must have the links it had.
         """
-        return self._files.sent(body, trusts=trusts, replays=replays) if "_files" in self.__dict__ else body
+        return self._files.with_links(body, reuse=trusts, replay=replays) if "_files" in self.__dict__ else body
 
     def same_body(self, record: Record | None) -> dict[str, Any] | None:
         """

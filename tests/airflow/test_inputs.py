@@ -475,8 +475,8 @@ def too_large(path: Path) -> None:
 
 
 WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "no file": (lambda path: path.unlink(), "image_start: there is no such file"),
-    "text": (not_media, "image_start: is no image, video or audio of a known type"),
+    "no file": (lambda path: path.unlink(), "image_start: the file does not exist"),
+    "text": (not_media, "image_start: is not an image, video or audio file of a known type"),
     "empty": (lambda path: path.write_bytes(b""), "image_start: the file is empty"),
     "a clip": (lambda path: path.write_bytes(mp4(2)), r"image_start: takes jpeg, .*\(given: video/mp4\)"),
     "a gif": (lambda path: Image.new("P", (300, 300)).save(path, "GIF"), r"takes jpeg.*\(given: image/gif\)"),
@@ -560,7 +560,7 @@ def test_warn_sends_what_off_does_not_look_at_and_neither_sends_what_is_no_media
         first_frame(make, frame, validation="off", durable=False)().execute(stage.retry().context())
     not_media(frame)
     for mode in ("warn", "off"):
-        with pytest.raises(AirflowFailException, match="is no image, video or audio"):
+        with pytest.raises(AirflowFailException, match="is not an image, video or audio"):
             first_frame(make, frame, validation=mode, durable=False)().execute(stage.retry().context())
     assert emulator.books()["orders"] == 3
 
@@ -637,9 +637,34 @@ def test_a_file_that_changes_while_it_is_read_is_not_sent(
         return found
 
     monkeypatch.setattr(input_files.InputSource, "inspect", changed_after)
-    with pytest.raises(EvoLinkInputError, match="changed while it was read"):
+    with pytest.raises(EvoLinkInputError, match="changed while it was being read"):
         stage.run(first_frame(make, frame))
     assert emulator.books()["requests"] == {}
+
+
+def test_a_file_that_changes_before_it_is_uploaded_again_is_not_sent(
+    scene: Scene, frame: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replay has one key for one content."""
+    from airflow_provider_evolink.storage import input_files
+
+    scene.says_the_key_is_honoured()
+    operator = scene.make
+    scene.make = lambda **given: operator(EvoLinkImageToVideoOperator, **given)
+    fields = {"image_start": str(frame), "duration": 2}
+    scene.after("lost_answer").fails(**fields)
+    scene.stage.store.delete("evolink_uploads")
+    checksum = input_files.InputSource.checksum
+
+    def changed_after(self: Any) -> str:
+        found = checksum(self)
+        frame.write_bytes(png(colour="red"))
+        return found
+
+    monkeypatch.setattr(input_files.InputSource, "checksum", changed_after)
+    scene.stage.retry()
+    assert "changed while it was being read" in scene.fails(**fields, on_unknown_submit="replay")
+    assert (uploads(scene.emulator), scene.emulator.books()["requests"]["submit"]) == (1, 1)
 
 
 def test_a_large_file_is_streamed(stage: Any, emulator: EmulatorServer, tmp_path: Path) -> None:
@@ -699,10 +724,10 @@ def test_the_operator_refuses_what_is_no_media_and_says_which_field(
     stage: Any, emulator: EmulatorServer, frame: Path
 ) -> None:
     not_media(frame)
-    with pytest.raises(AirflowFailException, match="path: is no image, video or audio"):
+    with pytest.raises(AirflowFailException, match="path: is not an image, video or audio"):
         stage.run(upload_operator(str(frame)))
     frame.unlink()
-    with pytest.raises(AirflowFailException, match="path: there is no such file"):
+    with pytest.raises(AirflowFailException, match="path: the file does not exist"):
         stage.run(upload_operator(str(frame)))
     with pytest.raises(AirflowFailException, match="scheme"):
         stage.run(upload_operator("nosuch://bucket/a.png"))
