@@ -95,6 +95,21 @@ def test_the_results_are_downloaded_and_verified(
     assert emulator.books()["orders"] == 1
 
 
+def test_what_is_stored_about_a_file(job: dict[str, Any], download: Any, archive: Any, tmp_path: Path) -> None:
+    """XCom, receipts and manifests outlive a release of this package."""
+    (file,) = download(job)
+    fields = ("uri", "sha256", "size", "content_type", "index", "job_id", "model", "width", "height", "duration")
+    assert tuple(file) == (*fields, "job")
+    assert file["job"] == {"created": job["created"], "credits": job["credits"], "request": job["request"]}
+    receipt = json.loads((tmp_path / "staging" / f"{job['job_id']}.json").read_text())
+    info = {"created": job["created"], "credits": job["credits"]}
+    row = {name: file[name] for name in fields}
+    assert receipt == {"version": 1, "job_id": job["job_id"], "job": info, "files": [row]}
+    (archived,) = archive([{**file, "note": "of a user"}])
+    added = {"uri": archived["uri"], "manifest": archived["manifest"], "note": "of a user"}
+    assert archived == {**row, **added}
+
+
 def test_a_job_id_is_enough_to_salvage_a_job(job: dict[str, Any], download: Any) -> None:
     (file,) = download(job["job_id"])
     assert file["job"]["credits"] == 10.88
@@ -207,7 +222,7 @@ def test_a_job_that_still_runs_is_not_downloaded(stage: Any, make: Make, downloa
     with pytest.raises(TaskDeferred):
         make()().execute(stage.context())
     job_id = stage.store.record["job_id"]
-    with pytest.raises(EvoLinkJobTimeout, match="still runs"):
+    with pytest.raises(EvoLinkJobTimeout, match="still running"):
         download(job_id)
     slow.job(job_id, state="completed")
     assert download(job_id)
@@ -406,7 +421,7 @@ def test_no_more_of_a_staged_file_is_read_than_it_should_have(
     assert sum(hashed) == file["size"] + 1
 
 
-@pytest.mark.parametrize(("uri", "says"), [("nonsense://x/y.mp4", "staged file"), ("file:///tmp", "is gone")])
+@pytest.mark.parametrize(("uri", "says"), [("nonsense://x/y.mp4", "staged file"), ("file:///tmp", "no longer exists")])
 def test_a_staged_file_at_an_odd_place_is_a_clear_error(
     job: dict[str, Any], download: Any, archive: Any, uri: str, says: str
 ) -> None:
@@ -427,7 +442,7 @@ def test_a_staged_file_that_has_changed_is_not_archived(
         archive(files)
     assert [path for path in (tmp_path / "archive").rglob("*") if path.is_file()] == []
     path.unlink()
-    with pytest.raises(EvoLinkMediaError, match="is gone"):
+    with pytest.raises(EvoLinkMediaError, match="no longer exists"):
         archive(files)
 
 
