@@ -59,7 +59,7 @@ def archive(stage: Any, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
 
     def run(files: Any, where: str | None = None, **given: Any) -> list[dict[str, Any]]:
         root = where or f"file://{tmp_path}/archive"
-        operator = EvoLinkArchiveOperator(task_id="archive", files=files, archive=root, **given)
+        operator = EvoLinkArchiveOperator(task_id="archive", files=files, archive_path=root, **given)
         found: list[dict[str, Any]] = operator.execute(stage.context())
         assert json.loads(json.dumps(found)) == found
         return found
