@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -178,7 +179,8 @@ class BatchAttempt:
         wait = BatchWait(
             awaited(self._active), **self.terms(), say=self._log.info, stopping=lambda: operator.is_stopping
         )
-        event = asyncio.run(wait.run(operator.evolink_conn_id))
+        load_settings = functools.partial(EvoLinkHook.aget_settings, operator.evolink_conn_id)
+        event = asyncio.run(wait.run(operator.evolink_conn_id, load_settings))
         if operator.is_stopping:
             raise EvoLinkOrderStopped(f"this worker was told to end{self._going_on()}")
         self.take(event)

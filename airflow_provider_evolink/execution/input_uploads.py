@@ -211,7 +211,7 @@ class InputFiles:
 
     def _seconds_ordered(self, media_field: MediaField, body: dict[str, Any]) -> float | None:
         """Return the value of the field that a clip must fit into, or its default."""
-        spec = catalog.known_row(self._options.model)
+        spec = catalog.find_spec(self._options.model)
         seconds = body.get(media_field.media.within or "")
         if seconds is None and spec and media_field.media.within in spec.parameters:
             seconds = spec.parameters[media_field.media.within].default

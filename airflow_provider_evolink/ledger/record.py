@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkRequestError, Violation
 from airflow_provider_evolink.api.jobs.job import JOB_ID
+from airflow_provider_evolink.api.redaction import link_identity
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 VERSION = 2
-_LINK_QUERY = re.compile(r"^(https?://[^?#]*)[?#].*$", re.DOTALL | re.IGNORECASE)
 _CHECKSUM = re.compile(r"#sha256=[0-9a-f]{64}\Z")
 
 
@@ -207,7 +207,7 @@ def fingerprint(body: Mapping[str, Any]) -> str:
     :raises EvoLinkRequestError: it cannot be sent as JSON. Raised before there is an intent to submit it.
     """
     try:
-        stable = _map_strings(body, lambda text: _LINK_QUERY.sub(r"\1", text))
+        stable = _map_strings(body, link_identity)
         text = json.dumps(stable, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         rule = f"must be plain JSON: strings, numbers, booleans, lists and objects ({type(error).__name__})"

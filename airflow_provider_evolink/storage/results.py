@@ -18,7 +18,7 @@ from airflow_provider_evolink.api.files.download import download
 from airflow_provider_evolink.api.files.probe import probe
 from airflow_provider_evolink.api.jobs.failures import job_error
 from airflow_provider_evolink.api.jobs.job import JOB_ID, JobStatus
-from airflow_provider_evolink.api.redaction import EVERYTHING
+from airflow_provider_evolink.api.redaction import Redactor
 from airflow_provider_evolink.storage.media_file import JobInfo, MediaFile, Receipt
 from airflow_provider_evolink.storage.object_store import publish, publish_json, read_json
 
@@ -85,7 +85,7 @@ def _fetch_all(client: EvoLinkClient, job: Job, folder: ObjectStoragePath) -> Re
             job_id=job.job_id,
         )
     job = with_results(client, job)
-    if failure := job_error(job, EVERYTHING):
+    if failure := job_error(job, Redactor.everything()):
         raise failure
     try:
         files = [_fetch(client, job, index, folder) for index in range(len(job.results))]
@@ -104,7 +104,7 @@ def with_results(client: EvoLinkClient, job: Job) -> Job:
     :raises EvoLinkNoResults: it still has no links.
     """
     if job.status is JobStatus.COMPLETED and not job.has_output:
-        return client.wait(job.job_id, timeout=_RESULTS_TIMEOUT, private=EVERYTHING)
+        return client.wait(job.job_id, timeout=_RESULTS_TIMEOUT, redactor=Redactor.everything())
     return job
 
 
@@ -116,7 +116,8 @@ def _fetch(client: EvoLinkClient, job: Job, index: int, folder: ObjectStoragePat
         log.info("EvoLink job %s: link %d has expired, reading the job for a fresh one", job.job_id, index)
     fresh = with_results(client, client.get_job(job.job_id))
     if index >= len(fresh.results):
-        raise job_error(fresh, EVERYTHING) or EvoLinkMediaError(f"result {index} no longer exists", job_id=job.job_id)
+        failure = job_error(fresh, Redactor.everything())
+        raise failure or EvoLinkMediaError(f"result {index} no longer exists", job_id=job.job_id)
     return _download(client, fresh, index, folder)
 
 
