@@ -123,7 +123,8 @@ def _shown(body: dict[str, Any]) -> dict[str, Any]:
 def _without_secrets(value: Any) -> Any:
     """Drop the query of links, which may be signed, and user names and passwords."""
     if isinstance(value, str):
-        return public_link(value)
+        is_web_link = value[:8].lower().startswith(("http://", "https://"))
+        return public_link(value) if is_web_link else value  # the fragment of another URI is a file's checksum
     if isinstance(value, list):
         return [_without_secrets(item) for item in value]
     if isinstance(value, dict):
