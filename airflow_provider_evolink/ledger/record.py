@@ -81,7 +81,7 @@ class Record:
 
     def matches(self, body: Mapping[str, Any]) -> bool:
         """
-        Tell whether a request is the one that was submitted.
+        Return whether a request is the one that was submitted.
 
         :param body: The request body, with its files named by :func:`file_name`.
         """
