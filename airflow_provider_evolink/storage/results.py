@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.api.client import EvoLinkClient
     from airflow_provider_evolink.api.jobs.job import Job
 
-_RESULTS_TIMEOUT = 30.0  # seconds that a completed job without links gets
+_RESULTS_TIMEOUT_SECONDS = 30.0  # for a completed job to get its links
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def with_results(client: EvoLinkClient, job: Job) -> Job:
     :raises EvoLinkNoResults: it still has no links.
     """
     if job.status is JobStatus.COMPLETED and not job.has_output:
-        return client.wait(job.job_id, timeout=_RESULTS_TIMEOUT, redactor=Redactor.everything())
+        return client.wait(job.job_id, timeout=_RESULTS_TIMEOUT_SECONDS, redactor=Redactor.everything())
     return job
 
 
