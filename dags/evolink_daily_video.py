@@ -3,7 +3,7 @@
 
 The whole promise in three tasks. `generate` orders a Wan 2.7 clip and waits in the triggerer, so no worker is held.
 `download` brings the result to the staging folder before its link dies (24 hours) and verifies it. `archive` files it
-under `<archive>/<model>/<yyyy>/<mm>/<dd>/<job id>/`, with a manifest beside it.
+under `<archive_path>/<model>/<yyyy>/<mm>/<dd>/<job id>/`, with a manifest beside it.
 
 Retry or clear any task: a generation is ordered again only if you clear `generate` after its result was delivered.
 
@@ -49,7 +49,7 @@ with DAG(
     archive = EvoLinkArchiveOperator(
         task_id="archive",
         files=download.output,
-        archive="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
+        archive_path="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
     )
     # [END daily]
     generate >> download >> archive
