@@ -166,7 +166,7 @@ class BatchAttempt:
         """Return how to wait for the jobs that run."""
         return {
             **facts(self._active),
-            "enough": refill_threshold(len(self._running), len(self._waiting)),
+            "min_ended": refill_threshold(len(self._running), len(self._waiting)),
             "fail_fast": self._operator.on_failed_job == "fail_fast",
             "poll_interval": self._operator.poll_interval,
         }
@@ -175,9 +175,9 @@ class BatchAttempt:
         """Wait on the worker until enough of the jobs are over."""
         operator = self._operator
         if self.stays:
-            time.sleep(schedule.CONFIRM_AFTER)
+            time.sleep(schedule.POLICY.confirm_failure_after)
         wait = BatchWait(
-            awaited(self._active), **self.terms(), say=self._log.info, stopping=lambda: operator.is_stopping
+            awaited(self._active), **self.terms(), log=self._log.info, is_stopping=lambda: operator.is_stopping
         )
         load_settings = functools.partial(EvoLinkHook.aget_settings, operator.evolink_conn_id)
         event = asyncio.run(wait.run(operator.evolink_conn_id, load_settings))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkSubmissionUnknown, EvoLinkUnavailable
 from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
-from airflow_provider_evolink.api.polling.batch_wait import Awaited
+from airflow_provider_evolink.api.polling.batch_wait import AwaitedJob
 from airflow_provider_evolink.api.polling.reader import read_all
 from airflow_provider_evolink.execution.generation import GenerationAttempt
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_evolink.api.client import EvoLinkClient
-    from airflow_provider_evolink.api.polling.reader import JobReading
+    from airflow_provider_evolink.api.jobs.snapshot import JobReading
     from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
 
 SHOWN = 20
@@ -214,7 +214,7 @@ def read_together(parts: Sequence[BatchItem], evolink_conn_id: str) -> None:
     _read_once(parts, evolink_conn_id)
     lost = [part for part in parts if part.is_lost]
     if lost:
-        time.sleep(schedule.CONFIRM_AFTER)
+        time.sleep(schedule.POLICY.confirm_failure_after)
         _read_once(lost, evolink_conn_id)
 
 
@@ -225,13 +225,13 @@ def _read_once(parts: Sequence[BatchItem], evolink_conn_id: str) -> None:
         part.saw(found.get(str(part.job_id)))
 
 
-def awaited(parts: Sequence[BatchItem]) -> list[Awaited]:
+def awaited(parts: Sequence[BatchItem]) -> list[AwaitedJob]:
     """
     Return the jobs of parts to wait for.
 
     :param parts: Parts whose jobs run.
     """
-    return [Awaited(str(part.job_id), round(part.started, 1), round(part.deadline, 1)) for part in parts]
+    return [AwaitedJob(str(part.job_id), round(part.started, 1), round(part.deadline, 1)) for part in parts]
 
 
 def facts(parts: Sequence[BatchItem]) -> dict[str, Any]:

@@ -165,7 +165,7 @@ class GenerationAttempt:
 
     def known(self) -> dict[str, Any]:
         """Return what the trigger's first look would tell, so that it can look later."""
-        known = JobHints(estimated_time=self._estimated_time).and_now(self._last) if self._last else None
+        known = JobHints(estimated_time=self._estimated_time).updated_with(self._last) if self._last else None
         return {name: getattr(known, name) for name in ("model", "kind", "estimated_time")} if known else {}
 
     def wait(self, job_id: str) -> Job:
@@ -293,10 +293,10 @@ class GenerationAttempt:
             job = self._client.get_job(job_id)
             if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
                 return job
-            time.sleep(schedule.CONFIRM_AFTER)
+            time.sleep(schedule.POLICY.confirm_failure_after)
             return self._client.get_job(job_id)
         except (EvoLinkRateLimited, EvoLinkUnavailable, EvoLinkNotFoundError) as error:
-            if isinstance(error, EvoLinkNotFoundError) and time.time() - self.started > schedule.EARLY_404:
+            if isinstance(error, EvoLinkNotFoundError) and time.time() - self.started > schedule.POLICY.not_found_grace:
                 raise
             self._log.warning("EvoLink job %s cannot be read right now, waiting on: %s", job_id, error)
             self._unread = error

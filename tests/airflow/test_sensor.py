@@ -12,9 +12,9 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
     TaskDeferred,
 )
+from evolink_support import set_policy
 
 from airflow_provider_evolink.api.errors import EvoLinkNotFoundError
-from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.hooks import EvoLinkHook
 from airflow_provider_evolink.sensors import EvoLinkJobSensor
@@ -66,7 +66,7 @@ def test_waits_for_links_that_are_not_there_yet(
     emulator: EmulatorServer, job_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job may be completed a moment before its results can be read."""
-    monkeypatch.setattr(schedule, "REREAD_AFTER", 0.05)
+    set_policy(monkeypatch, reread_after=0.05)
     emulator.job(job_id, state="completed")
     emulator.fault("no_results", **{"as": "empty"}, times=3)
     assert len(sensor(job_id).execute(CONTEXT)["results"]) == 1

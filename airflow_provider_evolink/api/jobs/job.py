@@ -98,8 +98,13 @@ class JobStatus(StrEnum):
 
     @property
     def is_over(self) -> bool:
-        """Whether EvoLink is done with the job."""
-        return self in (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
+        """Whether the job has ended, with or without a result."""
+        return self is JobStatus.COMPLETED or self.is_failure
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the job has ended without a result."""
+        return self in (JobStatus.FAILED, JobStatus.CANCELLED)
 
     @classmethod
     def read(cls, word: object) -> JobStatus:
