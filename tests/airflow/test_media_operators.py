@@ -239,7 +239,7 @@ def test_a_job_that_stays_without_links_fails_for_good(
     set_policy(monkeypatch, reread_after=0.05)
     emulator.fault("no_results", **{"as": "empty"}, times=-1)
     reads = emulator.books()["requests"]["read"]
-    with pytest.raises(AirflowFailException, match="gives no links"):
+    with pytest.raises(AirflowFailException, match="without results"):
         download(job["job_id"])
     assert emulator.books()["requests"]["read"] == reads + 2 + schedule.POLICY.rereads
 

@@ -7,8 +7,9 @@ there is none): from their mean and standard deviation follow the first and the 
 expected to end. Progress is a power of the age, ``progress = (age / duration) ** power``: two readings give the power,
 and with it the duration. Where neither is known, EvoLink's estimate alone decides, and without it the age.
 
-A field that names rows was tuned for these rows of the table "The schedule" in ``docs/performance.md``; run
-``make bench ONLY=schedule`` after a change. The others bound load, or follow from how EvoLink behaves.
+Where a field names a row, it is the row of the table "The schedule" in ``docs/performance.md`` that it was tuned for,
+and that moves most when it changes; run ``make bench ONLY=schedule`` then. The other fields bound the load on EvoLink,
+or follow from how EvoLink behaves.
 """
 
 from __future__ import annotations
@@ -38,45 +39,51 @@ class PacePolicy:
 
     Bounds of every delay:
 
-    :param min_poll_interval: Shortest delay between two polls of a running job.
-    :param max_poll_interval: Longest delay between two polls that succeed.
-    :param upstream_poll_interval: The interval of EvoLink's own clients. No job is polled more often on average...
-    :param extra_polls: ...except for this many polls.
+    :param min_poll_interval: Shortest delay between two polls of a running job. (honest progress, jobs twice as fast)
+    :param max_poll_interval: Longest delay between two polls that succeed. (honest progress, jobs twice as slow)
+    :param upstream_poll_interval: The interval of EvoLink's own clients. On average no job is polled more often ...
+        (no progress)
+    :param extra_polls: ... except for this many polls.
     :param jitter_share: Share of a delay that is added at random, so that many waits do not run in step.
     :param max_poll_jitter: Upper bound of that for a job that can be read.
 
     Where only the estimate is known:
 
-    :param earliest_share: Share of the estimate before which no job is expected to end. ("twice as fast")
-    :param estimate_steps: Pairs: up to this share of the estimate, poll every that share of it. ("no progress, jobs
-        twice as fast", "twice as slow")
-    :param overdue_step: Share of the age between polls once every expectation has passed.
+    :param earliest_share: Share of the estimate before which no job should end. (no progress, jobs twice as fast)
+    :param estimate_steps: Pairs: up to this share of the estimate, poll every that share of it. (no progress, jobs
+        twice as fast)
+    :param overdue_step: Share of the age between polls once every expectation has passed. (no progress)
 
     By progress:
 
     :param min_progress: Percent below which progress means nothing.
     :param min_age_growth: Factor by which the age must grow between two readings to derive a power from them.
+        (progress stuck at 30 %)
     :param min_power: Lower bound of that power.
-    :param max_over_linear: Factor by which the time left may exceed that of linear progress. ("bent progress")
-    :param remaining_share: Share of the predicted time left after which to poll. ("honest progress")
-    :param first_reading_max_share: Longest delay after one reading, as a share of the age... ("bent progress")
-    :param first_reading_min_share: ...but at least this share of the time left by linear progress, ...
-    :param first_reading_min_cap: ...which counts up to this many seconds.
-    :param moving_max_share: Longest delay after two readings, as a share of the age. ("bent progress")
-    :param stalled_growth: Factor by which the delay grows while progress stands still. ("stuck at 30 %")
+    :param max_over_linear: Factor by which the time left may exceed that of linear progress. (bent progress)
+    :param remaining_share: Share of the predicted time left after which to poll. (honest progress)
+    :param first_reading_max_share: Longest delay after one reading, as a share of the age ... (bent progress, jobs
+        twice as slow)
+    :param first_reading_min_share: ... but at least this share of the time left by linear progress ... (bent progress)
+    :param first_reading_min_cap: ... which counts up to this many seconds. (bent progress)
+    :param moving_max_share: Longest delay after two readings, as a share of the age. (bent progress)
+    :param stalled_growth: Factor by which the delay grows while progress stands still. (bent progress, jobs twice as
+        slow)
 
     By the durations of other jobs of the model:
 
     :param samples_before_trust: Jobs of the model that must have completed before their durations count.
-    :param samples_remembered: Jobs after which the oldest ones fade. ("no progress")
-    :param duration_step: Share of the median duration between polls while jobs end. ("no progress")
-    :param earliest_deviations: Standard deviations below the mean before which no job should end. ("no progress")
-    :param latest_deviations: Standard deviations above it after which none should. ("no progress, jobs twice as slow")
+    :param samples_remembered: Jobs after which the oldest ones fade. (no progress)
+    :param duration_step: Share of the median duration between polls while jobs end. (no progress)
+    :param earliest_deviations: Standard deviations below the mean before which no job should end. (no progress, a good
+        estimate)
+    :param latest_deviations: Standard deviations above it after which none should. (progress stuck at 30 %)
     :param min_variance: Lower bound of the variance of the logarithms.
     :param max_gap_share: Share of its age for which a job went unpolled before its end was seen: beyond it the duration
-        is not known well enough to learn from.
-    :param surprise_penalty: Samples that such a job takes away, so that outdated durations are forgotten.
-    :param max_gap_correction: Share of the age by which a duration is corrected at most for the end being seen late.
+        is not known well enough to learn from. (no progress, jobs twice as fast)
+    :param surprise_penalty: Samples that such a job takes away, so that outdated durations are forgotten. (no progress,
+        jobs twice as fast)
+    :param max_gap_correction: Share of the age by which a duration is corrected at most for its end being seen late.
 
     Errors and doubtful readings:
 
