@@ -1,4 +1,4 @@
-"""What Airflow does after an error: fail at once, retry, or retry when EvoLink says (Airflow 3.3 and later)."""
+"""What Airflow does after an error: fail at once, retry, or retry after EvoLink's own delay (Airflow 3.3 and later)."""
 
 from __future__ import annotations
 

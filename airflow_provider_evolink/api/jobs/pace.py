@@ -60,7 +60,7 @@ class ModelDurations:
     """
     How long jobs of a model took: mean and variance of the logarithm of duration over estimate.
 
-    :param policy: How many samples count, and the least variance.
+    :param policy: How many samples count, and the minimum variance.
     """
 
     __slots__ = ("_policy", "count", "mean", "variance")
@@ -206,7 +206,7 @@ class Pace:
         return min(max(delay, policy.min_poll_interval.of(kind)), policy.max_poll_interval)
 
     def _by_progress(self, job: JobView, age: float) -> float | None:
-        """Return the delay where progress says something."""
+        """Return the delay where progress allows a prediction."""
         policy, progress, before = self._policy, job.progress or 0.0, self._progress
         if not policy.min_progress <= progress <= 100.0 or progress < before or age <= 0:
             return None

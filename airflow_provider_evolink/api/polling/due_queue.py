@@ -16,7 +16,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 GATHER_SECONDS = 0.1  # in which waiters that start together are polled together
 MAX_EARLY_SECONDS = 1.0  # by which a poll may come early to share a call
-MAX_SKIPPED = 50  # entries that a batch looks past
+MAX_SKIPPED = 50  # entries that a batch leaves in the queue
 
 
 class Queued(Protocol):
@@ -63,7 +63,7 @@ class DueQueue(Generic[W]):
 
     def push(self, waiter: W, due: float, early_by: float = 0.0) -> bool:
         """
-        Queue a waiter for its next poll, and tell whether it is the first one now.
+        Queue a waiter for its next poll; return whether it is the first one now.
 
         :param waiter: The waiter; it is in the queue once at most.
         :param due: When to poll it.

@@ -25,7 +25,7 @@ from airflow_provider_evolink.api.polling.backoff import SharedBackoff
 from airflow_provider_evolink.api.polling.due_queue import GATHER_SECONDS, DueQueue
 from airflow_provider_evolink.api.polling.reader import Reader, SettingsLoader, call_later, spawn
 
-DURATIONS = DurationStats()  # of all jobs whose end this process has seen
+DURATIONS = DurationStats()  # of all jobs that ended in this process
 EARLY_SHARE = 0.1  # of its delay by which a poll may come early to share a call
 ISOLATE_AFTER = 3  # failed polls in a row, so that one job cannot spoil the calls of others
 ISOLATED_POLLS = 8  # of a job that a response about many lacked
@@ -36,11 +36,11 @@ OnPoll: TypeAlias = Callable[[JobReading], None]
 
 class Waiter:
     """
-    One trigger's wait for one job.
+    One wait for one job.
 
     :param job_id: EvoLink's id.
     :param schedule: Decides when to poll, and when the wait is over.
-    :param on_poll: Called with each reading, in the context of whoever waits: Airflow routes log lines by it.
+    :param on_poll: Called with each reading, in the context of the wait: Airflow routes log lines by it.
     """
 
     __slots__ = ("_isolated_polls", "_isolation", "context", "failures", "future", "job_id", "on_poll", "schedule")
@@ -72,7 +72,7 @@ class Waiter:
 
     def isolate(self, at_least: int) -> None:
         """
-        Read the job in calls of its own for a while, each time for longer: it, or one read with it, spoils responses.
+        Read the job in calls of its own for a while, twice as long each time: it may spoil the calls of others.
 
         :param at_least: Polls.
         """
@@ -102,7 +102,7 @@ class Waiter:
         :param error: What to raise. What a future cannot hold is replaced.
         """
         if isinstance(error, StopIteration) or not isinstance(error, Exception):
-            error = RuntimeError(f"the wait was broken off by {type(error).__name__}")
+            error = RuntimeError(f"the wait was interrupted by {type(error).__name__}")
         if not self.is_done:
             self.future.set_exception(error)
 
@@ -257,7 +257,7 @@ _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = Weak
 @asynccontextmanager
 async def shared_poller(evolink_conn_id: str, load_settings: SettingsLoader) -> AsyncIterator[Poller]:
     """
-    Lend the process's poller of a connection; the last user closes it. One whose key was refused is lent no more.
+    Share one poller for each connection in this process; its last user closes it, a refused key replaces it.
 
     :param evolink_conn_id: Names the connection; users of one name and event loop share a poller.
     :param load_settings: Returns key and hosts of the connection.
