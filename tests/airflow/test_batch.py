@@ -24,7 +24,7 @@ from airflow_provider_evolink.api.errors import (
 )
 from airflow_provider_evolink.api.http.retries import TRIES
 from airflow_provider_evolink.api.jobs import schedule
-from airflow_provider_evolink.api.polling.batch_wait import Awaited, BatchWait
+from airflow_provider_evolink.api.polling.batch_wait import AwaitedJob, BatchWait
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.execution import submission
 from airflow_provider_evolink.hooks import EvoLinkHook
@@ -207,7 +207,7 @@ def test_a_job_that_two_requests_share_is_waited_for_once(stage: Any, batch: Mak
     with pytest.raises(TaskDeferred) as deferred:
         batch()().execute(stage.context())
     trigger = deferred.value.trigger
-    trigger.jobs, trigger.enough = [trigger.jobs[0], trigger.jobs[0]], 2
+    trigger.jobs, trigger.min_ended = [trigger.jobs[0], trigger.jobs[0]], 2
     long.job(trigger.jobs[0][0], state="completed")
     assert fired(trigger)["ended"] == 1
 
@@ -722,14 +722,14 @@ def test_a_worker_that_is_told_to_end_orders_no_more_and_stops_waiting(
         operator.execute(stage.context())
     assert sum(paid(long).values()) == 3
     waiting = batch(deferrable=False)()
-    read = schedule.PollSchedule.saw
+    on_reading = schedule.PollSchedule.on_reading
 
-    def saw(self: Any, *given: Any) -> Any:
+    def noted(self: Any, *given: Any) -> Any:
         waiting.on_kill()
-        return read(self, *given)
+        return on_reading(self, *given)
 
     monkeypatch.setattr(Ledger, "write_submitted", keep)
-    monkeypatch.setattr(schedule.PollSchedule, "saw", saw)
+    monkeypatch.setattr(schedule.PollSchedule, "on_reading", noted)
     with pytest.raises(Exception, match="told to end; 6 other"):
         waiting.execute(stage.retry().context())
     assert paid(long) == once(6)
@@ -771,7 +771,7 @@ def test_a_wait_that_is_no_number_of_seconds_orders_nothing(
 
 async def test_a_batch_trigger_that_cannot_make_sense_of_its_pace_ends_its_wait(evolink_conn: str) -> None:
     job = {"job_id": "task-unified-1-x", "deadline": time.time() + 60, "started": time.time()}
-    wait = BatchWait([Awaited(**job)], enough=1, fail_fast=False, poll_interval="5", say=lambda _: None)
+    wait = BatchWait([AwaitedJob(**job)], min_ended=1, fail_fast=False, poll_interval="5", log=lambda _: None)
     told = await asyncio.wait_for(
         wait.run("evolink_default", partial(EvoLinkHook.aget_settings, "evolink_default")), 20
     )

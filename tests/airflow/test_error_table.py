@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evolink_support import replace_between, steady
+from evolink_support import replace_between, set_policy, steady
 
 from airflow_provider_evolink.api import errors
 from airflow_provider_evolink.api.http import retries
-from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.api.jobs.failures import FAILURE_CODES
 from airflow_provider_evolink.emulator.server import EmulatorServer
 
@@ -246,8 +245,7 @@ def results(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
         patch.setattr(evolink, "HOLD_EVENT", 0.1)
         patch.setattr(retries, "wait_before_retry", lambda *args, **facts: waits(*args, **{**facts, "jitter": -0.32}))
-        patch.setattr(schedule, "CONFIRM_AFTER", 0.05)
-        patch.setattr(schedule, "EARLY_404", 1.0)
+        set_policy(patch, confirm_failure_after=0.05, not_found_grace=1.0)
         patch.setattr(
             evolink.EvoLinkJobTrigger, "run", lambda self: (triggers.append(self.evolink_conn_id), run(self))[1]
         )

@@ -41,7 +41,7 @@ def while_waiting(scene: Scene, **given: Any) -> TaskDeferred:
     scene.stage.store = FileStore(scene.folder / "store.json")
     deferred = scene.defers(**given)
     with scene.patch.context() as patch:
-        patch.setattr(poller, "watch_job", die)
+        patch.setattr(poller.Poller, "wait", die)
         killed(lambda: asyncio.run(anext(deferred.trigger.run())))
     return deferred
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath
+from evolink_support import set_policy
 
 from airflow_provider_evolink.api.errors import (
     EvoLinkJobFailed,
@@ -233,7 +234,7 @@ def test_a_job_that_still_runs_is_not_downloaded(stage: Any, make: Make, downloa
 def test_a_job_whose_links_are_not_there_yet_is_read_again(
     job: dict[str, Any], download: Any, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedule, "REREAD_AFTER", 0.05)
+    set_policy(monkeypatch, reread_after=0.05)
     emulator.fault("no_results", **{"as": "empty"}, times=3)
     assert download(job["job_id"])[0]["size"] > 1000
     assert emulator.faults()[0]["done"]
@@ -242,7 +243,7 @@ def test_a_job_whose_links_are_not_there_yet_is_read_again(
 def test_links_that_are_missing_when_a_fresh_one_is_needed_are_waited_for(
     job: dict[str, Any], download: Any, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedule, "REREAD_AFTER", 0.05)
+    set_policy(monkeypatch, reread_after=0.05)
     emulator.fault("link_expired")
     emulator.fault("no_results", **{"as": "empty"}, after=1, times=2)
     assert download(job["job_id"])[0]["size"] > 1000
@@ -252,12 +253,12 @@ def test_links_that_are_missing_when_a_fresh_one_is_needed_are_waited_for(
 def test_a_job_that_stays_without_links_fails_for_good(
     job: dict[str, Any], download: Any, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedule, "REREAD_AFTER", 0.05)
+    set_policy(monkeypatch, reread_after=0.05)
     emulator.fault("no_results", **{"as": "empty"}, times=-1)
     reads = emulator.books()["requests"]["read"]
-    with pytest.raises(AirflowFailException, match="gives no links"):
+    with pytest.raises(AirflowFailException, match="without results"):
         download(job["job_id"])
-    assert emulator.books()["requests"]["read"] == reads + 2 + schedule.REREADS
+    assert emulator.books()["requests"]["read"] == reads + 2 + schedule.POLICY.rereads
 
 
 def test_destination_downloads_in_the_same_task(

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, TaskDeferred
+from evolink_support import set_policy
 
 from airflow_provider_evolink import operators, sensors
 from airflow_provider_evolink.api.errors import (
@@ -24,7 +25,6 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkRateLimited,
     EvoLinkUnavailable,
 )
-from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.operators import (
     EvoLinkGenerateOperator,
@@ -210,7 +210,7 @@ def test_deferred_and_blocking_give_the_same_error(
     kind: str,
     ordered: bool,
 ) -> None:
-    monkeypatch.setattr(schedule, "EARLY_404", 0.0)
+    set_policy(monkeypatch, not_found_grace=0.0)
     emulator.settings(polls=4, estimated_time=60)
     seen = []
     for run_id, deferrable in (("one", True), ("two", False)):
@@ -660,7 +660,7 @@ def test_a_passing_fault_of_the_first_looks_does_not_fail_the_try(
     fault: dict[str, Any],
     deferrable: bool,
 ) -> None:
-    monkeypatch.setattr(schedule, "LONGEST", 0.1)
+    set_policy(monkeypatch, max_error_backoff=0.1)
     emulator.fault(**fault, on="read", times=3)
     assert stage.run(make(deferrable=deferrable))["status"] == "completed"
     assert emulator.faults()[0]["done"]
@@ -670,7 +670,7 @@ def test_a_passing_fault_of_the_first_looks_does_not_fail_the_try(
 def test_a_passing_fault_while_a_retry_attaches_does_not_fail_it(
     stage: Any, make: Make, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedule, "LONGEST", 0.1)
+    set_policy(monkeypatch, max_error_backoff=0.1)
     with pytest.raises(TaskDeferred):
         make()().execute(stage.context())
     slow.fault("status", status=503, code="service_unavailable", on="read", times=3)
@@ -681,7 +681,7 @@ def test_a_passing_fault_while_a_retry_attaches_does_not_fail_it(
 def test_a_passing_fault_after_the_trigger_waits_on(
     stage: Any, make: Make, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedule, "LONGEST", 0.1)
+    set_policy(monkeypatch, max_error_backoff=0.1)
     with pytest.raises(TaskDeferred) as deferred:
         make()().execute(stage.context())
     job_id = stage.store.record["job_id"]
@@ -697,7 +697,7 @@ def test_a_job_that_vanished_long_after_its_order_is_an_error_and_never_an_order
     with pytest.raises(TaskDeferred):
         make()().execute(stage.context())
     slow.job(stage.store.record["job_id"], vanish=True)
-    monkeypatch.setattr(schedule, "EARLY_404", 0.0)
+    set_policy(monkeypatch, not_found_grace=0.0)
     for again in (stage.retry, stage.clear):
         with pytest.raises(EvoLinkNotFoundError):
             again().run(make())

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from evolink_support import set_policy
 
 from airflow_provider_evolink.api.errors import (
     EvoLinkError,
@@ -19,7 +20,6 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkOrderStopped,
     EvoLinkRateLimited,
 )
-from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.execution import submission
 from airflow_provider_evolink.operators import EvoLinkGenerateOperator
@@ -291,7 +291,7 @@ def test_a_job_that_vanished_is_not_waited_for(
     stage: Any, make: Make, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow.job(defer(stage, make()), vanish=True)
-    monkeypatch.setattr(schedule, "EARLY_404", 0.0)
+    set_policy(monkeypatch, not_found_grace=0.0)
     with pytest.raises(EvoLinkNotFoundError):
         stage.retry().run(make())
     assert stage.deferrals == []
