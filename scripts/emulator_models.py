@@ -1,11 +1,11 @@
 """
-Write the emulator's own copy of the facts about EvoLink's models: ``airflow_provider_evolink/emulator/models.json``.
+Write the emulator's own copy of the facts about EvoLink's models: ``emulator/orders/models.json`` of the package.
 
     python scripts/emulator_models.py FACTS.json           # write it
     python scripts/emulator_models.py FACTS.json --check   # only say whether it is up to date
 
 It reads the facts and nothing of this package: what the package made of them must not reach the emulator. The four
-Wan 2.7 models stay out, since the emulator holds their rules in code (``emulator/rules.py``).
+Wan 2.7 models stay out, since the emulator holds their rules in code (``emulator/orders/rules.py``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-TARGET = Path(__file__).parent.parent / "airflow_provider_evolink" / "emulator" / "models.json"
+TARGET = Path(__file__).parent.parent / "airflow_provider_evolink" / "emulator" / "orders" / "models.json"
 LARGEST = 150_000
 IN_CODE = "wan2.7"
 KEPT = ("minimum", "maximum", "minLength", "minItems", "maxItems", "multipleOf", "pattern", "format", "enum", "default")

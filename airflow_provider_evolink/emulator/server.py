@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import uvicorn
 
-from airflow_provider_evolink.emulator.app import build_app
+from airflow_provider_evolink.emulator.routes.app import build_app
+from airflow_provider_evolink.emulator.routes.raw_transport import OpenProtocol
 from airflow_provider_evolink.emulator.settings import Settings
-from airflow_provider_evolink.emulator.transport import OpenProtocol
-from airflow_provider_evolink.emulator.world import World
+from airflow_provider_evolink.emulator.state.world import World
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -91,7 +91,7 @@ def fired(trigger: Any) -> dict[str, Any]:
 def killed_at_order(monkeypatch: pytest.MonkeyPatch, number: int) -> Any:
     """Kill the worker when it is about to write its n-th intent, once."""
     seen: list[int] = []
-    write = Ledger.write
+    write = Ledger.write_intent
 
     def deadly(self: Ledger, record: Any) -> None:
         seen.append(1)
@@ -99,7 +99,7 @@ def killed_at_order(monkeypatch: pytest.MonkeyPatch, number: int) -> Any:
             raise Killed
         write(self, record)
 
-    monkeypatch.setattr(Ledger, "write", deadly)
+    monkeypatch.setattr(Ledger, "write_intent", deadly)
 
 
 # --- results
@@ -500,13 +500,13 @@ def test_no_more_jobs_run_at_a_time_than_allowed(
     stage: Any, batch: Make, long: EmulatorServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool
 ) -> None:
     active: list[int] = []
-    keep = Ledger.keep
+    keep = Ledger.write_submitted
 
     def counted(self: Ledger, record: Any) -> None:
         keep(self, record)
         active.append(sum(job["status"] in ("pending", "processing") for job in long.books()["jobs"]))
 
-    monkeypatch.setattr(Ledger, "keep", counted)
+    monkeypatch.setattr(Ledger, "write_submitted", counted)
     results = stage.run(batch(requests=requests(11), max_active=4, deferrable=deferrable))
     assert prompts(results) == [f"clip {number}" for number in range(11)]
     assert paid(long) == once(11)
@@ -531,14 +531,14 @@ def test_an_order_that_waits_for_room_leaves_the_order_of_a_later_try_alone(
     stage: Any, batch: Make, long: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long.fault("status", on="submit", status=429, code="rate_limit_exceeded", after=3, times=TRIES)
-    note = Ledger.note
+    note = Ledger.write_best_effort
 
     def overtaken(self: Ledger, record: Any, **given: Any) -> None:
         note(self, record, **given)
         if record.state == "refused":
             note(self, record.moved(State.INTENT, attempt=2))
 
-    monkeypatch.setattr(Ledger, "note", overtaken)
+    monkeypatch.setattr(Ledger, "write_best_effort", overtaken)
     with pytest.raises(EvoLinkOrderStopped, match=r"request 3 of 6.*another try has taken over"):
         stage.run(batch(deferrable=False))
     assert states(stage)[3:] == ["intent"]
@@ -708,14 +708,14 @@ def test_a_worker_that_is_told_to_end_orders_no_more_and_stops_waiting(
 ) -> None:
     long.settings(polls=10_000)
     operator = batch(deferrable=False)()
-    keep = Ledger.keep
+    keep = Ledger.write_submitted
 
     def told(self: Ledger, record: Any) -> None:
         keep(self, record)
         if len(stage.store.rows) == 3:
             operator.on_kill()
 
-    monkeypatch.setattr(Ledger, "keep", told)
+    monkeypatch.setattr(Ledger, "write_submitted", told)
     with pytest.raises(Exception, match="told to end"):
         operator.execute(stage.context())
     assert sum(paid(long).values()) == 3
@@ -726,7 +726,7 @@ def test_a_worker_that_is_told_to_end_orders_no_more_and_stops_waiting(
         waiting.on_kill()
         return read(self, *given)
 
-    monkeypatch.setattr(Ledger, "keep", keep)
+    monkeypatch.setattr(Ledger, "write_submitted", keep)
     monkeypatch.setattr(schedule.PollSchedule, "saw", saw)
     with pytest.raises(Exception, match="told to end; 6 other"):
         waiting.execute(stage.retry().context())

@@ -167,7 +167,7 @@ def test_a_kill_between_upload_and_order_leaves_one_upload_and_one_order(scene: 
     fields = {"image_start": str(frame), "duration": 2}
     operator = scene.make
     scene.make = lambda **given: operator(EvoLinkImageToVideoOperator, **given)
-    scene.dies(Ledger, "write", die, **fields)
+    scene.dies(Ledger, "write_intent", die, **fields)
     assert (scene.orders, uploads(scene.emulator)) == (0, 1)
     assert scene.stage.retry().run(scene.make(**fields))["status"] == "completed"
     assert (scene.orders, uploads(scene.emulator)) == (1, 1)
@@ -353,7 +353,7 @@ def test_a_replay_sends_the_links_it_sent_before(scene: Scene, frame: Path) -> N
     scene.make = lambda **given: operator(EvoLinkImageToVideoOperator, **given)
     fields = {"image_start": str(frame), "duration": 2, "on_unknown_submit": "replay"}
     scene.emulator.settings(file_seconds=3600)
-    scene.dies(Ledger, "keep", die, **fields)
+    scene.dies(Ledger, "write_submitted", die, **fields)
     assert scene.stage.retry().run(scene.make(**fields))["status"] == "completed"
     assert (scene.orders, uploads(scene.emulator), scene.emulator.books()["replays"]) == (1, 1, 1)
 

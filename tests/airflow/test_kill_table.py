@@ -54,9 +54,11 @@ def back_on_the_worker(scene: Scene, **given: Any) -> None:
 
 Kill = Callable[..., Any]
 KILLS: dict[str, Kill] = {
-    "before the intent is written": lambda scene, **given: scene.dies(Ledger, "write", **given),
+    "before the intent is written": lambda scene, **given: scene.dies(Ledger, "write_intent", **given),
     "after the intent, before the order leaves": lambda scene, **given: scene.dies(EvoLinkClient, "submit", **given),
-    "when EvoLink has the order, before its id is recorded": lambda scene, **given: scene.dies(Ledger, "keep", **given),
+    "when EvoLink has the order, before its id is recorded": lambda scene, **given: scene.dies(
+        Ledger, "write_submitted", **given
+    ),
     "when the id is in one of two places": lambda scene, **given: scene.dies(
         FolderStore, "set", how=in_the_folder, **given, ledger_path=scene.ledger
     ),
@@ -66,7 +68,7 @@ KILLS: dict[str, Kill] = {
     "while the triggerer waits (the triggerer dies)": while_waiting,
     "back on the worker, before the result is delivered": back_on_the_worker,
     "when the delivery is noted, before Airflow knows of it": lambda scene, **given: scene.dies(
-        Ledger, "note", how=once_noted, **given
+        Ledger, "write_best_effort", how=once_noted, **given
     ),
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_evolink.emulator import models
+from airflow_provider_evolink.emulator.orders import models
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.operators import (
     EvoLinkAudioOperator,

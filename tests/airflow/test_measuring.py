@@ -22,7 +22,7 @@ SESSION = b"\xff\xfb\nv=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=
 MEASURE = """
 import json, sys, time
 import av
-from airflow_provider_evolink import media
+from airflow_provider_evolink.storage import results as media
 from airflow_provider_evolink.storage.input_files import InputSource
 
 def peak():

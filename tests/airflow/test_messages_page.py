@@ -50,7 +50,7 @@ def case(name: str) -> Callable[[Callable[[Scene], str]], Callable[[Scene], str]
 
 @case("cut-off")
 def _(scene: Scene) -> str:
-    scene.dies(Ledger, "keep")
+    scene.dies(Ledger, "write_submitted")
     scene.stage.retry()
     with_an_order = scene.fails()
     assert scene.orders == 1

@@ -114,7 +114,7 @@ def test_a_lost_answer_is_told_where_the_record_cannot_be_read(
 def test_a_retry_settles_by_its_policy_what_could_not_be_read(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submission, "QUIET", 0.2)
+    monkeypatch.setattr(submission, "STALE_WORKER_SECONDS", 0.2)
     with pytest.raises(EvoLinkSubmissionUnknown):
         stage.run(make(on_unknown_submit="reconcile"))
     assert stage.retry().run(make(on_unknown_submit="reconcile"))["status"] == "completed"
@@ -124,7 +124,7 @@ def test_a_retry_settles_by_its_policy_what_could_not_be_read(
 def test_an_adopted_job_that_cannot_be_recorded_is_named(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submission, "QUIET", 0.2)
+    monkeypatch.setattr(submission, "STALE_WORKER_SECONDS", 0.2)
     set_ = stage.store.set
 
     def takes_no_job(key: str, value: Any, **more: Any) -> None:
@@ -199,7 +199,7 @@ def test_reconcile_looks_only_when_nobody_can_send_any_more(
 def test_reconcile_does_not_mistake_a_job_of_another_time(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submission, "QUIET", 0.2)
+    monkeypatch.setattr(submission, "STALE_WORKER_SECONDS", 0.2)
     for shift, operator in ((-1800, "earlier"), (1800, "later")):
         emulator.settings(clock_shift=shift)
         other = type(stage)()
@@ -215,7 +215,7 @@ def test_reconcile_does_not_mistake_a_job_of_another_time(
 def test_a_job_that_was_adopted_is_found_by_the_retry(
     stage: Any, make: Make, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submission, "QUIET", 0.2)
+    monkeypatch.setattr(submission, "STALE_WORKER_SECONDS", 0.2)
     slow.fault("lost_answer")
     with pytest.raises(TaskDeferred):
         make(on_unknown_submit="reconcile")().execute(stage.context())
@@ -227,7 +227,7 @@ def test_reconcile_does_not_adopt_the_own_job_of_an_earlier_clear(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two orders within minutes; the second never got there, and the first is the only one that EvoLink lists."""
-    monkeypatch.setattr(submission, "QUIET", 0.2)
+    monkeypatch.setattr(submission, "STALE_WORKER_SECONDS", 0.2)
     stage.run(make())
     emulator.fault("cut_before")
     with pytest.raises(AirflowFailException, match="0 could be it"):

@@ -98,7 +98,7 @@ def test_a_backfill_that_must_not_order_sends_nothing_where_the_outcome_is_unkno
 def test_a_backfill_that_must_not_order_still_adopts_the_job_of_a_lost_order(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submission, "QUIET", 0.2)
+    monkeypatch.setattr(submission, "STALE_WORKER_SECONDS", 0.2)
     emulator.fault("lost_answer")
     with pytest.raises(AirflowFailException):
         stage.run(make())
@@ -165,7 +165,7 @@ def test_a_clear_of_a_task_that_hands_on_no_result_orders_anew(
 def test_a_job_that_was_adopted_after_a_clear_is_that_clears_job(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submission, "QUIET", 0.2)
+    monkeypatch.setattr(submission, "STALE_WORKER_SECONDS", 0.2)
     emulator.fault("lost_answer")
     with pytest.raises(AirflowFailException):
         stage.run(make())

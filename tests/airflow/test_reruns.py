@@ -171,7 +171,7 @@ def test_replay_with_other_inputs_stops(
 def test_reconcile_with_other_inputs_hands_on_no_result_of_theirs(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submission, "QUIET", 0.2)
+    monkeypatch.setattr(submission, "STALE_WORKER_SECONDS", 0.2)
     lose(emulator, LOST[0])
     with pytest.raises(AirflowFailException):
         stage.run(make())
@@ -187,7 +187,7 @@ def test_reconcile_with_other_inputs_hands_on_no_result_of_theirs(
 def test_reconcile_adopts_the_one_job_it_can_be(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, others: int, found: bool
 ) -> None:
-    monkeypatch.setattr(submission, "QUIET", 0.2)
+    monkeypatch.setattr(submission, "STALE_WORKER_SECONDS", 0.2)
     for number in range(others):
         other = type(stage)()
         other.ti.task_id = f"other-{number}"
@@ -205,7 +205,7 @@ def test_reconcile_adopts_the_one_job_it_can_be(
 def test_reconcile_never_orders_where_nothing_is_found(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submission, "QUIET", 0.2)
+    monkeypatch.setattr(submission, "STALE_WORKER_SECONDS", 0.2)
     lose(emulator, LOST[1])
     with pytest.raises(AirflowFailException, match="0 could be it"):
         stage.run(make(on_unknown_submit="reconcile"))

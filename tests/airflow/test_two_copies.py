@@ -299,7 +299,7 @@ def test_a_late_try_whose_intent_no_place_takes_does_not_hide_the_next_order(
 
     def meanwhile() -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(ledger.Ledger, "keep", die)
+            patch.setattr(ledger.Ledger, "write_submitted", die)
             with pytest.raises(Killed):
                 kept().execute(stage.retry().context())
 
@@ -307,7 +307,7 @@ def test_a_late_try_whose_intent_no_place_takes_does_not_hide_the_next_order(
         raise OSError
 
     late = type(stage)(store=SimpleNamespace(get=stage.store.get, set=refuses))
-    frozen_in(monkeypatch, ledger.Ledger, "write", meanwhile)
+    frozen_in(monkeypatch, ledger.Ledger, "write_intent", meanwhile)
     with pytest.raises(EvoLinkLedgerError, match="could not be written"):
         late.run(kept)
     with pytest.raises(AirflowFailException, match="cut off while it ordered"):

@@ -103,7 +103,7 @@ def after(owner: Any, name: str, act: Act, when: Callable[..., bool] = lambda *_
 
 def on_record(wrap: Callable[..., None], state: str, act: Act) -> None:
     """Act before or after the ledger stores a record of this state, by whichever of its methods."""
-    for name in ("write", "keep", "note"):
+    for name in ("write_intent", "write_submitted", "write_best_effort"):
         if hasattr(Ledger, name):
             wrap(Ledger, name, act, lambda _, record, *__: record.state == state)
 

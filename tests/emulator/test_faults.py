@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from airflow_provider_evolink.emulator.faults import KINDS
-from airflow_provider_evolink.emulator.misbehave import _AFTER, _BEFORE
+from airflow_provider_evolink.emulator.routes.fault_middleware import _AFTER, _BEFORE
+from airflow_provider_evolink.emulator.state.faults import KINDS
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_evolink.emulator.jobs import Failure, Job, Output, advance
-from airflow_provider_evolink.emulator.prices import price
+from airflow_provider_evolink.emulator.orders.jobs import Failure, Job, Output, advance
+from airflow_provider_evolink.emulator.orders.prices import price
 from airflow_provider_evolink.emulator.settings import Settings
 
 IMG, VID = "https://example.com/a.png", "https://example.com/a.mp4"

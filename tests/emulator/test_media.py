@@ -14,8 +14,8 @@ import httpx
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from airflow_provider_evolink.emulator.drawing import Scene
-from airflow_provider_evolink.emulator.render import render_video
+from airflow_provider_evolink.emulator.rendering.drawing import Scene
+from airflow_provider_evolink.emulator.rendering.render import render_video
 
 PICTURE = (640, 960)
 

@@ -10,10 +10,10 @@ import av
 import pytest
 from PIL import Image
 
-from airflow_provider_evolink.emulator.models import find, names
-from airflow_provider_evolink.emulator.rules import STRICT_MODELS
+from airflow_provider_evolink.emulator.orders.models import find, names
+from airflow_provider_evolink.emulator.orders.rules import STRICT_MODELS
 
-FACTS = Path(__file__).parents[2] / "airflow_provider_evolink" / "emulator" / "models.json"
+FACTS = Path(__file__).parents[2] / "airflow_provider_evolink" / "emulator" / "orders" / "models.json"
 IMG, VID, SND = "https://example.com/a.png", "https://example.com/a.mp4", "https://example.com/a.mp3"
 ADDRESSES = {"image": IMG, "video": VID, "audio": SND}
 CHAINED = {

@@ -45,7 +45,7 @@ class DiesBeforeRecording(EvoLinkTextToVideoOperator):
 
     def execute(self, context: Any) -> Any:
         """Kill at the write of the job id."""
-        keep = Ledger.keep
+        keep = Ledger.write_submitted
 
         def deadly(self: Ledger, record: Record) -> None:
             if record.state is State.SUBMITTED:
@@ -53,7 +53,7 @@ class DiesBeforeRecording(EvoLinkTextToVideoOperator):
             keep(self, record)
 
         if context["ti"].try_number == 1:
-            Ledger.keep = deadly  # type: ignore[method-assign]
+            Ledger.write_submitted = deadly  # type: ignore[method-assign]
         return super().execute(context)
 
 

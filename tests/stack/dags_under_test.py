@@ -48,7 +48,7 @@ class DiesBeforeRecording(EvoLinkTextToVideoOperator):
 
     def execute(self, context: Any) -> Any:
         """Kill at the write of the job id."""
-        keep, dag_id = Ledger.keep, self.dag_id
+        keep, dag_id = Ledger.write_submitted, self.dag_id
 
         def deadly(self: Ledger, record: Record) -> None:
             if record.state is State.SUBMITTED:
@@ -56,7 +56,7 @@ class DiesBeforeRecording(EvoLinkTextToVideoOperator):
             keep(self, record)
 
         if context["ti"].try_number == 1:
-            Ledger.keep = deadly  # type: ignore[method-assign]
+            Ledger.write_submitted = deadly  # type: ignore[method-assign]
         return super().execute(context)
 
 
@@ -75,7 +75,7 @@ class DiesWhileOrdering(EvoLinkBatchOperator):
 
     def execute(self, context: Any) -> Any:
         """Kill after the tenth job id."""
-        keep, dag_id = Ledger.keep, self.dag_id
+        keep, dag_id = Ledger.write_submitted, self.dag_id
         ids: list[str] = []
 
         def deadly(self: Ledger, record: Record) -> None:
@@ -85,7 +85,7 @@ class DiesWhileOrdering(EvoLinkBatchOperator):
                 die(dag_id)
 
         if context["ti"].try_number == 1:
-            Ledger.keep = deadly  # type: ignore[method-assign]
+            Ledger.write_submitted = deadly  # type: ignore[method-assign]
         return super().execute(context)
 
 

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from airflow_provider_evolink.emulator.answers import api_error, as_listed, as_read, credits_left, submitted
-from airflow_provider_evolink.emulator.books import KeyReused, is_usable_key
-from airflow_provider_evolink.emulator.chains import source_of
-from airflow_provider_evolink.emulator.fields import Refusal
-from airflow_provider_evolink.emulator.models import names
-from airflow_provider_evolink.emulator.outputs import SOURCE
-from airflow_provider_evolink.emulator.plans import Plan, plan_order
-from airflow_provider_evolink.emulator.request import base_of, caller_of, json_of, number_from
-from airflow_provider_evolink.emulator.rules import STRICT_MODELS, check_order
-from airflow_provider_evolink.emulator.world import NoCredits, Order, World
+from airflow_provider_evolink.emulator.orders.fields import Refusal
+from airflow_provider_evolink.emulator.orders.models import names
+from airflow_provider_evolink.emulator.orders.outputs import SOURCE
+from airflow_provider_evolink.emulator.orders.plans import Plan, plan_order
+from airflow_provider_evolink.emulator.orders.rules import STRICT_MODELS, check_order
+from airflow_provider_evolink.emulator.routes.bodies import api_error, as_listed, as_read, credits_left, submitted
+from airflow_provider_evolink.emulator.routes.chains import source_of
+from airflow_provider_evolink.emulator.routes.request import base_of, caller_of, json_of, number_from
+from airflow_provider_evolink.emulator.state.books import KeyReused, is_usable_key
+from airflow_provider_evolink.emulator.state.world import NoCredits, Order, World
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from airflow_provider_evolink.emulator.gallery import Gallery
-    from airflow_provider_evolink.emulator.jobs import Job
+    from airflow_provider_evolink.emulator.orders.jobs import Job
+    from airflow_provider_evolink.emulator.rendering.gallery import Gallery
 
 log = logging.getLogger("evolink.emulator")
 

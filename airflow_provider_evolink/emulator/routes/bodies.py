@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_evolink.emulator.prices import billing_rule, cost
-from airflow_provider_evolink.emulator.results import result_data
+from airflow_provider_evolink.emulator.orders.prices import billing_rule, cost
+from airflow_provider_evolink.emulator.routes.result_data import result_data
 
 if TYPE_CHECKING:
-    from airflow_provider_evolink.emulator.jobs import Job
+    from airflow_provider_evolink.emulator.orders.jobs import Job
 
 CREATE_ERRORS = {
     400: ("invalid_request", "invalid_request_error", "The request is invalid"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_evolink.emulator.answers import DRAFT_SECONDS, api_error
-from airflow_provider_evolink.emulator.models import find
+from airflow_provider_evolink.emulator.orders.models import find
+from airflow_provider_evolink.emulator.routes.bodies import DRAFT_SECONDS, api_error
 
 if TYPE_CHECKING:
-    from airflow_provider_evolink.emulator.jobs import Job
-    from airflow_provider_evolink.emulator.world import World
+    from airflow_provider_evolink.emulator.orders.jobs import Job
+    from airflow_provider_evolink.emulator.state.world import World
 
 _NAMES = ("source_task_id", "base_video_task_id", "model_params.source_task_id", "model_params.task_id")
 

@@ -6,11 +6,11 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_evolink.emulator.jobs import Job, Output
+from airflow_provider_evolink.emulator.orders.jobs import Job, Output
 
 if TYPE_CHECKING:
-    from airflow_provider_evolink.emulator.materials import Material
-    from airflow_provider_evolink.emulator.models import ModelFacts
+    from airflow_provider_evolink.emulator.orders.materials import Material
+    from airflow_provider_evolink.emulator.orders.models import ModelFacts
 
 Body = dict[str, Any]
 SOURCE = "source"  # the place of an earlier job's result among the materials

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import av
 
-from airflow_provider_evolink.emulator.drawing import Scene, ball, caption, clock_face, clock_size, even, paint
+from airflow_provider_evolink.emulator.rendering.drawing import (
+    Scene,
+    ball,
+    caption,
+    clock_face,
+    clock_size,
+    even,
+    paint,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

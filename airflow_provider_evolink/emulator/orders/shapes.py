@@ -6,10 +6,10 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_evolink.emulator.fields import Field, Refusal, check_field, is_link
+from airflow_provider_evolink.emulator.orders.fields import Field, Refusal, check_field, is_link
 
 if TYPE_CHECKING:
-    from airflow_provider_evolink.emulator.models import ModelFacts, Schema
+    from airflow_provider_evolink.emulator.orders.models import ModelFacts, Schema
 
 _NOT_FIELDS = frozenset({"model"})
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_provider_evolink.emulator.jobs import Job
+    from airflow_provider_evolink.emulator.orders.jobs import Job
 
 _KEY_SHAPE = re.compile(r"[A-Za-z0-9._-]{16,96}")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_evolink.emulator.answers import api_error
-from airflow_provider_evolink.emulator.world import Caller, World
+from airflow_provider_evolink.emulator.routes.bodies import api_error
+from airflow_provider_evolink.emulator.state.world import Caller, World
 
 if TYPE_CHECKING:
     from starlette.requests import Request

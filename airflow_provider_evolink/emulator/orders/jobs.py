@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_provider_evolink.emulator.materials import Material
+    from airflow_provider_evolink.emulator.orders.materials import Material
     from airflow_provider_evolink.emulator.settings import Settings
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
@@ -37,7 +37,7 @@ class Output:
     :param count: How many files; 0 where the result is no file but a name, such as that of a voice.
     :param extension: Of the files, without the dot.
     :param first: Extension of the first file, where it is another.
-    :param shape: What ``result_data`` looks like; see :mod:`~airflow_provider_evolink.emulator.results`.
+    :param shape: What ``result_data`` looks like; see :mod:`~airflow_provider_evolink.emulator.routes.result_data`.
     """
 
     kind: str

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_evolink.emulator.fields import (
+from airflow_provider_evolink.emulator.orders.fields import (
     Field,
     Refusal,
     callback,
@@ -23,8 +23,8 @@ from airflow_provider_evolink.emulator.fields import (
     url,
     whole,
 )
-from airflow_provider_evolink.emulator.models import ModelFacts, find
-from airflow_provider_evolink.emulator.shapes import check_shape
+from airflow_provider_evolink.emulator.orders.models import ModelFacts, find
+from airflow_provider_evolink.emulator.orders.shapes import check_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable

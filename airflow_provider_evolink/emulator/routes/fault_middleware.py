@@ -8,9 +8,8 @@ import json
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_evolink.emulator.answers import error_body
-from airflow_provider_evolink.emulator.links import EXPIRED_LINK
-from airflow_provider_evolink.emulator.transport import (
+from airflow_provider_evolink.emulator.routes.bodies import error_body
+from airflow_provider_evolink.emulator.routes.raw_transport import (
     Answer,
     answer_of,
     cut,
@@ -19,14 +18,15 @@ from airflow_provider_evolink.emulator.transport import (
     send_raw,
     until_closed,
 )
+from airflow_provider_evolink.emulator.state.links import EXPIRED_LINK
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from airflow_provider_evolink.emulator.faults import Fault
-    from airflow_provider_evolink.emulator.world import World
+    from airflow_provider_evolink.emulator.state.faults import Fault
+    from airflow_provider_evolink.emulator.state.world import World
 
 _HTML = "<!doctype html><html><head><title>Please wait</title></head><body><h1>One moment</h1></body></html>"
 _FIXED = {

@@ -11,15 +11,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from airflow_provider_evolink.emulator.materials import Material, MaterialGone, examine, fetch, is_loopback
-from airflow_provider_evolink.emulator.outputs import SHOWS_CLIP, SOURCE, input_clip
-from airflow_provider_evolink.emulator.plans import start_image
+from airflow_provider_evolink.emulator.orders.materials import Material, MaterialGone, examine, fetch, is_loopback
+from airflow_provider_evolink.emulator.orders.outputs import SHOWS_CLIP, SOURCE, input_clip
+from airflow_provider_evolink.emulator.orders.plans import start_image
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from airflow_provider_evolink.emulator.jobs import Job
-    from airflow_provider_evolink.emulator.world import World
+    from airflow_provider_evolink.emulator.orders.jobs import Job
+    from airflow_provider_evolink.emulator.state.world import World
 
 _LARGEST_SEED = 2147483647
 
@@ -107,8 +107,8 @@ class Gallery:
 
 def _render(job: Job, number: int, fps: int, path: Path) -> None:
     # loaded here: the encoder takes a while to import and many tests never ask for media
-    from airflow_provider_evolink.emulator import render
-    from airflow_provider_evolink.emulator.drawing import Scene
+    from airflow_provider_evolink.emulator.rendering import render
+    from airflow_provider_evolink.emulator.rendering.drawing import Scene
 
     output, body, extension = job.output, job.effective, job.output.extension_of(number)
     start, clip = job.materials.get(start_image(body) or SOURCE), _clip(job)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 if TYPE_CHECKING:
-    from airflow_provider_evolink.emulator.jobs import Job
+    from airflow_provider_evolink.emulator.orders.jobs import Job
 
 EXPIRED_LINK = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n'

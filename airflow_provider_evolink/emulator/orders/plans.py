@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_evolink.emulator.fields import Refusal
-from airflow_provider_evolink.emulator.jobs import Failure, Job, Output
-from airflow_provider_evolink.emulator.materials import Material, MaterialGone
-from airflow_provider_evolink.emulator.models import find
-from airflow_provider_evolink.emulator.outputs import output_of
-from airflow_provider_evolink.emulator.prices import EDIT_SECONDS_ASSUMED, price
-from airflow_provider_evolink.emulator.rules import STRICT_MODELS
+from airflow_provider_evolink.emulator.orders.fields import Refusal
+from airflow_provider_evolink.emulator.orders.jobs import Failure, Job, Output
+from airflow_provider_evolink.emulator.orders.materials import Material, MaterialGone
+from airflow_provider_evolink.emulator.orders.models import find
+from airflow_provider_evolink.emulator.orders.outputs import output_of
+from airflow_provider_evolink.emulator.orders.prices import EDIT_SECONDS_ASSUMED, price
+from airflow_provider_evolink.emulator.orders.rules import STRICT_MODELS
 
 Body = dict[str, Any]
 Locate = Callable[[str], Material | None]

@@ -8,17 +8,17 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_evolink.emulator.books import Books, fingerprint
-from airflow_provider_evolink.emulator.faults import Faults
-from airflow_provider_evolink.emulator.jobs import Failure, Job, advance, finish, new_id
-from airflow_provider_evolink.emulator.links import Links
-from airflow_provider_evolink.emulator.uploads import Uploads
+from airflow_provider_evolink.emulator.orders.jobs import Failure, Job, advance, finish, new_id
+from airflow_provider_evolink.emulator.state.books import Books, fingerprint
+from airflow_provider_evolink.emulator.state.faults import Faults
+from airflow_provider_evolink.emulator.state.links import Links
+from airflow_provider_evolink.emulator.state.uploads import Uploads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from airflow_provider_evolink.emulator.plans import Plan
+    from airflow_provider_evolink.emulator.orders.plans import Plan
     from airflow_provider_evolink.emulator.settings import Settings
 
 log = logging.getLogger("evolink.emulator")

@@ -11,15 +11,15 @@ from starlette.datastructures import UploadFile
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from airflow_provider_evolink.emulator.answers import ApiError
-from airflow_provider_evolink.emulator.materials import MaterialGone, fetch, is_loopback
-from airflow_provider_evolink.emulator.request import base_of, caller_of, json_of, number_from
-from airflow_provider_evolink.emulator.uploads import UploadRefused
+from airflow_provider_evolink.emulator.orders.materials import MaterialGone, fetch, is_loopback
+from airflow_provider_evolink.emulator.routes.bodies import ApiError
+from airflow_provider_evolink.emulator.routes.request import base_of, caller_of, json_of, number_from
+from airflow_provider_evolink.emulator.state.uploads import UploadRefused
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from airflow_provider_evolink.emulator.world import Caller, World
+    from airflow_provider_evolink.emulator.state.world import Caller, World
 
 _HIGHEST_PAGE_SIZE = 100
 

@@ -8,19 +8,19 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from airflow_provider_evolink.emulator.answers import ApiError, error_body
-from airflow_provider_evolink.emulator.control import Control
-from airflow_provider_evolink.emulator.files_api import FilesApi
-from airflow_provider_evolink.emulator.gallery import Gallery
-from airflow_provider_evolink.emulator.jobs_api import JobsApi
-from airflow_provider_evolink.emulator.media import Media
-from airflow_provider_evolink.emulator.misbehave import Misbehave
+from airflow_provider_evolink.emulator.rendering.gallery import Gallery
+from airflow_provider_evolink.emulator.routes.bodies import ApiError, error_body
+from airflow_provider_evolink.emulator.routes.control import Control
+from airflow_provider_evolink.emulator.routes.fault_middleware import Misbehave
+from airflow_provider_evolink.emulator.routes.files_api import FilesApi
+from airflow_provider_evolink.emulator.routes.jobs_api import JobsApi
+from airflow_provider_evolink.emulator.routes.results import Media
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp
 
-    from airflow_provider_evolink.emulator.world import World
+    from airflow_provider_evolink.emulator.state.world import World
 
 
 def build_app(world: World) -> ASGIApp:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from airflow_provider_evolink.emulator.answers import ApiError
-from airflow_provider_evolink.emulator.jobs import ENDED, Failure, Job
-from airflow_provider_evolink.emulator.world import DEFAULT_FAILURE, World
+from airflow_provider_evolink.emulator.orders.jobs import ENDED, Failure, Job
+from airflow_provider_evolink.emulator.routes.bodies import ApiError
+from airflow_provider_evolink.emulator.state.world import DEFAULT_FAILURE, World
 
 if TYPE_CHECKING:
     from starlette.requests import Request

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from airflow_provider_evolink.emulator.jobs import Job
+    from airflow_provider_evolink.emulator.orders.jobs import Job
 
 _NAMESPACE = uuid.UUID("6f1b6f0e-6a57-4c62-9d0b-0d3c1f1f5a10")
 

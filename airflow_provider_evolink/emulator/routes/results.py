@@ -11,8 +11,8 @@ from starlette.routing import Route
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from airflow_provider_evolink.emulator.gallery import Gallery
-    from airflow_provider_evolink.emulator.world import World
+    from airflow_provider_evolink.emulator.rendering.gallery import Gallery
+    from airflow_provider_evolink.emulator.state.world import World
 
 _TYPES = {
     "mp4": "video/mp4",

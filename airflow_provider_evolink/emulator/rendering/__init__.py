@@ -1,0 +1,1 @@
+"""Rendering of the files that completed jobs return."""

@@ -1,0 +1,1 @@
+"""What the emulator remembers: jobs, credits, faults, uploads, and keys of signed links."""
