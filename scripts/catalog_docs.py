@@ -1,15 +1,8 @@
-"""
-Write the pages of the documentation that follow from the catalog: the table of models, and the likely mistakes.
-
-    python scripts/catalog_docs.py            write docs/models.md and docs/mistakes.md
-    python scripts/catalog_docs.py --check    only say whether they are as they would be written
-"""
+"""The pages of the documentation that follow from the catalog: models, common mistakes, what is not checked."""
 
 from __future__ import annotations
 
-import argparse
 import logging
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +18,7 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parent.parent / "docs"
 IMAGE, CLIP = "https://example.com/a.png", "https://example.com/a.mp4"
 WIDTH = 120
-NOT_EDITED = "<!-- Written by scripts/catalog_docs.py; do not edit. -->"
+NOT_EDITED = "<!-- Written by scripts/check_models.py; do not edit. -->"
 MODELS_HEAD = f"""\
 # Models
 
@@ -57,6 +50,20 @@ MISTAKES_HEAD = f"""\
 What `validation="strict"`, the default, says before anything is sent or paid. Prompts and the queries of links are
 never shown. `validation="warn"` logs the same lines and sends; `"off"` checks nothing.
 """
+UNCHECKED_HEAD = f"""\
+# Rules that are not checked
+
+{NOT_EDITED}
+
+EvoLink's pages also say things that no request shows, such as the length of a video behind a link. The package cannot
+check them before a request is paid for. They are listed here so that none is lost.
+Limits of input files (format, bytes, pixels, seconds) are in the notes that
+`python -m airflow_provider_evolink show MODEL` prints. They are checked for [files that this package
+uploads](inputs.md); the content of links is not inspected.
+
+| EvoLink says | why it is not checked | models |
+|---|---|---|
+"""
 MISTAKES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("A wrong duration", "wan2.7-text-to-video", {"prompt": "a boat", "duration": 20}),
     ("A value that is not on the list", "wan2.7-text-to-video", {"prompt": "a boat", "quality": "480p"}),
@@ -83,9 +90,13 @@ MISTAKES: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )
 
 
+def _specs() -> list[ModelSpec]:
+    return [spec for spec in map(catalog.find_spec, catalog.known_models()) if spec]
+
+
 def models_page() -> str:
     """Write the page of models."""
-    rows = [row for row in map(catalog.known_row, catalog.known_models()) if row]
+    rows = _specs()
     families: dict[str, list[ModelSpec]] = defaultdict(list)
     for row in rows:
         families[row.family or "others"].append(row)
@@ -154,27 +165,18 @@ def _said(model: str, fields: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def unchecked_page() -> str:
+    """Write the page of what the pages of EvoLink state but no request shows."""
+    models: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for spec in _specs():
+        for sentence, reason in spec.unchecked.items():
+            models[sentence, reason].append(f"`{spec.model}`")
+    lines = [f"| {' | '.join(said)} | {', '.join(names)} |\n" for said, names in sorted(models.items())]
+    return UNCHECKED_HEAD + "".join(lines)
+
+
 def pages() -> Iterator[tuple[Path, str]]:
     """Yield the pages and their texts."""
     yield DOCS / "models.md", models_page()
     yield DOCS / "mistakes.md", mistakes_page()
-
-
-def main() -> int:
-    """Read the command line; exit status 1: a page differs."""
-    parser = argparse.ArgumentParser(description="Write the pages that follow from the catalog.")
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing, say whether the pages are as they would be"
-    )
-    options = parser.parse_args()
-    differing = [path for path, text in pages() if not path.exists() or path.read_text(encoding="utf-8") != text]
-    for path, text in pages():
-        if path in differing:
-            print(f"{'differs' if options.check else 'written'}: {path.name}")
-            if not options.check:
-                path.write_text(text, encoding="utf-8")
-    return int(options.check and bool(differing))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    yield DOCS / "unchecked-rules.md", unchecked_page()

@@ -23,7 +23,7 @@ def check_budget(orders: Sequence[tuple[str, dict[str, Any]]], limit: float | No
     """
     if limit is None:
         return
-    prices = [(model, catalog.most_credits(model, body)) for model, body in orders]
+    prices = [(model, catalog.max_credits(model, body)) for model, body in orders]
     for model, price in prices:
         if price is None and unknown == "refuse":
             raise EvoLinkBudgetError(

@@ -117,7 +117,7 @@ class InputFiles:
         mode = self._operator.validation
         if mode == "off":
             return
-        row = catalog.known_row(self._operator.model)
+        row = catalog.find_spec(self._operator.model)
         longest = body.get(slot.media.within or "")
         if longest is None and row and slot.media.within in row.parameters:
             longest = row.parameters[slot.media.within].default

@@ -112,7 +112,7 @@ class Inputs:
 
 
 def _files_in(model: str, given: dict[str, Any]) -> list[tuple[media_fields.MediaField, str]]:
-    row = catalog.known_row(model)
+    row = catalog.find_spec(model)
     return media_fields.find_local_files(row.parameters, given) if row else []
 
 

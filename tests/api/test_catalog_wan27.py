@@ -6,8 +6,7 @@ import itertools
 
 import pytest
 
-from airflow_provider_evolink.api.catalog import catalog
-from airflow_provider_evolink.api.catalog.catalog import build_request
+from airflow_provider_evolink.api.catalog.catalog import build_request, find_spec
 from airflow_provider_evolink.api.errors import EvoLinkRequestError
 
 T2V, I2V = "wan2.7-text-to-video", "wan2.7-image-to-video"
@@ -178,8 +177,7 @@ def test_a_broken_rule_is_refused_and_named(model, change, field, rule):
 
 
 def test_every_rule_between_fields_has_a_broken_body_here():
-    rows, _ = catalog._packaged()
-    texts = {rule["text"] for model in MODELS for rule in rows[model].get("rules", ())}
+    texts = {rule.text for model in MODELS for rule in find_spec(model).rules if rule.is_refused}
     assert [text for text in texts if not any(rule in text for *_, rule in BROKEN)] == []
 
 
@@ -187,7 +185,7 @@ def test_every_rule_between_fields_has_a_broken_body_here():
 def test_every_parameter_has_a_broken_body_here(model):
     broken = {field.partition("[")[0].partition(".")[0] for name, _, field, _ in BROKEN if name == model and field}
     covered = {part for field in broken for part in field.split(", ")}
-    assert set(catalog._row(model).parameters) - covered == set()
+    assert set(find_spec(model).parameters) - covered == set()
 
 
 SETS = {("start",), ("start", "audio"), ("start", "end"), ("start", "end", "audio"), ("video",), ("end", "video")}
