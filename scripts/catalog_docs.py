@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api import catalog
-from airflow_provider_evolink.api.catalog.describe import output_words
+from airflow_provider_evolink.api.catalog.describe import describe_outputs
 from airflow_provider_evolink.api.errors import EvoLinkRequestError
 
 if TYPE_CHECKING:
@@ -25,9 +25,8 @@ MODELS_HEAD = f"""\
 {NOT_EDITED}
 
 {{documented}} documented models and {{retired}} whose page EvoLink has withdrawn (*retired*: they may no longer
-answer), in {{families}} families. `EvoLinkGenerateOperator` takes all of them; a model that is not here passes
-unchecked, with a warning. The parameters and rules of a model are best read in a terminal. It needs no network and no
-key:
+work), in {{families}} families. `EvoLinkGenerateOperator` takes all of them; a model that is not here passes
+unchecked, with a warning. The command line shows the parameters and rules of a model, without a network or a key:
 
 ```bash
 python -m airflow_provider_evolink models upscale       # list; also --kind, --retired, --json
@@ -35,33 +34,32 @@ python -m airflow_provider_evolink show wan2.7-image-to-video
 python -m airflow_provider_evolink validate request.json
 ```
 
-`validate` takes a JSON file with a request (`model` beside its fields) or a list of them. Exit status 1: a rule is
-broken. [Mistakes](mistakes.md) shows what it says; [Rules that are not checked](unchecked-rules.md) what it cannot see.
-Limits that EvoLink states only in the words of its pages, and lengths in tokens, are warned about and never refused.
-Files of your own pass, with a warning: only an operator looks at them, before it uploads them.
+`validate` takes a JSON file with a request (`model` beside its fields) or a list of them. Exit status 1: a request is
+invalid. See [Common mistakes](mistakes.md) for its messages and [Rules that are not checked](unchecked-rules.md) for
+what it cannot check. Limits of a field that EvoLink documents in prose only, and lengths in tokens, cause a warning and
+no error. Local files pass with a warning: an operator inspects them before it uploads them.
 
-Every model but a few takes `callback_url` too.
+Most models also take `callback_url`.
 """
 MISTAKES_HEAD = f"""\
-# The ten most likely mistakes
+# Common mistakes
 
 {NOT_EDITED}
 
-What `validation="strict"`, the default, says before anything is sent or paid. Prompts and the queries of links are
-never shown. `validation="warn"` logs the same lines and sends; `"off"` checks nothing.
+What `validation="strict"`, the default, reports before anything is sent or paid. Prompts and the queries of links are
+never shown. `validation="warn"` logs the same lines and sends the request; `"off"` checks nothing.
 """
 UNCHECKED_HEAD = f"""\
 # Rules that are not checked
 
 {NOT_EDITED}
 
-EvoLink's pages also say things that no request shows, such as the length of a video behind a link. The package cannot
-check them before a request is paid for. They are listed here so that none is lost.
-Limits of input files (format, bytes, pixels, seconds) are in the notes that
+EvoLink's pages also state rules that cannot be checked in a request, such as the length of a video behind a link. They
+are listed here. Limits of input files (format, bytes, pixels, seconds) are in the notes that
 `python -m airflow_provider_evolink show MODEL` prints. They are checked for [files that this package
-uploads](inputs.md); the content of links is not inspected.
+uploads](inputs.md); files behind links are not inspected.
 
-| EvoLink says | why it is not checked | models |
+| EvoLink states | why it is not checked | models |
 |---|---|---|
 """
 MISTAKES: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -73,7 +71,7 @@ MISTAKES: tuple[tuple[str, str, dict[str, Any]], ...] = (
         "wan2.7-image-to-video",
         {"prompt": "the boat leaves", "image_start": IMAGE, "video_urls": [CLIP]},
     ),
-    ("A field with a typo", "wan2.7-text-to-video", {"prompt": "a boat", "aspect_ration": "16:9"}),
+    ("A misspelled field", "wan2.7-text-to-video", {"prompt": "a boat", "aspect_ration": "16:9"}),
     ("A missing prompt", "gpt-image-2", {"size": "1:1"}),
     (
         "Too many references",
@@ -86,7 +84,7 @@ MISTAKES: tuple[tuple[str, str, dict[str, Any]], ...] = (
         {"prompt": "a boat", "callback_url": "http://example.com/done"},
     ),
     ("Text where a number is wanted", "wan2.7-text-to-video", {"prompt": "a boat", "duration": "five"}),
-    ("A wrong name of a model", "wan2.7-text2video", {"prompt": "a boat"}),
+    ("A misspelled model", "wan2.7-text2video", {"prompt": "a boat"}),
 )
 
 
@@ -122,18 +120,18 @@ def _line(row: ModelSpec) -> str:
         name += " (retired)"
     needed = [f"`{field}`" for field, parameter in row.parameters.items() if parameter.required]
     others = [f"`{field}`" for field in row.parameters if f"`{field}`" not in needed and field != "callback_url"]
-    cells = (name, row.task, ", ".join(needed), ", ".join(others), output_words(row.outputs, row.kind))
+    cells = (name, row.task, ", ".join(needed), ", ".join(others), describe_outputs(row.outputs, row.kind))
     return f"| {' | '.join(map(str, cells))} |\n"
 
 
 def mistakes_page() -> str:
-    """Make every mistake and write down what is said."""
+    """Make every mistake and write down what is reported."""
     parts = [MISTAKES_HEAD]
     for title, model, fields in MISTAKES:
         call = _call(model, fields)
-        parts.append(f"\n## {title}\n\n```python\n{call}\n```\n\n```text\n{_said(model, fields)}\n```\n")
+        parts.append(f"\n## {title}\n\n```python\n{call}\n```\n\n```text\n{_messages(model, fields)}\n```\n")
     return "".join(parts) + (
-        "\nA model that is not in the catalog is sent all the same, because new ones appear every week.\n"
+        "\nA model that is not in the catalog is sent with a warning, because new ones appear every week.\n"
     )
 
 
@@ -151,7 +149,7 @@ def _field(name: str, value: Any) -> str:
     return f"{name!r}: {written}".replace("'", '"')
 
 
-def _said(model: str, fields: dict[str, Any]) -> str:
+def _messages(model: str, fields: dict[str, Any]) -> str:
     lines: list[str] = []
     keeper = logging.Handler()
     keeper.emit = lambda record: lines.append(f"WARNING {record.getMessage()}")  # type: ignore[method-assign]

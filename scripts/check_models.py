@@ -111,7 +111,7 @@ def _within_model(spec: ModelSpec) -> Iterator[str]:
     if spec.endpoint != f"/v1/{spec.kind}s/generations":
         yield f"endpoint: {spec.endpoint} does not fit kind {spec.kind}"
     for number, rule in enumerate(spec.rules):
-        named = [*rule.about().split(", "), *rule.when]
+        named = [*rule.subject().split(", "), *rule.when]
         for field in named:
             if _find(spec.parameters, field) is None:
                 yield f"rules.{number}: the model has no field {field}"

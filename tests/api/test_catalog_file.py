@@ -74,7 +74,7 @@ def test_the_pages_made_from_the_catalog_are_up_to_date():
 def test_the_page_of_mistakes_has_ten_that_are_all_reported():
     page = (ROOT / "docs" / "mistakes.md").read_text()
     assert len(catalog_docs.MISTAKES) == page.count("\n## ") == 10
-    assert page.count("EvoLinkRequestError: request for") == 9
+    assert page.count("EvoLinkRequestError: Invalid request for") == 9
     assert page.count("WARNING request for") == 1
 
 
@@ -294,6 +294,6 @@ def test_a_registered_model_is_used_like_any_other(monkeypatch):
     assert catalog.kind("invented") == "video"
     assert catalog.outputs("invented-video-1").max_files == 4
     (warning,) = check_request("invented-video-1", body).warnings
-    assert warning.startswith("duration: a whole number from 1 to 4 (given: 9)")
+    assert warning.startswith("duration: must be an integer from 1 to 4, got 9")
     with pytest.raises(ValueError, match="something to start from"):
         catalog.build_request("invented-video-1", {"prompt": "a boat"})

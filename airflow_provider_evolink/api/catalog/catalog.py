@@ -144,14 +144,14 @@ def _unknown_model(model: str) -> str:
     near = difflib.get_close_matches(str(model), known_models(), n=1)
     near = near or [name for name in known_models() if model and name.startswith(str(model))]
     hint = f" Did you mean {near[0]}?" if near else ""
-    return f"the model is not in the catalog of this package, nothing was checked.{hint}"
+    return f"the model is not in the catalog of this package, so nothing was checked.{hint}"
 
 
 def _model_violations(model: str, given: Mapping[str, Any]) -> list[Violation]:
     if not isinstance(model, str) or not model.strip():
-        return [Violation("model", "the name of a model is needed", describe_value(model))]
+        return [Violation("model", "must be the name of a model", describe_value(model))]
     if given.get("model", model) != model:
-        return [Violation("model", f"is {_shown(model)} already", describe_value(given["model"]))]
+        return [Violation("model", f"must be {_shown(model)} or left out", describe_value(given["model"]))]
     return []
 
 

@@ -129,7 +129,7 @@ class ModelSpec(BaseModel):
 
     def _retired(self) -> str:
         day = f" on {self.retired_on}" if self.retired_on else ""
-        return f"EvoLink has withdrawn the page of this model{day}, it may no longer answer"
+        return f"EvoLink has withdrawn the page of this model{day}; it may no longer work"
 
     @property
     def defaults(self) -> dict[str, Any]:

@@ -51,23 +51,26 @@ class _Rule(BaseModel):
     def check(self, view: RequestView) -> Iterator[Violation]:
         """Yield what breaks the rule."""
         if all(condition.holds(view, field) for field, condition in self.when.items()):
-            yield from self._broken(view)
+            yield from self._violations(view)
 
-    def about(self) -> str:
-        """Name the fields it is about."""
+    def subject(self) -> str:
+        """Name the fields it restricts."""
         named = getattr(self, "fields", None) or [
             getattr(self, name) for name in ("field", "start", "end") if hasattr(self, name)
         ]
         return ", ".join(named)
 
-    def words(self) -> str:
-        """Say the rule, with the case in which it holds where its text does not tell."""
-        cases = [condition.words(field) for field, condition in self.when.items()]
-        told = [case for field, case in zip(self.when, cases, strict=True) if field.rpartition(".")[2] not in self.text]
-        return f"{self.text} (when {' and '.join(told)})" if told else self.text
+    def describe(self) -> str:
+        """Describe the rule, with those of its conditions that its text does not mention."""
+        cases = [
+            condition.describe(field)
+            for field, condition in self.when.items()
+            if field.rpartition(".")[2] not in self.text
+        ]
+        return f"{self.text} (when {' and '.join(cases)})" if cases else self.text
 
     @abstractmethod
-    def _broken(self, view: RequestView) -> Iterator[Violation]: ...
+    def _violations(self, view: RequestView) -> Iterator[Violation]: ...
 
 
 class Needs(_Rule):
@@ -76,9 +79,9 @@ class Needs(_Rule):
     shape: Literal["needs"]
     fields: tuple[str, ...]
 
-    def _broken(self, view: RequestView) -> Iterator[Violation]:
+    def _violations(self, view: RequestView) -> Iterator[Violation]:
         for field in self.fields:
-            if not view.given(field) and not view.is_broken(field):
+            if not view.is_set(field) and not view.is_invalid(field):
                 yield Violation(field, self.text)
 
 
@@ -88,10 +91,10 @@ class Refuses(_Rule):
     shape: Literal["refuses"]
     fields: tuple[str, ...]
 
-    def _broken(self, view: RequestView) -> Iterator[Violation]:
+    def _violations(self, view: RequestView) -> Iterator[Violation]:
         for field in self.fields:
-            if view.given(field):
-                yield Violation(field, self.text, view.shown(field))
+            if view.is_set(field):
+                yield Violation(field, self.text, view.describe(field))
 
 
 class AtLeastOne(_Rule):
@@ -100,8 +103,8 @@ class AtLeastOne(_Rule):
     shape: Literal["at_least_one"]
     fields: tuple[str, ...]
 
-    def _broken(self, view: RequestView) -> Iterator[Violation]:
-        if not any(view.given(field) or view.is_broken(field) for field in self.fields):
+    def _violations(self, view: RequestView) -> Iterator[Violation]:
+        if not any(view.is_set(field) or view.is_invalid(field) for field in self.fields):
             yield Violation(", ".join(self.fields), self.text)
 
 
@@ -111,10 +114,10 @@ class ExactlyOne(_Rule):
     shape: Literal["exactly_one"]
     fields: tuple[str, ...]
 
-    def _broken(self, view: RequestView) -> Iterator[Violation]:
-        given = [field for field in self.fields if view.given(field) or view.is_broken(field)]
+    def _violations(self, view: RequestView) -> Iterator[Violation]:
+        given = [field for field in self.fields if view.is_set(field) or view.is_invalid(field)]
         if len(given) != 1:
-            yield Violation(", ".join(self.fields), self.text, " + ".join(given) or None)
+            yield Violation(", ".join(self.fields), self.text, " and ".join(given) or None)
 
 
 class Total(_Rule):
@@ -126,14 +129,13 @@ class Total(_Rule):
     minimum: int = 0
     maximum: int | None = None
 
-    def _broken(self, view: RequestView) -> Iterator[Violation]:
-        counts: list[float | None] = [view.items(field) for field in self.fields]
+    def _violations(self, view: RequestView) -> Iterator[Violation]:
+        counts: list[float | None] = [view.item_count(field) for field in self.fields]
         counts += [view.number(field) for field in self.amounts]
         total = int(sum(number for number in counts if number is not None))
         too_few = total < self.minimum and None not in counts
         if too_few or (self.maximum is not None and total > self.maximum):
-            noun = "item" if not self.amounts else "in all"
-            given = count(total, noun) if noun == "item" else f"{total} {noun}"
+            given = f"{total} in total" if self.amounts else count(total, "item")
             yield Violation(", ".join(self.fields + self.amounts), self.text, given)
 
 
@@ -147,16 +149,16 @@ class Limits(_Rule):
     enum: tuple[Any, ...] | None = None
     max_length: int | None = Field(None, alias="maxLength")
 
-    def _broken(self, view: RequestView) -> Iterator[Violation]:
-        value = view.raw(self.field)
-        if value is None or view.is_broken(self.field):
+    def _violations(self, view: RequestView) -> Iterator[Violation]:
+        value = view.value(self.field)
+        if value is None or view.is_invalid(self.field):
             return
         number = view.number(self.field)
         too_low = self.minimum is not None and number is not None and number < self.minimum
         too_high = self.maximum is not None and number is not None and number > self.maximum
         too_long = self.max_length is not None and len(view.text(self.field) or "") > self.max_length
         if too_low or too_high or too_long or (self.enum is not None and value not in self.enum):
-            yield Violation(self.field, self.text, view.shown(self.field))
+            yield Violation(self.field, self.text, view.describe(self.field))
 
 
 class Pattern(_Rule):
@@ -167,13 +169,13 @@ class Pattern(_Rule):
     matches: str | None = None
     avoids: str | None = None
 
-    def _broken(self, view: RequestView) -> Iterator[Violation]:
+    def _violations(self, view: RequestView) -> Iterator[Violation]:
         text = view.text(self.field)
         if text is None:
             return
         fits = self.matches is None or re.search(self.matches, text)
         if not fits or (self.avoids is not None and re.search(self.avoids, text)):
-            yield Violation(self.field, self.text, view.shown(self.field))
+            yield Violation(self.field, self.text, view.describe(self.field))
 
 
 class Equal(_Rule):
@@ -182,10 +184,10 @@ class Equal(_Rule):
     shape: Literal["equal"]
     fields: tuple[str, ...]
 
-    def _broken(self, view: RequestView) -> Iterator[Violation]:
-        given = [field for field in self.fields if view.given(field) and not view.is_broken(field)]
-        if any(view.raw(field) != view.raw(given[0]) for field in given[1:]):
-            yield Violation(", ".join(given), self.text, " + ".join(view.shown(field) for field in given))
+    def _violations(self, view: RequestView) -> Iterator[Violation]:
+        given = [field for field in self.fields if view.is_set(field) and not view.is_invalid(field)]
+        if any(view.value(field) != view.value(given[0]) for field in given[1:]):
+            yield Violation(", ".join(given), self.text, " and ".join(view.describe(field) for field in given))
 
 
 class Distance(_Rule):
@@ -197,7 +199,7 @@ class Distance(_Rule):
     minimum: float
     maximum: float
 
-    def _broken(self, view: RequestView) -> Iterator[Violation]:
+    def _violations(self, view: RequestView) -> Iterator[Violation]:
         start, end = view.number(self.start), view.number(self.end)
         if start is None or end is None:
             return
@@ -213,9 +215,9 @@ class Sum(_Rule):
     entry: str
     total: str
 
-    def _broken(self, view: RequestView) -> Iterator[Violation]:
-        entries, total = view.raw(self.field), view.number(self.total)
-        if not isinstance(entries, list) or total is None or view.is_broken(self.field):
+    def _violations(self, view: RequestView) -> Iterator[Violation]:
+        entries, total = view.value(self.field), view.number(self.total)
+        if not isinstance(entries, list) or total is None or view.is_invalid(self.field):
             return
         try:
             added = round(sum(float(entry[self.entry]) for entry in entries), _DECIMALS)
@@ -234,8 +236,8 @@ class Mentions(_Rule):
     listed: str
     name: str
 
-    def _broken(self, view: RequestView) -> Iterator[Violation]:
-        text, items = view.text(self.field), view.items(self.listed)
+    def _violations(self, view: RequestView) -> Iterator[Violation]:
+        text, items = view.text(self.field), view.item_count(self.listed)
         if text is None or not items:
             return
         missing = [
@@ -244,7 +246,7 @@ class Mentions(_Rule):
             if not re.search(rf"{re.escape(name)}(?![0-9])", text)
         ]
         if missing:
-            yield Violation(self.field, self.text, f"without {', '.join(missing)}")
+            yield Violation(self.field, self.text, f"a string without {', '.join(missing)}")
 
 
 class Sets(_Rule):
@@ -254,11 +256,11 @@ class Sets(_Rule):
     fields: tuple[str, ...]
     allowed: tuple[frozenset[str], ...]
 
-    def _broken(self, view: RequestView) -> Iterator[Violation]:
-        given = [field for field in self.fields if view.given(field)]
-        unsure = any(view.is_broken(field) for field in self.fields if field not in given)
+    def _violations(self, view: RequestView) -> Iterator[Violation]:
+        given = [field for field in self.fields if view.is_set(field)]
+        unsure = any(view.is_invalid(field) for field in self.fields if field not in given)
         if not unsure and frozenset(given) not in self.allowed:
-            yield Violation(", ".join(given or self.fields), self.text, " + ".join(given) or None)
+            yield Violation(", ".join(given or self.fields), self.text, " and ".join(given) or None)
 
 
 class KeysIndex(_Rule):
@@ -268,8 +270,8 @@ class KeysIndex(_Rule):
     field: str
     lists: dict[str, str]
 
-    def _broken(self, view: RequestView) -> Iterator[Violation]:
-        entries = view.raw(self.field)
+    def _violations(self, view: RequestView) -> Iterator[Violation]:
+        entries = view.value(self.field)
         if not isinstance(entries, Mapping):
             return
         for key in map(str, entries):
@@ -281,7 +283,7 @@ class KeysIndex(_Rule):
         match = _INDEXED.fullmatch(key)
         if not match or match[1] not in self.lists:
             return False
-        items = view.items(self.lists[match[1]])
+        items = view.item_count(self.lists[match[1]])
         return items is None or int(match[2]) <= items
 
 
