@@ -97,7 +97,7 @@ class Refuses(_Rule):
                 yield Violation(field, self.text, view.describe(field))
 
 
-class AtLeastOne(_Rule):
+class OneOrMore(_Rule):
     """At least one of ``fields`` must be given."""
 
     shape: Literal["at_least_one"]
@@ -288,13 +288,13 @@ class KeysIndex(_Rule):
 
 
 SHAPES = (
-    *(Needs, Refuses, AtLeastOne, ExactlyOne, Total, Limits, Pattern, Equal, Distance, Sum, Mentions, Sets),
+    *(Needs, Refuses, OneOrMore, ExactlyOne, Total, Limits, Pattern, Equal, Distance, Sum, Mentions, Sets),
     KeysIndex,
 )
 Rule = Annotated[
     Needs
     | Refuses
-    | AtLeastOne
+    | OneOrMore
     | ExactlyOne
     | Total
     | Limits
