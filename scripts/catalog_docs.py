@@ -94,16 +94,16 @@ def _specs() -> list[ModelSpec]:
 
 def models_page() -> str:
     """Write the page of models."""
-    rows = _specs()
+    specs = _specs()
     families: dict[str, list[ModelSpec]] = defaultdict(list)
-    for row in rows:
-        families[row.family or "others"].append(row)
-    retired = sum(row.status == "retired" for row in rows)
-    parts = [MODELS_HEAD.format(documented=len(rows) - retired, retired=retired, families=len(families))]
+    for spec in specs:
+        families[spec.family or "others"].append(spec)
+    retired = sum(spec.status == "retired" for spec in specs)
+    parts = [MODELS_HEAD.format(documented=len(specs) - retired, retired=retired, families=len(families))]
     for kind in ("video", "image", "audio"):
         parts.append(f"\n## {kind.capitalize()}\n")
         for family in sorted(families):
-            found = [row for row in families[family] if row.kind == kind]
+            found = [spec for spec in families[family] if spec.kind == kind]
             if found:
                 parts.append(
                     f"\n### {family}\n\n| model | task | needs | also takes | results |\n|---|---|---|---|---|\n"
@@ -112,15 +112,15 @@ def models_page() -> str:
     return "".join(parts)
 
 
-def _line(row: ModelSpec) -> str:
-    name = f"[`{row.model}`]({row.source})" if row.source else f"`{row.model}`"
-    if row.aliases:
-        name += f", also {', '.join(f'`{alias}`' for alias in row.aliases)}"
-    if row.status == "retired":
+def _line(spec: ModelSpec) -> str:
+    name = f"[`{spec.model}`]({spec.source})" if spec.source else f"`{spec.model}`"
+    if spec.aliases:
+        name += f", also {', '.join(f'`{alias}`' for alias in spec.aliases)}"
+    if spec.status == "retired":
         name += " (retired)"
-    needed = [f"`{field}`" for field, parameter in row.parameters.items() if parameter.required]
-    others = [f"`{field}`" for field in row.parameters if f"`{field}`" not in needed and field != "callback_url"]
-    cells = (name, row.task, ", ".join(needed), ", ".join(others), describe_outputs(row.outputs, row.kind))
+    needed = [f"`{field}`" for field, parameter in spec.parameters.items() if parameter.required]
+    others = [f"`{field}`" for field in spec.parameters if f"`{field}`" not in needed and field != "callback_url"]
+    cells = (name, spec.task, ", ".join(needed), ", ".join(others), describe_outputs(spec.outputs, spec.kind))
     return f"| {' | '.join(map(str, cells))} |\n"
 
 
@@ -169,7 +169,7 @@ def unchecked_page() -> str:
     for spec in _specs():
         for sentence, reason in spec.unchecked.items():
             models[sentence, reason].append(f"`{spec.model}`")
-    lines = [f"| {' | '.join(said)} | {', '.join(names)} |\n" for said, names in sorted(models.items())]
+    lines = [f"| {' | '.join(cells)} | {', '.join(names)} |\n" for cells, names in sorted(models.items())]
     return UNCHECKED_HEAD + "".join(lines)
 
 

@@ -72,19 +72,19 @@ def test_models_can_be_searched_by_text_and_kind(run):
 def test_show_names_every_parameter_and_rule(run):
     for model in known_models():
         status, out, _ = run("show", model)
-        row = catalog.find_spec(model)
+        spec = catalog.find_spec(model)
         words = " ".join(out.split())
         assert status == 0
-        assert [name for name in row.parameters if f"\n{name}" not in out] == []
-        assert [rule.text for rule in row.rules if rule.text not in words] == []
+        assert [name for name in spec.parameters if f"\n{name}" not in out] == []
+        assert [rule.text for rule in spec.rules if rule.text not in words] == []
 
 
 def test_show_in_json_is_a_row_that_can_be_registered(run, monkeypatch):
     monkeypatch.setattr(catalog, "_registered", {})
-    rows = {model: json.loads(run("show", model, "--json")[1]) for model in known_models()}
-    before = {model: catalog.find_spec(model) for model in rows}
-    for model, row in rows.items():
-        register(row)
+    specs = {model: json.loads(run("show", model, "--json")[1]) for model in known_models()}
+    before = {model: catalog.find_spec(model) for model in specs}
+    for model, spec in specs.items():
+        register(spec)
         assert catalog.find_spec(model) == before[model]
 
 

@@ -33,7 +33,7 @@ def build_request(model: str, parameters: Mapping[str, Any], *, validation: Vali
     """
     Check a request against the rules of its model and return the body to send.
 
-    The body holds ``model`` and what was set, never a default. ``None`` means "not set", also one level deep
+    The body contains ``model`` and what was set, never a default. ``None`` means "not set", also one level deep
     (``model_params``). Airflow templates render to text, so ``"5"`` is read as a number and ``"true"`` as a boolean
     where the model wants one. Where a field takes the id of an earlier job, or a voice or element that it made, the
     job may be given instead. What EvoLink accepts but cuts or ignores, and limits that only the text of its pages

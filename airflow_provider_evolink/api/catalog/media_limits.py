@@ -54,7 +54,7 @@ class InputFile:
 
 class Media(BaseModel):
     """
-    Limits of the files that a field takes. A limit that is not stated does not hold.
+    Limits of the files that a field takes. A limit that is not stated does not apply.
 
     :param types: Extensions of the types that are allowed.
     :param max_mb: Maximum size of a file in megabytes of 1024 x 1024 bytes.

@@ -27,7 +27,7 @@ class Outputs(BaseModel):
     :param min_files: Minimum number of media files of a job.
     :param max_files: Maximum number; ``null`` if EvoLink states no limit.
     :param counted_by: Field with the number of files to make, ``min_files`` if it is not set.
-    :param data: What ``result_data`` holds beside or instead of links.
+    :param data: What ``result_data`` contains beside or instead of links.
     :param link_hours: How long a link is valid at least; ``null`` if EvoLink does not say.
     :param note: For readers.
     """
@@ -73,7 +73,7 @@ class ModelSpec(BaseModel):
     :param status: ``retired`` if EvoLink has withdrawn that page.
     :param retired_on: When it did.
     :param parameters: Every field of the request but ``model``.
-    :param rules: What holds between fields.
+    :param rules: Rules between fields.
     :param outputs: What a job returns.
     :param price: Maximum cost of a request, where it is published.
     :param unchecked: What the page states but no request shows, each with the reason why it is not checked.

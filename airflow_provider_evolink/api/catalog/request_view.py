@@ -1,4 +1,4 @@
-"""A request as the rules between fields see it, and the conditions under which a rule holds."""
+"""A request as the rules between fields see it, and the conditions under which a rule applies."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class RequestView:
         return any(path[: len(other)] == other[: len(path)] for other in self.invalid)
 
     def is_set(self, field: str) -> bool:
-        """Whether the field holds anything."""
+        """Whether the field is set to something that is not empty."""
         value = self.value(field)
         return value is not None and value not in ("", [], (), {})
 
@@ -74,9 +74,9 @@ class RequestView:
 
 class Condition(BaseModel):
     """
-    What must be true of one field. All stated parts must hold.
+    What must be true of one field. All stated parts must be.
 
-    :param given: Whether the field must hold something, or nothing.
+    :param given: Whether the field must be set, or must not.
     :param equals: One of these values; ``null`` stands for "not given".
     :param differs: None of these values; ``null`` stands for "not given".
     :param min_items: Minimum number of items of a list.

@@ -30,7 +30,7 @@ class _Rule(BaseModel):
 
     :param shape: What the rule demands.
     :param text: The rule in words, read after the names of the fields: "must be set when multi_shot is true".
-    :param when: Conditions on fields; the rule holds if all of them do, or always if there are none.
+    :param when: Conditions on fields; the rule applies if all of them are true, or always if there are none.
     :param stated: Where EvoLink states the rule: ``schema``, ``prose`` or ``convention``. A request that breaks a
         ``convention`` is sent with a warning: EvoLink accepts it, but ignores or changes something.
     :param warn_only: A request that breaks the rule is sent with a warning: it is not known whether EvoLink refuses it.

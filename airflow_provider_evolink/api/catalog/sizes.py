@@ -50,7 +50,7 @@ def describe_range(minimum: float | None, maximum: float | None) -> str:
 
 class Pixels(BaseModel):
     """
-    Limits of ``WIDTHxHEIGHT``. A limit that is not stated does not hold.
+    Limits of ``WIDTHxHEIGHT``. A limit that is not stated does not apply.
 
     :param min_side: Minimum pixels of a side.
     :param max_side: Maximum pixels of a side.
