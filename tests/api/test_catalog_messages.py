@@ -140,3 +140,11 @@ def test_no_error_or_log_shows_a_prompt_or_the_query_of_a_link(broken, mode, log
 def test_shown_values_are_short():
     error = refused(I2V, {"image_start": f"ftp://example.com/{'x' * 500}", "image_end": "x" * 500, "quality": "y" * 50})
     assert [violation.value for violation in error.violations if len(violation.value or "") > 60] == []
+
+
+@pytest.mark.parametrize("model", [T2V, "wan2.5-text-to-video"])
+@pytest.mark.parametrize("text", ["\ud800", "a boat \udfff"])
+def test_half_a_character_is_refused_because_no_request_can_carry_it(model, text):
+    violation = only_violation(model, {"prompt": text})
+    assert (violation.field, violation.rule) == ("prompt", "must be valid Unicode, without unpaired surrogates")
+    assert build_request(model, {"prompt": "\U0001f6a3"})

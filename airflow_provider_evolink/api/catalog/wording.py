@@ -28,8 +28,7 @@ def violation(fault: Fault) -> Violation:
     if fault.is_size:
         noun = ("item",) if is_list(fault.value) else ("entry", "entries")
         return Violation(field, f"must have {describe_size(parameter)}", count(len(fault.value), *noun))
-    rule = (fault.limit == "format" and address_fault(parameter, fault.value)) or f"must be {describe(parameter)}"
-    return Violation(field, rule, describe_value(fault.value, private=parameter.private))
+    return Violation(field, _rule(fault, parameter), describe_value(fault.value, private=parameter.private))
 
 
 def warning(fault: Fault) -> str:
@@ -42,6 +41,14 @@ def warning(fault: Fault) -> str:
             return f"{written(fault.location)}: EvoLink cuts it to {limit}, got {length}"
         return f"{written(fault.location)}: should be at most {limit}, got about {length}"
     return f"{violation(fault)} (documented in prose only; the request is still sent)"
+
+
+def _rule(fault: Fault, parameter: Parameter) -> str:
+    if fault.limit == "format" and (address := address_fault(parameter, fault.value)):
+        return address
+    if fault.limit == "type" and parameter.type == "string" and isinstance(fault.value, str):
+        return "must be valid Unicode, without unpaired surrogates"
+    return f"must be {describe(parameter)}"
 
 
 def _unknown(fault: Fault) -> str:
