@@ -22,7 +22,7 @@ import catalog_schema
 import jsonschema
 from pydantic import ValidationError
 
-from airflow_provider_evolink.api.catalog.fields import Fault, check_fields
+from airflow_provider_evolink.api.catalog.fields import check_fields
 from airflow_provider_evolink.api.catalog.model_files import read_file
 from airflow_provider_evolink.api.catalog.model_spec import ModelSpec
 
@@ -119,9 +119,8 @@ def _within_model(spec: ModelSpec) -> Iterator[str]:
         if name not in spec.parameters:
             yield f"outputs or price: the model has no field {name}"
     defaults = {name: one.default for name, one in spec.parameters.items() if one.default is not None}
-    faults: list[Fault] = []
-    check_fields({name: spec.parameters[name] for name in defaults}, defaults, faults)
-    for fault in faults:
+    checked = check_fields({name: spec.parameters[name] for name in defaults}, defaults)
+    for fault in (*checked.refused, *checked.warned):
         yield f"parameters.{fault.location[0]}: the default breaks {fault.limit}"
 
 
