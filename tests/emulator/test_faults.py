@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from airflow_provider_evolink.emulator.routes.fault_middleware import _AFTER, _BEFORE
+from airflow_provider_evolink.emulator.routes.fault_effects import AFTERWARDS, INSTEAD
 from airflow_provider_evolink.emulator.state.faults import KINDS
 
 
@@ -25,7 +25,7 @@ def whole(browser, link):
 
 
 def test_every_kind_is_handled():
-    assert {name for name, kind in KINDS.items() if kind.stage == "request"} == set(_BEFORE) | set(_AFTER)
+    assert {name for name, kind in KINDS.items() if kind.stage == "request"} == INSTEAD.keys() | AFTERWARDS.keys()
 
 
 def test_faults_are_met_in_order_and_accounted_for(emulator, client, order):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_evolink.emulator.orders.jobs import Failure, Job, Output, advance
+from airflow_provider_evolink.emulator.orders.jobs import Failure, Job, Output, Plan, advance
+from airflow_provider_evolink.emulator.orders.order import Caller, Order
 from airflow_provider_evolink.emulator.orders.prices import price
 from airflow_provider_evolink.emulator.settings import Settings
 
@@ -71,23 +72,10 @@ def test_estimated_time_is_what_it_really_takes(emulator, order, changes, estima
     assert order().json()["task_info"]["estimated_time"] == estimate
 
 
-def a_job(**changes):
-    fields = {
-        "id": "task-unified-1-a",
-        "kind": "video",
-        "model": "m",
-        "body": {},
-        "effective": {},
-        "account": "main",
-        "key_fingerprint": "k",
-        "idempotency_key": None,
-        "created": 1000.0,
-        "estimate": 1,
-        "output": Output("video", 1280, 720, 5),
-        "reserved": 1.0,
-        "due": 1.0,
-    }
-    return Job(**(fields | changes))
+def a_job(failure=None):
+    order = Order(Caller("k", "main"), None, "video", {"model": "m"}, {"model": "m"})
+    plan = Plan(Output("video", 1280, 720, 5), reserved=1.0, due=1.0, failure=failure)
+    return Job("task-unified-1-a", order, plan, created=1000.0, estimate=1)
 
 
 def test_the_end_of_a_job_comes_once():
@@ -98,7 +86,7 @@ def test_the_end_of_a_job_comes_once():
 
 
 def test_a_planned_failure_comes_at_the_same_time():
-    job = a_job(planned_failure=Failure("service_error", "no"))
+    job = a_job(Failure("service_error", "no"))
 
     assert advance(job, Settings(seconds=10), 1010.0)
     assert (job.status, job.progress, job.failure) == ("failed", 0, Failure("service_error", "no"))
