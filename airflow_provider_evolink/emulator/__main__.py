@@ -73,14 +73,14 @@ def _parser() -> argparse.ArgumentParser:
     pace = parser.add_mutually_exclusive_group()
     pace.add_argument("--speed", type=float, help="divide the duration of jobs by this (default: 1)")
     pace.add_argument("--polls", type=int, help="finish jobs after this many polls instead of by the clock")
-    parser.add_argument("--seconds", type=float, help="nominal duration of a video job (default: 120)")
+    parser.add_argument("--seconds", type=float, help="nominal seconds of a video job (default: 120)")
     parser.add_argument(
         "--estimated-time", type=int, help="estimated_time that jobs report (default: their real duration)"
     )
     parser.add_argument("--balance", type=float, help="credits of the account (default: 1000)")
     parser.add_argument("--link-seconds", type=float, help="lifetime of a result link (default: 86400)")
     parser.add_argument("--fps", type=int, help="frames per second of rendered videos (default: 24)")
-    parser.add_argument("--key", action="append", dest="keys", help="accept only this API key (repeatable)")
+    parser.add_argument("--key", action="append", dest="keys", metavar="KEY", help="accept only this key (repeatable)")
     parser.add_argument("--no-idempotency", action="store_true", help="ignore Idempotency-Key")
     parser.add_argument("--files-images-only", action="store_true", help="refuse uploads other than images")
     parser.add_argument("--quiet", action="store_true", help="do not log jobs")

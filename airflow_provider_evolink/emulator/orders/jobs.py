@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from airflow_provider_evolink.emulator.orders.materials import Material
+    from airflow_provider_evolink.emulator.orders.input_media import InputMedia
     from airflow_provider_evolink.emulator.orders.order import Order
     from airflow_provider_evolink.emulator.settings import Settings
 
@@ -86,14 +86,14 @@ class Plan:
     :param reserved: Credits reserved at submission.
     :param due: Credits charged at completion.
     :param failure: Why the job will fail; None if it will complete.
-    :param materials: The input media that could be fetched, by address.
+    :param inputs: The input media that could be fetched, by address.
     """
 
     output: Output
     reserved: float
     due: float
     failure: Failure | None = None
-    materials: dict[str, Material] = field(default_factory=dict)
+    inputs: dict[str, InputMedia] = field(default_factory=dict)
 
 
 @dataclass

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_evolink.emulator.orders.jobs import Job, Output
 
 if TYPE_CHECKING:
-    from airflow_provider_evolink.emulator.orders.materials import Material
+    from airflow_provider_evolink.emulator.orders.input_media import InputMedia
     from airflow_provider_evolink.emulator.orders.model_file import DocumentedModel
 
 Body = dict[str, Any]
-SOURCE = "source"  # the key of an earlier job's result among the materials
+SOURCE = "source"  # the key of an earlier job's result among the inputs
 SHOWS_CLIP = ("edited", "upscaled", "extended")
 _CONTENT_OF_TASK = {
     "music": "songs",
@@ -39,13 +39,13 @@ _SONGS, _LAYERS, _DRAFT_IMAGES, _IMAGES = 2, 4, 24, 4
 _MAX_SIDE = 4096
 
 
-def output_of(model: DocumentedModel, body: Body, materials: dict[str, Material], source: Job | None) -> Output:
+def output_of(model: DocumentedModel, body: Body, inputs: dict[str, InputMedia], source: Job | None) -> Output:
     """
     Return what a request will produce.
 
     :param model: The model.
     :param body: The checked request.
-    :param materials: The input media that could be fetched, by address.
+    :param inputs: The input media that could be fetched, by address.
     :param source: The earlier job that the request continues.
     """
     content = _CONTENT_OF_TASK.get(model.task, "")
@@ -58,7 +58,7 @@ def output_of(model: DocumentedModel, body: Body, materials: dict[str, Material]
         return Output("audio", 0, 0, _seconds(body), count, _audio_extension(model, body), content=content)
     if model.kind == "image":
         return _image(model, body, source, content)
-    return _video(model, body, materials, source, content)
+    return _video(model, body, inputs, source, content)
 
 
 def _audio_extension(model: DocumentedModel, body: Body) -> str:
@@ -100,9 +100,9 @@ def _image_size(body: Body) -> tuple[int, int]:
 
 
 def _video(
-    model: DocumentedModel, body: Body, materials: dict[str, Material], source: Job | None, content: str
+    model: DocumentedModel, body: Body, inputs: dict[str, InputMedia], source: Job | None, content: str
 ) -> Output:
-    clip = materials.get(input_clip(body) or "")
+    clip = inputs.get(input_clip(body) or "")
     extension = "mov" if body.get("output_format") == "mov" else "mp4"
     if model.task == "draft-to-video" and source is not None:
         width, height = _scaled(1080, _aspect_ratio(source.order.body))
@@ -114,7 +114,7 @@ def _video(
     return Output("video", width, height, seconds, _count(model, body), extension, content=content)
 
 
-def _video_size(model: DocumentedModel, body: Body, clip: Material | None, content: str) -> tuple[int, int]:
+def _video_size(model: DocumentedModel, body: Body, clip: InputMedia | None, content: str) -> tuple[int, int]:
     default = "480p" if body.get("draft") else model.default("quality")
     height = _HEIGHTS.get(str(body.get("quality") or default), 720)
     if clip is not None and clip.width and content:

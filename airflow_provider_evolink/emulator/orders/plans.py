@@ -7,15 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow_provider_evolink.emulator.orders.fields import Refusal
+from airflow_provider_evolink.emulator.orders.input_media import InputMedia, InputUnavailable
 from airflow_provider_evolink.emulator.orders.jobs import Failure, Job, Output, Plan
-from airflow_provider_evolink.emulator.orders.materials import Material, MaterialUnavailable
 from airflow_provider_evolink.emulator.orders.models import find
 from airflow_provider_evolink.emulator.orders.outputs import output_of
 from airflow_provider_evolink.emulator.orders.prices import RESERVED_EDIT_SECONDS, price
 from airflow_provider_evolink.emulator.orders.rules import STRICT_MODELS
 
 Body = dict[str, Any]
-Locate = Callable[[str], Material | None]
+Locate = Callable[[str], InputMedia | None]
 
 SIZES = {
     "720p": {
@@ -55,55 +55,55 @@ def plan_job(kind: str, body: Body, locate: Locate, source: Job | None = None) -
     :param source: The earlier job that the request continues.
     :raises Refusal: The request does not fit its input media.
     """
-    materials, failure = _fetch_materials(body, locate)
+    inputs, failure = _fetch_inputs(body, locate)
     model = None if body["model"] in STRICT_MODELS else find(body["model"])
     if model is None and kind == "video":
-        return _plan_video(body, materials, failure)
+        return _plan_video(body, inputs, failure)
     if model is not None:
-        output = output_of(model, body, materials, source)
+        output = output_of(model, body, inputs, source)
         credits_due = price(body, kind, output.seconds * max(1, output.count), 0, max(1, output.count))
     else:
         output = _image_or_audio(kind, body)
         credits_due = price(body, kind, output.seconds, 0, output.count)
-    return Plan(output, credits_due, credits_due, failure, materials)
+    return Plan(output, credits_due, credits_due, failure, inputs)
 
 
-def _plan_video(body: Body, materials: dict[str, Material], failure: Failure | None) -> Plan:
-    output = _video(body, materials)
-    input_seconds = sum(_clip_seconds(address, materials) for address in _addresses(body, "video_urls"))
+def _plan_video(body: Body, inputs: dict[str, InputMedia], failure: Failure | None) -> Plan:
+    output = _video(body, inputs)
+    input_seconds = sum(_clip_seconds(address, inputs) for address in _addresses(body, "video_urls"))
     reserved_seconds = RESERVED_EDIT_SECONDS if _keeps_length(body) else output.seconds
     reserved = price(body, "video", reserved_seconds, input_seconds)
-    return Plan(output, reserved, price(body, "video", output.seconds, input_seconds), failure, materials)
+    return Plan(output, reserved, price(body, "video", output.seconds, input_seconds), failure, inputs)
 
 
-def _fetch_materials(body: Body, locate: Locate) -> tuple[dict[str, Material], Failure | None]:
-    found: dict[str, Material] = {}
+def _fetch_inputs(body: Body, locate: Locate) -> tuple[dict[str, InputMedia], Failure | None]:
+    found: dict[str, InputMedia] = {}
     for name in ("image_start", "image_end", "image_urls", "video_urls", "video_url"):
         for address in _addresses(body, name):
             try:
-                material = locate(address)
-            except MaterialUnavailable:
+                media = locate(address)
+            except InputUnavailable:
                 code = "video_probe_failed" if name.startswith("video") else "image_processing_error"
-                return found, Failure(code, f"{name}: the material could not be fetched")
-            if material is not None:
-                found[address] = material
-                failure = _unsuitable(body, name, material)
+                return found, Failure(code, f"{name}: the file could not be fetched")
+            if media is not None:
+                found[address] = media
+                failure = _unsuitable(body, name, media)
                 if failure is not None:
                     return found, failure
     return found, None
 
 
-def _unsuitable(body: Body, name: str, material: Material) -> Failure | None:
+def _unsuitable(body: Body, name: str, media: InputMedia) -> Failure | None:
     if body["model"] not in STRICT_MODELS:
         return None
     is_video = name == "video_urls"
     low, high = _VIDEO_SIDE if is_video else _IMAGE_SIDE
-    sides = (material.width, material.height)
+    sides = (media.width, media.height)
     if min(sides) < low or max(sides) > high or max(sides) > 8 * min(sides):
         code = "invalid_parameters" if is_video else "image_dimension_mismatch"
         return Failure(code, f"{name}: {sides[0]}x{sides[1]} is outside the allowed size")
     shortest, longest = _CLIP_SECONDS.get(body["model"], (0, math.inf))
-    if is_video and not shortest <= round(material.seconds, 1) <= longest:
+    if is_video and not shortest <= round(media.seconds, 1) <= longest:
         return Failure("invalid_parameters", f"{name}: the clip must last {shortest} to {longest} seconds")
     return None
 
@@ -117,16 +117,16 @@ def _image_or_audio(kind: str, body: Body) -> Output:
     return Output(kind, width, height, 0, count if isinstance(count, int) and 1 <= count <= 10 else 1, "png")
 
 
-def _video(body: Body, materials: dict[str, Material]) -> Output:
+def _video(body: Body, inputs: dict[str, InputMedia]) -> Output:
     clip = next(iter(_addresses(body, "video_urls")), None)
-    start = materials.get(start_image(body) or "")
-    shape_from = start or (materials.get(clip) if clip and takes_shape_of_clip(body) else None)
+    start = inputs.get(start_image(body) or "")
+    shape_from = start or (inputs.get(clip) if clip and takes_shape_of_clip(body) else None)
     width, height = _size(body, shape_from)
     seconds = _seconds(body)
     if _keeps_length(body):
-        seconds = _clip_seconds(clip, materials) if clip else _DEFAULT_SECONDS
-    elif body["model"] == "wan2.7-image-to-video" and clip in materials:
-        _check_continuation(seconds, materials[clip].seconds)
+        seconds = _clip_seconds(clip, inputs) if clip else _DEFAULT_SECONDS
+    elif body["model"] == "wan2.7-image-to-video" and clip in inputs:
+        _check_continuation(seconds, inputs[clip].seconds)
     return Output("video", width, height, seconds)
 
 
@@ -167,11 +167,11 @@ def _seconds(body: Body) -> float:
     return float(value) if number and value and 0 < value <= _MAX_SECONDS else _DEFAULT_SECONDS
 
 
-def _clip_seconds(address: str | None, materials: dict[str, Material]) -> float:
-    return materials[address].seconds if address in materials else _ASSUMED_CLIP_SECONDS
+def _clip_seconds(address: str | None, inputs: dict[str, InputMedia]) -> float:
+    return inputs[address].seconds if address in inputs else _ASSUMED_CLIP_SECONDS
 
 
-def _size(body: Body, shape_from: Material | None) -> tuple[int, int]:
+def _size(body: Body, shape_from: InputMedia | None) -> tuple[int, int]:
     quality = body.get("quality")
     sizes = SIZES[quality] if isinstance(quality, str) and quality in SIZES else SIZES["720p"]
     if shape_from is not None and shape_from.width and shape_from.height:

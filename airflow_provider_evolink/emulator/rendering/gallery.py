@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from airflow_provider_evolink.emulator.orders.materials import (
-    Material,
-    MaterialUnavailable,
+from airflow_provider_evolink.emulator.orders.input_media import (
+    InputMedia,
+    InputUnavailable,
     fetch,
     is_loopback,
     measure,
@@ -67,14 +67,14 @@ class Gallery:
                 unfinished.replace(path)
         return path
 
-    def locate(self, base: str, address: str) -> Material | None:
+    def locate(self, base: str, address: str) -> InputMedia | None:
         """
         Return the input media at an address.
 
         :param base: Scheme, host and port of the emulator.
         :param address: The address in the request.
         :return: None for an address outside this machine, which the emulator does not fetch.
-        :raises MaterialUnavailable: There is no usable file at the address.
+        :raises InputUnavailable: There is no usable file at the address.
         """
         parts = urlsplit(address)
         if not self._is_own(base, address):
@@ -82,26 +82,26 @@ class Gallery:
         if parts.path.startswith("/files/"):
             upload = self._world.uploads.find(unquote(parts.path).removeprefix("/files/"), self._world.now())
             if upload is None:
-                raise MaterialUnavailable(address)
+                raise InputUnavailable(address)
             return measure(upload.path)
         if parts.path.startswith("/media/"):
             return self._own_result(parts.path, parse_qs(parts.query))
-        raise MaterialUnavailable(address)
+        raise InputUnavailable(address)
 
     def _is_own(self, base: str, address: str) -> bool:
         here, there = urlsplit(base), urlsplit(address)
         same_host = here.hostname == there.hostname or is_loopback(address)
         return there.scheme == here.scheme and same_host and (here.port or 80) == (there.port or 80)
 
-    def _own_result(self, path: str, query: dict[str, list[str]]) -> Material:
+    def _own_result(self, path: str, query: dict[str, list[str]]) -> InputMedia:
         _, _, job_id, name = path.split("/", 3)
         job = self._world.jobs.get(job_id)
         expires, signature = query.get("expires", [""])[0], query.get("signature", [""])[0]
         if job is None or self._world.links.rejection(job, name, expires, signature, self._world.now()):
-            raise MaterialUnavailable(path)
+            raise InputUnavailable(path)
         return self.result(job, int(name.split(".")[0]))
 
-    def result(self, job: Job, number: int) -> Material:
+    def result(self, job: Job, number: int) -> InputMedia:
         """
         Return a result as input of another job.
 
@@ -109,7 +109,7 @@ class Gallery:
         :param number: Number of the file, from 1.
         """
         output = job.plan.output
-        return Material(output.width, output.height, output.seconds, partial(self.render, job, number))
+        return InputMedia(output.width, output.height, output.seconds, partial(self.render, job, number))
 
 
 def _render(job: Job, number: int, fps: int, path: Path) -> None:
@@ -118,7 +118,7 @@ def _render(job: Job, number: int, fps: int, path: Path) -> None:
     from airflow_provider_evolink.emulator.rendering.drawing import Scene
 
     output, body, extension = job.plan.output, job.order.effective, job.plan.output.extension_of(number)
-    start, clip = job.plan.materials.get(start_image(body) or SOURCE), _clip(job)
+    start, clip = job.plan.inputs.get(start_image(body) or SOURCE), _clip(job)
     scene = Scene(
         prompt=_text(body.get("prompt") or (job.source.order.body.get("prompt") if job.source else "")),
         model=job.order.model,
@@ -141,10 +141,10 @@ def _render(job: Job, number: int, fps: int, path: Path) -> None:
         render.render_audio(scene, path, extension)
 
 
-def _clip(job: Job) -> Material | None:
+def _clip(job: Job) -> InputMedia | None:
     if job.plan.output.content not in SHOWS_CLIP and job.order.model not in _MODELS_SHOWING_CLIP:
         return None
-    return job.plan.materials.get(input_clip(job.order.effective) or "")
+    return job.plan.inputs.get(input_clip(job.order.effective) or "")
 
 
 def _seed(job: Job) -> int:

@@ -23,8 +23,8 @@ CREATE_ERRORS = {
     415: ("unsupported_media_type", "invalid_request_error", "The body must be JSON"),
     429: ("rate_limit_exceeded", "rate_limit_error", "Too many requests"),
     500: ("internal_error", "api_error", "Internal server error"),
-    502: ("service_unavailable", "api_error", "The upstream service gave no answer"),
-    410: ("gone", "invalid_request_error", "What the request points at has expired"),
+    502: ("service_unavailable", "api_error", "The upstream service did not respond"),
+    410: ("gone", "invalid_request_error", "A resource of the request has expired"),
     503: ("service_unavailable", "api_error", "The service is unavailable"),
 }
 QUERY_ERRORS = {

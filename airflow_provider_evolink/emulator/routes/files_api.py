@@ -11,7 +11,7 @@ from starlette.datastructures import UploadFile
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from airflow_provider_evolink.emulator.orders.materials import MaterialUnavailable, fetch, is_loopback
+from airflow_provider_evolink.emulator.orders.input_media import InputUnavailable, fetch, is_loopback
 from airflow_provider_evolink.emulator.routes.bodies import ApiError
 from airflow_provider_evolink.emulator.routes.request import authenticate, base_url, query_number, read_json
 from airflow_provider_evolink.emulator.state.uploads import UploadRejected
@@ -82,7 +82,7 @@ class FilesApi:
             raise file_error(400, 40004, "the emulator downloads from loopback addresses only")
         try:
             path = await asyncio.to_thread(fetch, address, self._world.folder)
-        except MaterialUnavailable as error:
+        except InputUnavailable as error:
             raise file_error(400, 40004, f"download of the source failed: {error}") from error
         content = await asyncio.to_thread(path.read_bytes)
         return self._store(request, caller, content, body)
@@ -132,7 +132,7 @@ class FilesApi:
         return _success({})
 
     async def serve(self, request: Request) -> Response:
-        """Serve an uploaded file to anybody who has its address."""
+        """Serve an uploaded file to anyone who has its address."""
         upload = self._world.uploads.find(request.path_params["path"], self._world.now())
         if upload is None:
             raise file_error(404, 404, "file not found")

@@ -114,7 +114,7 @@ class JobsApi:
         number = (body.get("model_params") or {}).get("image_number", 0) + 1
         if source.plan.output.kind != "image" or number > source.plan.output.count:
             return plan
-        return replace(plan, materials=plan.materials | {SOURCE: self._gallery.result(source, number)})
+        return replace(plan, inputs=plan.inputs | {SOURCE: self._gallery.result(source, number)})
 
     def _caller(self, request: Request, operation: str) -> Caller:
         return authenticate(request, self._world.settings, operation)

@@ -25,7 +25,7 @@ class Books:
     :param spent: Credits charged.
     :param reserved: Credits reserved for jobs that have not ended.
     :param orders: Accepted orders, without replays.
-    :param replays: Submissions that were answered with the job of an earlier one.
+    :param replays: Submissions that returned the job of an earlier one.
     :param media_requests_with_authorization: Downloads that leaked the API key to the media host.
     :param requests: Number of requests per operation.
     """

@@ -17,12 +17,12 @@ _TIMEOUT = 10
 _MAX_BYTES = 100 * 1024 * 1024
 
 
-class MaterialUnavailable(Exception):
+class InputUnavailable(Exception):
     """There is no usable file at an address the emulator may fetch."""
 
 
 @dataclass(frozen=True)
-class Material:
+class InputMedia:
     """
     One input of a request.
 
@@ -60,11 +60,11 @@ def fetch(address: str, folder: Path, max_bytes: int = _MAX_BYTES) -> Path:
     :param address: An http URL on a loopback address.
     :param folder: Where to put the file.
     :param max_bytes: A larger file is refused.
-    :raises MaterialUnavailable: There is no usable file at the address.
+    :raises InputUnavailable: There is no usable file at the address.
     """
     parts = urlsplit(address)
     if not is_loopback(address):
-        raise MaterialUnavailable("only loopback addresses are fetched")
+        raise InputUnavailable("only loopback addresses are fetched")
     target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=_TIMEOUT)
     try:
@@ -72,22 +72,22 @@ def fetch(address: str, folder: Path, max_bytes: int = _MAX_BYTES) -> Path:
         response = connection.getresponse()
         content = response.read(max_bytes + 1)
     except (OSError, http.client.HTTPException) as error:
-        raise MaterialUnavailable(str(error)) from error
+        raise InputUnavailable(str(error)) from error
     finally:
         connection.close()
     if response.status != 200 or not content or len(content) > max_bytes:
-        raise MaterialUnavailable(f"HTTP {response.status}, {len(content)} bytes")
+        raise InputUnavailable(f"HTTP {response.status}, {len(content)} bytes")
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
         file.write(content)
     return Path(file.name)
 
 
-def measure(path: Path) -> Material:
+def measure(path: Path) -> InputMedia:
     """
     Read size and length of a media file.
 
     :param path: The file.
-    :raises MaterialUnavailable: It is not a media file.
+    :raises InputUnavailable: It is not a media file.
     """
     import av
 
@@ -97,8 +97,8 @@ def measure(path: Path) -> Material:
             seconds = _seconds(container, picture)
             width, height = (picture.width, picture.height) if picture else (0, 0)
     except (av.FFmpegError, ValueError) as error:
-        raise MaterialUnavailable("not a media file") from error
-    return Material(width, height, seconds, lambda: path)
+        raise InputUnavailable("not a media file") from error
+    return InputMedia(width, height, seconds, lambda: path)
 
 
 def _seconds(container: Any, picture: Any) -> float:
