@@ -82,14 +82,14 @@ def test_a_job_ends_once():
     job, settings = a_job(), Settings(seconds=10)
 
     assert [advance(job, settings, 1000.0 + after) for after in (0, 5, 10, 20)] == [False, False, True, False]
-    assert (job.status, job.progress, job.ended) == ("completed", 100, 1010.0)
+    assert (job.state.status, job.state.progress, job.state.ended) == ("completed", 100, 1010.0)
 
 
 def test_a_planned_failure_ends_the_job_at_the_same_time():
     job = a_job(Failure("service_error", "no"))
 
     assert advance(job, Settings(seconds=10), 1010.0)
-    assert (job.status, job.progress, job.failure) == ("failed", 0, Failure("service_error", "no"))
+    assert (job.state.status, job.state.progress, job.state.failure) == ("failed", 0, Failure("service_error", "no"))
 
 
 @pytest.mark.parametrize(

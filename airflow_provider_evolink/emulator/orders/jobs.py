@@ -97,15 +97,32 @@ class Plan:
 
 
 @dataclass
+class JobState:
+    """
+    What changes during the life of a job.
+
+    :param reads: How often it was polled.
+    :param held: Whether the control plane keeps it in its status.
+    :param vanished: Whether EvoLink's routes no longer know it.
+    :param link_version: Links signed with an earlier version are expired.
+    """
+
+    status: str = "pending"
+    progress: int = 0
+    reads: int = 0
+    ended: float | None = None
+    failure: Failure | None = None
+    held: bool = False
+    vanished: bool = False
+    link_version: int = 0
+
+
+@dataclass(frozen=True)
 class Job:
     """
     One accepted order; EvoLink's "task".
 
     :param source: The earlier job it continues.
-    :param reads: How often it was polled.
-    :param held: Whether the control plane keeps it in its state.
-    :param vanished: Whether EvoLink's routes no longer know it.
-    :param link_version: Links signed with an earlier version are expired.
     """
 
     id: str
@@ -114,21 +131,27 @@ class Job:
     created: float
     estimate: int
     source: Job | None = None
-    status: str = "pending"
-    progress: int = 0
-    reads: int = 0
-    ended: float | None = None
-    failure: Failure | None = None
-    charged: float = 0.0
-    refunded: float = 0.0
-    held: bool = False
-    vanished: bool = False
-    link_version: int = 0
+    state: JobState = field(default_factory=JobState)
 
+    @property
+    def is_over(self) -> bool:
+        """Return whether the job has ended, in whatever way."""
+        return self.state.status in ENDED
 
-def is_over(job: Job) -> bool:
-    """Return whether a job has ended, in whatever way."""
-    return job.status in ENDED
+    @property
+    def is_completed(self) -> bool:
+        """Return whether the job has ended with a result."""
+        return self.state.status == "completed"
+
+    @property
+    def credits_charged(self) -> float:
+        """Return what the job has cost; 0 unless it completed."""
+        return self.plan.due if self.is_completed else 0.0
+
+    @property
+    def credits_refunded(self) -> float:
+        """Return the reserved credits that were released; 0 unless it ended without a result."""
+        return self.plan.reserved if self.is_over and not self.is_completed else 0.0
 
 
 def advance(job: Job, settings: Settings, now: float) -> bool:
@@ -140,14 +163,14 @@ def advance(job: Job, settings: Settings, now: float) -> bool:
     :param now: Unix seconds.
     :return: Whether the job has just ended.
     """
-    if is_over(job) or job.held:
+    if job.is_over or job.state.held:
         return False
     share = _share_done(job, settings, now)
     if share >= 1:
         finish(job, "failed" if job.plan.failure else "completed", now, job.plan.failure)
         return True
-    job.status = "pending" if _is_pending(job, settings, share) else "processing"
-    job.progress = 0 if job.status == "pending" else max(1, min(99, int(share * 100)))
+    job.state.status = "pending" if _is_pending(job, settings, share) else "processing"
+    job.state.progress = 0 if job.state.status == "pending" else max(1, min(99, int(share * 100)))
     return False
 
 
@@ -160,13 +183,13 @@ def finish(job: Job, status: str, now: float, failure: Failure | None = None) ->
     :param now: Unix seconds.
     :param failure: Why, unless it completed.
     """
-    job.status, job.ended, job.failure = status, now, failure
-    job.progress = 100 if status == "completed" else 0
+    job.state.status, job.state.ended, job.state.failure = status, now, failure
+    job.state.progress = 100 if status == "completed" else 0
 
 
 def _share_done(job: Job, settings: Settings, now: float) -> float:
     if settings.mode == "polls":
-        return job.reads / settings.polls if settings.polls else 1.0
+        return job.state.reads / settings.polls if settings.polls else 1.0
     needed = settings.job_seconds(job.order.kind)
     return (now - job.created) / needed if needed else 1.0
 
@@ -175,4 +198,4 @@ def _is_pending(job: Job, settings: Settings, share: float) -> bool:
     if settings.mode == "seconds":
         return share < _PENDING_SHARE
     # with two polls there is room for one state before the end, with three or more for both
-    return job.reads == 0 or (job.reads == 1 and settings.polls > 2)
+    return job.state.reads == 0 or (job.state.reads == 1 and settings.polls > 2)

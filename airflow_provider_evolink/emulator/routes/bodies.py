@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_evolink.emulator.orders.jobs import is_over
 from airflow_provider_evolink.emulator.orders.prices import billing_rule, cost
 from airflow_provider_evolink.emulator.routes.result_data import result_data
 
@@ -114,15 +113,18 @@ def job_body(job: Job, links: list[str], user_group: str, *, with_billing: bool)
     :param user_group: Tier of the account.
     :param with_billing: Whether to show the undocumented ``billing``.
     """
-    info = {"can_cancel": not is_over(job)}  # EvoLink estimates in the response to the submission only
-    body = _common_fields(job, job.status, job.progress) | {"task_info": info, "usage": _usage(job, user_group)}
-    if job.status == "completed":
+    info = {"can_cancel": not job.is_over}  # EvoLink estimates in the response to the submission only
+    body = _common_fields(job, job.state.status, job.state.progress) | {
+        "task_info": info,
+        "usage": _usage(job, user_group),
+    }
+    if job.is_completed:
         body["results"] = links
         data = result_data(job, links)
         body |= {"result_data": data} if data is not None else {}
-        body["usage"] |= {"credits_used": job.charged, "cost": cost(job.charged)}
-    if job.failure is not None:
-        body["error"] = {"code": job.failure.code, "message": job.failure.message, "type": "task_error"}
+        body["usage"] |= {"credits_used": job.credits_charged, "cost": cost(job.credits_charged)}
+    if job.state.failure is not None:
+        body["error"] = {"code": job.state.failure.code, "message": job.state.failure.message, "type": "task_error"}
     if job.source is not None and "source_task_id" in job.order.body:
         body["source_task_id"] = job.source.id
     if job.order.body.get("draft") is True:
@@ -134,19 +136,19 @@ def job_body(job: Job, links: list[str], user_group: str, *, with_billing: bool)
 
 def list_entry(job: Job) -> dict[str, Any]:
     """Return a job as the list of jobs shows it, without result links."""
-    completed = job.status == "completed"
+    completed = job.is_completed
     return {
         "id": job.id,
         "model": job.order.model,
         "type": job.order.kind,
-        "status": job.status,
-        "progress": job.progress,
+        "status": job.state.status,
+        "progress": job.state.progress,
         "created_at": int(job.created),
-        "duration": round((job.ended or job.created) - job.created, 1),
+        "duration": round((job.state.ended or job.created) - job.created, 1),
         "has_results": completed,
         "result_count": job.plan.output.count if completed else 0,
-        "has_error": job.failure is not None,
-        "credits_used": job.charged,
+        "has_error": job.state.failure is not None,
+        "credits_used": job.credits_charged,
     }
 
 
@@ -180,14 +182,14 @@ def _usage(job: Job, user_group: str) -> dict[str, Any]:
 
 
 def _billing(job: Job) -> dict[str, Any]:
-    released = is_over(job) and job.status != "completed"
-    charge = "charged" if job.status == "completed" else "released" if released else "reserved"
+    released = job.is_over and not job.is_completed
+    charge = "charged" if job.is_completed else "released" if released else "reserved"
     return {
         "refund_scope": "full" if released else None,
         "charge_status": charge,
         "refund_status": "completed" if released else "not_required",
         "reserved_credits": job.plan.reserved,
-        "charged_credits": job.charged,
-        "refunded_credits": job.refunded,
-        "refunded_at": int(job.ended) if released and job.ended else None,
+        "charged_credits": job.credits_charged,
+        "refunded_credits": job.credits_refunded,
+        "refunded_at": int(job.state.ended) if released and job.state.ended else None,
     }

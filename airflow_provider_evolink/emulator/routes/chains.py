@@ -32,9 +32,9 @@ def source_job(world: World, order: Order) -> Job | None:
     if job_id is None:
         return None
     job = world.jobs.get(job_id) if isinstance(job_id, str) else None
-    if job is None or job.vanished or job.order.caller.account != order.caller.account:
+    if job is None or job.state.vanished or job.order.caller.account != order.caller.account:
         raise api_error(404, message=f"{field}: the task does not exist", param=field)
-    if job.status != "completed":
+    if not job.is_completed:
         raise api_error(409, code="task_not_ready", message=f"{field}: the task is not completed", param=field)
     _check_usable(world, model, job, field)
     return job

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from airflow_provider_evolink.emulator.orders.jobs import ENDED, Failure, Job, is_over
+from airflow_provider_evolink.emulator.orders.jobs import ENDED, Failure, Job
 from airflow_provider_evolink.emulator.routes.bodies import ApiError
 from airflow_provider_evolink.emulator.state.world import DEFAULT_FAILURE, World
 
@@ -106,13 +106,13 @@ class ControlPlane:
         state = changes.get("state")
         if unknown or (state is not None and state not in _STATES):
             raise _bad_request(f"unknown: {', '.join(unknown) or state}")
-        if state is not None and is_over(job):
-            raise ApiError(409, {"error": f"the job is already {job.status}"})
+        if state is not None and job.is_over:
+            raise ApiError(409, {"error": f"the job is already {job.state.status}"})
         if state is not None:
             self._world.force(job, state, _failure(state, changes))
-        job.held = job.held and not changes.get("release")
-        job.vanished = bool(changes.get("vanish", job.vanished))
-        job.link_version += bool(changes.get("expire_links"))
+        job.state.held = job.state.held and not changes.get("release")
+        job.state.vanished = bool(changes.get("vanish", job.state.vanished))
+        job.state.link_version += bool(changes.get("expire_links"))
 
 
 def _entry(job: Job) -> dict[str, Any]:
@@ -122,17 +122,17 @@ def _entry(job: Job) -> dict[str, Any]:
         "model": order.model,
         "key_fingerprint": order.caller.key_fingerprint,
         "idempotency_key": order.idempotency_key,
-        "status": job.status,
-        "progress": job.progress,
+        "status": job.state.status,
+        "progress": job.state.progress,
         "credits_reserved": job.plan.reserved,
-        "credits_charged": job.charged,
-        "refunded": job.refunded,
+        "credits_charged": job.credits_charged,
+        "refunded": job.credits_refunded,
         "body": order.body,
         "truncated": [name for name, value in order.body.items() if order.effective[name] != value],
         "created": job.created,
-        "ended": job.ended,
-        "reads": job.reads,
-        "error": {"code": job.failure.code, "message": job.failure.message} if job.failure else None,
+        "ended": job.state.ended,
+        "reads": job.state.reads,
+        "error": {"code": job.state.failure.code, "message": job.state.failure.message} if job.state.failure else None,
     }
 
 

@@ -145,7 +145,7 @@ class JobsApi:
         if not job_id.startswith(_ID_PREFIX):
             raise api_error(400, "read", param="task_id")
         job = self._world.jobs.get(job_id)
-        if job is None or job.vanished:
+        if job is None or job.state.vanished:
             raise api_error(404, "read")
         if job.order.caller.account != caller.account:
             raise api_error(403, "read")
@@ -202,8 +202,8 @@ class JobsApi:
 
 
 def _is_visible(job: Job, caller: Caller) -> bool:
-    return job.order.caller.account == caller.account and not job.vanished
+    return job.order.caller.account == caller.account and not job.state.vanished
 
 
 def _listed_status(job: Job) -> str:
-    return "processing" if job.status == "pending" else job.status
+    return "processing" if job.state.status == "pending" else job.state.status

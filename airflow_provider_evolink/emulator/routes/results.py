@@ -54,7 +54,7 @@ class ResultsApi:
         if request.headers.get("user-agent", "").startswith("Python-urllib"):
             return PlainTextResponse("error code: 1010", 403)
         job = self._world.jobs.get(request.path_params["job_id"])
-        if job is None or job.status != "completed":
+        if job is None or not job.is_completed:
             return _xml(404, _NOT_FOUND)
         name, query = request.path_params["name"], request.query_params
         rejection = self._world.links.rejection(

@@ -69,13 +69,9 @@ class Books:
             self._by_key[(order.caller.key_fingerprint, order.idempotency_key)] = (job.id, _digest(order.body))
 
     def settle(self, job: Job) -> None:
-        """Charge a job that has just completed; release the credits of one that has ended otherwise."""
+        """Record the end of a job: its credits are no longer reserved, and are spent if it completed."""
         self.reserved = round(self.reserved - job.plan.reserved, 4)
-        if job.status == "completed":
-            job.charged = job.plan.due
-            self.spent = round(self.spent + job.plan.due, 4)
-        else:
-            job.refunded = job.plan.reserved
+        self.spent = round(self.spent + job.credits_charged, 4)
 
 
 def _digest(body: dict[str, Any]) -> str:

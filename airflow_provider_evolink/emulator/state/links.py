@@ -56,16 +56,16 @@ class LinkSigner:
             return INVALID_LINK
         matching = [
             version
-            for version in range(job.link_version + 1)
+            for version in range(job.state.link_version + 1)
             if hmac.compare_digest(signature, self._signature(job.id, name, expires, version))
         ]
         if not matching:
             return INVALID_LINK
-        is_current = matching[-1] == job.link_version and int(expires) > now
+        is_current = matching[-1] == job.state.link_version and int(expires) > now
         return None if is_current else EXPIRED_LINK
 
     def _query(self, job: Job, name: str, expires: int) -> str:
-        signature = self._signature(job.id, name, str(expires), job.link_version)
+        signature = self._signature(job.id, name, str(expires), job.state.link_version)
         return urlencode({"expires": expires, "signature": signature})
 
     def _signature(self, job_id: str, name: str, expires: str, version: int) -> str:

@@ -106,7 +106,7 @@ class World:
 
     def poll(self, job: Job) -> None:
         """Count a poll of a job and bring it up to date."""
-        job.reads += 1
+        job.state.reads += 1
         self.update(job)
 
     def update(self, job: Job) -> None:
@@ -128,15 +128,15 @@ class World:
         :param failure: Why, for ``failed`` and ``cancelled``.
         """
         if status in {"pending", "processing"}:
-            job.held, job.status, job.progress = True, status, 0 if status == "pending" else 50
+            job.state.held, job.state.status, job.state.progress = True, status, 0 if status == "pending" else 50
             return
         finish(job, status, self.now(), failure)
         self._settle(job)
 
     def _settle(self, job: Job) -> None:
         self.books.settle(job)
-        verb = "charged" if job.status == "completed" else "released"
-        log.info("%-8s %s, %g credits %s", job.status, job.id, job.charged or job.refunded, verb)
+        verb = "charged" if job.is_completed else "released"
+        log.info("%-8s %s, %g credits %s", job.state.status, job.id, job.credits_charged or job.credits_refunded, verb)
 
     def result_links(self, job: Job, base: str) -> list[str]:
         """
@@ -145,7 +145,7 @@ class World:
         :param job: The job.
         :param base: Scheme, host and port of the emulator.
         """
-        if job.status != "completed" or job.ended is None:
+        if not job.is_completed or job.state.ended is None:
             return []
-        signed_at = self.now() if self.settings.resign_links else job.ended
+        signed_at = self.now() if self.settings.resign_links else job.state.ended
         return self.links.sign(job, base, int(signed_at + self.settings.link_seconds))
