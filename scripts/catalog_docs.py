@@ -85,7 +85,7 @@ MISTAKES: tuple[tuple[str, str, dict[str, Any]], ...] = (
 
 def models_page() -> str:
     """Write the page of models."""
-    rows = [row for row in map(catalog.known_row, catalog.known_models()) if row]
+    rows = [row for row in map(catalog.find_spec, catalog.known_models()) if row]
     families: dict[str, list[ModelSpec]] = defaultdict(list)
     for row in rows:
         families[row.family or "others"].append(row)

@@ -67,24 +67,3 @@ def test_public_names_are_importable_from_the_package_of_their_kind(kind: str) -
     }
     assert classes == set(package.__all__)
     assert all(hasattr(package, name) for name in classes)
-
-
-@pytest.mark.parametrize("path", files("airflow_provider_evolink"), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_files_and_functions_stay_short(path: Path) -> None:
-    """A file is read in one go: at most 400 lines, and no function over 50."""
-    text = path.read_text()
-    long = [
-        node.name
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and body_lines(node) > 50
-        and node.name not in ("__init__", "get_provider_info")
-    ]
-    assert len(text.splitlines()) <= 400
-    assert long == []
-
-
-def body_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Return the length of a function without its docstring."""
-    body = node.body[1:] if ast.get_docstring(node) is not None else node.body
-    return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0

@@ -1,78 +1,118 @@
-"""Remote and private texts: what of them may stand in a log line or an error."""
+"""What of a remote or private text may appear in a log line or an error."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Self
 from urllib.parse import urlsplit
 
-MAX_SHOWN = 60
+MAX_SHOWN = 60  # characters of a value
+MAX_MESSAGE = 2000  # characters of a message that are searched for quotes
+QUOTE = 12  # characters of a private text that count as a quote of it; a shorter text counts only as a whole
 
-
-# Control characters, line ends, marks that turn the reading direction, and halves of broken characters.
+# Control characters, line ends, marks that change the reading direction, and halves of broken characters.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
-_USER = re.compile(r"(?i)(https?://)[^\s/?#\"<>]*@")
-_QUERY = re.compile(r"(?i)(https?://[^\s?#\"<>]*)[?#][^\s\"<>]*")
+_PARTS_OF_LINK = re.compile(r"([a-z][a-z0-9+.-]*://)([^/?#]*@)?([^?#]*)([?#].*)?", re.IGNORECASE | re.DOTALL)
+_WEB_LINK = re.compile(r"https?://[^\s\"<>]*", re.IGNORECASE)
 _BEARER = re.compile(r"(?i)(bearer[\s:]+|\bsk-)[\w.~+/=-]{4,}")
 _WORD = re.compile(r"[\w.:+-]{1,40}", re.ASCII)
 # What counts as one blank where texts are compared: EvoLink may fold lines, or quote a text as JSON.
 _BLANKS = re.compile(rf"(?:{_CONTROL.pattern}|\s|\\[nrt])+")
 # A link, also percent-encoded, escaped as in JSON, or without its scheme.
-_LINK = re.compile(
+_ANY_LINK = re.compile(
     r"(?i)(?:https?(?::|%3a)[/\\%]|(?<![\w.-])[\w-]+(?:\.[\w-]+)*\.(?:[a-z]{2,}(?::\d+)?|\d+:\d+)/)[^\s\"<>]*"
 )
-SPAN = 12  # characters of ours that count as a quote of it; shorter texts must be there whole
-MAX_MESSAGE = 2000
-EVERYTHING = ("",)  # in place of private texts: every message repeats the empty one, so nothing of it is told
+
+
+def public_link(text: str) -> str:
+    """
+    Return a link without user name, password, query and fragment: what may be shown. Other texts stay as they are.
+
+    :param text: A link, whose query may be a signature.
+    """
+    parts = _PARTS_OF_LINK.fullmatch(text)
+    return parts[1] + parts[3] if parts else text
+
+
+def link_identity(text: str) -> str:
+    """
+    Return what stays the same of an http(s) link when it is signed again. Other texts stay as they are.
+
+    :param text: A link, whose query may be a signature.
+    """
+    return re.split("[?#]", text, maxsplit=1)[0] if text[:8].lower().startswith(("http://", "https://")) else text
 
 
 def sanitize(text: object, limit: int = 300) -> str:
     """
-    Make remote text safe for one log line.
-
-    Control characters go, links lose their query (it may be signed) and user, key-like words are hidden, the rest
-    is cut.
+    Make a remote text safe for one log line: no control characters, no signed links, nothing like a key.
 
     :param text: What EvoLink, a proxy or a library wrote.
     :param limit: Longest result, in characters.
     """
     line = _CONTROL.sub(" ", str(text)).strip()
-    line = _BEARER.sub(r"\1***", _QUERY.sub(r"\1", _USER.sub(r"\1", line)))
+    line = _BEARER.sub(r"\1***", _WEB_LINK.sub(lambda link: public_link(link[0]), line))
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def private_texts(value: Any) -> Iterator[str]:
+@dataclass(frozen=True)
+class Redactor:
     """
-    Find the free text and the links of a request body: what is more than a single word.
+    Makes EvoLink's messages safe to show: they may quote a prompt, and they may hold links.
 
-    :param value: The body, or a part of it.
+    Without a request it removes links only.
+
+    :param texts: Free texts and links of the request.
+    :param hides_all: The request is not known, so nothing of a message can be shown.
     """
+
+    texts: tuple[str, ...] = field(default=(), repr=False)
+    hides_all: bool = False
+
+    @classmethod
+    def of(cls, body: Any) -> Self:
+        """
+        Return a redactor that hides quotes of a request.
+
+        :param body: The request: each of its texts that is more than a single word is private.
+        """
+        return cls(tuple(_private_texts(body)))
+
+    @classmethod
+    def everything(cls) -> Self:
+        """Return a redactor for the messages of a request that is not known."""
+        return cls(hides_all=True)
+
+    def apply(self, message: str) -> str:
+        """
+        Return a message, cut where it begins to quote a private text, and without links.
+
+        A quote is :data:`QUOTE` characters from anywhere in a text, or the whole of a shorter one, however blanks and
+        line ends are written.
+
+        :param message: What EvoLink wrote.
+        """
+        if self.hides_all:
+            return "…"
+        line = _flat(message[:MAX_MESSAGE])
+        spans = {line[at : at + QUOTE]: at for at in reversed(range(len(line) - QUOTE + 1))}
+        quotes = (_quoted(_flat(text), line, spans) for text in self.texts)
+        start = min((at for at in quotes if at >= 0), default=None)
+        return _ANY_LINK.sub("…", line if start is None else line[:start] + "…")
+
+
+def _private_texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         if not _WORD.fullmatch(value) and value.strip():
             yield value.strip()
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from private_texts(item)
+            yield from _private_texts(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from private_texts(item)
-
-
-def without(private: tuple[str, ...], message: str) -> str:
-    """
-    Make EvoLink's words tellable: cut them off where they begin to quote a text of ours, and cut links out of them.
-
-    A quote is :data:`SPAN` characters from anywhere in a text, or the whole of a shorter one, however blanks and line
-    ends are written.
-
-    :param private: What :func:`private_texts` found in the request.
-    :param message: What EvoLink wrote.
-    """
-    line = _flat(message[:MAX_MESSAGE])
-    spans = {line[at : at + SPAN]: at for at in reversed(range(len(line) - SPAN + 1))}
-    at = min((place for text in private if (place := _quoted(_flat(text), line, spans)) >= 0), default=None)
-    return _LINK.sub("…", line if at is None else line[:at] + "…")
+            yield from _private_texts(item)
 
 
 def _flat(text: str) -> str:
@@ -81,9 +121,9 @@ def _flat(text: str) -> str:
 
 def _quoted(text: str, line: str, spans: Mapping[str, int]) -> int:
     """Return where a line first quotes a text, or -1; in a time that grows with their lengths, not their product."""
-    if len(text) < SPAN:
+    if len(text) < QUOTE:
         return line.find(text)
-    parts = (text[at : at + SPAN] for at in range(len(text) - SPAN + 1))
+    parts = (text[at : at + QUOTE] for at in range(len(text) - QUOTE + 1))
     return min((spans[part] for part in parts if part in spans), default=-1)
 
 
@@ -137,10 +177,7 @@ def _text(text: str, *, private: bool) -> str:
 def _link(text: str) -> str | None:
     try:
         parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
+        is_link = parts.scheme.isalnum() and parts.hostname and (parts.port is None or parts.port >= 0)
     except ValueError:
         return None
-    if not (parts.scheme.isalnum() and host) or re.search(r"\s", text):
-        return None
-    address = f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path}"
-    return sanitize(address, MAX_SHOWN)
+    return sanitize(public_link(text), MAX_SHOWN) if is_link and not re.search(r"\s", text) else None

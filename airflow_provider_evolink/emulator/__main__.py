@@ -32,9 +32,15 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     try:
+        from airflow_provider_evolink.emulator.orders.model_file import ModelFileError
+        from airflow_provider_evolink.emulator.orders.models import documented_models
         from airflow_provider_evolink.emulator.server import build_server, listen
     except ImportError as error:
         return _fail(f"{error.name} is missing: pip install 'airflow-provider-evolink[emulator]'")
+    try:
+        documented_models()
+    except ModelFileError as error:
+        return _fail(str(error))
     try:
         bound = listen(options.host, options.port)
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from airflow_provider_evolink.api.polling.batch_wait import BatchWait
 from airflow_provider_evolink.execution.batch_decisions import REQUEST_ERRORS, ends_batch, refill_threshold
 from airflow_provider_evolink.execution.batch_item import BatchItem, awaited, facts, going_on, listed, read_together
 from airflow_provider_evolink.execution.budget import check_budget
-from airflow_provider_evolink.execution.options import check_batch
+from airflow_provider_evolink.execution.options import BatchOptions
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class BatchAttempt:
     """
 
     def __init__(self, operator: EvoLinkBatchOperator, context: Context, *, resumed: bool) -> None:
-        check_batch(operator.on_failed_job, operator.max_active)
+        BatchOptions.of(operator)
         self._operator = operator
         self._log = operator.log
         singles = operator.singles()
@@ -178,7 +179,8 @@ class BatchAttempt:
         wait = BatchWait(
             awaited(self._active), **self.terms(), say=self._log.info, stopping=lambda: operator.is_stopping
         )
-        event = asyncio.run(wait.run(operator.evolink_conn_id))
+        load_settings = functools.partial(EvoLinkHook.aget_settings, operator.evolink_conn_id)
+        event = asyncio.run(wait.run(operator.evolink_conn_id, load_settings))
         if operator.is_stopping:
             raise EvoLinkOrderStopped(f"this worker was told to end{self._going_on()}")
         self.take(event)

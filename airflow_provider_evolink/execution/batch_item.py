@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +16,13 @@ from airflow_provider_evolink.api.jobs.job import Job, JobStatus
 from airflow_provider_evolink.api.polling.batch_wait import Awaited
 from airflow_provider_evolink.api.polling.reader import read_all
 from airflow_provider_evolink.execution.generation import GenerationAttempt
-from airflow_provider_evolink.ledger.decisions import Act, decide, may_pay_again, settled_by
+from airflow_provider_evolink.hooks.evolink import EvoLinkHook
+from airflow_provider_evolink.ledger.decisions import (
+    Act,
+    decide,
+    may_resubmit,
+    unknown_submit_policy,
+)
 from airflow_provider_evolink.storage.object_store import open_folder
 
 if TYPE_CHECKING:
@@ -83,8 +90,8 @@ class BatchItem(GenerationAttempt):
         """Whether `start` is to send an order, as far as the job of an earlier one is known."""
         act, _ = decide(self._record, self._identity, self._policies)
         if act is Act.RESOLVE and self._record is not None:
-            return settled_by(self._identity, self._policies) == "resubmit" and may_pay_again(self._record)
-        return act is Act.ORDER or (act is Act.ATTACH and self._last is not None and self._orders_again(self._last))
+            return unknown_submit_policy(self._identity, self._policies) == "resubmit" and may_resubmit(self._record)
+        return act is Act.SUBMIT or (act is Act.ATTACH and self._last is not None and self._orders_again(self._last))
 
     def start(self) -> str:
         """
@@ -218,7 +225,7 @@ def read_together(parts: Sequence[BatchItem], evolink_conn_id: str) -> None:
 
 def _read_once(parts: Sequence[BatchItem], evolink_conn_id: str) -> None:
     ids = list(dict.fromkeys(part.job_id for part in parts if part.job_id))
-    found = asyncio.run(read_all(evolink_conn_id, ids)) if ids else {}
+    found = asyncio.run(read_all(functools.partial(EvoLinkHook.aget_settings, evolink_conn_id), ids)) if ids else {}
     for part in parts:
         part.saw(found.get(str(part.job_id)))
 

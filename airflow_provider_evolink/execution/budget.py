@@ -9,7 +9,7 @@ from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.api.errors import EvoLinkBudgetError
 
 if TYPE_CHECKING:
-    from airflow_provider_evolink.ledger.decisions import UnknownPrice
+    from airflow_provider_evolink.ledger.policies import UnknownPrice
 
 
 def check_budget(orders: Sequence[tuple[str, dict[str, Any]]], limit: float | None, unknown: UnknownPrice) -> None:
@@ -23,7 +23,7 @@ def check_budget(orders: Sequence[tuple[str, dict[str, Any]]], limit: float | No
     """
     if limit is None:
         return
-    prices = [(model, catalog.most_credits(model, body)) for model, body in orders]
+    prices = [(model, catalog.max_credits(model, body)) for model, body in orders]
     for model, price in prices:
         if price is None and unknown == "refuse":
             raise EvoLinkBudgetError(

@@ -24,11 +24,11 @@ from airflow_provider_evolink.api.jobs.job import Job, JobStatus
 from airflow_provider_evolink.api.jobs.pace import JobHints
 from airflow_provider_evolink.api.polling.progress import Progress
 from airflow_provider_evolink.execution.metrics import count_credits, tell_decision
-from airflow_provider_evolink.execution.options import check_waits
+from airflow_provider_evolink.execution.options import GenerationOptions
 from airflow_provider_evolink.execution.request import Inputs
 from airflow_provider_evolink.execution.submission import OrderSubmitter, SubmittedOrder, changed
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
-from airflow_provider_evolink.ledger.decisions import Act, Policies, decide, orders_again, why_not_again
+from airflow_provider_evolink.ledger.decisions import Act, decide, resubmits_failed_job, why_not_resubmitted
 from airflow_provider_evolink.ledger.ledger import Ledger
 from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity
 from airflow_provider_evolink.storage.object_store import open_folder
@@ -64,13 +64,13 @@ class GenerationAttempt:
         self._operator, self._log = operator, operator.log
         self._ti: Any = context["ti"]
         self._began = time.time()
-        self._policies = Policies.of(operator)
-        check_waits(operator)
+        options = GenerationOptions.of(operator)
+        self._policies = options.policies
         self._identity = TaskIdentity.of(context, part)
         if not operator.do_xcom_push:
             self._identity = replace(self._identity, had_result=None)
-        self._inputs = Inputs(operator, context)
-        self._ledger = Ledger.of(context, durable=operator.durable, path=operator.ledger_path, part=part)
+        self._inputs = Inputs(operator, options, context)
+        self._ledger = Ledger.of(context, durable=operator.durable, path=operator.ledger_path, item=part)
         self._record = self._ledger.read()
         self._client = client or EvoLinkHook(operator.evolink_conn_id).get_conn()
         self._buyer = OrderSubmitter(
@@ -191,7 +191,7 @@ class GenerationAttempt:
                 started=self.started,
                 estimated_time=self._estimated_time,
                 on_look=tell,
-                private=self._inputs.private(),
+                redactor=self._inputs.redactor(),
             )
         except EvoLinkJobFailed:
             if self._last is None:
@@ -218,7 +218,7 @@ class GenerationAttempt:
 
     def _result(self, job: Job) -> dict[str, Any]:
         """Return what is handed on of a job that is over, or raise why there is nothing."""
-        if failure := job_error(job, self._inputs.private()):
+        if failure := job_error(job, self._inputs.redactor()):
             raise self._failed(job, failure)
         result = {**job.summary(), "request": self._inputs.shown(self._record)}
         if self._operator.destination:
@@ -270,7 +270,7 @@ class GenerationAttempt:
         if not self._is_lost() or self._record is None:
             return False
         row = failure_code(job.error.code if job.error else None)
-        return orders_again(self._record, self._identity, self._policies, repeatable=row.repeatable)
+        return resubmits_failed_job(self._record, self._identity, self._policies, repeatable=row.repeatable)
 
     def _failed(self, job: Job, failure: EvoLinkJobError) -> EvoLinkJobError:
         """Hand on what the failed job cost, and say whether a retry would order anew."""
@@ -280,7 +280,7 @@ class GenerationAttempt:
             push(key=f"failed_job{self._identity.suffix}", value=job.summary())
         if self._record is not None and not self._orders_again(job) and isinstance(failure, EvoLinkJobFailed):
             if failure.repeatable:
-                failure.message += f" — but {why_not_again(self._identity, self._policies)}"
+                failure.message += f" — but {why_not_resubmitted(self._identity, self._policies)}"
             failure.permanent = True
         return failure
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_evolink.api.catalog.media_limits import InputFile
     from airflow_provider_evolink.api.settings import ClientSettings
-    from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
+    from airflow_provider_evolink.execution.options import GenerationOptions
 
 ENOUGH_FOR_REPLAY = 600.0  # seconds; another link under the same key would be another order
 
@@ -35,13 +35,13 @@ class InputFiles:
     """
     The files of one try.
 
-    :param operator: A generate operator, its templates rendered.
+    :param options: The arguments of a generate operator.
     :param context: Airflow's context.
     """
 
-    def __init__(self, operator: EvoLinkGenerateOperator, context: Context) -> None:
-        self._operator = operator
-        self._memory = UploadCache(context, operator.ledger_path)
+    def __init__(self, options: GenerationOptions, context: Context) -> None:
+        self._options = options
+        self._memory = UploadCache(context, options.ledger_path)
         self._files: dict[str, InputFile] = {}
         self._sums: dict[str, str] = {}
         self._uris: dict[str, str] = {}
@@ -63,7 +63,7 @@ class InputFiles:
         else:
             broken += self._inspect(found, body)
         if broken:
-            raise EvoLinkRequestError(sanitize(self._operator.model, 80), broken)
+            raise EvoLinkRequestError(sanitize(self._options.model, 80), broken)
         names = {uri: f"{public_uri(uri)}#sha256={self._sums[uri]}" for uri in uris}
         self._uris = {names[uri]: uri for uri in uris}
         return dict(replace_strings(body, {stand_ins[uri]: names[uri] for uri in uris}))
@@ -77,7 +77,7 @@ class InputFiles:
         :param replays: Take them also when they are near their end.
         :raises EvoLinkError: a file cannot be read or uploaded; nothing was ordered.
         """
-        settings = EvoLinkHook(self._operator.evolink_conn_id).settings
+        settings = EvoLinkHook(self._options.evolink_conn_id).settings
         enough = ENOUGH_FOR_REPLAY if replays else ENOUGH
         links: dict[str, str] = {}
         by_content: dict[str, Uploaded] = {}
@@ -90,9 +90,9 @@ class InputFiles:
         return dict(replace_strings(body, links))
 
     def _built(self, given: dict[str, Any], uris: dict[str, str]) -> tuple[dict[str, Any], list[Violation]]:
-        operator = self._operator
+        options = self._options
         try:
-            return catalog.build_request(operator.model, given, validation=operator.validation), []
+            return catalog.build_request(options.model, given, validation=options.validation), []
         except EvoLinkRequestError as error:
             shown = {describe_value(link): describe_value(public_uri(uri)) for link, uri in uris.items()}
             return given, [replace(one, value=shown.get(one.value or "", one.value)) for one in error.violations]
@@ -114,22 +114,22 @@ class InputFiles:
         return broken
 
     def _faults(self, slot: MediaField, file: InputFile, body: dict[str, Any]) -> Iterator[Violation]:
-        mode = self._operator.validation
+        mode = self._options.validation
         if mode == "off":
             return
-        row = catalog.known_row(self._operator.model)
+        row = catalog.find_spec(self._options.model)
         longest = body.get(slot.media.within or "")
         if longest is None and row and slot.media.within in row.parameters:
             longest = row.parameters[slot.media.within].default
         number = longest if isinstance(longest, int | float) else None
         for rule, given in slot.media.faults(file, slot.kind, longest=number):
             if mode == "warn":
-                log.warning("request for %s: %s", sanitize(self._operator.model, 80), Violation(slot.path, rule, given))
+                log.warning("request for %s: %s", sanitize(self._options.model, 80), Violation(slot.path, rule, given))
             else:
                 yield Violation(slot.path, rule, given)
 
     def _may_measure(self) -> bool:
-        if self._operator.validation == "off":
+        if self._options.validation == "off":
             return False
         if can_measure():
             return True

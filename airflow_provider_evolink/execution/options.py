@@ -1,48 +1,180 @@
-"""What a DAG author chose, checked before anything is paid."""
+"""
+What a DAG author chose, checked before anything is paid for: the only readers of an operator.
+
+Light, so that literal arguments can be checked while a DAG file is parsed: neither pydantic nor httpx is imported.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, Self, get_args, get_type_hints
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
 from airflow_provider_evolink.execution.batch_decisions import OnFailedJob
+from airflow_provider_evolink.ledger.policies import Policies
 
-LONGEST_WAIT = 365 * 86400.0  # seconds
+if TYPE_CHECKING:
+    from airflow_provider_evolink.api.catalog.catalog import Kind, Validation
 
-MOST_ACTIVE = 1000  # more would not fit into the row that Airflow keeps of a trigger on MySQL
+MAX_SECONDS = 365 * 86400.0
+MAX_ACTIVE = 1000  # more jobs do not fit into the row that Airflow keeps for a trigger on MySQL
 
 
-def check_waits(operator: Any) -> None:
+@dataclass(frozen=True)
+class GenerationOptions:
     """
-    Check how long an operator is told to wait, before anything is paid.
+    The arguments of a generate operator, rendered and checked. Times are in seconds.
 
-    :param operator: A generate operator.
-    :raises EvoLinkConfigError: a value that is no number of seconds.
+    :param model: EvoLink's name of the model; empty if the request names it.
+    :param fields: The arguments that are fields of the request, as far as they are set. A dotted name is a path, as in
+        ``model_params.voice_bindings``.
+    :param parameters: Further fields of the request, as EvoLink names them.
+    :param kind: What the model makes, which decides the endpoint of a model that the catalog does not know.
+    :param only_kind: The one kind of media that the operator is for; ``None``: any.
+    :param execution_timeout: Airflow's own limit for one try.
+    :param keeps_result: Whether the result goes to XCom.
+    :param operator_name: Class of the operator, for errors and metrics.
     """
-    for name in ("timeout", "poll_interval", "defer_after"):
-        value = getattr(operator, name)
-        if name == "timeout" and isinstance(value, timedelta):
-            value = value.total_seconds()
-        elif name != "timeout" and value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < LONGEST_WAIT:
-            given = repr(value) if isinstance(value, int | float) else f"a {type(value).__name__}"
-            raise EvoLinkConfigError(
-                f"{name} must be a number of seconds from 0 to {LONGEST_WAIT:.0f}, and is {given}; this try ordered "
-                "nothing. What to do: correct it in the DAG file and clear the task"
-            )
+
+    model: str
+    fields: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+    kind: Kind | None
+    only_kind: Kind | None
+    validation: Validation
+    evolink_conn_id: str
+    destination: str | None
+    timeout: float
+    poll_interval: float | None
+    defer_after: float | None
+    max_credits: float | None
+    durable: bool
+    ledger_path: str | None
+    idempotency_namespace: str | None
+    policies: Policies
+    execution_timeout: timedelta | None
+    keeps_result: bool
+    operator_name: str
+
+    @classmethod
+    def of(cls, operator: Any) -> Self:
+        """
+        Read and check the arguments of an operator. Nothing is sent.
+
+        :param operator: A generate operator, its templates rendered.
+        :raises EvoLinkConfigError: an argument has a value that it cannot have.
+        """
+        taken = ("kind", "validation", "evolink_conn_id", "destination", "max_credits", "durable", "ledger_path")
+        typed = {path: getattr(operator, path.rpartition(".")[2]) for path in operator.typed_fields}
+        return cls(
+            model=operator.model,
+            fields={path: value for path, value in typed.items() if value is not None},
+            parameters=dict(operator.parameters or {}),
+            only_kind=operator.kind_made,
+            timeout=_seconds("timeout", _total_seconds(operator.timeout)),
+            poll_interval=_optional_seconds("poll_interval", operator.poll_interval),
+            defer_after=_optional_seconds("defer_after", operator.defer_after),
+            idempotency_namespace=operator.idempotency_namespace,
+            policies=_policies(operator),
+            execution_timeout=operator.execution_timeout,
+            keeps_result=operator.do_xcom_push,
+            operator_name=type(operator).__name__,
+            **{name: getattr(operator, name) for name in taken},
+        )
 
 
-def check_batch(on_failed_job: Any, max_active: Any) -> None:
+@dataclass(frozen=True)
+class BatchOptions:
     """
-    Check what a DAG author chose for a batch.
+    The arguments of a batch operator, rendered and checked.
 
-    :param on_failed_job: What a request without a result means for the others.
+    :param items: The options of each request, as if it were submitted by an operator of its own, without a budget.
+    :param shared: What holds for the batch as a whole: connection, budget and ledger.
     :param max_active: How many jobs may run at a time.
-    :raises EvoLinkConfigError: a value that is none of the choices.
+    :param on_failed_job: What a request without a result means for the others.
     """
-    if on_failed_job not in get_args(OnFailedJob):
-        raise EvoLinkConfigError(f"on_failed_job must be one of {', '.join(get_args(OnFailedJob))}")
-    if isinstance(max_active, bool) or not isinstance(max_active, int) or not 1 <= max_active <= MOST_ACTIVE:
-        raise EvoLinkConfigError(f"max_active must be a whole number from 1 to {MOST_ACTIVE}")
+
+    items: tuple[GenerationOptions, ...]
+    shared: GenerationOptions
+    max_active: int
+    on_failed_job: OnFailedJob
+
+    @classmethod
+    def of(cls, operator: Any) -> Self:
+        """
+        Read and check the arguments of an operator. Nothing is sent.
+
+        :param operator: A batch operator, its templates rendered.
+        :raises EvoLinkConfigError: an argument has a value that it cannot have.
+        """
+        _check_choice("on_failed_job", operator.on_failed_job, OnFailedJob)
+        _check_max_active(operator.max_active)
+        if operator.on_unknown_submit == "reconcile":
+            raise EvoLinkConfigError(
+                'on_unknown_submit="reconcile" is not for a batch: it looks for a lost order by model and time only, '
+                "and would take the job of another request for it; nothing is ordered. What to do: choose "
+                '"fail", "replay" or "resubmit"'
+            )
+        shared = GenerationOptions.of(operator)
+        requests = _requests(operator.requests)
+        items = tuple(_item(shared, number, request) for number, request in enumerate(requests))
+        return cls(items, shared, operator.max_active, operator.on_failed_job)
+
+
+def _requests(value: Any) -> Sequence[Any]:
+    if isinstance(value, str | Mapping) or not isinstance(value, Sequence):
+        raise EvoLinkConfigError(f"requests must be a list of dicts, not {type(value).__name__}")
+    return value
+
+
+def _item(shared: GenerationOptions, number: int, request: Any) -> GenerationOptions:
+    """Return the options of one request: its own fields win over those that all share."""
+    if not isinstance(request, Mapping) or not all(isinstance(name, str) for name in request):
+        raise EvoLinkConfigError(f"request {number} must be a dict of fields, not {type(request).__name__}")
+    parameters = {**shared.parameters, **request}
+    model = str(parameters.pop("model", None) or shared.model)
+    if not model:
+        raise EvoLinkConfigError(f"request {number} names no model, and the operator has none")
+    return replace(shared, model=model, parameters=parameters, max_credits=None)
+
+
+def _policies(operator: Any) -> Policies:
+    given = {field.name: getattr(operator, field.name) for field in fields(Policies)}
+    for name, hint in get_type_hints(Policies).items():
+        if name != "max_regenerations":
+            _check_choice(name, given[name], hint)
+    maximum = given["max_regenerations"]
+    if maximum is not None and (isinstance(maximum, bool) or not isinstance(maximum, int) or maximum < 0):
+        raise EvoLinkConfigError("max_regenerations must be a whole number from 0, or None")
+    return Policies(**given)
+
+
+def _check_choice(name: str, value: Any, literal: Any) -> None:
+    if value not in get_args(literal):
+        raise EvoLinkConfigError(f"{name} must be one of {', '.join(get_args(literal))}")
+
+
+def _check_max_active(value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_ACTIVE:
+        raise EvoLinkConfigError(f"max_active must be a whole number from 1 to {MAX_ACTIVE}")
+
+
+def _total_seconds(value: Any) -> Any:
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+def _optional_seconds(name: str, value: Any) -> float | None:
+    return None if value is None else _seconds(name, value)
+
+
+def _seconds(name: str, value: Any) -> float:
+    """Check a number of seconds. Here, since found out later it would cost a job."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MAX_SECONDS:
+        given = repr(value) if isinstance(value, int | float) else f"a {type(value).__name__}"
+        raise EvoLinkConfigError(
+            f"{name} must be a number of seconds from 0 to {MAX_SECONDS:.0f}, and is {given}; this try ordered "
+            "nothing. What to do: correct it in the DAG file and clear the task"
+        )
+    return value

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import functools
 import logging
-import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.api.catalog import media_fields
-from airflow_provider_evolink.api.redaction import EVERYTHING, private_texts
+from airflow_provider_evolink.api.redaction import Redactor, public_link
 from airflow_provider_evolink.ledger.record import Record, fingerprint
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_evolink.execution.input_uploads import InputFiles
+    from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
-
-# A link as scheme, user-info, the part that is shown, and query or fragment.
-_LINK = re.compile(r"^(https?://)(?:[^/?#]*@)?([^?#]*)(?:[?#].*)?$", re.DOTALL | re.IGNORECASE)
 
 log = logging.getLogger(__name__)
 
@@ -29,18 +27,20 @@ class Inputs:
     The inputs of one try, templates rendered.
 
     :param operator: The operator.
+    :param options: Its arguments, checked.
     :param context: Airflow's context.
     """
 
-    def __init__(self, operator: EvoLinkGenerateOperator, context: Context) -> None:
+    def __init__(self, operator: EvoLinkGenerateOperator, options: GenerationOptions, context: Context) -> None:
         self._operator = operator
+        self._options = options
         self._context = context
 
     @functools.cached_property
     def _files(self) -> InputFiles:
         from airflow_provider_evolink.execution.input_uploads import InputFiles
 
-        return InputFiles(self._operator, self._context)
+        return InputFiles(replace(self._options, model=self._operator.model), self._context)
 
     def body(self, *, known: bool = False) -> dict[str, Any]:
         """
@@ -100,19 +100,19 @@ class Inputs:
             return None
         return _shown(body) or None
 
-    def private(self) -> tuple[str, ...]:
-        """Return the texts that no error may repeat."""
+    def redactor(self) -> Redactor:
+        """Return what hides the request in EvoLink's messages."""
         if self._operator.makes_request:
             kept = self._operator.kept_request()
-            return EVERYTHING if kept is None else tuple(private_texts(kept))
+            return Redactor.everything() if kept is None else Redactor.of(kept)
         try:
-            return tuple(private_texts(media_fields.plain(self._operator.request())))
+            return Redactor.of(media_fields.plain(self._operator.request()))
         except Exception:  # noqa: BLE001 - as above
-            return EVERYTHING
+            return Redactor.everything()
 
 
 def _files_in(model: str, given: dict[str, Any]) -> list[tuple[media_fields.MediaField, str]]:
-    row = catalog.known_row(model)
+    row = catalog.find_spec(model)
     return media_fields.find_local_files(row.parameters, given) if row else []
 
 
@@ -123,7 +123,7 @@ def _shown(body: dict[str, Any]) -> dict[str, Any]:
 def _without_secrets(value: Any) -> Any:
     """Drop the query of links, which may be signed, and user names and passwords."""
     if isinstance(value, str):
-        return _LINK.sub(r"\1\2", value)
+        return public_link(value)
     if isinstance(value, list):
         return [_without_secrets(item) for item in value]
     if isinstance(value, dict):

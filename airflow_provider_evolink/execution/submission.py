@@ -19,7 +19,7 @@ from airflow_provider_evolink.api.errors import (
 from airflow_provider_evolink.api.http.retries import SubmitOutcome, submit_outcome
 from airflow_provider_evolink.execution.budget import check_budget
 from airflow_provider_evolink.execution.metrics import count_credits
-from airflow_provider_evolink.ledger.decisions import may_pay_again, may_replay, settled_by
+from airflow_provider_evolink.ledger.decisions import may_replay, may_resubmit, unknown_submit_policy
 from airflow_provider_evolink.ledger.lease import Lease, uninterrupted
 from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, fingerprint
 from airflow_provider_evolink.storage.object_store import open_folder
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.api.client import EvoLinkClient
     from airflow_provider_evolink.api.jobs.job import Job
     from airflow_provider_evolink.execution.request import Inputs
-    from airflow_provider_evolink.ledger.decisions import Policies
     from airflow_provider_evolink.ledger.ledger import Ledger
+    from airflow_provider_evolink.ledger.policies import Policies
     from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
 
 STALE_WORKER_SECONDS = (
@@ -136,13 +136,13 @@ class OrderSubmitter:
             self._ledger.write_best_effort(record)
         # A clear that finds this order is used up by it: only the next one means a new generation.
         record = record.moved(record.state, clear_count=self._identity.clear_count)
-        policy = settled_by(self._identity, self._policies)
+        policy = unknown_submit_policy(self._identity, self._policies)
         exists = error is not None and submit_outcome(error) is SubmitOutcome.EXISTS
         if policy == "replay" and not exists:
             return self._replay(record)
         if policy == "reconcile":
             return self._reconcile(record)
-        if policy == "resubmit" and may_pay_again(record):
+        if policy == "resubmit" and may_resubmit(record):
             self._log.error(
                 "An order of unknown outcome (key %s) is ordered again, by on_unknown_submit: it may be paid twice",
                 record.key,
@@ -167,7 +167,7 @@ class OrderSubmitter:
                 if submit_outcome(error) not in (SubmitOutcome.UNKNOWN, SubmitOutcome.EXISTS):
                     # A replay that is refused says nothing about the order before it.
                     self._ledger.write_best_effort(
-                        record.moved(State.REFUSED if may_settle else State.UNKNOWN), over=record
+                        record.moved(State.REFUSED if may_settle else State.UNKNOWN), replacing=record
                     )
                     raise
                 lost = error
@@ -250,7 +250,7 @@ class OrderSubmitter:
         chosen = self._operator.idempotency_namespace or conf.get("evolink", "idempotency_namespace", fallback="")
         if chosen:
             return str(chosen)
-        if not self._client.settings.is_local and not self._identity.part:  # once for all requests of a task
+        if not self._client.settings.is_local and not self._identity.item:  # once for all requests of a task
             self._log.warning(
                 "[evolink] idempotency_namespace is not set: where two deployments share an EvoLink account and the "
                 "names of their DAGs and runs, EvoLink may give them one job for two orders"

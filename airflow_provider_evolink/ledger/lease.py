@@ -1,4 +1,4 @@
-"""The moment of paying: what may not interrupt it, and when it is too late for it."""
+"""The moment of paying: no signal interrupts it, and a worker that stalled may not submit any more."""
 
 from __future__ import annotations
 
@@ -11,50 +11,50 @@ from types import FrameType
 
 from airflow_provider_evolink.api.errors import EvoLinkOrderStopped
 
-SECONDS = 10.0
+LEASE_SECONDS = 10.0
 
 
 class Lease:
     """
-    The right to send an order, for some seconds from just before its intent is written.
+    The right to submit an order, for a few seconds from just before its intent is written.
 
-    A worker that was stopped in between and goes on much later must not order: another try may have taken over.
+    A worker that is frozen in between and resumes much later must not submit: another try may have taken over.
 
-    :param stopping: Says whether this worker was told to end.
-    :param still_ours: Reads the ledger and says whether the intent is still the last word.
+    :param is_terminating: Returns whether this worker is being terminated.
+    :param is_current: Reads the ledger and returns whether the intent is still its newest record.
     """
 
-    def __init__(self, stopping: Callable[[], bool], still_ours: Callable[[], bool]) -> None:
-        self._stopping = stopping
-        self._still_ours = still_ours
+    def __init__(self, is_terminating: Callable[[], bool], is_current: Callable[[], bool]) -> None:
+        self._is_terminating = is_terminating
+        self._is_current = is_current
         self._begin()
         self._fresh = True
 
     def renew(self) -> None:
         """
-        Begin anew, before every sending but the first.
+        Start the lease again, before every attempt but the first.
 
-        :raises EvoLinkOrderStopped: another try has taken over, or this worker was told to end.
+        :raises EvoLinkOrderStopped: another try has taken over.
         """
         if not self._fresh:
-            if not self._still_ours():
-                raise EvoLinkOrderStopped("the order was not sent again: another try has taken over meanwhile")
+            if not self._is_current():
+                raise EvoLinkOrderStopped("not submitted again: another try has taken over")
             self._begin()
         self._fresh = False
 
     def check(self) -> None:
         """
-        Look at the clock, as the first byte is about to leave. No I/O.
+        Check the clock just before the first byte is sent. Does no I/O.
 
-        :raises EvoLinkOrderStopped: too late, or this worker was told to end. Nothing was sent.
+        :raises EvoLinkOrderStopped: it is too late, or this worker is being terminated. Nothing was sent.
         """
-        if self._stopping():
-            raise EvoLinkOrderStopped("the order was not sent: this worker was told to end. A retry orders")
-        # Both clocks: one may stand still while the machine sleeps, the other may be set.
-        if max(time.monotonic() - self._monotonic, time.time() - self._wall) > SECONDS:
+        if self._is_terminating():
+            raise EvoLinkOrderStopped("not submitted: this worker is being terminated. A retry submits")
+        # Both clocks: one may stop while the machine sleeps, the other may be set.
+        if max(time.monotonic() - self._monotonic, time.time() - self._wall) > LEASE_SECONDS:
             raise EvoLinkOrderStopped(
-                f"the order was not sent: this worker stood still for more than {SECONDS:g} s after writing its "
-                "intent, and another try may have taken over. A retry orders"
+                f"not submitted: this worker stalled for more than {LEASE_SECONDS:g} s after writing its intent, and "
+                "another try may have taken over. A retry submits"
             )
 
     def _begin(self) -> None:
@@ -64,24 +64,24 @@ class Lease:
 @contextmanager
 def uninterrupted() -> Iterator[Callable[[], bool]]:
     """
-    Put off SIGALRM (``execution_timeout``) and SIGTERM, so that neither falls between an order and its record.
+    Delay SIGALRM (``execution_timeout``) and SIGTERM, so that neither arrives between an order and its record.
 
-    They arrive when the block is left. Yields a function that says whether one is waiting. Bounded by the HTTP
-    time-outs and the ledger's patience.
+    They are raised when the block is left, which the HTTP timeouts and the ledger's retry limit bound. Yields a
+    function that returns whether one is pending.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    waiting: list[int] = []
+    pending: list[int] = []
 
-    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
-        waiting.append(number)
+    def delay(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
+        pending.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGALRM, signal.SIGTERM)}
+    before = {number: signal.signal(number, delay) for number in (signal.SIGALRM, signal.SIGTERM)}
     try:
-        yield lambda: bool(waiting)
+        yield lambda: bool(pending)
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        for late in waiting:
-            signal.raise_signal(late)
+        for delayed in pending:
+            signal.raise_signal(delayed)

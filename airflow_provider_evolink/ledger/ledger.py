@@ -1,13 +1,12 @@
 """
-The ledger keeps the record of a generation where the next try finds it.
+The ledger stores the record of a generation where the next try finds it.
 
-In Airflow's task state store (3.3 and later), and in a folder of object storage where one is named; with both, a
-record that is lost in one is found in the other.
+It uses Airflow's task state store (3.3 and later) and, if ``ledger_path`` is set, a folder in object storage. With
+both, a record that is lost in one is found in the other.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import logging
@@ -26,29 +25,29 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
-PATIENCE = 600.0  # for the id of a paid job: longer than a restart of the API server
-SHORT_PATIENCE = 10.0  # for the second copy of it
-MAX_RECORD = 64 * 1024
+SUBMITTED_RETRY_SECONDS = 600.0  # for the ID of a paid job: longer than a restart of the API server
+SECOND_COPY_RETRY_SECONDS = 10.0  # once one store has it
+MAX_RECORD_BYTES = 64 * 1024
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 log = logging.getLogger(__name__)
 
 
 class Store(Protocol):
-    """One place for the record of one generation."""
+    """A place that holds the record of one generation."""
 
     name: str
 
     def get(self) -> Any | None:
-        """Return what is there, or ``None``; raise if that cannot be told."""
+        """Return what is stored, or ``None`` if nothing is; raise if that is not certain."""
 
     def set(self, value: dict[str, Any]) -> None:
-        """Keep it for ever."""
+        """Store it without expiry."""
 
 
 class StateStore:
     """
-    Airflow's task state store. A try that was cleared away cannot write to it any more: its id is gone.
+    Airflow's task state store. It rejects writes of a try that was cleared meanwhile.
 
     :param accessor: ``context["task_state_store"]``.
     :param key: Name of the record.
@@ -65,83 +64,85 @@ class StateStore:
         return self._accessor.get(self._key)
 
     def set(self, value: dict[str, Any]) -> None:
-        """Keep it for ever."""
+        """Store it without expiry."""
         self._accessor.set(self._key, value, retention=never_expire())
 
 
 class FolderStore:
     """
-    A folder in object storage, with one file per generation.
+    A folder in object storage with one file per generation. Unlike the task state store, it accepts any write.
 
-    :param root: The folder; a connection may stand in it, as in ``s3://conn_id@bucket/ledger``.
-    :param identity: Which generation.
+    :param root: URI of the folder; it may name a connection, as in ``s3://conn_id@bucket/ledger``.
+    :param identity: Whose record it is.
     """
 
     name = "ledger folder"
 
     def __init__(self, root: str, identity: TaskIdentity) -> None:
         self._root = root
-        self._place = list(identity.path)
+        self._owner = list(identity.path)
 
     def get(self) -> Any | None:
-        """Return the record as JSON, or ``None`` if there is no file."""
+        """Return the record as JSON, or ``None`` if the file does not exist."""
         path = self._path()
         try:
             with path.open("rb") as file:  # type: ignore[no-untyped-call]
-                content = file.read(MAX_RECORD + 1)
+                content = file.read(MAX_RECORD_BYTES + 1)
         except FileNotFoundError:
             return None
         try:
             found = json.loads(content)
-            if found["of"] == self._place:
+            if found["of"] == self._owner:
                 return found["record"]
         except (ValueError, KeyError, TypeError):
             pass
         raise EvoLinkConfigError(
-            f"{path.name} in the ledger folder is not the record of this task, so nothing is ordered. What to do: look "
-            "at it; delete it to order anew"
+            f"{path.name} in the ledger folder is not the record of this task, so nothing was submitted. What to do: "
+            "check the file; delete it to submit again"
         )
 
     def set(self, value: dict[str, Any]) -> None:
-        """Keep it for ever: nothing of ours deletes it."""
+        """Store it; this package never deletes it."""
         from airflow_provider_evolink.storage.object_store import publish_json
 
-        publish_json({"of": self._place, "record": value}, self._path())
+        publish_json({"of": self._owner, "record": value}, self._path())
 
     def _path(self) -> ObjectStoragePath:
         from airflow_provider_evolink.storage.object_store import open_folder
 
-        dag_id, run_id, task_id, map_index, *part = self._place
-        digest = hashlib.sha256(json.dumps([dag_id, run_id, task_id, map_index, *part]).encode()).hexdigest()[:40]
+        dag_id, run_id, task_id, map_index, *item = self._owner
+        digest = hashlib.sha256(json.dumps([dag_id, run_id, task_id, map_index, *item]).encode()).hexdigest()[:40]
         folder = open_folder(self._root, what="ledger_path")
         return folder / _UNSAFE.sub("_", str(dag_id))[:80] / _UNSAFE.sub("_", str(task_id))[:80] / f"{digest}.json"
 
 
 class Ledger:
     """
-    Reads and writes the record of one generation. Without a store it remembers nothing.
+    Reads and writes the record of one generation. Without a store nothing is remembered.
 
-    :param stores: Where it is kept.
+    Each write has a guarantee of its own: an intent is strict, a submitted job is patient, the rest is best effort.
+
+    :param stores: Where the record is stored.
     """
 
     def __init__(self, *stores: Store) -> None:
         self._stores = stores
 
     @classmethod
-    def of(cls, context: Context, *, durable: bool, path: str | None = None, part: int | None = None) -> Ledger:
+    def of(cls, context: Context, *, durable: bool, path: str | None = None, item: int | None = None) -> Ledger:
         """
-        Open the ledger of the running task instance, or of one of its requests.
+        Open the ledger of the running task instance, or of one request of a batch.
 
         :param context: Context of ``execute`` or of the resume method (never of a trigger).
-        :param durable: False remembers nothing: a retry orders again.
+        :param durable: False: nothing is remembered, and a retry submits and pays again.
         :param path: Folder for a copy. Default: ``[evolink] ledger_path``.
-        :param part: Number of the request, where the task orders many.
+        :param item: Number of the request in a batch.
         """
         if not durable:
             return cls()
         accessor = task_state_store(context)
         root = path or str(conf.get("evolink", "ledger_path", fallback="") or "")
-        identity = TaskIdentity.of(context, part)
+        identity = TaskIdentity.of(context, item)
         stores: list[Store] = [] if accessor is None else [StateStore(accessor, identity.record_name)]
         return cls(*stores, *([FolderStore(root, identity)] if root else []))
 
@@ -154,98 +155,129 @@ class Ledger:
         """
         Return the record, or ``None`` if there is none.
 
-        :raises EvoLinkConfigError: what is stored is not a record of ours; nothing is ordered on such ground.
-        :raises EvoLinkLedgerError: a store does not answer; nothing is ordered on such ground either.
+        :raises EvoLinkConfigError: what is stored is not a record of ours; nothing may be submitted.
+        :raises EvoLinkLedgerError: a store does not respond; nothing may be submitted either.
         """
-        found = [_asked(store.name, "read", store.get) for store in self._stores]
+        found = [_attempt(store, "read", store.get) for store in self._stores]
         return newest_of(read_record(value) for value in found if value is not None)
 
     def write_intent(self, record: Record) -> None:
         """
-        Store a record in all places and read it back. After a failure nothing may be ordered.
+        Write the intent to submit to every store and read it back. If this fails, nothing may be submitted.
 
-        :param record: The record.
-        :raises EvoLinkLedgerError: a store does not keep it.
-        """
-        value = record.to_json()
-        for store in self._stores:
-            _asked(store.name, "written", functools.partial(store.set, value))
-            if _asked(store.name, "read back", store.get) != value:
-                raise EvoLinkLedgerError(f"the {store.name} does not keep what is written to it, so nothing is ordered")
-
-    def write_best_effort(self, record: Record, *, over: Record | None = None) -> None:
-        """
-        Store a record where that is possible; a failure is only logged, since nothing paid depends on it.
-
-        :param record: The record.
-        :param over: Write over this one only: an intent that a place refused may not be taken back over another's.
+        :param record: The record, without a job ID.
+        :raises EvoLinkLedgerError: a store did not take it, or does not return what was written.
         """
         for store in self._stores:
-            _kept(store, record, over=over)
+            _write_verified(store, record)
 
     def write_submitted(self, record: Record) -> None:
         """
-        Store the record of a job that is paid, with patience.
+        Write the ID of a paid job. Without it a retry would not find the job, so this is tried for ten minutes.
 
-        :param record: The record, with its job id.
-        :raises EvoLinkLedgerError: no store takes it for ten minutes, or this try was cleared away meanwhile.
+        A record that cannot be read is overwritten. A newer one of another try stays.
+
+        :param record: The record, with its job ID.
+        :raises EvoLinkLedgerError: no store took it in time, or this try was cleared meanwhile.
         """
         missing = list(self._stores)
 
-        def attempt() -> bool:
-            missing[:] = [store for store in missing if not _kept(store, record, at_any_rate=True)]
+        def write_missing() -> bool:
+            missing[:] = [store for store in missing if not _write_over_unreadable(store, record)]
             return not missing
 
-        def enough(state: tenacity.RetryCallState) -> bool:
-            some = len(missing) < len(self._stores)
-            return (state.seconds_since_start or 0.0) > (SHORT_PATIENCE if some else PATIENCE)
+        def is_too_late(state: tenacity.RetryCallState) -> bool:
+            has_copy = len(missing) < len(self._stores)
+            limit = SECOND_COPY_RETRY_SECONDS if has_copy else SUBMITTED_RETRY_SECONDS
+            return (state.seconds_since_start or 0.0) > limit
 
         tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda done: not done),
-            stop=enough,
+            stop=is_too_late,
             wait=tenacity.wait_exponential(multiplier=0.5, max=30),
             retry_error_callback=lambda _: False,
-        )(attempt)
+        )(write_missing)
         if self._stores and len(missing) == len(self._stores):
             raise EvoLinkLedgerError(
-                "the job is ordered, but its id could not be recorded, so a retry would not find it. What to do: wait "
-                "for it with EvoLinkJobSensor and this job id",
+                "the job was submitted, but its ID could not be recorded, so a retry would not find it. What to do: "
+                "wait for it with EvoLinkJobSensor and this job ID",
                 job_id=record.job_id,
             )
 
+    def write_best_effort(self, record: Record, *, replacing: Record | None = None) -> None:
+        """
+        Write a record that no payment depends on, once. A failure is only logged.
 
-def _kept(store: Store, record: Record, *, over: Record | None = None, at_any_rate: bool = False) -> bool:
+        A newer record of another try stays, and so does one that cannot be read.
+
+        :param record: The record.
+        :param replacing: Write only over this one, where an intent may not have reached every store.
+        """
+        for store in self._stores:
+            _write_once(store, record, replacing)
+
+
+def _write_verified(store: Store, record: Record) -> None:
+    value = record.to_json()
+    _attempt(store, "written", lambda: store.set(value))
+    if _attempt(store, "read back", store.get) != value:
+        raise EvoLinkLedgerError(f"the {store.name} does not return what was written to it, so nothing was submitted")
+
+
+def _write_over_unreadable(store: Store, record: Record) -> bool:
+    """Write, and return whether the store is settled: it has the record, or a newer one of another try."""
     try:
-        latest = _stored(store, at_any_rate=at_any_rate)
-        value = merge_over(latest, record) if over in (None, latest) else None
-        if value is None:
-            log.warning("EvoLink job %s: the %s holds another record, which stays", record.job_id, store.name)
-        else:
-            store.set(value.to_json())
+        latest = _stored(store)
+    except Exception:  # noqa: BLE001 - a paid job is worth more than what cannot be read
+        latest = None
+    try:
+        _write_merged(store, latest, record)
     except Exception as error:  # noqa: BLE001 - every store has its own errors
-        log.warning("EvoLink job %s: the %s was not written (%s)", record.job_id, store.name, type(error).__name__)
+        _log_failure(store, record, error)
         return False
     return True
 
 
-def _stored(store: Store, *, at_any_rate: bool) -> Record | None:
-    """Return what a store holds; at any rate: ``None`` also for what cannot be read, which is written over."""
+def _write_once(store: Store, record: Record, replacing: Record | None) -> None:
     try:
-        found = store.get()
-        return None if found is None else read_record(found)
-    except Exception:
-        if at_any_rate:
-            return None
-        raise
+        latest = _stored(store)
+        if replacing in (None, latest):
+            _write_merged(store, latest, record)
+        else:
+            _log_conflict(store, record)
+    except Exception as error:  # noqa: BLE001 - every store has its own errors
+        _log_failure(store, record, error)
 
 
-def _asked(name: str, what: str, ask: Callable[[], Any]) -> Any:
-    """Ask a store for something; whatever it raises means that nothing may be ordered."""
+def _stored(store: Store) -> Record | None:
+    found = store.get()
+    return None if found is None else read_record(found)
+
+
+def _write_merged(store: Store, latest: Record | None, record: Record) -> None:
+    merged = merge_over(latest, record)
+    if merged is None:
+        _log_conflict(store, record)
+    else:
+        store.set(merged.to_json())
+
+
+def _log_conflict(store: Store, record: Record) -> None:
+    log.warning("EvoLink job %s: not recorded in the %s, which has a record of another try", record.job_id, store.name)
+
+
+def _log_failure(store: Store, record: Record, error: Exception) -> None:
+    log.warning("EvoLink job %s: not recorded in the %s (%s)", record.job_id, store.name, type(error).__name__)
+
+
+def _attempt(store: Store, what: str, call: Callable[[], Any]) -> Any:
+    """Call a store; whatever it raises means that nothing may be submitted."""
     try:
-        return ask()
+        return call()
     except EvoLinkConfigError:
         raise
     except Exception as error:
         raise EvoLinkLedgerError(
-            f"the {name} could not be {what} ({type(error).__name__}), so nothing is ordered. A retry asks again"
+            f"the {store.name} could not be {what} ({type(error).__name__}), so nothing was submitted. A retry "
+            "tries again"
         ) from error

@@ -1,7 +1,7 @@
 """
-The record of a generation: *intent -> submitted -> delivered*. Pure; where it is kept is the ledger's affair.
+The record of a generation: *intent -> submitted -> delivered*. Pure; the ledger stores it.
 
-Everybody with access to the DAG can read and edit it, so no prompt, link or key goes in, and what comes out is checked.
+Everyone with access to the DAG can read and edit it. So it holds no prompt, link or key, and what is read is validated.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -17,20 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkRequestError, Violation
 from airflow_provider_evolink.api.jobs.job import JOB_ID
+from airflow_provider_evolink.api.redaction import link_identity
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 VERSION = 2
-_LINK_QUERY = re.compile(r"^(https?://[^?#]*)[?#].*$", re.DOTALL | re.IGNORECASE)
 
 
 class State(StrEnum):
-    """How far a generation has come."""
+    """The state of a generation."""
 
-    INTENT = "intent"  # about to be ordered: after a crash nobody knows whether it was
-    UNKNOWN = "unknown"  # an intent that a later try found, or whose answer was lost
-    REFUSED = "refused"  # provably not accepted
+    INTENT = "intent"  # about to be submitted: after a crash it is unknown whether it was
+    UNKNOWN = "unknown"  # an intent that a later try found, or whose response was lost
+    REFUSED = "refused"  # known not to be accepted
     SUBMITTED = "submitted"
     DELIVERED = "delivered"
 
@@ -41,21 +40,23 @@ _RANK = {state: rank for rank, state in enumerate(State)}
 @dataclass(frozen=True)
 class Record:
     """
-    One generation.
+    The record of one generation.
 
-    :param state: How far it has come.
+    :param state: Its state.
     :param key: Idempotency key of the order.
-    :param order_number: How often this task instance has wanted a new generation.
-    :param clear_count: Changes when the task is cleared, not when it is retried.
+    :param order_number: Number of the order in this task instance, from 0. A clear or a resubmission gets the next.
+    :param clear_count: The task's ``max_tries``; it changes when the task is cleared, not when it is retried.
     :param fingerprint: Hash of the request body, links without their query.
-    :param ordered_at: Epoch seconds of the order; the deadline counts from it.
-    :param job_id: EvoLink's id, once known.
+    :param model: EvoLink's name of the model.
+    :param ordered_at: When the order was submitted, in epoch seconds; the deadline counts from it.
+    :param job_id: EvoLink's ID, once known.
     :param attempt: Number of the try that wrote the intent, later of the one that delivered.
-    :param revision: Grows with every write, so that of two copies the newer one is known.
-    :param regenerations: How often a failed job was ordered anew since the task was cleared.
-    :param extra_payments: How often it was ordered again although the outcome was unknown.
-    :param newest_job_created: When, by EvoLink's clock, the newest known job was created: that of a later order is
-        younger.
+    :param revision: Grows with every write, so that the newer of two copies is known.
+    :param regenerations: How many failed jobs were resubmitted since the task was cleared.
+    :param extra_payments: How often it was submitted again although the outcome was unknown.
+    :param newest_job_created: When the newest known job was created, by EvoLink's clock. The job of a later order is
+        newer.
+    :param version: Version of this format.
     """
 
     state: State
@@ -77,16 +78,16 @@ class Record:
         """
         Return the next record of the same order.
 
-        :param state: Its new state.
-        :param changes: What else changes.
+        :param state: The new state.
+        :param changes: Other fields that change.
         """
         return replace(self, state=state, revision=self.revision + 1, **changes)
 
     def counts(self, clear_count: int, *, regenerated: int = 0) -> dict[str, int]:
         """
-        Return what is counted over all orders, for the next one: only a clear begins a count anew.
+        Return the counters that the next order takes over. A clear resets ``regenerations``.
 
-        :param clear_count: The one the next order belongs to.
+        :param clear_count: The clear count of the next order.
         :param regenerated: How many failed jobs the next order replaces.
         """
         regenerations = self.regenerations + regenerated if self.clear_count == clear_count else 0
@@ -100,14 +101,14 @@ class Record:
 @dataclass(frozen=True)
 class TaskIdentity:
     """
-    Which generation a task instance means: the same for every retry, another for another run or map index.
+    The task instance, or the request of its batch, that a generation belongs to: the same for every retry.
 
     :param clear_count: The task's ``max_tries``: Airflow raises it when a task is cleared, and neither a retry nor a
         new ``retries`` in the DAG file changes it.
     :param attempt: Number of the try.
     :param is_backfill: Whether a backfill started this run, or runs it again.
-    :param had_result: Whether an earlier result had reached XCom when this try began; ``None``: not known.
-    :param part: Number of the request, from 0, where the task orders many.
+    :param had_result: Whether XCom held a result when this try began; ``None``: not known.
+    :param item: Number of the request in a batch, from 0.
     """
 
     dag_id: str
@@ -118,20 +119,20 @@ class TaskIdentity:
     attempt: int = 1
     is_backfill: bool = False
     had_result: bool | None = None
-    part: int | None = None
+    item: int | None = None
 
     @classmethod
-    def of(cls, context: Context, part: int | None = None) -> TaskIdentity:
+    def of(cls, context: Context, item: int | None = None) -> TaskIdentity:
         """
-        Read it from the context of ``execute``.
+        Read it from Airflow's context.
 
-        :param context: Context of ``execute``.
-        :param part: Number of the request, where the task orders many.
+        :param context: Context of ``execute`` or of the resume method.
+        :param item: Number of the request in a batch.
         """
         ti: Any = context["ti"]
         map_index = getattr(ti, "map_index", None)
         run_type = getattr(context.get("dag_run"), "run_type", None)
-        # What Airflow 3 clears as a try begins. Not promised by Airflow, so its absence means nothing.
+        # The XCom keys that Airflow 3 clears as a try begins. Not a public interface, so its absence means nothing.
         keys = getattr(getattr(ti, "_ti_context_from_server", None), "xcom_keys_to_clear", None)
         return cls(
             dag_id=ti.dag_id,
@@ -142,19 +143,19 @@ class TaskIdentity:
             attempt=int(getattr(ti, "try_number", 1) or 1),
             is_backfill=str(getattr(run_type, "value", run_type)) == "backfill",
             had_result="return_value" in keys if isinstance(keys, list) else None,
-            part=part,
+            item=item,
         )
 
     @property
     def path(self) -> tuple[str | int, ...]:
-        """What tells this generation from all others: it is in the key and in the name of the record's file."""
-        part = () if self.part is None else (f"request {self.part}",)
-        return self.dag_id, self.run_id, self.task_id, self.map_index, *part
+        """What identifies the generation, in the idempotency key and in the name of the record's file."""
+        item = () if self.item is None else (f"request {self.item}",)
+        return self.dag_id, self.run_id, self.task_id, self.map_index, *item
 
     @property
     def suffix(self) -> str:
-        """What tells the request from others of its task in names: nothing where there is only one."""
-        return "" if self.part is None else f"_{self.part}"
+        """The end of names that each request of a batch has for itself; empty outside a batch."""
+        return "" if self.item is None else f"_{self.item}"
 
     @property
     def record_name(self) -> str:
@@ -163,12 +164,12 @@ class TaskIdentity:
 
     def key(self, namespace: str, order_number: int, attempt: int | None = None) -> str:
         """
-        Return the idempotency key: the same intent always gives the same key. The body is not in it, since
-        templates may move between tries.
+        Return the idempotency key: the same intent always gives the same key. The request body is not part of it,
+        since templates may render differently in each try.
 
-        :param namespace: Name of the deployment, so that two of them never share an order.
-        :param order_number: How often a new generation was wanted.
-        :param attempt: Number of the try, where every try is meant to order.
+        :param namespace: Name of the deployment, so that two deployments never share an order.
+        :param order_number: Number of the order.
+        :param attempt: Number of the try, if every try is to submit an order of its own.
         """
         parts = [namespace, *self.path, order_number] + ([] if attempt is None else [attempt])
         digest = hashlib.sha256(json.dumps(parts).encode()).digest()
@@ -177,45 +178,45 @@ class TaskIdentity:
 
 def fingerprint(body: Mapping[str, Any]) -> str:
     """
-    Return a short hash of a request body. The query of a link is not in it: signatures change with every try.
+    Return a short hash of a request body, links without their query, since signatures change with every try.
 
     :param body: The request body.
-    :raises EvoLinkRequestError: it cannot be sent as JSON. Said here, before there is an intent to order.
+    :raises EvoLinkRequestError: it cannot be sent as JSON. Raised before there is an intent to submit it.
     """
     try:
-        text = json.dumps(_settled(body), sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
+        text = json.dumps(_without_queries(body), sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
-        rule = f"must be plain JSON: text, numbers, true, false, lists and objects ({type(error).__name__})"
+        rule = f"must be plain JSON: strings, numbers, booleans, lists and objects ({type(error).__name__})"
         raise EvoLinkRequestError(str(body.get("model")), [Violation("parameters", rule)]) from None
     return hashlib.sha256(text).hexdigest()[:32]
 
 
-def _settled(value: Any) -> Any:
+def _without_queries(value: Any) -> Any:
     if isinstance(value, str):
-        return _LINK_QUERY.sub(r"\1", value)
+        return link_identity(value)
     if isinstance(value, Mapping):
-        return {name: _settled(item) for name, item in value.items()}
-    return [_settled(item) for item in value] if isinstance(value, list | tuple) else value
+        return {name: _without_queries(item) for name, item in value.items()}
+    return [_without_queries(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def newest_of(records: Iterable[Record]) -> Record | None:
     """
-    Return the newest of several copies of a record; of two as new as each other the one that knows more.
+    Return the newest of several copies of a record; of two with the same revision the one further along.
 
-    :param records: What the stores hold.
+    :param records: The copies.
     """
     return max(records, key=lambda record: (record.revision, _RANK[record.state]), default=None)
 
 
 def merge_over(latest: Record | None, record: Record) -> Record | None:
     """
-    Return what a try may write over what a store holds; ``None``: nothing, another try has written since.
+    Return what a try may write over the record in a store; ``None``: nothing, another try has written since.
 
-    Airflow's store takes nothing from a try that was cleared away, a folder does. Every write of one try has a revision
-    of its own: who holds the same is another try. If that one knows of no job for the same order, the job is news.
+    Airflow's store rejects writes of a try that was cleared, a folder does not. Every write of one try has a revision
+    of its own, so the same revision means another try. If that try has no job for the same order, the job is added.
 
-    :param latest: What the store holds.
-    :param record: What the try would write.
+    :param latest: The record in the store.
+    :param record: The record that the try would write.
     """
     if latest is None or latest == record or latest.revision < record.revision:
         return record
@@ -226,10 +227,10 @@ def merge_over(latest: Record | None, record: Record) -> Record | None:
 
 def read_record(value: Any) -> Record:
     """
-    Check what a store holds: anybody with access to the DAG may have edited it.
+    Validate the content of a store: anyone with access to the DAG may have edited it.
 
     :param value: Plain JSON.
-    :raises EvoLinkConfigError: it is no record of ours; nothing is ordered on such ground.
+    :raises EvoLinkConfigError: it is not a record of ours; nothing may be submitted.
     """
     try:
         record = Record(
@@ -247,15 +248,16 @@ def read_record(value: Any) -> Record:
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         record = None
-    if record is None or not 1 <= record.version <= VERSION or not _has_its_job(record):
+    if record is None or not 1 <= record.version <= VERSION or not _has_valid_job(record):
         raise EvoLinkConfigError(
-            "the record of this task's generation is not readable, so nothing is ordered. What to do: look at it in "
-            "the Storage tab of the task instance (evolink_generation) or in the ledger folder; delete it to order anew"
+            "the record of this task's generation is not readable, so nothing was submitted. What to do: check it in "
+            "the Storage tab of the task instance (evolink_generation) or in the ledger folder; delete it to submit "
+            "again"
         )
     return replace(record, version=VERSION)
 
 
-def _has_its_job(record: Record) -> bool:
+def _has_valid_job(record: Record) -> bool:
     if record.job_id is None:
         return record.state not in (State.SUBMITTED, State.DELIVERED)
     return isinstance(record.job_id, str) and JOB_ID.fullmatch(record.job_id) is not None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.api.catalog.catalog import Kind, Validation
     from airflow_provider_evolink.api.errors import EvoLinkRequestError
     from airflow_provider_evolink.execution.generation import GenerationAttempt
-    from airflow_provider_evolink.ledger.decisions import OnBackfill, OnClear, OnUnknownSubmit, UnknownPrice
+    from airflow_provider_evolink.ledger.policies import OnBackfill, OnClear, OnUnknownSubmit, UnknownPrice
 
 PADDING = timedelta(minutes=2)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -100,6 +101,7 @@ class EvoLinkJobTrigger(BaseTrigger):
         from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
         from airflow_provider_evolink.api.polling.poller import TIMES, watch_job
         from airflow_provider_evolink.api.polling.progress import Progress
+        from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 
         progress = Progress(self.started, self.estimated_time)
 
@@ -114,7 +116,8 @@ class EvoLinkJobTrigger(BaseTrigger):
             known = JobSnapshot(
                 self.job_id, JobStatus.PENDING, "", model=self.model, kind=self.kind, estimated_time=self.estimated_time
             )
-            return await watch_job(self.evolink_conn_id, watch, known, tell)
+            load_settings = functools.partial(EvoLinkHook.aget_settings, self.evolink_conn_id)
+            return await watch_job(self.evolink_conn_id, load_settings, watch, known, tell)
         except EvoLinkError as error:
             self.log.warning("The wait for job %s ends, the worker will look itself: %s", self.job_id, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the worker reads the job and decides
@@ -186,6 +189,7 @@ class EvoLinkBatchTrigger(BaseTrigger):
             await asyncio.to_thread(_import)
         from airflow_provider_evolink.api.errors import EvoLinkError
         from airflow_provider_evolink.api.polling.batch_wait import Awaited, BatchWait
+        from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 
         wait = BatchWait(
             [Awaited(*job) for job in self.jobs],
@@ -198,7 +202,8 @@ class EvoLinkBatchTrigger(BaseTrigger):
             estimated_time=self.estimated_time,
         )
         try:
-            found = await wait.run(self.evolink_conn_id, began + self.hold - time.monotonic())
+            load_settings = functools.partial(EvoLinkHook.aget_settings, self.evolink_conn_id)
+            found = await wait.run(self.evolink_conn_id, load_settings, began + self.hold - time.monotonic())
         except Exception as error:  # noqa: BLE001 - whatever it is, the worker reads the jobs and decides
             why = error if isinstance(error, EvoLinkError) else type(error).__name__
             self.log.warning("The wait for %d jobs ends, the worker will look itself: %s", len(self.jobs), why)
@@ -216,7 +221,8 @@ def _import() -> None:
     import anyio
     import httpx_aiohttp.transport  # noqa: F401 - aiohttp's way to the network; httpx's imports the rest when first used
 
-    import airflow_provider_evolink.api.polling.batch_wait  # noqa: F401
+    import airflow_provider_evolink.api.polling.batch_wait
+    import airflow_provider_evolink.hooks.evolink  # noqa: F401
 
     anyio.run(anyio.sleep, 0)
     _imported.set()

@@ -195,8 +195,8 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "worker_poll_delays", lambda *args: tuple(wait / 10 for wait in looks(*args)))
     monkeypatch.setattr("airflow_provider_evolink.triggers.evolink.HOLD_EVENT", 0.05)
     monkeypatch.setattr(schedule, "CONFIRM_AFTER", 0.05)
-    monkeypatch.setattr("airflow_provider_evolink.ledger.ledger.PATIENCE", 1.0)
-    monkeypatch.setattr("airflow_provider_evolink.ledger.ledger.SHORT_PATIENCE", 0.5)
+    monkeypatch.setattr("airflow_provider_evolink.ledger.ledger.SUBMITTED_RETRY_SECONDS", 1.0)
+    monkeypatch.setattr("airflow_provider_evolink.ledger.ledger.SECOND_COPY_RETRY_SECONDS", 0.5)
 
 
 @pytest.fixture

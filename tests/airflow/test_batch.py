@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,6 +27,7 @@ from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.api.polling.batch_wait import Awaited, BatchWait
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.execution import submission
+from airflow_provider_evolink.hooks import EvoLinkHook
 from airflow_provider_evolink.ledger.ledger import Ledger
 from airflow_provider_evolink.ledger.record import State, TaskIdentity
 from airflow_provider_evolink.operators import EvoLinkBatchOperator
@@ -770,5 +772,7 @@ def test_a_wait_that_is_no_number_of_seconds_orders_nothing(
 async def test_a_batch_trigger_that_cannot_make_sense_of_its_pace_ends_its_wait(evolink_conn: str) -> None:
     job = {"job_id": "task-unified-1-x", "deadline": time.time() + 60, "started": time.time()}
     wait = BatchWait([Awaited(**job)], enough=1, fail_fast=False, poll_interval="5", say=lambda _: None)
-    told = await asyncio.wait_for(wait.run("evolink_default"), 20)
+    told = await asyncio.wait_for(
+        wait.run("evolink_default", partial(EvoLinkHook.aget_settings, "evolink_default")), 20
+    )
     assert told["without_result"] == {"task-unified-1-x": "unreadable"}

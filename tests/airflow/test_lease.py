@@ -28,7 +28,7 @@ def test_either_clock_tells_that_the_worker_stood_still(
     right.renew()
     now.monotonic, now.time = lambda: 100.0 + monotonic, lambda: 1e9 + wall
     if stopped:
-        with pytest.raises(EvoLinkOrderStopped, match="stood still"):
+        with pytest.raises(EvoLinkOrderStopped, match="stalled"):
             right.check()
     else:
         right.check()
@@ -37,7 +37,7 @@ def test_either_clock_tells_that_the_worker_stood_still(
 def test_a_worker_that_stands_still_while_it_writes_its_intent_does_not_order(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "SECONDS", 2.0)
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 2.0)
     set_ = stage.store.set
 
     def slowly(key: str, value: Any, **more: Any) -> None:
@@ -47,7 +47,7 @@ def test_a_worker_that_stands_still_while_it_writes_its_intent_does_not_order(
 
     with monkeypatch.context() as patch:
         patch.setattr(stage.store, "set", slowly)
-        with pytest.raises(EvoLinkOrderStopped, match="stood still"):
+        with pytest.raises(EvoLinkOrderStopped, match="stalled"):
             stage.run(make())
     assert "submit" not in emulator.books()["requests"]
     assert stage.retry().run(make())["status"] == "completed"
@@ -57,7 +57,7 @@ def test_a_worker_that_stands_still_while_it_writes_its_intent_does_not_order(
 def test_an_order_that_was_throttled_for_longer_than_the_lease_is_sent(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "SECONDS", 2.0)
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 2.0)
     emulator.fault("status", on="submit", status=429, code="rate_limit_exceeded", headers={"Retry-After": "3"})
     assert stage.run(make())["status"] == "completed"
     assert emulator.books()["requests"]["submit"] == 2

@@ -86,7 +86,7 @@ def _(scene: Scene) -> str:
 def _(scene: Scene) -> str:
     operator = scene.make()()
     operator.on_kill()
-    with pytest.raises(Exception, match="told to end") as told:
+    with pytest.raises(Exception, match="being terminated") as told:
         operator.execute(scene.stage.context())
     return str(told.value)
 
@@ -121,7 +121,7 @@ def _(scene: Scene) -> str:
 @case("not-written")
 def _(scene: Scene) -> str:
     CASES["cleared-while-ordering"](scene)
-    return scene.said("was not written")
+    return scene.said("not recorded in")
 
 
 @case("cleared-while-ordering")

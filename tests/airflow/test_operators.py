@@ -488,9 +488,9 @@ BROKEN = {
 @pytest.mark.parametrize("record", BROKEN.values(), ids=BROKEN)
 def test_an_unreadable_record_orders_nothing(stage: Any, make: Make, emulator: EmulatorServer, record: Any) -> None:
     stage.store.set("evolink_generation", record)
-    with pytest.raises(AirflowFailException, match="not readable, so nothing is ordered"):
+    with pytest.raises(AirflowFailException, match="not readable, so nothing was submitted"):
         stage.run(make())
-    with pytest.raises(AirflowFailException, match="not readable, so nothing is ordered"):
+    with pytest.raises(AirflowFailException, match="not readable, so nothing was submitted"):
         make()().resume_execution("__fail__", {"error": "Trigger timeout"}, stage.context())
     assert unsent(emulator)
 

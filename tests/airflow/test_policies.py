@@ -76,7 +76,7 @@ def test_a_backfill_that_orders_nothing_twice_does_not_repeat_a_failed_job(
     with pytest.raises(EvoLinkJobFailed):
         stage.run(make(on_backfill=policy))
     for again in (stage.retry, stage.clear):
-        with pytest.raises(AirflowFailException, match=rf'service_error.*on_backfill="{policy}" repeats nothing'):
+        with pytest.raises(AirflowFailException, match=rf'service_error.*on_backfill="{policy}" does not submit again'):
             backfill(again()).run(make(on_backfill=policy))
     assert orders(emulator) == 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from airflow_provider_evolink.triggers import EvoLinkJobTrigger, evolink
 
 Orders = Callable[[int], list[str]]
 Payload = dict[str, str]
+load_settings = functools.partial(EvoLinkHook.aget_settings, "evolink_default")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -378,7 +380,7 @@ async def test_a_wait_that_begins_after_the_key_was_refused_ends_like_the_others
 ) -> None:
     (job_id,) = orders(1)
     emulator.fault("status", on="read", status=401, code="unauthorized", times=-1)
-    async with poller.shared_poller("evolink_default") as one:
+    async with poller.shared_poller("evolink_default", load_settings) as one:
         watch = PollSchedule(deadline=time.time() + 60, started=time.time())
         known = JobSnapshot(job_id, JobStatus.PENDING, "")
         for _ in range(2):

@@ -147,7 +147,7 @@ def test_replay_stops_where_it_cannot_be_trusted(
     if spoil != "not said":
         says_so(emulator, monkeypatch)
     if spoil == "old":
-        monkeypatch.setattr("airflow_provider_evolink.ledger.decisions.REPLAY_WITHIN", -1.0)
+        monkeypatch.setattr("airflow_provider_evolink.ledger.decisions.REPLAY_WITHIN_SECONDS", -1.0)
     fault = {"kind": "status", "status": 409, "code": "idempotency_conflict"} if spoil == "conflict" else LOST[0]
     emulator.fault(**{**fault, "on": "submit"})
     with pytest.raises(AirflowFailException):
@@ -263,7 +263,7 @@ def test_a_folder_with_something_else_in_it_orders_nothing(
     with pytest.raises(TaskDeferred):
         operator().execute(stage.context())
     next(tmp_path.rglob("*.json")).write_text(content)
-    with pytest.raises(AirflowFailException, match="nothing is ordered"):
+    with pytest.raises(AirflowFailException, match="nothing was submitted"):
         stage.retry().run(operator)
     assert orders(slow) == 1
 
@@ -294,7 +294,7 @@ def test_a_place_that_keeps_something_else_orders_nothing(
 ) -> None:
     set_ = stage.store.set
     monkeypatch.setattr(stage.store, "set", lambda key, value, **more: set_(key, value | {"order_number": 7}, **more))
-    with pytest.raises(EvoLinkLedgerError, match="does not keep"):
+    with pytest.raises(EvoLinkLedgerError, match="does not return"):
         stage.run(make())
     assert "submit" not in emulator.books()["requests"]
 
@@ -305,7 +305,7 @@ def test_a_place_that_keeps_something_else_orders_nothing(
 def test_a_worker_that_stood_still_does_not_order(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_evolink.ledger.lease.SECONDS", 0.2)
+    monkeypatch.setattr("airflow_provider_evolink.ledger.lease.LEASE_SECONDS", 0.2)
     real = submission.Lease.check
 
     def stopped(lease: Any) -> None:
@@ -315,7 +315,7 @@ def test_a_worker_that_stood_still_does_not_order(
 
     with monkeypatch.context() as patch:
         patch.setattr(submission.Lease, "check", stopped)
-        with pytest.raises(EvoLinkOrderStopped, match="stood still"):
+        with pytest.raises(EvoLinkOrderStopped, match="stalled"):
             stage.run(make())
     assert "submit" not in emulator.books()["requests"]
     assert stage.store.record["state"] == "refused"
@@ -327,7 +327,7 @@ def test_a_worker_that_was_told_to_end_does_not_order(
 ) -> None:
     operator = make()()
     operator.on_kill()
-    with pytest.raises(EvoLinkOrderStopped, match="told to end"):
+    with pytest.raises(EvoLinkOrderStopped, match="being terminated"):
         operator.execute(stage.context())
     assert "submit" not in emulator.books()["requests"]
 
@@ -368,7 +368,7 @@ def test_a_refused_order_whose_record_cannot_be_read_then_is_sent_by_the_retry(
 
     with monkeypatch.context() as patch:
         patch.setattr(submission.Lease, "renew", meanwhile)
-        with pytest.raises(EvoLinkLedgerError, match="nothing is ordered"):
+        with pytest.raises(EvoLinkLedgerError, match="nothing was submitted"):
             stage.run(make())
     assert stage.retry().run(make())["status"] == "completed"
     assert orders(emulator) == 1

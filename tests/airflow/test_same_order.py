@@ -29,6 +29,6 @@ def test_the_record_of_a_later_version_orders_nothing(stage: Any, make: Make, em
     stage.run(make())
     stage.store.set("evolink_generation", stage.store.record | {"version": 3})
     for again in (stage.retry, stage.clear):
-        with pytest.raises(AirflowFailException, match="not readable, so nothing is ordered"):
+        with pytest.raises(AirflowFailException, match="not readable, so nothing was submitted"):
             again().run(make())
     assert emulator.books()["orders"] == 1

@@ -327,13 +327,13 @@ def test_a_late_refusal_does_not_hide_the_next_job_where_a_read_fails(
     def meanwhile() -> None:
         with pytest.raises(TaskDeferred):
             again().execute(stage.retry().context())
-        monkeypatch.setattr(lease, "SECONDS", -1.0)
+        monkeypatch.setattr(lease, "LEASE_SECONDS", -1.0)
         once(monkeypatch, ledger.FolderStore, "get")
 
     frozen_in(monkeypatch, EvoLinkClient, "submit", meanwhile)
-    with pytest.raises(EvoLinkOrderStopped, match="stood still"):
+    with pytest.raises(EvoLinkOrderStopped, match="stalled"):
         late.run(kept)
-    monkeypatch.setattr(lease, "SECONDS", 10.0)
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 10.0)
     assert stage.retry().run(kept)["job_id"] == slow.books()["jobs"][0]["id"]
     assert orders(slow) == 1
 
@@ -434,8 +434,8 @@ class Failing:
 def test_the_only_record_of_a_paid_job_has_the_long_patience(
     stage: Any, make: Make, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "PATIENCE", 60.0)
-    monkeypatch.setattr(ledger, "SHORT_PATIENCE", 0.2)
+    monkeypatch.setattr(ledger, "SUBMITTED_RETRY_SECONDS", 60.0)
+    monkeypatch.setattr(ledger, "SECOND_COPY_RETRY_SECONDS", 0.2)
     stage.store.set = Failing(stage.store.set, times=2)
     assert defer(stage, make())["state"] == "submitted"
     assert stage.store.set.asked == 3
@@ -452,8 +452,8 @@ def folder_fails(monkeypatch: pytest.MonkeyPatch, times: int) -> Failing:
 def test_the_second_copy_has_the_short_patience(
     stage: Any, kept: Any, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "PATIENCE", 3.0)
-    monkeypatch.setattr(ledger, "SHORT_PATIENCE", 0.2)
+    monkeypatch.setattr(ledger, "SUBMITTED_RETRY_SECONDS", 3.0)
+    monkeypatch.setattr(ledger, "SECOND_COPY_RETRY_SECONDS", 0.2)
     failing = folder_fails(monkeypatch, times=99)
     assert defer(stage, kept)["state"] == "submitted"
     assert failing.asked <= 2
@@ -463,7 +463,28 @@ def test_the_second_copy_has_the_short_patience(
 def test_the_second_copy_is_tried_again(
     stage: Any, kept: Any, slow: EmulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "SHORT_PATIENCE", 30.0)
+    monkeypatch.setattr(ledger, "SECOND_COPY_RETRY_SECONDS", 30.0)
     folder_fails(monkeypatch, times=1)
     record = defer(stage, kept)
     assert json.loads(copy_in(tmp_path).read_text())["record"] == record
+
+
+@pytest.mark.parametrize("found", [{"state": "nonsense"}, OSError("no connection")])
+def test_the_id_of_a_paid_job_is_written_over_a_record_that_cannot_be_read(
+    stage: Any, make: Make, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch, found: Any
+) -> None:
+    real = EvoLinkClient.submit
+
+    def submit(client: EvoLinkClient, *given: Any, **more: Any) -> Any:
+        job = real(client, *given, **more)
+        if isinstance(found, Exception):
+            once(monkeypatch, stage.store, "get")
+        else:
+            stage.store.set("evolink_generation", found)
+        return job
+
+    monkeypatch.setattr(EvoLinkClient, "submit", submit)
+    record = defer(stage, make())
+    assert (record["state"], record["job_id"]) == ("submitted", slow.books()["jobs"][0]["id"])
+    assert stage.retry().run(make())["job_id"] == record["job_id"]
+    assert orders(slow) == 1

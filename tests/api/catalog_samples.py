@@ -103,7 +103,7 @@ def smallest(row: Any) -> dict[str, Any]:
     """Make the smallest request that keeps all rules of a row: what is required, and what rules ask for."""
     body = {name: sample(parameter) for name, parameter in row.parameters.items() if parameter.required}
     for _ in range(5):
-        texts = {violation.rule for violation in row.check(body)[1]}
+        texts = {violation.rule for violation in row.check(body).violations}
         for rule in row.rules:
             if rule.text in texts:
                 _mend(row, rule, body)
@@ -143,7 +143,7 @@ def bad_values(parameter: Any) -> Iterator[tuple[str, Any, str | None]]:
     if kind == "object":
         yield from _bad_objects(parameter)
     if parameter.from_job and parameter.from_job.models:
-        yield "fromJob", {"job_id": "x", parameter.from_job.take: "x", "model": "no-such-model"}, None
+        yield "from_job", {"job_id": "x", parameter.from_job.take: "x", "model": "no-such-model"}, None
 
 
 def _bad_numbers(parameter: Any) -> Iterator[tuple[str, Any, str | None]]:
@@ -170,7 +170,7 @@ def _bad_texts(parameter: Any) -> Iterator[tuple[str, Any, str | None]]:
         plain = LINK + "x" * parameter.max_length if parameter.format else "é" * (parameter.max_length + 1)
         yield "maxLength", plain, None
     if parameter.max_bytes:
-        yield "maxBytes", "€" * (parameter.max_bytes // 3 + 1), None
+        yield "max_bytes", "€" * (parameter.max_bytes // 3 + 1), None
     if parameter.pattern:
         yield "pattern", "!?", None
     if parameter.pixels:

@@ -70,20 +70,20 @@ def test_models_can_be_searched_by_text_and_kind(run):
 def test_show_names_every_parameter_and_rule(run):
     for model in known_models():
         status, out, _ = run("show", model)
-        row = catalog.known_row(model)
+        row = catalog.find_spec(model)
         words = " ".join(out.split())
         assert status == 0
         assert [name for name in row.parameters if f"\n{name}" not in out] == []
-        assert [rule.text for rule in (*row.rules, *row.notices) if rule.text not in words] == []
+        assert [rule.text for rule in row.rules if rule.text not in words] == []
 
 
 def test_show_in_json_is_a_row_that_can_be_registered(run, monkeypatch):
     monkeypatch.setattr(catalog, "_registered", {})
     rows = {model: json.loads(run("show", model, "--json")[1]) for model in known_models()}
-    before = {model: catalog.known_row(model) for model in rows}
+    before = {model: catalog.find_spec(model) for model in rows}
     for model, row in rows.items():
         register(row)
-        assert catalog.known_row(model) == before[model]
+        assert catalog.find_spec(model) == before[model]
 
 
 def test_show_knows_other_names_and_suggests_the_nearest(run):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_evolink.api.catalog.catalog import build_request, known_models, known_row, notices
+from airflow_provider_evolink.api.catalog.catalog import build_request, check_request, find_spec, known_models
 from airflow_provider_evolink.api.catalog.media_fields import find_local_files
 from airflow_provider_evolink.api.catalog.media_limits import InputFile
 from airflow_provider_evolink.api.errors import EvoLinkRequestError
@@ -21,17 +21,22 @@ def faults(model, body):
     return []
 
 
+def warnings_of(model, parameters):
+    """What a request is sent with all the same."""
+    return list(check_request(model, parameters).warnings)
+
+
 REQUIRED_LISTS = [
     (model, name)
     for model in known_models()
-    for name, parameter in known_row(model).parameters.items()
+    for name, parameter in find_spec(model).parameters.items()
     if parameter.required and parameter.type == "array"
 ]
 
 
 @pytest.mark.parametrize(("model", "name"), REQUIRED_LISTS)
 def test_a_required_list_may_not_be_empty(model, name):
-    told = [text for text in notices(model, {name: []}) if text.startswith(f"{name}: ")]
+    told = [text for text in warnings_of(model, {name: []}) if text.startswith(f"{name}: ")]
     assert name in faults(model, {name: []}) or told
 
 
@@ -39,7 +44,7 @@ def size_faults(model, field, width, height, content_type="video/mp4"):
     """What is wrong with a file of this size in pixels where a field takes links."""
     kind, _, ending = content_type.partition("/")
     file = InputFile("0" * 64, 1000, content_type, f".{ending}", width, height, 5.0)
-    parameter = known_row(model).parameters[field]
+    parameter = find_spec(model).parameters[field]
     return [rule for rule, _ in parameter.media.faults(file, kind)]
 
 
@@ -80,19 +85,19 @@ def open_bodies(value):
 def test_fields_that_take_more_than_links_take_it(value):
     for model, body, _, _ in open_bodies(value):
         assert build_request(model, body) == {"model": model, **body}
-        assert list(find_local_files(known_row(model).parameters, body)) == []
+        assert list(find_local_files(find_spec(model).parameters, body)) == []
 
 
 @pytest.mark.parametrize("value", ["s3://bucket/a.png", "file:///tmp/a.png", "/tmp/a.png"])
 def test_files_in_fields_that_take_more_than_links_are_found_and_never_sent(value):
     for model, body, path, kind in open_bodies(value):
-        ((slot, found),) = find_local_files(known_row(model).parameters, body)
+        ((slot, found),) = find_local_files(find_spec(model).parameters, body)
         assert (slot.path, slot.kind, found) == (path, kind, value)
         assert faults(model, body) == [path]
     assert faults(GEMINI, {"prompt": "a", "image_urls": ["https://user:secret@example.com/a.png"]}) == ["image_urls[0]"]
 
 
 def test_files_in_fields_that_take_more_than_links_keep_the_limits_of_the_notes():
-    assert known_row(GEMINI).parameters["image_urls"].media.types == ("png", "jpeg", "webp")
-    voices = known_row(SEED).parameters["audio_references"].media
+    assert find_spec(GEMINI).parameters["image_urls"].media.types == ("png", "jpeg", "webp")
+    voices = find_spec(SEED).parameters["audio_references"].media
     assert (voices.max_mb, voices.max_seconds) == (10, 30)

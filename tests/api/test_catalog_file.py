@@ -15,7 +15,7 @@ import pytest
 from catalogue_parts import written
 
 from airflow_provider_evolink.api.catalog import catalog
-from airflow_provider_evolink.api.catalog.catalog import known_models, known_row
+from airflow_provider_evolink.api.catalog.catalog import known_models, find_spec
 
 ROOT = Path(__file__).parents[2]
 TEXT = resources.files("airflow_provider_evolink.api.catalog").joinpath("catalog.json").read_text(encoding="utf-8")
@@ -30,7 +30,7 @@ def test_the_file_is_small_and_written_by_the_script():
 
 
 def test_every_row_reads_and_names_are_told_apart():
-    rows = [known_row(model) for model in known_models()]
+    rows = [find_spec(model) for model in known_models()]
     assert len(rows) == len(CONTENT["models"]) == 173
     assert sum(row.status == "documented" for row in rows) == 163
     assert len({row.family for row in rows}) == 40
@@ -38,7 +38,7 @@ def test_every_row_reads_and_names_are_told_apart():
     assert len(names) == len(set(names))
     for row in rows:
         assert row.endpoint == f"/v1/{row.kind}s/generations"
-        assert all(known_row(alias) is row for alias in row.aliases)
+        assert all(find_spec(alias) is row for alias in row.aliases)
 
 
 def test_what_rows_share_is_used():
@@ -181,7 +181,7 @@ def test_a_model_that_is_one_row_is_used_like_any_other(monkeypatch):
             "parameters": {
                 "prompt": "prompt 1",
                 "duration": {"type": "integer", "minimum": 1, "maximum": 4, "soft": ["maximum"]},
-                "source": {"type": "string", "fromJob": {"models": ["invented-video-1"]}},
+                "source": {"type": "string", "from_job": {"models": ["invented-video-1"]}},
                 "image_urls": {"type": "array", "maxItems": 3, "items": {"type": "string", "format": "uri"}},
             },
             "rules": [{"shape": "at_least_one", "fields": ["source", "image_urls"], "text": "something to start from"}],
@@ -191,8 +191,8 @@ def test_a_model_that_is_one_row_is_used_like_any_other(monkeypatch):
     body = {"prompt": "a boat", "source": {"job_id": "task-1", "model": "invented-video-1"}, "duration": 9}
     assert catalog.build_request("invented-video-1", body)["source"] == "task-1"
     assert catalog.kind("invented") == "video"
-    assert catalog.outputs("invented-video-1").most == 4
-    (notice,) = catalog.notices("invented-video-1", body)
+    assert catalog.outputs("invented-video-1").max_files == 4
+    (notice,) = warnings_of("invented-video-1", body)
     assert notice.startswith("duration: a whole number from 1 to 4 (given: 9)")
     with pytest.raises(ValueError, match="something to start from"):
         catalog.build_request("invented-video-1", {"prompt": "a boat"})

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_evolink.api.catalog.catalog import build_request, kind, most_credits, notices, outputs
+from airflow_provider_evolink.api.catalog.catalog import build_request, check_request, kind, max_credits, outputs
 from airflow_provider_evolink.api.catalog.sizes import Pixels, length_words, measure
 from airflow_provider_evolink.api.errors import EvoLinkRequestError
 from airflow_provider_evolink.api.jobs.job import Job
 
 IMAGE = "https://example.com/a.png"
 JOB = {"job_id": "task-unified-1-a", "model": "mj-v7", "results": [IMAGE], "credits": 3}
+
+
+def warnings_of(model, parameters):
+    """What a request is sent with all the same."""
+    return list(check_request(model, parameters).warnings)
 
 
 def only_violation(model, parameters):
@@ -81,14 +86,14 @@ def test_a_job_without_the_thing_wanted_is_refused():
 def test_a_limit_that_only_the_words_of_a_page_state_is_warned_about_and_sent(mode):
     given = {"prompt": "a", "duration": 7}
     assert build_request("wan2.5-text-to-video", given, validation=mode)["duration"] == 7
-    (notice,) = notices("wan2.5-text-to-video", given)
+    (notice,) = warnings_of("wan2.5-text-to-video", given)
     assert notice.startswith("duration: one of 5, 10 (given: 7)")
-    assert notices("wan2.5-text-to-video", {"prompt": "a", "duration": "10"}) == []
+    assert warnings_of("wan2.5-text-to-video", {"prompt": "a", "duration": "10"}) == []
 
 
 def test_tokens_are_guessed_and_warned_about():
-    assert notices("seedance-1.5-pro", {"prompt": "a word " * 1000}) == []
-    (notice,) = notices("seedance-1.5-pro", {"prompt": "a word " * 2000})
+    assert warnings_of("seedance-1.5-pro", {"prompt": "a word " * 1000}) == []
+    (notice,) = warnings_of("seedance-1.5-pro", {"prompt": "a word " * 2000})
     assert notice == "prompt: EvoLink's limit is 2000 tokens (given: about 3500)"
 
 
@@ -99,17 +104,17 @@ def test_a_prompt_that_is_wrong_in_bytes_is_refused():
 
 @pytest.mark.parametrize(("size", "good"), [("auto", 1), ("16:9", 1), ("1024x1024", 1), ("1000x1000", 0), ("5:7", 0)])
 def test_a_size_may_be_a_word_a_ratio_or_pixels(size, good):
-    assert bool(notices("gpt-image-2", {"prompt": "a", "size": size})) is not bool(good)
+    assert bool(warnings_of("gpt-image-2", {"prompt": "a", "size": size})) is not bool(good)
 
 
 @pytest.mark.parametrize(
     ("limits", "good", "bad"),
     [
-        ({"minSide": 10}, "10x10", "9x10"),
-        ({"maxSide": 10}, "10x10", "10x11"),
-        ({"minArea": 100}, "10x10", "10x9"),
-        ({"maxArea": 100}, "10x10", "10x11"),
-        ({"maxRatio": 3}, "10x30", "31x10"),
+        ({"min_side": 10}, "10x10", "9x10"),
+        ({"max_side": 10}, "10x10", "10x11"),
+        ({"min_area": 100}, "10x10", "10x9"),
+        ({"max_area": 100}, "10x10", "10x11"),
+        ({"max_ratio": 3}, "10x30", "31x10"),
         ({"step": 8}, "8x16", "8x12"),
         ({}, "1x1", "0x1"),
     ],
@@ -135,17 +140,17 @@ def test_a_model_answers_to_its_other_names_and_is_sent_as_it_was_named():
 
 
 def test_a_withdrawn_model_is_warned_about():
-    (notice,) = notices("sora-2-beta", {"prompt": "a"})
+    (notice,) = warnings_of("sora-2-beta", {"prompt": "a"})
     assert "withdrawn" in notice
     assert build_request("sora-2-beta", {"prompt": "a"})
 
 
 def test_outputs_tell_how_many_and_how_long():
     assert outputs("new-model") is None
-    assert (outputs("wan2.7-text-to-video").most, outputs("wan2.7-text-to-video").link_hours) == (1, 24)
-    assert (outputs("mj-v8.1").least, outputs("mj-v8.1").most) == (4, 24)
+    assert (outputs("wan2.7-text-to-video").max_files, outputs("wan2.7-text-to-video").link_hours) == (1, 24)
+    assert (outputs("mj-v8.1").min_files, outputs("mj-v8.1").max_files) == (4, 24)
     assert (outputs("kling-custom-element").media, outputs("kling-custom-element").data) == (False, "element_id")
-    assert (outputs("gpt-image-2").counted_by, outputs("gpt-image-2").most) == ("n", 10)
+    assert (outputs("gpt-image-2").counted_by, outputs("gpt-image-2").max_files) == ("n", 10)
 
 
 def test_letters_in_any_case_pass_where_evolink_says_so():
@@ -163,4 +168,4 @@ def test_shots_of_kling_add_up_to_the_duration_evolink_takes():
 
 
 def test_a_model_without_a_price_has_none():
-    assert most_credits("gpt-image-2", {"prompt": "a"}) is None
+    assert max_credits("gpt-image-2", {"prompt": "a"}) is None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_evolink.api.catalog.catalog import build_request, known_row
+from airflow_provider_evolink.api.catalog.catalog import build_request, find_spec
 from airflow_provider_evolink.api.errors import EvoLinkRequestError
 
 # model; "passes", or the fields that are refused; request
@@ -33,4 +33,4 @@ def test_a_request_gets_the_answer_the_pages_promise(model, answer, body):
 def test_both_answers_are_asked_of_most_families():
     passing = [case for case in CASES if case[1] == "passes"]
     assert min(len(passing), len(CASES) - len(passing)) > 80
-    assert len({known_row(case[0]).family for case in CASES}) >= 33
+    assert len({find_spec(case[0]).family for case in CASES}) >= 33

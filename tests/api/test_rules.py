@@ -11,7 +11,7 @@ RULE = TypeAdapter(Rule)
 
 
 def broken(rule, values, *wrong):
-    """FieldValidator that a rule names for these values; ``wrong`` are fields that failed their own check."""
+    """Fields that a rule names for these values; ``wrong`` are fields that failed their own check."""
     facts = RequestView(values, frozenset(tuple(path.split(".")) for path in wrong))
     return [(found.field, found.value) for found in RULE.validate_python({"text": "t", **rule}).check(facts)]
 

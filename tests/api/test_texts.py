@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from airflow_provider_evolink.api.redaction import private_texts, without
+from airflow_provider_evolink.api.redaction import Redactor
 
 PROMPT = "Scene 1:\nA paper boat,\twith the  secret word\r\nxylophonist, drifts down a long river at dawn."
 
@@ -27,12 +27,12 @@ PROMPT = "Scene 1:\nA paper boat,\twith the  secret word\r\nxylophonist, drifts 
     ],
 )
 def test_a_quote_of_ours_is_cut_off_wherever_it_begins(said, told):
-    private = tuple(private_texts({"prompt": PROMPT, "negative": ["a boat"]}))
-    assert without(private, said) == told
+    redactor = Redactor.of({"prompt": PROMPT, "negative": ["a boat"]})
+    assert redactor.apply(said) == told
 
 
 def test_where_nothing_is_known_nothing_is_told():
-    assert without(("",), "rejected") == "…"
+    assert Redactor.everything().apply("rejected") == "…"
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_where_nothing_is_known_nothing_is_told():
 )
 def test_a_link_is_told_by_nobody(link):
     for said in (f"cannot decode {link} now", f'cannot decode "{link}" now', f"cannot decode <{link}> now"):
-        told = without((), said)
+        told = Redactor().apply(said)
         assert "0f3c" not in told
         assert told.startswith("cannot decode ")
         assert told.endswith(" now")
@@ -60,11 +60,11 @@ def test_a_link_is_told_by_nobody(link):
     "said", ["ratio 16:9/1.5 of image/png", "wan2.7/x and v1/files", "http: bad gateway", "a.b c.d/e"]
 )
 def test_what_is_no_link_stays(said):
-    assert without((), said) == said
+    assert Redactor().apply(said) == said
 
 
 def test_long_texts_take_no_long_time():
     began = time.monotonic()
-    without(("ab" * 500_000, "x. " * 300_000), "ac" * 500_000)
-    without((), "a." * 500_000)
+    Redactor(("ab" * 500_000, "x. " * 300_000)).apply("ac" * 500_000)
+    Redactor().apply("a." * 500_000)
     assert time.monotonic() - began < 20

@@ -60,7 +60,7 @@ def test_an_order():
     assert (ORDER.method, ORDER.path, ORDER.paid, ORDER.key) == ("POST", "/v1/videos/generations", True, KEY)
     assert ORDER.headers == {"Idempotency-Key": KEY, "Content-Type": "application/json"}
     assert json.loads(ORDER.content) == BODY
-    assert PROMPT not in repr({**vars(ORDER), "content": None, "private": None})
+    assert PROMPT not in repr({**vars(ORDER), "content": None, "redactor": None})
 
 
 def test_an_order_keeps_its_characters():

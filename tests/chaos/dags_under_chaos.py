@@ -104,8 +104,7 @@ def after(owner: Any, name: str, act: Act, when: Callable[..., bool] = lambda *_
 def on_record(wrap: Callable[..., None], state: str, act: Act) -> None:
     """Act before or after the ledger stores a record of this state, by whichever of its methods."""
     for name in ("write_intent", "write_submitted", "write_best_effort"):
-        if hasattr(Ledger, name):
-            wrap(Ledger, name, act, lambda _, record, *__: record.state == state)
+        wrap(Ledger, name, act, lambda _, record: record.state == state)
 
 
 def on_the_wire(method: str, step: str, act: Act, *, pause: float = 0.0) -> None:

@@ -28,25 +28,13 @@ from typing import Any
 
 import structlog
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from swept import PACKAGE, check, swept_files
 
-import airflow_provider_evolink
 from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.operators import EvoLinkGenerateOperator
 from airflow_provider_evolink.triggers.evolink import EvoLinkJobTrigger
 
-PACKAGE = Path(airflow_provider_evolink.__file__).parent
-SWEPT = frozenset(
-    str(path)
-    for pattern in (
-        "ledger/*.py",
-        "execution/*.py",
-        "storage/object_store.py",
-        "operators/generate.py",
-        "api/client.py",
-        "api/http/*.py",
-    )
-    for path in PACKAGE.glob(pattern)
-)
+SWEPT = check(swept_files())
 FAR = 10**9
 MOST_TRIES = 4
 

@@ -79,7 +79,7 @@ def test_holds_the_package_and_its_data_and_nothing_else(wheel: Path) -> None:
     """The catalog, the types marker and the licence ship; tests, DAGs and docs do not."""
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
-    assert {"airflow_provider_evolink/py.typed", "airflow_provider_evolink/api/catalog/catalog.json"} <= set(names)
+    assert {"airflow_provider_evolink/py.typed", "airflow_provider_evolink/api/catalog/models/wan.json"} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert {top for top in tops if not top.endswith(".dist-info")} == {"airflow_provider_evolink"}
 

@@ -16,7 +16,6 @@ from typing import Any
 from airflow_provider_evolink.api.catalog import catalog
 from airflow_provider_evolink.api.catalog.describe import lines_of, summary, table
 from airflow_provider_evolink.api.catalog.media_fields import find_local_files, replace_strings
-from airflow_provider_evolink.api.errors import EvoLinkRequestError
 from airflow_provider_evolink.api.redaction import describe_value, sanitize
 
 _WIDEST = 120
@@ -69,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 def _models(options: argparse.Namespace) -> int:
     found = [
         summary(row)
-        for row in map(catalog.known_row, catalog.known_models())
+        for row in map(catalog.find_spec, catalog.known_models())
         if row
         and (options.retired or row.status == "documented")
         and options.kind in (None, row.kind)
@@ -85,10 +84,10 @@ def _models(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    row = catalog.known_row(options.model)
+    row = catalog.find_spec(options.model)
     if row is None:
-        # The notice about an unknown model names the nearest one.
-        return _fail(f"{sanitize(options.model, 80)}: {' '.join(catalog.notices(options.model, {}))}", 1)
+        # The warning about an unknown model names the nearest one.
+        return _fail(f"{sanitize(options.model, 80)}: {' '.join(catalog.check_request(options.model, {}).warnings)}", 1)
     if options.json:
         _write_json(row.model_dump(mode="json", by_alias=True, exclude_defaults=True))
         return 0
@@ -123,26 +122,22 @@ def _checked(request: dict[str, Any]) -> dict[str, Any]:
     model = request["model"]
     inner = request.get("parameters")
     fields = inner if isinstance(inner, dict) and request.keys() <= {"model", "kind", "parameters"} else request
-    row = catalog.known_row(model)
-    files = find_local_files(row.parameters, fields) if row else []
-    # An operator uploads them and orders with links, so links stand in for them here as well.
+    spec = catalog.find_spec(model)
+    files = find_local_files(spec.parameters, fields) if spec else []
+    # An operator uploads these files and sends links, so links take their place here as well.
     links = {uri: f"https://input.invalid/{number}" for number, (_, uri) in enumerate(files)}
     shown = {describe_value(link): describe_value(uri) for uri, link in links.items()}
-    fields = replace_strings(fields, links) if links else fields
-    violations: Sequence[Any] = ()
-    try:
-        catalog.build_request(model, fields)
-    except EvoLinkRequestError as error:
-        violations = error.violations
+    checked = catalog.check_request(model, replace_strings(fields, links) if links else fields)
     return {
         "model": model,
-        "known": row is not None,
-        "valid": not violations,
+        "known": spec is not None,
+        "valid": not checked.violations,
         "violations": [
-            {"field": one.field, "rule": one.rule, "value": shown.get(one.value, one.value)} for one in violations
+            {"field": one.field, "rule": one.rule, "value": shown.get(one.value, one.value) if one.value else one.value}
+            for one in checked.violations
         ],
         "warnings": [
-            *catalog.notices(model, fields),
+            *checked.warnings,
             *(
                 f"{slot.path}: a file of yours, not looked at here (given: {describe_value(uri)})"
                 for slot, uri in files

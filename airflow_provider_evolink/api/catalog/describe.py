@@ -59,7 +59,9 @@ def lines_of(row: ModelSpec, width: int = 100) -> Iterator[str]:
         if parameter.note:
             yield from _wrapped("", f"({parameter.note})", width)
     yield "* required"
-    for title, rules in (("RULES", row.rules), ("WARNINGS, SENT ALL THE SAME", row.notices)):
+    refused = [rule for rule in row.rules if rule.is_refused]
+    warned = [rule for rule in row.rules if not rule.is_refused]
+    for title, rules in (("RULES", refused), ("WARNINGS, SENT ALL THE SAME", warned)):
         if rules:
             yield from ("", title)
             for rule in rules:
@@ -78,10 +80,10 @@ def value_words(parameter: Parameter) -> str:
     texts = [words(parameter)]
     if size := size_words(parameter):
         texts.append(size)
-    if parameter.max_length and parameter.longest is None:
+    if parameter.max_length and not parameter.refuses("maxLength") and "maxLength" not in parameter.stated:
         cut = "EvoLink cuts the rest" if parameter.cut else "only warned about"
         texts.append(f"at most {length_words(parameter.max_length, parameter.length_unit)} ({cut})")
-    if parameter.soft:
+    if parameter.stated:
         texts.append("only warned about")
     if parameter.default is not None:
         default = str(parameter.default).lower() if isinstance(parameter.default, bool) else parameter.default
@@ -99,8 +101,8 @@ def output_words(outputs: Outputs, kind: str) -> str:
     :param outputs: The outputs of a row.
     :param kind: What the model makes.
     """
-    number = str(outputs.least) if outputs.most == outputs.least else f"{outputs.least} to {outputs.most or 'many'}"
-    texts = [f"{number} {kind} file{'s' * (outputs.most != 1)}" if outputs.media else "no media"]
+    number = str(outputs.min_files) if outputs.max_files == outputs.min_files else f"{outputs.min_files} to {outputs.max_files or 'many'}"
+    texts = [f"{number} {kind} file{'s' * (outputs.max_files != 1)}" if outputs.media else "no media"]
     if outputs.counted_by:
         texts.append(f"as many as {outputs.counted_by} says")
     if outputs.data:

@@ -1,130 +1,125 @@
-"""The fields of a request, each held against its own parameter: types, limits, counts, unknown names."""
+"""The fields of a request, each checked against its own parameter in one pass, limits that only warn included. Pure."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
-from functools import cached_property
+import itertools
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import SchemaValidator, ValidationError
-
-from airflow_provider_evolink.api.catalog.parameter import Parameter, is_list
-from airflow_provider_evolink.api.catalog.request_view import Path
-from airflow_provider_evolink.api.catalog.validators import fields_validator
-from airflow_provider_evolink.api.catalog.wording import size_fault, words
-from airflow_provider_evolink.api.errors import Violation
-from airflow_provider_evolink.api.redaction import count, describe_value, sanitize
+from airflow_provider_evolink.api.catalog.parameter import Parameter
+from airflow_provider_evolink.api.catalog.values import WrongType, broken_limits, convert
 
 Location = tuple[str | int, ...]
 
+_SIZES = frozenset({"minItems", "maxItems", "minProperties", "maxProperties"})
 
-class FieldValidator:
+
+@dataclass(frozen=True)
+class Fault:
     """
-    The parameters of one model.
+    A limit that a value breaks.
 
-    :param parameters: Name and row of each field.
+    :param limit: Name of the limit in the catalog; or ``type``, ``required``, ``unknown``.
+    :param parameter: ``None`` for a field that the model does not have.
+    :param known: Names of the fields around an unknown one.
     """
 
-    def __init__(self, parameters: Mapping[str, Parameter]) -> None:
-        self._parameters = parameters
+    location: Location
+    limit: str
+    value: Any = None
+    parameter: Parameter | None = None
+    known: tuple[str, ...] = ()
 
-    def check(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Violation], frozenset[Path]]:
-        """
-        Hold the fields of a request against their parameters.
+    @property
+    def is_refused(self) -> bool:
+        """Whether the request is refused for it, or only warned about."""
+        return self.parameter is None or self.parameter.refuses(self.limit)
 
-        :param given: FieldValidator that were set.
-        :return: The good fields in their declared types, what is wrong with the others, and where that is.
-        """
-        violations = [
-            Violation(name, "required")
-            for name, parameter in self._parameters.items()
-            if parameter.required and name not in given
-        ]
-        locations: list[Location] = [(violation.field,) for violation in violations]
-        try:
-            read = self._validator.validate_python(given)
-        except ValidationError as error:
-            for fault in error.errors(include_url=False):
-                locations.append(fault["loc"])
-                violations.append(self._violation(fault["loc"], fault["type"], fault["msg"], fault["input"]))
-            failed = {location[0] for location in locations}
-            read = self._validator.validate_python({name: given[name] for name in given if name not in failed})
-        violations += self._sizes(given)
-        return read, violations, frozenset(map(_names, locations))
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Names of the fields down to it; an item of a list counts as the list."""
+        return tuple(itertools.takewhile(lambda key: isinstance(key, str), self.location))  # type: ignore[arg-type]
 
-    @cached_property
-    def _validator(self) -> SchemaValidator:
-        return fields_validator(self._parameters)
-
-    def _sizes(self, given: Mapping[str, Any]) -> Iterator[Violation]:
-        for location, parameter, value in _walk(self._parameters, given):
-            if fault := size_fault(parameter, value):
-                noun = ("item",) if is_list(value) else ("entry", "entries")
-                yield Violation(_written(location), fault, count(len(value), *noun))
-
-    def _violation(self, location: Location, kind: str, message: str, value: Any) -> Violation:
-        field = _written(location)
-        if kind == "extra_forbidden":
-            return Violation(field, self._unknown(location), describe_value(value, private=True))
-        parameter = self._parameter(location)
-        if kind == "missing":
-            return Violation(field, "required")
-        rule = message if kind == "address" or parameter is None else words(parameter)
-        return Violation(field, rule, describe_value(value, private=parameter is None or parameter.private))
-
-    def _parameter(self, location: Location) -> Parameter | None:
-        parameter = self._parameters.get(str(location[0]))
-        for key in location[1:]:
-            parameter = parameter.inner(key) if parameter else None
-        return parameter
-
-    def _unknown(self, location: Location) -> str:
-        around = self._parameter(location[:-1]) if len(location) > 1 else None
-        siblings = list((around.properties or {}) if around else self._parameters)
-        near = _nearest(str(location[-1]), siblings)
-        return (
-            f"unknown field, did you mean {near}?" if near else f"unknown field, the model takes {', '.join(siblings)}"
-        )
+    @property
+    def is_size(self) -> bool:
+        """Whether only the number of items or entries is wrong: the value itself can be used by rules."""
+        return self.limit in _SIZES
 
 
-def _walk(parameters: Mapping[str, Parameter], given: Mapping[str, Any]) -> Iterator[tuple[Location, Parameter, Any]]:
+def check_fields(
+    parameters: Mapping[str, Parameter], given: Mapping[str, Any], faults: list[Fault], around: Location = ()
+) -> dict[str, Any]:
+    """
+    Check the fields of a request, or of an object in it.
+
+    :param faults: Takes what is wrong.
+    :param around: Location of the object.
+    :return: The fields in their declared types, those with faults as they were given.
+    """
+    values: dict[str, Any] = {}
     for name, parameter in parameters.items():
+        location = (*around, name)
         if name in given:
-            yield from _walk_one((name,), parameter, given[name])
+            values[name] = _check(parameter, given[name], location, faults)
+        elif parameter.required:
+            faults.append(Fault(location, "required", parameter=parameter))
+    for name in given:
+        if name not in parameters:
+            values[name] = given[name]
+            faults.append(Fault((*around, name), "unknown", given[name], known=tuple(parameters)))
+    return values
 
 
-def _walk_one(location: Location, parameter: Parameter, value: Any) -> Iterator[tuple[Location, Parameter, Any]]:
-    yield location, parameter, value
-    if parameter.properties and isinstance(value, Mapping):
-        for inner, found, entry in _walk(parameter.properties, value):
-            yield (*location, *inner), found, entry
-    if parameter.items and parameter.items.properties and is_list(value):
-        for at, entry in enumerate(value):
-            yield from _walk_one((*location, at), parameter.items, entry)
+def _check(parameter: Parameter, value: Any, location: Location, faults: list[Fault]) -> Any:
+    try:
+        read = convert(parameter, value)
+    except WrongType:
+        faults.append(Fault(location, "type", value, parameter))
+        return value
+    read = _check_inside(parameter, read, location, faults)
+    if parameter.variants:
+        read, fits = _first_fitting(parameter.variants, read, location)
+        if not fits:
+            faults.append(Fault(location, "variants", value, parameter))
+    if broken := list(broken_limits(parameter, read)):
+        faults += _worst([Fault(location, limit, read, parameter) for limit in broken])
+    return read
 
 
-def _nearest(name: str, known: list[str]) -> str | None:
+def _check_inside(parameter: Parameter, value: Any, location: Location, faults: list[Fault]) -> Any:
+    if parameter.items is not None:
+        return [_check(parameter.items, entry, (*location, at), faults) for at, entry in enumerate(value)]
+    if parameter.properties is not None:
+        return check_fields(parameter.properties, value, faults, location)
+    if (inner := parameter.additional_properties) is not None:
+        return {name: _check(inner, entry, (*location, name), faults) for name, entry in value.items()}
+    return value
+
+
+def _first_fitting(variants: tuple[Parameter, ...], value: Any, location: Location) -> tuple[Any, bool]:
+    for variant in variants:
+        faults: list[Fault] = []
+        read = _check(variant, value, location, faults)
+        if not faults:
+            return read, True
+    return value, False
+
+
+def _worst(faults: list[Fault]) -> list[Fault]:
+    """Keep of the faults of one value the first that refuses, else the first that warns; and its number of items."""
+    sizes = [fault for fault in faults if fault.is_size]
+    others = sorted((fault for fault in faults if not fault.is_size), key=lambda fault: not fault.is_refused)
+    return others[:1] + sizes
+
+
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """Return the known name that is most like another one."""
     near = difflib.get_close_matches(name, known, n=1)
     if near:
         return near[0]
-    # start_image is image_start with its words replace_strings.
-    sorted_names = {"_".join(sorted(other.split("_"))): other for other in known}
-    replace_strings = difflib.get_close_matches("_".join(sorted(name.split("_"))), sorted_names, n=1)
-    return sorted_names[replace_strings[0]] if replace_strings else None
-
-
-def _names(location: Location) -> Path:
-    names = []
-    for key in location:
-        if isinstance(key, int):
-            break
-        names.append(key)
-    return tuple(names)
-
-
-def _written(location: Location) -> str:
-    text = ""
-    for key in location:
-        text += f"[{key}]" if isinstance(key, int) else f".{sanitize(key, 40)}"
-    return text.removeprefix(".")
+    # start_image is image_start with its words swapped.
+    by_words = {"_".join(sorted(other.split("_"))): other for other in known}
+    near = difflib.get_close_matches("_".join(sorted(name.split("_"))), by_words, n=1)
+    return by_words[near[0]] if near else None

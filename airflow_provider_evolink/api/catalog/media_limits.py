@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
 
 MB = 1024 * 1024
 MAX_UPLOAD = 100 * MB  # EvoLink's pages state no limit of the files API; its clients stop at 95 and at 100 MB
@@ -67,7 +66,7 @@ class Media(BaseModel):
     :param within: Field with the seconds that a clip may have at the most.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     types: tuple[str, ...] = ()
     max_mb: int | None = None

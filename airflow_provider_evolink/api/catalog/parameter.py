@@ -1,45 +1,68 @@
-"""One parameter of a model: its row in the catalog and its rule in words."""
+"""One parameter of a model, as a catalog file writes it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.alias_generators import to_camel
 
 from airflow_provider_evolink.api.catalog.media_limits import Media
 from airflow_provider_evolink.api.catalog.sizes import Pixels, Unit
 
+Origin = Literal["schema", "prose", "convention"]
+
+LIMITS = (
+    *("enum", "minimum", "maximum", "multipleOf", "minLength", "maxLength", "max_bytes", "pattern", "format"),
+    *("pixels", "minItems", "maxItems", "minProperties", "maxProperties", "variants"),
+)
+# JSON Schema's own keywords keep their spelling in the files.
+_JSON_SCHEMA = {"multiple_of", "additional_properties"} | {
+    f"{end}_{what}" for end in ("min", "max") for what in ("length", "items", "properties")
+}
 _IDS = ("job_id", "id", "task_id")
+
+
+def spelled(name: str) -> str:
+    """Return how a file spells an attribute of :class:`Parameter`."""
+    return to_camel(name) if name in _JSON_SCHEMA else name
 
 
 class Parameter(BaseModel):
     """
-    A parameter as the catalog writes it, in the words of JSON Schema where it has one.
+    A parameter as a catalog file writes it: JSON Schema's keywords where it has one, else names of our own.
 
+    :param type: JSON type of the value.
+    :param required: Whether a request needs the field.
     :param blank: Whether a text may be empty; if not stated, unless it is required.
     :param default: What EvoLink assumes when the field is absent. Never sent.
-    :param any_case: Capital and small letters are the same in ``enum``.
-    :param cut: EvoLink cuts text beyond ``maxLength`` silently, so that is only warned about.
-    :param length_unit: Unit of ``maxLength``. Tokens can only be guessed here, so too many are only warned about.
-    :param max_bytes: Most bytes of a text in UTF-8.
+    :param enum: Values that are allowed.
+    :param any_case: ``enum`` ignores case.
+    :param length_unit: Unit of ``maxLength``. Tokens can only be estimated, so too many only cause a warning.
+    :param max_bytes: Maximum size of a text in UTF-8.
+    :param cut: EvoLink silently cuts text beyond ``maxLength``, so that limit only causes a warning.
     :param format: ``uri`` is a media link, ``media`` such a link, inline data or an id, ``callback`` a public HTTPS
         address.
-    :param media: What the file behind a link may be, or behind each link of a list. Held against files that are
-        uploaded; nobody looks behind a link.
+    :param pattern: Regular expression that the whole text must match.
     :param pixels: The text is a size in pixels within these limits.
+    :param items: What every item of a list must be.
+    :param properties: Fields of an object; any other is refused. Without it every field is allowed.
+    :param additional_properties: What every value of a free-form object must be.
+    :param variants: Alternative shapes of the value; it must fit one of them.
+    :param media: What the file behind a link may be, or behind each link of a list. Checked for files that are
+        uploaded; the content of links is not inspected.
     :param from_job: The field takes the id of an earlier job, or something that job made.
-    :param soft: Limits by name that EvoLink states in words only: what breaks them is sent with a warning.
-    :param phrase: What to say of the values instead of what would be said by themselves.
-    :param properties: FieldValidator of an object; any other is refused. Without it every field passes.
-    :param additional_properties: What every value of a free map must be.
-    :param variants: Alternative shapes of the value, instead of ``type``.
     :param unit: Noun for whole numbers in messages, e.g. ``seconds``.
+    :param phrase: Replaces the generated description of the allowed values in messages.
+    :param stated: Where EvoLink states a limit, by the name of the limit; not listed means ``schema``. ``schema``: in
+        the request schema. ``prose``: only in the text of the page. ``convention``: the page says at most that
+        breaking it may do harm, or that EvoLink ignores or cuts the excess. Only ``schema`` limits refuse a request;
+        the others cause a warning.
     :param note: For readers of the catalog.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=spelled)
 
     type: Literal["string", "integer", "number", "boolean", "array", "object"] | None = None
     required: bool = False
@@ -52,14 +75,12 @@ class Parameter(BaseModel):
     multiple_of: int | float | None = None
     min_length: int | None = None
     max_length: int | None = None
-    length_unit: Unit = Field("characters", alias="length_unit")
+    length_unit: Unit = "characters"
     max_bytes: int | None = None
     cut: bool = False
     format: Literal["uri", "media", "callback"] | None = None
     pattern: str | None = None
-    media: Media | None = None
     pixels: Pixels | None = None
-    from_job: JobReference | None = None
     min_items: int | None = None
     max_items: int | None = None
     items: Parameter | None = None
@@ -68,17 +89,21 @@ class Parameter(BaseModel):
     properties: dict[str, Parameter] | None = None
     additional_properties: Parameter | None = None
     variants: tuple[Parameter, ...] = ()
+    media: Media | None = None
+    from_job: JobReference | None = None
     unit: str | None = None
     phrase: str | None = None
-    soft: tuple[str, ...] = ()
+    stated: dict[str, Origin] = {}
     note: str | None = None
 
     @model_validator(mode="after")
-    def _has_a_shape(self) -> Self:
-        if (self.type is None) is not bool(self.variants) and "variants" not in self.soft:
-            raise ValueError("a parameter has either a type or variants")
-        if self.soft and (unknown := {*self.soft} - {to_camel(name) for name in type(self).model_fields}):
-            raise ValueError(f"no such limits: {', '.join(sorted(unknown))}")
+    def _is_complete(self) -> Self:
+        if self.type is None and not self.variants:
+            raise ValueError("a parameter needs a type or variants")
+        for limit in self.stated:
+            name = next((name for name in type(self).model_fields if spelled(name) == limit), "")
+            if limit not in LIMITS or getattr(self, name) in (None, ()):
+                raise ValueError(f"stated: the parameter has no limit {limit}")
         return self
 
     @property
@@ -91,31 +116,14 @@ class Parameter(BaseModel):
         """Whether a text may be empty."""
         return not self.required if self.blank is None else self.blank
 
-    @property
-    def longest(self) -> int | None:
-        """Greatest length of a text, where that can be counted and EvoLink does not just cut the rest."""
-        return None if self.cut or self.length_unit == "tokens" else self.max_length
+    def origin(self, limit: str) -> Origin:
+        """Return where EvoLink states a limit."""
+        return "convention" if self.cut and limit == "maxLength" else self.stated.get(limit, "schema")
 
-    @property
-    def is_soft(self) -> bool:
-        """Whether a limit of it, or of something inside it, is only warned about."""
-        return bool(self.soft) or any(inner.is_soft for inner in self._inside())
-
-    def hard(self) -> Self:
-        """Return the parameter without the limits that are only warned about."""
-        if not self.is_soft:
-            return self
-        names = {to_camel(name): name for name in type(self).model_fields}
-        changes: dict[str, Any] = {names[limit]: () if limit == "variants" else None for limit in self.soft}
-        if self.items:
-            changes["items"] = self.items.hard()
-        if self.properties:
-            changes["properties"] = {name: inner.hard() for name, inner in self.properties.items()}
-        return self.model_copy(update=changes)
-
-    def _inside(self) -> Iterator[Parameter]:
-        yield from filter(None, (self.items, self.additional_properties))
-        yield from (self.properties or {}).values()
+    def refuses(self, limit: str) -> bool:
+        """Whether a request that breaks this limit is refused, instead of only warned about."""
+        is_estimate = limit == "maxLength" and self.length_unit == "tokens"
+        return not is_estimate and self.origin(limit) == "schema"
 
     def inner(self, key: str | int) -> Parameter | None:
         """Return the parameter that describes one entry of a list or object."""
@@ -133,7 +141,7 @@ class JobReference(BaseModel):
     """
     What a field takes from an earlier job.
 
-    :param models: Models whose jobs fit, with their other names; empty: any.
+    :param models: Models whose jobs fit, with their aliases; empty: any.
     :param take: ``id`` for the id of the job, else a name in its ``made`` or ``result_data``.
     """
 
@@ -143,11 +151,7 @@ class JobReference(BaseModel):
     take: str = "id"
 
     def read(self, job: Mapping[str, Any]) -> Any:
-        """
-        Return what the field takes, or ``None`` if the job has no such thing.
-
-        :param job: The job.
-        """
+        """Return what the field takes, or ``None`` if the job has no such thing."""
         if self.take == "id":
             return next((job[name] for name in _IDS if job.get(name)), None)
         data = job.get("result_data")

@@ -19,7 +19,7 @@ class RequestView:
     """
     What the user gave, as the rules see it.
 
-    :param values: FieldValidator that were set.
+    :param values: Fields that were set.
     :param broken: Paths that failed their own check. They count as given, but their values decide nothing.
     :param private: Paths of fields whose text may not be shown.
     :param defaults: What EvoLink takes for fields that are not set, by path.
@@ -32,8 +32,9 @@ class RequestView:
 
     def raw(self, field: str) -> Any:
         """Return the value at a path, checked or not."""
-        value: Any = self.values
-        for name in field.split("."):
+        first, *rest = field.split(".")
+        value = self.values.get(first)
+        for name in rest:
             value = value.get(name) if isinstance(value, Mapping) else None
         return value
 
@@ -92,25 +93,25 @@ class Condition(BaseModel):
     max_items: int | None = Field(None, alias="maxItems")
     matches: str | None = None
 
-    def holds(self, facts: RequestView, field: str) -> bool:
+    def holds(self, view: RequestView, field: str) -> bool:
         """
         Tell whether the condition holds for a field.
 
-        :param facts: What the user gave.
+        :param view: What the user gave.
         :param field: Path of the field.
         """
-        if self.given is not None and facts.given(field) is not self.given:
+        if self.given is not None and view.given(field) is not self.given:
             return False
-        if self.min_items is not None and (facts.items(field) or 0) < self.min_items:
+        if self.min_items is not None and (view.items(field) or 0) < self.min_items:
             return False
-        if self.max_items is not None and (facts.items(field) or 0) > self.max_items:
+        if self.max_items is not None and (view.items(field) or 0) > self.max_items:
             return False
-        if self.matches is not None and not re.fullmatch(self.matches, facts.text(field) or ""):
+        if self.matches is not None and not re.fullmatch(self.matches, view.text(field) or ""):
             return False
         if self.equals is None and self.differs is None:
             return True
-        value = facts.raw(field)
-        unsure = facts.is_broken(field)
+        value = view.raw(field)
+        unsure = view.is_broken(field)
         return not unsure and (self.equals is None or value in self.equals) and value not in (self.differs or ())
 
     def words(self, field: str) -> str:

@@ -20,6 +20,11 @@ keys_index     every key of the object ``field`` is a name of ``lists`` and a 1-
 
 Every rule has a ``text``, which the user reads. Fields may be paths (``model_params.voice_bindings``). Without ``when``
 a rule always holds. An empty list, object or text counts as not given. The numbers of ``sum`` may be text.
+
+``stated`` says where EvoLink states the rule: ``schema``, ``prose`` (the default: a request schema hardly ever relates
+two fields) or ``convention``. A request that breaks a rule is refused; it only causes a warning if the rule is a
+``convention`` (EvoLink accepts the request, but ignores or changes something) or ``warn_only`` is set (it is not known
+whether EvoLink refuses).
 """
 
 from __future__ import annotations
@@ -31,6 +36,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from airflow_provider_evolink.api.catalog.parameter import Origin
 from airflow_provider_evolink.api.catalog.request_view import Condition, RequestView
 from airflow_provider_evolink.api.errors import Violation
 from airflow_provider_evolink.api.redaction import count, describe_value, sanitize
@@ -46,11 +52,18 @@ class _Rule(BaseModel):
 
     text: str
     when: dict[str, Condition] = {}
+    stated: Origin = "prose"
+    warn_only: bool = False
 
-    def check(self, facts: RequestView) -> Iterator[Violation]:
+    @property
+    def is_refused(self) -> bool:
+        """Whether a request that breaks it is refused, instead of only warned about."""
+        return self.stated != "convention" and not self.warn_only
+
+    def check(self, view: RequestView) -> Iterator[Violation]:
         """Yield what breaks the rule."""
-        if all(condition.holds(facts, field) for field, condition in self.when.items()):
-            yield from self._broken(facts)
+        if all(condition.holds(view, field) for field, condition in self.when.items()):
+            yield from self._broken(view)
 
     def about(self) -> str:
         """Name the fields it is about."""
@@ -66,16 +79,16 @@ class _Rule(BaseModel):
         return f"{self.text} (when {' and '.join(told)})" if told else self.text
 
     @abstractmethod
-    def _broken(self, facts: RequestView) -> Iterator[Violation]: ...
+    def _broken(self, view: RequestView) -> Iterator[Violation]: ...
 
 
 class Needs(_Rule):
     shape: Literal["needs"]
     fields: tuple[str, ...]
 
-    def _broken(self, facts: RequestView) -> Iterator[Violation]:
+    def _broken(self, view: RequestView) -> Iterator[Violation]:
         for field in self.fields:
-            if not facts.given(field) and not facts.is_broken(field):
+            if not view.given(field) and not view.is_broken(field):
                 yield Violation(field, self.text)
 
 
@@ -83,18 +96,18 @@ class Refuses(_Rule):
     shape: Literal["refuses"]
     fields: tuple[str, ...]
 
-    def _broken(self, facts: RequestView) -> Iterator[Violation]:
+    def _broken(self, view: RequestView) -> Iterator[Violation]:
         for field in self.fields:
-            if facts.given(field):
-                yield Violation(field, self.text, facts.shown(field))
+            if view.given(field):
+                yield Violation(field, self.text, view.shown(field))
 
 
 class AtLeastOne(_Rule):
     shape: Literal["at_least_one"]
     fields: tuple[str, ...]
 
-    def _broken(self, facts: RequestView) -> Iterator[Violation]:
-        if not any(facts.given(field) or facts.is_broken(field) for field in self.fields):
+    def _broken(self, view: RequestView) -> Iterator[Violation]:
+        if not any(view.given(field) or view.is_broken(field) for field in self.fields):
             yield Violation(", ".join(self.fields), self.text)
 
 
@@ -102,8 +115,8 @@ class ExactlyOne(_Rule):
     shape: Literal["exactly_one"]
     fields: tuple[str, ...]
 
-    def _broken(self, facts: RequestView) -> Iterator[Violation]:
-        given = [field for field in self.fields if facts.given(field) or facts.is_broken(field)]
+    def _broken(self, view: RequestView) -> Iterator[Violation]:
+        given = [field for field in self.fields if view.given(field) or view.is_broken(field)]
         if len(given) != 1:
             yield Violation(", ".join(self.fields), self.text, " + ".join(given) or None)
 
@@ -115,9 +128,9 @@ class Total(_Rule):
     minimum: int = 0
     maximum: int | None = None
 
-    def _broken(self, facts: RequestView) -> Iterator[Violation]:
-        counts: list[float | None] = [facts.items(field) for field in self.fields]
-        counts += [facts.number(field) for field in self.amounts]
+    def _broken(self, view: RequestView) -> Iterator[Violation]:
+        counts: list[float | None] = [view.items(field) for field in self.fields]
+        counts += [view.number(field) for field in self.amounts]
         total = int(sum(number for number in counts if number is not None))
         too_few = total < self.minimum and None not in counts
         if too_few or (self.maximum is not None and total > self.maximum):
@@ -134,16 +147,16 @@ class Limits(_Rule):
     enum: tuple[Any, ...] | None = None
     max_length: int | None = Field(None, alias="maxLength")
 
-    def _broken(self, facts: RequestView) -> Iterator[Violation]:
-        value = facts.raw(self.field)
-        if value is None or facts.is_broken(self.field):
+    def _broken(self, view: RequestView) -> Iterator[Violation]:
+        value = view.raw(self.field)
+        if value is None or view.is_broken(self.field):
             return
-        number = facts.number(self.field)
+        number = view.number(self.field)
         too_low = self.minimum is not None and number is not None and number < self.minimum
         too_high = self.maximum is not None and number is not None and number > self.maximum
-        too_long = self.max_length is not None and len(facts.text(self.field) or "") > self.max_length
+        too_long = self.max_length is not None and len(view.text(self.field) or "") > self.max_length
         if too_low or too_high or too_long or (self.enum is not None and value not in self.enum):
-            yield Violation(self.field, self.text, facts.shown(self.field))
+            yield Violation(self.field, self.text, view.shown(self.field))
 
 
 class Pattern(_Rule):
@@ -152,23 +165,23 @@ class Pattern(_Rule):
     matches: str | None = None
     avoids: str | None = None
 
-    def _broken(self, facts: RequestView) -> Iterator[Violation]:
-        text = facts.text(self.field)
+    def _broken(self, view: RequestView) -> Iterator[Violation]:
+        text = view.text(self.field)
         if text is None:
             return
         fits = self.matches is None or re.search(self.matches, text)
         if not fits or (self.avoids is not None and re.search(self.avoids, text)):
-            yield Violation(self.field, self.text, facts.shown(self.field))
+            yield Violation(self.field, self.text, view.shown(self.field))
 
 
 class Equal(_Rule):
     shape: Literal["equal"]
     fields: tuple[str, ...]
 
-    def _broken(self, facts: RequestView) -> Iterator[Violation]:
-        given = [field for field in self.fields if facts.given(field) and not facts.is_broken(field)]
-        if any(facts.raw(field) != facts.raw(given[0]) for field in given[1:]):
-            yield Violation(", ".join(given), self.text, " + ".join(facts.shown(field) for field in given))
+    def _broken(self, view: RequestView) -> Iterator[Violation]:
+        given = [field for field in self.fields if view.given(field) and not view.is_broken(field)]
+        if any(view.raw(field) != view.raw(given[0]) for field in given[1:]):
+            yield Violation(", ".join(given), self.text, " + ".join(view.shown(field) for field in given))
 
 
 class Distance(_Rule):
@@ -178,8 +191,8 @@ class Distance(_Rule):
     minimum: float
     maximum: float
 
-    def _broken(self, facts: RequestView) -> Iterator[Violation]:
-        start, end = facts.number(self.start), facts.number(self.end)
+    def _broken(self, view: RequestView) -> Iterator[Violation]:
+        start, end = view.number(self.start), view.number(self.end)
         if start is None or end is None:
             return
         if not self.minimum <= round(end - start, _DECIMALS) <= self.maximum:
@@ -192,9 +205,9 @@ class Sum(_Rule):
     entry: str
     total: str
 
-    def _broken(self, facts: RequestView) -> Iterator[Violation]:
-        entries, total = facts.raw(self.field), facts.number(self.total)
-        if not isinstance(entries, list) or total is None or facts.is_broken(self.field):
+    def _broken(self, view: RequestView) -> Iterator[Violation]:
+        entries, total = view.raw(self.field), view.number(self.total)
+        if not isinstance(entries, list) or total is None or view.is_broken(self.field):
             return
         try:
             added = round(sum(float(entry[self.entry]) for entry in entries), _DECIMALS)
@@ -211,8 +224,8 @@ class Mentions(_Rule):
     listed: str
     name: str
 
-    def _broken(self, facts: RequestView) -> Iterator[Violation]:
-        text, items = facts.text(self.field), facts.items(self.listed)
+    def _broken(self, view: RequestView) -> Iterator[Violation]:
+        text, items = view.text(self.field), view.items(self.listed)
         if text is None or not items:
             return
         missing = [
@@ -229,9 +242,9 @@ class Sets(_Rule):
     fields: tuple[str, ...]
     allowed: tuple[frozenset[str], ...]
 
-    def _broken(self, facts: RequestView) -> Iterator[Violation]:
-        given = [field for field in self.fields if facts.given(field)]
-        unsure = any(facts.is_broken(field) for field in self.fields if field not in given)
+    def _broken(self, view: RequestView) -> Iterator[Violation]:
+        given = [field for field in self.fields if view.given(field)]
+        unsure = any(view.is_broken(field) for field in self.fields if field not in given)
         if not unsure and frozenset(given) not in self.allowed:
             yield Violation(", ".join(given or self.fields), self.text, " + ".join(given) or None)
 
@@ -241,20 +254,20 @@ class KeysIndex(_Rule):
     field: str
     lists: dict[str, str]
 
-    def _broken(self, facts: RequestView) -> Iterator[Violation]:
-        entries = facts.raw(self.field)
+    def _broken(self, view: RequestView) -> Iterator[Violation]:
+        entries = view.raw(self.field)
         if not isinstance(entries, Mapping):
             return
         for key in map(str, entries):
-            if not self._fits(key, facts):
+            if not self._fits(key, view):
                 name = sanitize(key, 40)
                 yield Violation(f"{self.field}.{name}", self.text, describe_value(key))
 
-    def _fits(self, key: str, facts: RequestView) -> bool:
+    def _fits(self, key: str, view: RequestView) -> bool:
         match = _INDEXED.fullmatch(key)
         if not match or match[1] not in self.lists:
             return False
-        items = facts.items(self.lists[match[1]])
+        items = view.items(self.lists[match[1]])
         return items is None or int(match[2]) <= items
 
 

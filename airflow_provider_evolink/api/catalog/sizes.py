@@ -6,7 +6,6 @@ import re
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
 
 _SIZE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 
@@ -59,7 +58,7 @@ class Pixels(BaseModel):
     :param step: Both sides are multiples of this.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_side: int = 1
     max_side: int | None = None

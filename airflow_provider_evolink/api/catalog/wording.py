@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
+from airflow_provider_evolink.api.catalog.fields import Fault, Location, nearest
 from airflow_provider_evolink.api.catalog.parameter import Parameter, is_list
-from airflow_provider_evolink.api.catalog.sizes import length_words
-from airflow_provider_evolink.api.redaction import count
+from airflow_provider_evolink.api.catalog.sizes import length_words, measure
+from airflow_provider_evolink.api.catalog.values import address_fault
+from airflow_provider_evolink.api.errors import Violation
+from airflow_provider_evolink.api.redaction import count, describe_value, sanitize
 
 _ADDRESSES = {
     "uri": "an http or https link",
@@ -16,8 +18,49 @@ _ADDRESSES = {
 }
 
 
+def violation(fault: Fault) -> Violation:
+    """Describe a fault for which a request is refused."""
+    field, parameter = written(fault.location), fault.parameter
+    if fault.limit == "required":
+        return Violation(field, "required")
+    if parameter is None:
+        return Violation(field, _unknown(fault), describe_value(fault.value, private=True))
+    if fault.is_size:
+        noun = ("item",) if is_list(fault.value) else ("entry", "entries")
+        return Violation(field, size_words(parameter) or "", count(len(fault.value), *noun))
+    rule = (fault.limit == "format" and address_fault(parameter, fault.value)) or words(parameter)
+    return Violation(field, rule, describe_value(fault.value, private=parameter.private))
+
+
+def warning(fault: Fault) -> str:
+    """Describe a fault with which a request is sent."""
+    parameter = fault.parameter
+    if parameter and fault.limit == "maxLength" and (parameter.cut or parameter.length_unit == "tokens"):
+        limit = length_words(parameter.max_length or 0, parameter.length_unit)
+        length = measure(fault.value, parameter.length_unit)
+        if parameter.cut:
+            return f"{written(fault.location)}: EvoLink cuts it to {limit} (given: {length})"
+        return f"{written(fault.location)}: EvoLink's limit is {limit} (given: about {length})"
+    return f"{violation(fault)} - so say EvoLink's pages in words, the request is sent all the same"
+
+
+def _unknown(fault: Fault) -> str:
+    near = nearest(str(fault.location[-1]), fault.known)
+    if near:
+        return f"unknown field, did you mean {near}?"
+    return f"unknown field, the model takes {', '.join(fault.known)}"
+
+
+def written(location: Location) -> str:
+    """Write a location as users do: ``shots[0].prompt``."""
+    text = ""
+    for key in location:
+        text += f"[{key}]" if isinstance(key, int) else f".{sanitize(key, 40)}"
+    return text.removeprefix(".")
+
+
 def words(parameter: Parameter) -> str:
-    """Say in words what values a parameter takes, counts of lists excluded (see :func:`size_fault`)."""
+    """Say in words what values a parameter takes, counts of lists excluded (see :func:`size_words`)."""
     if parameter.phrase:
         return parameter.phrase
     if parameter.variants:
@@ -28,27 +71,11 @@ def words(parameter: Parameter) -> str:
     return _WORDS[parameter.type or "string"](parameter)
 
 
-def size_fault(parameter: Parameter, value: Any) -> str | None:
-    """
-    Tell in words which number of items or entries is allowed, if the value has another one.
-
-    :param parameter: ModelSpec of the field.
-    :param value: What the user gave, of any type.
-    """
-    fits_type = (parameter.type == "array" and is_list(value)) or (
-        parameter.type == "object" and isinstance(value, Mapping)
-    )
-    if not fits_type:
-        return None
-    least, most, _ = _size(parameter)
-    return None if len(value) >= (least or 0) and (most is None or len(value) <= most) else size_words(parameter)
-
-
 def size_words(parameter: Parameter) -> str | None:
     """
     Say in words how many items or entries are allowed; ``None`` if any number is.
 
-    :param parameter: ModelSpec of the field.
+    :param parameter: The field.
     """
     least, most, noun = _size(parameter)
     if least is None and most is None:
@@ -96,8 +123,8 @@ def _text_words(parameter: Parameter) -> str:
     limits = [] if parameter.may_be_blank else ["not empty"]
     if parameter.min_length:
         limits.append(f"at least {count(parameter.min_length, 'character')}")
-    if parameter.longest:
-        limits.append(f"at most {length_words(parameter.longest, parameter.length_unit)}")
+    if parameter.max_length and not parameter.cut and parameter.length_unit != "tokens":
+        limits.append(f"at most {length_words(parameter.max_length, parameter.length_unit)}")
     if parameter.max_bytes:
         limits.append(f"at most {parameter.max_bytes} bytes in UTF-8")
     if parameter.pattern:

@@ -22,7 +22,7 @@ import httpx
 from airflow_provider_evolink.api.addresses import is_loopback_address, is_public, literal_address
 from airflow_provider_evolink.api.errors import EvoLinkLinkRefused, EvoLinkMediaError
 from airflow_provider_evolink.api.http.transport import Watchdog
-from airflow_provider_evolink.api.redaction import sanitize
+from airflow_provider_evolink.api.redaction import public_link, sanitize
 
 Resolver: TypeAlias = Callable[[str, int], Sequence[str]]
 
@@ -61,8 +61,7 @@ def show_link(link: str | httpx.URL) -> str:
         url = httpx.URL(link)
     except (httpx.InvalidURL, TypeError):
         return "(unreadable link)"
-    path = url.raw_path.partition(b"?")[0].decode("ascii", "replace")
-    return sanitize(f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}{path}")
+    return sanitize(public_link(f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}{url.raw_path.decode()}"))
 
 
 def read_link(link: str, base: httpx.URL | None = None) -> httpx.URL:

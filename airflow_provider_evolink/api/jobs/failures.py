@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from airflow_provider_evolink.api.errors import EvoLinkJobError, EvoLinkJobFailed, EvoLinkNoResults
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
-from airflow_provider_evolink.api.redaction import sanitize, without
+from airflow_provider_evolink.api.redaction import Redactor, sanitize
 
 
 @dataclass(frozen=True)
@@ -56,23 +55,23 @@ def failure_code(code: str | None) -> FailureCode:
     return FAILURE_CODES.get(code or "", _UNLISTED)
 
 
-def job_error(job: Job, private: Sequence[str] = ()) -> EvoLinkJobError | None:
+def job_error(job: Job, redactor: Redactor | None = None) -> EvoLinkJobError | None:
     """
     Return the error of a job that is over, or ``None`` if it has results.
 
     :param job: A job whose status is completed, failed or cancelled.
-    :param private: Texts of the order that the error must not repeat.
+    :param redactor: Hides quotes of the request in EvoLink's reason. Default: only links are removed.
     """
     if job.status is JobStatus.COMPLETED:
         return None if job.has_output else _no_results(job)
     code = job.error.code if job.error else None
     row = failure_code(code or ("request_cancelled" if job.status is JobStatus.CANCELLED else None))
-    said = sanitize(without(tuple(private), job.error.message)) if job.error and job.error.message else ""
-    reason = said or "no reason given"
+    message = job.error.message if job.error else None
+    reason = sanitize((redactor or Redactor()).apply(message)) if message else ""
     charged = job.credits_charged
     money = "EvoLink does not say what was charged" if charged is None else f"{charged:g} credits were charged"
     return EvoLinkJobFailed(
-        f"EvoLink ended the job as {job.status}: “{reason}”; {money}. What to do: {row.advice}",
+        f"EvoLink ended the job as {job.status}: “{reason or 'no reason given'}”; {money}. What to do: {row.advice}",
         repeatable=row.repeatable,
         code=code,
         job_id=job.job_id,

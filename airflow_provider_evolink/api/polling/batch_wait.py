@@ -15,7 +15,7 @@ from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
 from airflow_provider_evolink.api.polling.poller import TIMES, Poller, shared_poller
 
 if TYPE_CHECKING:
-    from airflow_provider_evolink.api.polling.reader import JobReading
+    from airflow_provider_evolink.api.polling.reader import JobReading, SettingsLoader
 
 STEPS = 10  # lines in the log about how many jobs are over
 
@@ -69,17 +69,18 @@ class BatchWait:
         self._ended: dict[str, str] = {}
         self._is_over = asyncio.Event()
 
-    async def run(self, evolink_conn_id: str, hold: float = 0.0) -> dict[str, Any]:
+    async def run(self, evolink_conn_id: str, load_settings: SettingsLoader, hold: float = 0.0) -> dict[str, Any]:
         """
         Wait and return what the event tells: the jobs that run on, and those that gave nothing.
 
         :param evolink_conn_id: Connection of type ``evolink``.
+        :param load_settings: Returns its key and hosts.
         :param hold: Seconds before which it does not return.
         """
         began = time.monotonic()
         waits: list[asyncio.Task[None]] = []
         try:
-            async with shared_poller(evolink_conn_id) as poller:
+            async with shared_poller(evolink_conn_id, load_settings) as poller:
                 waits = [asyncio.create_task(self._wait(poller, job)) for job in self._jobs]
                 if waits:
                     await self._is_over.wait()

@@ -23,7 +23,7 @@ from airflow_provider_evolink.api.http.wire import MAX_BATCH
 from airflow_provider_evolink.api.jobs.pace import DurationStats
 from airflow_provider_evolink.api.jobs.schedule import PollSchedule, WaitEnd
 from airflow_provider_evolink.api.polling.backoff import SharedBackoff
-from airflow_provider_evolink.api.polling.reader import JobReading, Reader, later, spawn
+from airflow_provider_evolink.api.polling.reader import JobReading, Reader, SettingsLoader, later, spawn
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
@@ -70,13 +70,13 @@ class Poller:
     """
     Looks at the jobs of all triggers of one loop and connection.
 
-    :param evolink_conn_id: Connection of type ``evolink``.
+    :param load_settings: Returns key and hosts of the connection.
     """
 
-    def __init__(self, evolink_conn_id: str) -> None:
+    def __init__(self, load_settings: SettingsLoader) -> None:
         self.users = 0
         self.is_over = False
-        self._reader = Reader(evolink_conn_id)
+        self._reader = Reader(load_settings)
         self._limits = SharedBackoff()
         self._waits: set[Waiter] = set()
         self._due: list[tuple[float, int, Waiter]] = []  # when it is due, and which came first
@@ -257,16 +257,17 @@ _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = Weak
 
 
 @asynccontextmanager
-async def shared_poller(evolink_conn_id: str) -> AsyncIterator[Poller]:
+async def shared_poller(evolink_conn_id: str, load_settings: SettingsLoader) -> AsyncIterator[Poller]:
     """
     Lend the process's poller of a connection; the last user closes it. One whose key is refused is lent no more.
 
     :param evolink_conn_id: Connection of type ``evolink``.
+    :param load_settings: Returns its key and hosts.
     """
     lent = _pollers.setdefault(asyncio.get_running_loop(), {})
     poller = lent.get(evolink_conn_id)
     if poller is None or poller.is_over:
-        poller = lent[evolink_conn_id] = Poller(evolink_conn_id)
+        poller = lent[evolink_conn_id] = Poller(load_settings)
     poller.users += 1
     try:
         await poller.open()
@@ -280,16 +281,21 @@ async def shared_poller(evolink_conn_id: str) -> AsyncIterator[Poller]:
 
 
 async def watch_job(
-    evolink_conn_id: str, watch: PollSchedule, known: JobSnapshot, on_look: Callable[[JobReading], None]
+    evolink_conn_id: str,
+    load_settings: SettingsLoader,
+    watch: PollSchedule,
+    known: JobSnapshot,
+    on_look: Callable[[JobReading], None],
 ) -> str:
     """
     Waiter for one job and return the status for the event: the worker reads the job again before it decides.
 
     :param evolink_conn_id: Connection of type ``evolink``.
+    :param load_settings: Returns its key and hosts.
     :param watch: Says when to look and when the wait is over.
     :param known: What is known of the job so far: its id at least.
     :param on_look: Called with each reading.
     :raises EvoLinkError: the job cannot be read, and looking again is pointless.
     """
-    async with shared_poller(evolink_conn_id) as poller:
+    async with shared_poller(evolink_conn_id, load_settings) as poller:
         return await poller.wait(watch, known, on_look)

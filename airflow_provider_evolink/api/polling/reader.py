@@ -23,7 +23,7 @@ from airflow_provider_evolink.api.http import retries
 from airflow_provider_evolink.api.http.wire import MAX_BATCH
 from airflow_provider_evolink.api.jobs.job import Job
 from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
-from airflow_provider_evolink.hooks.evolink import EvoLinkHook
+from airflow_provider_evolink.api.settings import ClientSettings
 
 NO_SUCH_CALL = frozenset({404, 405, 501})  # what a server says that does not read many at once
 ASK_AGAIN = 3600.0  # seconds: what a server said in the middle of an update need not hold for good
@@ -31,19 +31,20 @@ AT_ONCE = 8  # calls of one worker; after as many failures it calls no more for 
 LONGEST_PAUSE = 30.0  # seconds between two tries of one worker
 T = TypeVar("T")
 JobReading: TypeAlias = Job | JobSnapshot
+SettingsLoader: TypeAlias = Callable[[], Awaitable[ClientSettings]]
 
 
 class Reader:
     """
-    Reads jobs with the key of a connection.
+    Reads jobs with a key that may be replaced meanwhile.
 
-    :param evolink_conn_id: Connection of type ``evolink``.
+    :param load_settings: Returns key and hosts as they are now; called again once where EvoLink refuses the key.
     """
 
-    def __init__(self, evolink_conn_id: str) -> None:
+    def __init__(self, load_settings: SettingsLoader) -> None:
         self.client: AsyncEvoLinkClient | None = None
         self.refused: EvoLinkError | None = None
-        self._conn_id = evolink_conn_id
+        self._load_settings = load_settings
         self._opening: asyncio.Task[AsyncEvoLinkClient] | None = None
         self._renewing = asyncio.Lock()
         self._retired: list[AsyncEvoLinkClient] = []
@@ -115,17 +116,17 @@ class Reader:
             return self.client
 
     async def _make_client(self) -> AsyncEvoLinkClient:
-        return await AsyncEvoLinkClient.create(await EvoLinkHook.aget_settings(self._conn_id), reads_only=True)
+        return await AsyncEvoLinkClient.create(await self._load_settings(), reads_only=True)
 
 
-async def read_all(evolink_conn_id: str, job_ids: list[str]) -> dict[str, JobReading]:
+async def read_all(load_settings: SettingsLoader, job_ids: list[str]) -> dict[str, JobReading]:
     """
     Read any number of jobs, many in a call. While faults pass it tries again; what cannot be read is left out.
 
-    :param evolink_conn_id: Connection of type ``evolink``.
+    :param load_settings: Returns key and hosts.
     :param job_ids: EvoLink's ids.
     """
-    reader, places = Reader(evolink_conn_id), asyncio.Semaphore(AT_ONCE)
+    reader, places = Reader(load_settings), asyncio.Semaphore(AT_ONCE)
     found: dict[str, JobReading] = {}
     troubles: list[EvoLinkError] = []
 

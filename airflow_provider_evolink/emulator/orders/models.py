@@ -1,70 +1,64 @@
-"""What is known of each model: the emulator's own copy of the facts, read when it is first needed."""
+"""
+The documented models, read from ``models/*.json`` when the first one is needed.
+
+Every model but Wan 2.7 (see ``rules.py``) stands in the file of its maker, written from its page on docs.evolink.ai.
+"""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING
 
-Schema = dict[str, Any]
+from airflow_provider_evolink.emulator.orders.model_file import DocumentedModel, ModelFileError, read_model_file
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+FOLDER: Traversable = resources.files(__package__).joinpath("models")
 
 
-@dataclass(frozen=True)
-class ModelFacts:
+def find(name: str) -> DocumentedModel | None:
     """
-    One model as EvoLink documents it.
+    Return a documented model by its name or an alias; None if it is not documented.
 
-    :param name: Its name, or the alias it was asked for by.
-    :param kind: ``video``, ``image`` or ``audio``; decides the path.
-    :param task: What it does, such as ``text-to-video``; decides the shape of the answer.
-    :param family: The family it belongs to.
-    :param fields: The fields it documents.
-    :param refused: Fields that it is documented to refuse.
-    :param closed: Whether it refuses every field it does not document.
+    :param name: As given in a request.
     """
-
-    name: str
-    kind: str
-    task: str
-    family: str
-    fields: dict[str, Schema]
-    refused: frozenset[str]
-    closed: bool
-
-    def default(self, name: str) -> Any:
-        """
-        Return what holds where a field is not sent; None if that is not documented.
-
-        :param name: The field.
-        """
-        return self.fields.get(name, {}).get("default")
-
-
-def find(name: str) -> ModelFacts | None:
-    """
-    Return the facts about a model, or None if there are none.
-
-    :param name: Its name or an alias.
-    """
-    content, aliases = _content()
-    row = content["models"].get(aliases.get(name, name))
-    if row is None:
-        return None
-    fields = {field: content["fields"][number] for field, number in row["fields"].items()}
-    refused = frozenset(row.get("refused", ()))
-    return ModelFacts(name, row["kind"], row["task"], row["family"], fields, refused, bool(row.get("closed")))
+    models = documented_models()
+    return models.get(name) or next((model for model in models.values() if name in model.aliases), None)
 
 
 def names() -> list[str]:
-    """Return the names of all models with facts, without aliases."""
-    return list(_content()[0]["models"])
+    """Return the names of all documented models, without aliases."""
+    return list(documented_models())
 
 
 @cache
-def _content() -> tuple[dict[str, Any], dict[str, str]]:
-    text = resources.files(__package__).joinpath("models.json").read_text(encoding="utf-8")
-    content = json.loads(text)
-    aliases = {alias: name for name, row in content["models"].items() for alias in row.get("aliases", ())}
-    return content, aliases
+def documented_models() -> dict[str, DocumentedModel]:
+    """
+    Return the models of the emulator by name.
+
+    :raises ModelFileError: A file is wrong; the message names file, model and field.
+    """
+    return read_models(FOLDER)
+
+
+def read_models(folder: Traversable) -> dict[str, DocumentedModel]:
+    """
+    Read all model files of a folder.
+
+    :param folder: Holds ``*.json`` files; a model may stand in one of them only.
+    :raises ModelFileError: A file is wrong, or a name is used twice.
+    """
+    models: dict[str, DocumentedModel] = {}
+    file_of: dict[str, str] = {}
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        if not file.name.endswith(".json"):
+            continue
+        for name, model in read_model_file(file).items():
+            for used in (name, *model.aliases):
+                if used in file_of:
+                    raise ModelFileError(f"{file.name}: {name}: the name {used} is already used in {file_of[used]}")
+                file_of[used] = file.name
+            models[name] = model
+    return models

@@ -10,7 +10,7 @@ from airflow_provider_evolink.emulator.orders.jobs import Job, Output
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.emulator.orders.materials import Material
-    from airflow_provider_evolink.emulator.orders.models import ModelFacts
+    from airflow_provider_evolink.emulator.orders.model_file import DocumentedModel
 
 Body = dict[str, Any]
 SOURCE = "source"  # the place of an earlier job's result among the materials
@@ -39,52 +39,52 @@ _SONGS, _LAYERS, _SKETCHES, _SET = 2, 4, 24, 4
 _LARGEST = 4096
 
 
-def output_of(facts: ModelFacts, body: Body, materials: dict[str, Material], source: Job | None) -> Output:
+def output_of(model: DocumentedModel, body: Body, materials: dict[str, Material], source: Job | None) -> Output:
     """
     Say what comes of an order.
 
-    :param facts: The model.
+    :param model: The model.
     :param body: The checked order.
     :param materials: What could be fetched, by address.
     :param source: The earlier job the order goes on from.
     """
-    shape = _SHAPES.get(facts.task, "")
+    shape = _SHAPES.get(model.task, "")
     if shape in {"persona", "element"} or (shape == "voice" and body.get("audio_url")):
-        return Output(facts.kind, 0, 0, 0, 0, shape=shape)
+        return Output(model.kind, 0, 0, 0, 0, shape=shape)
     if shape == "character":
-        return Output(facts.kind, 512, 512, 0, 1, "png", shape=shape)
-    if facts.kind == "audio":
+        return Output(model.kind, 512, 512, 0, 1, "png", shape=shape)
+    if model.kind == "audio":
         return Output(
-            "audio", 0, 0, _seconds(body), _SONGS if shape == "songs" else 1, _sound(facts, body), shape=shape
+            "audio", 0, 0, _seconds(body), _SONGS if shape == "songs" else 1, _sound(model, body), shape=shape
         )
-    if facts.kind == "image":
-        return _picture(facts, body, source, shape)
-    return _video(facts, body, materials, source, shape)
+    if model.kind == "image":
+        return _picture(model, body, source, shape)
+    return _video(model, body, materials, source, shape)
 
 
-def _sound(facts: ModelFacts, body: Body) -> str:
+def _sound(model: DocumentedModel, body: Body) -> str:
     for name in ("format", "response_format"):
-        wanted = body.get(name) or facts.default(name)
+        wanted = body.get(name) or model.default(name)
         if wanted in _SOUNDS:
             return _SOUNDS[wanted]
     return "mp3"
 
 
-def _picture(facts: ModelFacts, body: Body, source: Job | None, shape: str) -> Output:
-    extension = _PICTURES.get(body.get("output_format") or facts.default("output_format") or "", "png")
+def _picture(model: DocumentedModel, body: Body, source: Job | None, shape: str) -> Output:
+    extension = _PICTURES.get(body.get("output_format") or model.default("output_format") or "", "png")
     width, height = _picture_size(body)
     if source is not None:
-        factor = 2 if facts.task == "image-upscale" else 1
+        factor = 2 if model.task == "image-upscale" else 1
         width, height = _bounded(source.output.width * factor, source.output.height * factor)
     if shape == "layers":
         return Output("image", width, height, 0, _LAYERS, "png", first=extension, shape=shape)
-    return Output("image", width, height, 0, _count(facts, body), extension)
+    return Output("image", width, height, 0, _count(model, body), extension)
 
 
-def _count(facts: ModelFacts, body: Body) -> int:
-    if facts.family.startswith("midjourney"):
-        sketches = (body.get("model_params") or {}).get("speed") == "draft" and "8." in facts.family
-        return 1 if facts.task in _ONE_PICTURE else _SKETCHES if sketches else _SET
+def _count(model: DocumentedModel, body: Body) -> int:
+    if model.family.startswith("midjourney"):
+        sketches = (body.get("model_params") or {}).get("speed") == "draft" and "8." in model.family
+        return 1 if model.task in _ONE_PICTURE else _SKETCHES if sketches else _SET
     count = body.get("n")
     return int(count) if isinstance(count, int | float) and 1 <= count <= 15 else 1
 
@@ -100,21 +100,23 @@ def _picture_size(body: Body) -> tuple[int, int]:
     return _bounded(side * math.sqrt(ratio), side / math.sqrt(ratio))
 
 
-def _video(facts: ModelFacts, body: Body, materials: dict[str, Material], source: Job | None, shape: str) -> Output:
+def _video(
+    model: DocumentedModel, body: Body, materials: dict[str, Material], source: Job | None, shape: str
+) -> Output:
     clip = materials.get(input_clip(body) or "")
     extension = "mov" if body.get("output_format") == "mov" else "mp4"
-    if facts.task == "draft-to-video" and source is not None:
+    if model.task == "draft-to-video" and source is not None:
         width, height = _scaled(1080, _shape_of(source.body))
         return Output("video", width, height, source.output.seconds, extension=extension)
-    width, height = _video_size(facts, body, clip, shape)
+    width, height = _video_size(model, body, clip, shape)
     seconds = _seconds(body)
     if clip is not None and clip.seconds and shape in {"edited", "upscaled"}:
         seconds = min(clip.seconds, _LONGEST)
-    return Output("video", width, height, seconds, _count(facts, body), extension, shape=shape)
+    return Output("video", width, height, seconds, _count(model, body), extension, shape=shape)
 
 
-def _video_size(facts: ModelFacts, body: Body, clip: Material | None, shape: str) -> tuple[int, int]:
-    usual = "480p" if body.get("draft") else facts.default("quality")
+def _video_size(model: DocumentedModel, body: Body, clip: Material | None, shape: str) -> tuple[int, int]:
+    usual = "480p" if body.get("draft") else model.default("quality")
     lines = _LINES.get(str(body.get("quality") or usual), 720)
     if clip is not None and clip.width and shape:
         if shape != "upscaled":

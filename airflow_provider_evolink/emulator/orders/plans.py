@@ -76,9 +76,9 @@ def plan_order(kind: str, body: Body, locate: Locate, source: Job | None = None)
     :raises Refusal: The order does not fit its material.
     """
     materials, failure = _gather(body, locate)
-    facts = None if body["model"] in STRICT_MODELS else find(body["model"])
-    if facts is not None:
-        output = output_of(facts, body, materials, source)
+    model = None if body["model"] in STRICT_MODELS else find(body["model"])
+    if model is not None:
+        output = output_of(model, body, materials, source)
         credits_due = price(body, kind, output.seconds * max(1, output.count), 0, max(1, output.count))
         return Plan(output, credits_due, credits_due, failure, materials)
     if kind != "video":

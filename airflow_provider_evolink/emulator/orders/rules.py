@@ -1,8 +1,8 @@
 """
 Which orders EvoLink accepts, as tables.
 
-Wan 2.7 is held to its documentation field by field, with what holds between fields. Every other documented model is
-held to its fields, by the facts in ``models.json``. A model without facts passes with whatever it is sent.
+Wan 2.7 is checked field by field and between fields, by the tables below. Every other documented model is checked
+against its fields in ``models/*.json``. For a model without documentation any request is accepted.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from airflow_provider_evolink.emulator.orders.fields import (
     url,
     whole,
 )
-from airflow_provider_evolink.emulator.orders.models import ModelFacts, find
-from airflow_provider_evolink.emulator.orders.shapes import check_shape
+from airflow_provider_evolink.emulator.orders.models import find
+from airflow_provider_evolink.emulator.orders.shapes import check_documented_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,12 +63,13 @@ def check_order(kind: str, body: Any) -> tuple[Body, list[str]]:
     if not isinstance(model, str) or not model.strip():
         raise Refusal("model is required", "model")
     rules = STRICT_MODELS.get(model)
-    facts = rules or find(model)
-    if facts is not None and facts.kind != kind:
+    documented = None if rules is not None else find(model)
+    known = rules or documented
+    if known is not None and known.kind != kind:
         raise Refusal(f"model {model} is not available on this endpoint", "model")
     if rules is None:
-        if isinstance(facts, ModelFacts):
-            check_shape(facts, body)
+        if documented is not None:
+            check_documented_fields(documented, body)
         return dict(body), []
     _check_fields(rules, body)
     for check in rules.checks:

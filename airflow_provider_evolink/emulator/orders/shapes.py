@@ -1,53 +1,48 @@
-"""Holds an order against the documented fields of its model: what is needed, of which type, within which bounds."""
+"""Checks a request against the documented fields of its model: required fields, types, values, bounds."""
 
 from __future__ import annotations
 
 import math
-import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow_provider_evolink.emulator.orders.fields import Field, Refusal, check_field, is_link
-
-if TYPE_CHECKING:
-    from airflow_provider_evolink.emulator.orders.models import ModelFacts, Schema
-
-_NOT_FIELDS = frozenset({"model"})
+from airflow_provider_evolink.emulator.orders.model_file import DocumentedModel, FieldSchema, is_of_type
 
 
-def check_shape(facts: ModelFacts, body: dict[str, Any]) -> None:
+def check_documented_fields(model: DocumentedModel, body: dict[str, Any]) -> None:
     """
-    Check an order against the fields of its model. What only prose says of several fields together is not looked at.
+    Check a request against the fields of its model. Rules between fields, which pages give in prose, are not checked.
 
-    :param facts: The model.
-    :param body: The order.
-    :raises Refusal: A field is missing, unknown where that counts, or of the wrong kind.
+    :param model: The model.
+    :param body: The request.
+    :raises Refusal: A field is missing, forbidden or has a wrong value.
     """
     for name in body:
-        if name in facts.refused or (facts.closed and name not in facts.fields and name not in _NOT_FIELDS):
+        unknown = model.refuses_unknown_fields and name not in model.fields and name != "model"
+        if unknown or name in model.refused_fields:
             raise Refusal(f"unknown parameter: {name}", name)
-    _check_fields("", body, facts.fields)
+    _check_fields("", body, model.fields)
 
 
-def _check_fields(prefix: str, given: dict[str, Any], fields: dict[str, Schema]) -> None:
+def _check_fields(prefix: str, given: dict[str, Any], fields: dict[str, FieldSchema]) -> None:
     for name, schema in fields.items():
         if name in given:
             _check(prefix + name, given[name], schema)
-        elif schema.get("required"):
+        elif schema.required:
             raise Refusal(f"{prefix}{name} is required", prefix + name)
 
 
-def _check(name: str, value: Any, schema: Schema) -> None:
+def _check(name: str, value: Any, schema: FieldSchema) -> None:
     if name == "callback_url":
         check_field(name, value, Field("callback"))
-    if "variants" in schema:
-        return _check_variants(name, value, schema["variants"])
-    types = schema["type"].split("|")
-    if not any(_is(kind, value) for kind in types):
-        raise Refusal(f"{name} must be of type {' or '.join(types)}", name)
+    if schema.variants:
+        return _check_variants(name, value, schema.variants)
+    if not is_of_type(schema.types, value):
+        raise Refusal(f"{name} must be of type {' or '.join(schema.types)}", name)
     if value is None:
         return None
-    if "enum" in schema and value not in schema["enum"]:
-        raise Refusal(f"{name} must be one of: {', '.join(map(str, schema['enum']))}", name)
+    if schema.enum is not None and value not in schema.enum:
+        raise Refusal(f"{name} must be one of: {', '.join(map(str, schema.enum))}", name)
     if isinstance(value, str):
         return _check_text(name, value, schema)
     if isinstance(value, list):
@@ -57,20 +52,7 @@ def _check(name: str, value: Any, schema: Schema) -> None:
     return _check_number(name, value, schema)
 
 
-def _is(kind: str, value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return {
-        "string": isinstance(value, str),
-        "boolean": isinstance(value, bool),
-        "array": isinstance(value, list),
-        "object": isinstance(value, dict),
-        "null": value is None,
-        "number": number,
-        "integer": number and value == value // 1,
-    }[kind]
-
-
-def _check_variants(name: str, value: Any, variants: list[Schema]) -> None:
+def _check_variants(name: str, value: Any, variants: tuple[FieldSchema, ...]) -> None:
     refusals = []
     for variant in variants:
         try:
@@ -80,37 +62,41 @@ def _check_variants(name: str, value: Any, variants: list[Schema]) -> None:
     raise Refusal("; or ".join(refusals), name)
 
 
-def _check_text(name: str, value: str, schema: Schema) -> None:
-    if schema.get("required") and not value.strip():
+def _check_text(name: str, value: str, schema: FieldSchema) -> None:
+    if schema.required and not value.strip():
         raise Refusal(f"{name} must not be empty", name)
-    if not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", math.inf):
+    if not _is_within(len(value), schema.minLength, schema.maxLength):
         raise Refusal(f"{name} has {len(value)} characters, which is not allowed", name)
-    if "pattern" in schema and not re.search(schema["pattern"], value):
-        raise Refusal(f"{name} must match {schema['pattern']}", name)
-    if schema.get("format") == "uri" and not is_link(value):
+    if schema.pattern is not None and not schema.pattern.search(value):
+        raise Refusal(f"{name} must match {schema.pattern.pattern}", name)
+    if schema.format == "uri" and not is_link(value):
         raise Refusal(f"{name} must be an http or https URL", name)
 
 
-def _check_list(name: str, value: list[Any], schema: Schema) -> None:
-    if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", math.inf):
+def _check_list(name: str, value: list[Any], schema: FieldSchema) -> None:
+    if not _is_within(len(value), schema.minItems, schema.maxItems):
         raise Refusal(f"{name} holds {len(value)} items, which is not allowed", name)
-    if schema.get("required") and not value:
+    if schema.required and not value:
         raise Refusal(f"{name} must not be empty", name)
     for number, item in enumerate(value):
-        _check(f"{name}[{number}]", item, schema.get("items", {"type": "string"}))
+        _check(f"{name}[{number}]", item, schema.items or FieldSchema(type="string"))
 
 
-def _check_object(name: str, value: dict[str, Any], schema: Schema) -> None:
-    _check_fields(f"{name}.", value, schema.get("fields", {}))
+def _check_object(name: str, value: dict[str, Any], schema: FieldSchema) -> None:
+    _check_fields(f"{name}.", value, schema.fields)
     for key, item in value.items():
-        if "values" in schema:
-            _check(f"{name}.{key}", item, schema["values"])
+        if schema.values is not None:
+            _check(f"{name}.{key}", item, schema.values)
 
 
-def _check_number(name: str, value: float, schema: Schema) -> None:
-    low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
-    if not low <= value <= high:
+def _check_number(name: str, value: float, schema: FieldSchema) -> None:
+    low, high, step = schema.minimum, schema.maximum, schema.multipleOf
+    if not _is_within(value, low, high):
+        low, high = -math.inf if low is None else low, math.inf if high is None else high
         raise Refusal(f"{name} must be between {low:g} and {high:g}", name)
-    step = schema.get("multipleOf")
     if step and not math.isclose(value / step, round(value / step), abs_tol=1e-6):
         raise Refusal(f"{name} must be a multiple of {step:g}", name)
+
+
+def _is_within(value: float, low: float | None, high: float | None) -> bool:
+    return (low is None or value >= low) and (high is None or value <= high)

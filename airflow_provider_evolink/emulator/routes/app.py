@@ -8,6 +8,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from airflow_provider_evolink.emulator.orders.models import documented_models
 from airflow_provider_evolink.emulator.rendering.gallery import Gallery
 from airflow_provider_evolink.emulator.routes.bodies import ApiError, error_body
 from airflow_provider_evolink.emulator.routes.control import Control
@@ -28,7 +29,9 @@ def build_app(world: World) -> ASGIApp:
     Build the application around a state.
 
     :param world: The state.
+    :raises ModelFileError: A model file is wrong.
     """
+    documented_models()
     gallery = Gallery(world)
     rooms = (JobsApi(world, gallery), FilesApi(world), Media(world, gallery), Control(world))
     routes = [route for room in rooms for route in room.routes()]

@@ -9,6 +9,7 @@ from airflow_provider_evolink.emulator.routes.bodies import DRAFT_SECONDS, api_e
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.emulator.orders.jobs import Job
+    from airflow_provider_evolink.emulator.orders.model_file import FieldSchema
     from airflow_provider_evolink.emulator.state.world import World
 
 _NAMES = ("source_task_id", "base_video_task_id", "model_params.source_task_id", "model_params.task_id")
@@ -23,9 +24,9 @@ def source_of(world: World, account: str, body: dict[str, Any]) -> Job | None:
     :param body: The checked order.
     :raises ApiError: There is no such job, or it cannot be used.
     """
-    facts = find(body["model"])
-    name = next((name for name in _NAMES if facts and _value(facts.fields, name, inside="fields")), None)
-    if facts is None or name is None:
+    model = find(body["model"])
+    name = next((name for name in _NAMES if model and _has_field(model.fields, name)), None)
+    if model is None or name is None:
         return None
     job_id = _value(body, name)
     if job_id is None:
@@ -35,7 +36,7 @@ def source_of(world: World, account: str, body: dict[str, Any]) -> Job | None:
         raise api_error(404, message=f"{name}: the task does not exist", param=name)
     if job.status != "completed":
         raise api_error(409, code="task_not_ready", message=f"{name}: the task is not completed", param=name)
-    _check_fit(world, facts.task, facts.family, job, name)
+    _check_fit(world, model.task, model.family, job, name)
     return job
 
 
@@ -52,9 +53,14 @@ def _check_fit(world: World, task: str, family: str, job: Job, name: str) -> Non
         raise api_error(403, message=f"{name}: an upscaled image cannot be upscaled again", param=name)
 
 
-def _value(content: Any, path: str, inside: str | None = None) -> Any:
+def _has_field(fields: dict[str, FieldSchema], path: str) -> bool:
     outer, _, inner = path.partition(".")
-    value = content.get(outer)
-    if not inner or not isinstance(value, dict):
-        return value if not inner else None
-    return (value.get(inside, {}) if inside else value).get(inner)
+    return outer in fields and (not inner or inner in fields[outer].fields)
+
+
+def _value(body: dict[str, Any], path: str) -> Any:
+    outer, _, inner = path.partition(".")
+    value = body.get(outer)
+    if not inner:
+        return value
+    return value.get(inner) if isinstance(value, dict) else None

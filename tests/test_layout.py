@@ -1,0 +1,168 @@
+"""The layout holds: no import circles; small folders, files, functions and classes; identifiers in plain English."""
+
+from __future__ import annotations
+
+import ast
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "airflow_provider_evolink"
+FILES = sorted(PACKAGE.rglob("*.py"))
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+# What a class is made from that holds data, or that is a face with Airflow's own attributes.
+DATA = {"BaseModel", "TypedDict", "NamedTuple", "Protocol", "StrEnum", "Enum", "IntEnum"}
+FACES = ("operators", "sensors", "triggers", "hooks", "links", "decorators", "retry_policies.py")
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def import_graph(root: Path, package: str) -> dict[str, set[str]]:
+    """
+    Return for each module those of the package that it imports: on top, for type checking, or inside a function.
+
+    An import of a name from a package is one of the module of that name, if there is one, else of the package.
+    """
+    files = {".".join(path.relative_to(root).with_suffix("").parts): path for path in (root / package).rglob("*.py")}
+    names = {name.removesuffix(".__init__") for name in files}
+    graph: dict[str, set[str]] = {}
+    for name, path in files.items():
+        found = graph.setdefault(name.removesuffix(".__init__"), set())
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names if alias.name in names}
+            elif isinstance(node, ast.ImportFrom) and node.module in names:
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                found |= (inner & names) or {str(node.module)}
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Return the groups of modules that import each other, directly or over others."""
+    reach: dict[str, set[str]] = {}
+    for start, imported in graph.items():
+        seen, left = set(), list(imported)
+        while left:
+            name = left.pop()
+            if name not in seen:
+                seen.add(name)
+                left += graph.get(name, ())
+        reach[start] = seen
+    groups = {frozenset(n for n in reach[name] if name in reach[n]) for name in graph if name in reach[name]}
+    return sorted(sorted(group) for group in groups)
+
+
+def test_no_modules_import_each_other() -> None:
+    """A circle is a missing module; imports for type checking and inside functions count."""
+    graph = import_graph(ROOT, PACKAGE.name)
+    assert len(graph) > 100
+    assert circles(graph) == []
+
+
+def test_a_circle_for_type_checking_is_found(tmp_path: Path) -> None:
+    """The walk sees what no import at run time would show."""
+    folder = tmp_path / "house"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "a.py").write_text("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from house.b import B\n")
+    (folder / "b.py").write_text("def late():\n    from house import a\n")
+    (folder / "c.py").write_text("from house import a\n")
+    assert circles(import_graph(tmp_path, "house")) == [["house.a", "house.b"]]
+
+
+def test_folders_stay_small() -> None:
+    """A folder is taken in at one glance: at most 16 modules, and at most 6 directly in ``api/``."""
+    counts: dict[str, int] = {}
+    for path in FILES:
+        if path.name != "__init__.py":
+            folder = str(path.parent.relative_to(PACKAGE))
+            counts[folder] = counts.get(folder, 0) + 1
+    assert {folder: count for folder, count in counts.items() if count > (6 if folder == "api" else 16)} == {}
+
+
+def functions(tree: ast.AST) -> Iterator[Function]:
+    """Yield the functions of a module, inner ones too."""
+    yield from (node for node in ast.walk(tree) if isinstance(node, Function))
+
+
+def body_lines(node: Function) -> int:
+    """Return the length of a function without its docstring."""
+    body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+    return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_and_functions_stay_short(path: Path) -> None:
+    """A file ends where its thought ends, at most 400 lines; no function is over 50."""
+    long = [
+        node.name
+        for node in functions(TREES[path])
+        if body_lines(node) > 50 and node.name not in ("__init__", "get_provider_info")
+    ]
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+    assert long == []
+
+
+def test_most_functions_are_short() -> None:
+    """Half of all functions have at most 8 lines."""
+    assert statistics.median(body_lines(node) for tree in TREES.values() for node in functions(tree)) <= 8
+
+
+def own_methods(node: ast.ClassDef) -> list[Function]:
+    """Return the methods a class defines."""
+    return [child for child in node.body if isinstance(child, Function)]
+
+
+def attributes(node: ast.ClassDef) -> set[str]:
+    """Return the attributes a class has: those its methods set on ``self``, and those it declares."""
+    declared = {
+        child.target.id
+        for child in node.body
+        if isinstance(child, ast.AnnAssign)
+        and isinstance(child.target, ast.Name)
+        and "ClassVar" not in ast.unparse(child)
+    }
+    stored = {
+        child.attr
+        for method in own_methods(node)
+        for child in ast.walk(method)
+        if isinstance(child, ast.Attribute)
+        and isinstance(child.ctx, ast.Store)
+        and isinstance(child.value, ast.Name)
+        and child.value.id == "self"
+    }
+    return declared | stored
+
+
+def is_data(node: ast.ClassDef) -> bool:
+    """Tell plain data from what behaves: frozen dataclasses, pydantic models, typed dicts, enumerations."""
+    bases = {ast.unparse(base).rpartition(".")[2].partition("[")[0] for base in node.bases}
+    frozen = any("frozen=True" in ast.unparse(decorator) for decorator in node.decorator_list)
+    return frozen or bool(bases & DATA) or any(base.startswith("_Lenient") for base in bases)
+
+
+CLASSES = [(path, node) for path in FILES for node in ast.walk(TREES[path]) if isinstance(node, ast.ClassDef)]
+
+
+def test_classes_stay_small() -> None:
+    """No class has over 18 methods, and none that behaves over 10 attributes; faces have Airflow's arguments."""
+    many_methods = {node.name: len(own_methods(node)) for _, node in CLASSES if len(own_methods(node)) > 18}
+    many_attributes = {
+        f"{path.relative_to(PACKAGE)}: {node.name}": len(attributes(node))
+        for path, node in CLASSES
+        if path.relative_to(PACKAGE).parts[0] not in FACES and not is_data(node) and len(attributes(node)) > 10
+    }
+    assert many_methods == {}
+    assert many_attributes == {}
+
+
+def test_identifiers_are_in_plain_english() -> None:
+    """At most 8 of 1,000 words inside identifiers are of the dialect the package began in."""
+    script = ROOT / "scripts" / "identifier_words.py"
+    counted = subprocess.run([sys.executable, str(script), "--list"], capture_output=True, text=True, check=False)
+    assert counted.returncode == 0, counted.stdout
