@@ -44,7 +44,9 @@ def _waiting(rows: dict[str, dict[str, Any]]) -> Iterator[Goal]:
     mine = {key: row for key, row in (waiting | {f"crowd {k}": r for k, r in crowd.items()}).items() if "ours" in key}
     if mine:
         yield _at_most("sockets, at any number of jobs", 16, max(row["sockets"] for row in mine.values()))
-        yield _at_most("new connections per request, at every interval", 0.01, max(row["fresh"] for row in mine.values()))
+        yield _at_most(
+            "new connections per request, at every interval", 0.01, max(row["fresh"] for row in mine.values())
+        )
         yield _at_most("memory per trigger", 30, max(row["kb"] for row in mine.values()), " KB")
     if "ours" in waiting:
         ours = waiting["ours"]
