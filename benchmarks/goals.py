@@ -44,15 +44,13 @@ def _waiting(rows: dict[str, dict[str, Any]]) -> Iterator[Goal]:
     mine = {key: row for key, row in (waiting | {f"crowd {k}": r for k, r in crowd.items()}).items() if "ours" in key}
     if mine:
         yield _at_most("sockets, at any number of jobs", 16, max(row["sockets"] for row in mine.values()))
-        yield _at_most(
-            "new connections per request, at every interval", 0.01, max(row["fresh"] for row in mine.values())
-        )
-        yield _at_most("memory per trigger", 30, max(row["kb"] for row in mine.values()), " KB")
+        yield _at_most("new connections a request, at every interval", 0.01, max(row["fresh"] for row in mine.values()))
+        yield _at_most("memory of a trigger", 30, max(row["kb"] for row in mine.values()), " KB")
     if "ours" in waiting:
         ours = waiting["ours"]
         floor = waiting.get("idle", {}).get("start_each", 0.0)
         yield _at_most("start of 1,000 triggers, net of Airflow's own", 1, ours["start_each"] - floor, " CPU-s")
-        yield _at_most("messages to the supervisor at startup", 2, ours["start_messages"])
+        yield _at_most("messages to the supervisor at the start", 2, ours["start_messages"])
         yield _at_most("loop lag p99, start included", 10, ours["lag_all"]["p99"], " ms")
         own = waiting.get("idle", {}).get("lag_all", {}).get("max")
         name = f"loop lag max, start included ({plots.short(own)} ms with Airflow alone)" if own else "loop lag max"
@@ -60,21 +58,21 @@ def _waiting(rows: dict[str, dict[str, Any]]) -> Iterator[Goal]:
         yield _at_most("loop lag max, after the start", 50, ours["lag_window"]["max"], " ms")
         if "hold_all" in ours:
             runner, collection = (plots.short(ours["hold_all"][each]) for each in ("airflow", "collection"))
-            but = f"except by Airflow's runner ({runner} ms) and Python's garbage collection ({collection} ms)"
-            yield _at_most(f"longest block of the loop, {but}, start included", 50, ours["hold_all"]["others"], " ms")
+            but = f"but by Airflow's runner ({runner} ms) and Python's collection ({collection} ms)"
+            yield _at_most(f"loop held in one go, {but}, start included", 50, ours["hold_all"]["others"], " ms")
     if "ours_5s" in crowd:
         yield _at_most("5,000 jobs every 5 s, share of a core", 30, crowd["ours_5s"]["core"], " %")
-        yield _at_most("gap between their polls, p99 (interval + 10% + 0.1 s)", 5.6, crowd["ours_5s"]["gap_p99"], " s")
+        yield _at_most("gap between their looks, p99 (interval + 10 % + 0.1 s)", 5.6, crowd["ours_5s"]["gap_p99"], " s")
 
 
 def _schedule(found: dict[str, Any]) -> Iterator[Goal]:
     cases = {run["case"]: run for run in found.get("schedule", {}).get("runs", []) if "case" in run}
     for name, run in cases.items():
         if name == "honest progress":
-            yield _at_most(f"polls per job, {name}", 6.5, run["looks"])
+            yield _at_most(f"looks a job, {name}", 6.5, run["looks"])
             yield _at_most(f"delay p95, {name}", 4, run["delay_p95"], " s")
         elif name == "no progress":
-            yield _at_most(f"polls per job over the optimum's, {name}", 1.15, run["looks"] / run["best"], "x")
+            yield _at_most(f"looks a job over the optimum's, {name}", 1.15, run["looks"] / run["best"], "x")
         else:
             yield _at_most(f"delay p95, {name}", max(10.0, round(run["seconds_mean"] / 10, 1)), run["delay_p95"], " s")
 
@@ -84,14 +82,14 @@ def _imports(found: dict[str, Any]) -> Iterator[Goal]:
         yield _at_most("import of the operators", 15, run["ms"], " CPU-ms")
         yield _at_most("modules they add", 25, run["modules"])
         yield _at_most("third-party packages among them", 0, float(len(run["third_party"])))
-        yield _at_most("whole process compared with the bare one", 1.02, run["ratio"], "x")
+        yield _at_most("whole process over the bare one", 1.02, run["ratio"], "x")
 
 
 def _storm(found: dict[str, Any]) -> Iterator[Goal]:
     for run in found.get("storm", {}).get("runs", []):
         name = "batch reads" if run["key"] == "ours" else "single reads"
         failed = run["failures"] + sum(count for word, count in run["statuses"].items() if word != "completed")
-        yield _at_most(f"waits that fail during 429s and an outage, {name}", 0, float(failed))
-        yield _at_most(f"early requests per job and Retry-After, {name}", 1, float(run["early_each"]))
-        yield _at_most(f"requests during the outage, {name}", 1, run["outage"], " per second")
-        yield _at_most(f"all jobs that finished meanwhile reported, {name}", 120, run["recovery"], " s")
+        yield _at_most(f"waits that fail in 429s and an outage, {name}", 0, float(failed))
+        yield _at_most(f"early requests of a job and Retry-After, {name}", 1, float(run["early_each"]))
+        yield _at_most(f"requests while EvoLink is away, {name}", 1, run["outage"], " a second")
+        yield _at_most(f"all jobs that ended meanwhile told, {name}", 120, run["recovery"], " s")

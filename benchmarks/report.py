@@ -118,12 +118,12 @@ def _waiting(rows: dict[str, Row]) -> str:
         "trigger",
         "CPU-s/1000/min, net",
         "of Databricks",
-        "CPU-ms per poll, net",
+        "CPU-ms a look, net",
         "% of a core",
         "CPU-s to start 1000",
         "messages at start",
     ]
-    first = _table([*head, "sockets", "new connections per request", "KB per trigger", "log lines per poll"], cost)
+    first = _table([*head, "sockets", "new connections a request", "KB a trigger", "log lines a look"], cost)
     speed = [
         [
             NAMES[key],
@@ -139,13 +139,13 @@ def _waiting(rows: dict[str, Row]) -> str:
         ]
         for key, row in rows.items()
     ]
-    head = ["trigger", "polls per second", "polls per job", "requests per job", "delay p50 / p95, s"]
+    head = ["trigger", "looks a second", "looks a job", "requests a job", "delay p50 / p95, s"]
     lag = [
         "loop lag p99 / max, ms",
         "the same, start included",
-        "longest block: Airflow's runner / garbage collection / other, ms",
+        "held in one go: Airflow's runner / collection / else, ms",
     ]
-    return first + "\n\n" + _table([*head, *lag, "gap between polls p99, s", "failed"], speed)
+    return first + "\n\n" + _table([*head, *lag, "gap between looks p99, s", "failed"], speed)
 
 
 def _schedule(runs: list[Row]) -> str:
@@ -163,7 +163,7 @@ def _schedule(runs: list[Row]) -> str:
         if "case" in run
     ]
     return _table(
-        ["jobs", "spread", "polls per job", "delay p50, s", "p95, s", "optimum without progress", "ratio"], rows
+        ["jobs", "spread", "looks a job", "delay p50, s", "p95, s", "optimum without progress", "ratio"], rows
     )
 
 
@@ -211,9 +211,9 @@ def _storm(runs: list[Row]) -> str:
         ]
         for run in runs
     ]
-    phases = [f"requests per second: {name}" for name in ("calm", "429s", "second half of the 503s", "after")]
-    counts = ["429s", "early requests per job and window", "jobs finished in the outage that were reported"]
-    ends = ["all reported within, s", "waits that failed", "loop lag max, ms"]
+    phases = [f"requests a second: {name}" for name in ("calm", "429s", "second half of the 503s", "after")]
+    counts = ["429s", "early requests, of a job in a window", "jobs over in the outage that were told"]
+    ends = ["all told within, s", "waits that failed", "loop lag max, ms"]
     return _table(["trigger", *phases, *counts, *ends], rows)
 
 
@@ -266,10 +266,10 @@ def drawings(found: dict[str, Found]) -> dict[str, str]:
             key: row for key, row in medians(found["waiting"]).items() if key not in ("idle", "ours_5s", "ours_60s")
         }
         measures = {
-            "net": "CPU-seconds per minute, net of Airflow's own",
+            "net": "CPU-seconds a minute, net of Airflow's own",
             "start_each": "CPU-seconds to start",
             "sockets": "sockets",
-            "kb": "KB per trigger",
+            "kb": "KB a trigger",
         }
         panels = [
             (title, [(NAMES[key].replace("*", ""), row[name], key.startswith("ours")) for key, row in rows.items()])
@@ -288,8 +288,8 @@ def drawings(found: dict[str, Found]) -> dict[str, str]:
             ("fixed interval", plots.GREY, [(run["late"], run["fixed"]) for run in curve]),
             ("optimum without progress", plots.OTHER, [(run["late"], run["best"]) for run in curve]),
         ]
-        axes = ("delay of the event, 95th percentile, seconds", "polls per job")
-        drawn["performance-schedule.svg"] = plots.curves("Polls and delay, jobs of about 120 s", axes, lines, dots)
+        axes = ("delay of the event, 95th percentile, seconds", "looks a job")
+        drawn["performance-schedule.svg"] = plots.curves("Looks against delay, jobs of about 120 s", axes, lines, dots)
     return drawn
 
 
