@@ -1,10 +1,10 @@
 """
 ### Upscale: the result of one model is the input of another
 
-`generate` makes a short clip, `upscale` gives its link to an upscaling model. Links live 24 hours, so the second order
-comes right after the first. Only the large clip is downloaded and archived.
+`generate` makes a short clip, and `upscale` passes its link to an upscaling model. Links expire after 24 hours, so
+the second task follows right after the first. Only the upscaled clip is downloaded and archived.
 
-**Settings**: as for `evolink_daily_video`.
+**Configuration**: as for `evolink_daily_video`.
 """
 
 from __future__ import annotations
