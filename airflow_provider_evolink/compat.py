@@ -1,4 +1,4 @@
-"""Airflow facts that differ between versions or that common.compat has no name for."""
+"""What differs between Airflow versions, or is missing from common.compat."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import conf
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-# The value Airflow puts in the place of a resume method when a trigger failed or timed out.
+# What Airflow passes instead of the name of a resume method when a trigger failed or timed out.
 TRIGGER_FAILED = "__fail__"
 
 
@@ -20,8 +20,8 @@ def default_deferrable() -> bool:
     """
     Return ``[operators] default_deferrable`` where the environment sets it, else True.
 
-    Airflow's own default of that option is False and is also written into every generated ``airflow.cfg``, so a
-    False from there is no choice of anybody's; see ``docs/decisions``. A single task takes ``deferrable=False``.
+    Airflow's own default of that option is False, and every generated ``airflow.cfg`` holds it, so a False from there
+    is nobody's choice; see ``docs/decisions``. A single task takes ``deferrable=False``.
     """
     chosen = "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE" in os.environ
     return conf.getboolean("operators", "default_deferrable", fallback=True) if chosen else True
@@ -37,7 +37,7 @@ def task_state_store(context: Context) -> Any | None:
 
 
 def never_expire() -> timedelta:
-    """Return the retention that keeps a stored value for ever."""
+    """Return the retention of a stored value that never expires."""
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
     return NEVER_EXPIRE
@@ -48,7 +48,7 @@ def span(name: str, attributes: dict[str, str]) -> AbstractContextManager[Any]:
     Return an OpenTelemetry span, or nothing where that is not installed (Airflow 2).
 
     :param name: Its name.
-    :param attributes: What it says.
+    :param attributes: Its attributes.
     """
     try:
         from opentelemetry import trace

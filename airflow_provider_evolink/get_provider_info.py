@@ -1,4 +1,4 @@
-"""What Airflow asks of a provider package. A plain dict: this module imports nothing of ours."""
+"""The provider's metadata for Airflow. A plain dict: this module imports nothing else of the package."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ _PACKAGE = "airflow_provider_evolink"
 _OPERATORS = ("generate", "batch", "kinds", "wan", "media", "upload")
 _CONNECTION_FORM = {
     "hidden-fields": ["schema", "login", "port"],
-    "relabeling": {"password": "API key", "host": "API address"},
+    "relabeling": {"password": "API key", "host": "API base URL"},
     "placeholders": {
         "password": "from https://evolink.ai/dashboard/keys",
-        "host": "empty = https://api.evolink.ai",
+        "host": "default: https://api.evolink.ai",
     },
 }
 _SECONDS = {"type": ["number", "null"], "minimum": 1}
 _CONNECTION_FIELDS = {
     "files_host": {
-        "label": "Files address",
-        "description": "Empty = https://files-api.evolink.ai",
+        "label": "Files base URL",
+        "description": "Default: https://files-api.evolink.ai",
         "schema": {"type": ["string", "null"]},
     },
     "timeout": {
-        "label": "Read time-out (s)",
-        "description": "Seconds for one read of a job or of the balance",
+        "label": "Read timeout (s)",
+        "description": "For one request that reads a job or the balance",
         "schema": {**_SECONDS, "default": 15},
     },
     "submit_timeout": {
-        "label": "Order time-out (s)",
-        "description": "Seconds for one order; past it the outcome is unknown",
+        "label": "Submit timeout (s)",
+        "description": "For one request that submits a job; after a timeout the outcome is unknown",
         "schema": {**_SECONDS, "default": 30},
     },
     "honors_idempotency_key": {
-        "label": "EvoLink honours Idempotency-Key",
-        "description": 'Say yes only if you have tried it: on_unknown_submit="replay" relies on it',
+        "label": "EvoLink honors Idempotency-Key",
+        "description": 'Enable only after verifying it with your key: on_unknown_submit="replay" relies on it',
         "schema": {"type": ["boolean", "null"], "default": False},
     },
 }
@@ -43,8 +43,8 @@ _CONFIG = {
         "options": {
             "allowed_hosts": {
                 "description": (
-                    "Comma-separated host names, besides EvoLink's own and loopback, that may get the API key. "
-                    "A connection cannot widen this list."
+                    "Comma-separated host names, in addition to EvoLink's own and loopback, that may receive the API "
+                    "key. A connection cannot extend this list."
                 ),
                 "version_added": "0.1.0",
                 "type": "string",
@@ -53,8 +53,8 @@ _CONFIG = {
             },
             "idempotency_namespace": {
                 "description": (
-                    "Name of this deployment in the idempotency key of every order. Give each deployment that "
-                    "shares an EvoLink account its own, or equal DAGs in two of them may share one video."
+                    "Name of this deployment, part of every idempotency key. Deployments that share an EvoLink "
+                    "account need different names, or equal DAGs in two of them may share one job."
                 ),
                 "version_added": "0.1.0",
                 "type": "string",
@@ -63,8 +63,8 @@ _CONFIG = {
             },
             "ledger_path": {
                 "description": (
-                    "Folder in object storage for a copy of the record of every order: what Airflow before 3.3 has "
-                    "instead of the task state store. One folder per deployment; nothing may delete from it."
+                    "Object storage path for a copy of the record of every submitted job; Airflow before 3.3 has no "
+                    "task state store and needs it. One path per deployment; nothing may delete from it."
                 ),
                 "version_added": "0.1.0",
                 "type": "string",
@@ -81,7 +81,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-evolink",
         "name": "EvoLink",
-        "description": "Generate video, image and audio with EvoLink; wait without a worker; archive the results.",
+        "description": "Generate video, image and audio with EvoLink; wait without a worker slot; archive results.",
         "integrations": [
             {
                 "integration-name": "EvoLink",

@@ -1,4 +1,4 @@
-"""When to retry: as EvoLink asks, where it does (Airflow 3.3 and later)."""
+"""What Airflow does after an error: fail at once, retry, or retry after EvoLink's own delay (Airflow 3.3 and later)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = ["EvoLinkRetryPolicy"]
 
-# Limits of a key that EvoLink's own clients say reset at midnight. Which midnight is not documented: UTC is taken.
+# Limits of a key that, by EvoLink's own clients, reset at midnight. The time zone is not documented; UTC is assumed.
 DAILY = frozenset({"token_daily_quota_exceeded", "key_daily_quota_exhausted"})
 AFTER_MIDNIGHT = timedelta(minutes=5)
 
 
 def resets_at_midnight(error: BaseException) -> bool:
     """
-    Tell whether an error is a daily limit of the key.
+    Return whether an error is a daily limit of the key.
 
     :param error: What a task raised.
     """
@@ -34,10 +34,10 @@ def resets_at_midnight(error: BaseException) -> bool:
 
 class EvoLinkRetryPolicy(RetryPolicy):
     """
-    Take the delay of a retry from EvoLink: its ``Retry-After``, or five past midnight (UTC) for a daily limit.
+    Delay a retry as long as EvoLink demands: its ``Retry-After``, or five past midnight (UTC) for a daily limit.
 
     Use it as ``retry_policy=EvoLinkRetryPolicy()``. Without it a daily limit fails the task at once. It never adds
-    retries to ``retries``, and costs nothing: a retry waits for the same job, or orders what was refused.
+    retries to ``retries``, and costs nothing: a retry waits for the same job, or submits what was refused.
 
     :raises RuntimeError: before Airflow 3.3, which has no retry policies.
     """
@@ -54,20 +54,20 @@ class EvoLinkRetryPolicy(RetryPolicy):
 
         :param exception: What the task raised.
         :param try_number: Number of the try.
-        :param max_tries: Most tries.
+        :param max_tries: Maximum number of tries.
         :param context: Airflow's context.
         """
         if resets_at_midnight(exception):
             now = pendulum.now("UTC")
             delay = now.add(days=1).start_of("day") + AFTER_MIDNIGHT - now
-            return RetryDecision.retry(delay=delay, reason="EvoLink's daily limit of the key resets at midnight")
-        asked = getattr(exception, "retry_after", None)
-        if isinstance(asked, int | float) and asked > 0:
-            return RetryDecision.retry(delay=timedelta(seconds=float(asked)), reason="EvoLink asked for this delay")
+            return RetryDecision.retry(delay=delay, reason="the daily limit of the EvoLink key resets at midnight")
+        retry_after = getattr(exception, "retry_after", None)
+        if isinstance(retry_after, int | float) and retry_after > 0:
+            return RetryDecision.retry(delay=timedelta(seconds=float(retry_after)), reason="EvoLink sent Retry-After")
         return RetryDecision.default()
 
     def serialize(self) -> dict[str, Any]:
-        """Return what the serialized DAG says of it: nothing, it has no settings."""
+        """Return what the serialized DAG stores: nothing, it has no settings."""
         return {}
 
     @classmethod
@@ -75,7 +75,7 @@ class EvoLinkRetryPolicy(RetryPolicy):
         """
         Build it from a serialized DAG.
 
-        :param data: What :meth:`serialize` gave.
+        :param data: The result of :meth:`serialize`.
         """
         return cls()
 
@@ -83,14 +83,13 @@ class EvoLinkRetryPolicy(RetryPolicy):
 @contextmanager
 def airflow_failures(operator: Any = None) -> Iterator[None]:
     """
-    Turn an error that would come again into ``AirflowFailException``, so that no retry is used up.
+    Turn a permanent error into ``AirflowFailException``, so that no retry is used up.
 
-    Everything else goes on as it is: Airflow's retries apply, and a retry waits for the same job.
+    Any other error is raised unchanged: Airflow's retries apply, and a retry waits for the same job.
 
     :param operator: The operator; its ``EvoLinkRetryPolicy``, if it has one, can wait for a daily limit to reset.
     """
     from airflow_provider_evolink.api.errors import EvoLinkError
-    from airflow_provider_evolink.retry_policies import EvoLinkRetryPolicy, resets_at_midnight
 
     try:
         yield

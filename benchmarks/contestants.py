@@ -21,9 +21,9 @@ class Contestant:
 
     :param name: As shown.
     :param build: Returns class path and arguments of the trigger for a job, its number and the server's port.
-    :param interval: Seconds between looks; None: the trigger's own schedule.
+    :param interval: Seconds between polls; None: the trigger's own schedule.
     :param batch: Whether the server has the batch call.
-    :param settle: Seconds before the window. Longer where a look depends on the one before: the first looks
+    :param settle: Seconds before the window. Longer where a poll depends on the one before: the first polls
         of triggers that start in the middle of a job come together.
     """
 

@@ -29,7 +29,7 @@ UNDER_WAY = 0.1  # seconds in which calls arrive that left before the 429 was th
 
 
 class Books:
-    """What was counted. ``looks`` are readings of single jobs, of which a batch call holds many."""
+    """What was counted. ``polls`` are readings of single jobs, of which a batch call holds many."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -38,17 +38,17 @@ class Books:
         self.gaps: list[float] = []
         self.early: Counter[tuple[float, int]] = Counter()  # by window of a Retry-After and job
 
-    def look(self, number: int, now: float) -> None:
+    def poll(self, number: int, now: float) -> None:
         """Take note that a job was read."""
-        self.counts["looks"] += 1
+        self.counts["polls"] += 1
         if (before := self.seen.get(number)) is not None:
             self.gaps.append(now - before)
         self.seen[number] = now
 
-    def told(self) -> bytes:
+    def report(self) -> bytes:
         """Return the counts as JSON; the gaps are those since the last time."""
         gaps, self.gaps = sorted(self.gaps), []
-        told = {
+        report = {
             **self.counts,
             "sockets": self.sockets,
             "most_sockets": self.most_sockets,
@@ -59,7 +59,7 @@ class Books:
             "cpu": time.process_time(),
         }
         self.most_sockets = self.sockets
-        return json.dumps(told).encode() + b"\n"
+        return json.dumps(report).encode() + b"\n"
 
 
 class World:
@@ -87,7 +87,7 @@ class World:
 
     def evolink(self, number: int, now: float) -> str:
         """Return EvoLink's words about a job; its progress is honest, in whole percent."""
-        self.books.look(number, now)
+        self.books.poll(number, now)
         job = read_number(number, self.epoch)
         if now >= job.ends:
             return self._done % (number, job.created, number)
@@ -108,7 +108,7 @@ class World:
         number = int(match[0]) if match else 0
         if path.startswith(b"/v1/tasks/"):
             return reply(200, self.evolink(number, now))
-        self.books.look(number, now)
+        self.books.poll(number, now)
         over = now >= read_number(number, self.epoch).ends
         if path.startswith(b"/api/"):
             state = (
@@ -124,12 +124,12 @@ class World:
             )
         return reply(200, '{"done":true}') if over else reply(404, '{"done":false}')
 
-    def _refusal(self, asked: bytes, now: float) -> bytes | None:
+    def _refusal(self, request: bytes, now: float) -> bytes | None:
         """Return 503, or 429 to every twentieth call; count who calls before the time that a 429 named."""
         if self.weather == "outage":
             return reply(503, '{"error":{"code":"service_unavailable","message":"away","type":"server_error"}}')
         if self._refused + UNDER_WAY < now < self._refused + RETRY_AFTER:
-            for number in NUMBER.findall(asked):
+            for number in NUMBER.findall(request):
                 self.books.early[self._refused, int(number)] += 1
         if self._chance.random() >= 0.05:
             return None
@@ -185,15 +185,15 @@ async def serve(certificate: str, world: World) -> None:
     print(server.sockets[0].getsockname()[1], flush=True)
     over = loop.create_future()
 
-    def asked() -> None:
+    def on_input() -> None:
         if line := sys.stdin.buffer.readline():
             world.weather = line.decode().strip() or "calm"
-            sys.stdout.buffer.write(world.books.told())
+            sys.stdout.buffer.write(world.books.report())
             sys.stdout.buffer.flush()
         elif not over.done():
             over.set_result(None)
 
-    loop.add_reader(0, asked)
+    loop.add_reader(0, on_input)
     await over
 
 

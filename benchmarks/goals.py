@@ -62,17 +62,17 @@ def _waiting(rows: dict[str, dict[str, Any]]) -> Iterator[Goal]:
             yield _at_most(f"loop held in one go, {but}, start included", 50, ours["hold_all"]["others"], " ms")
     if "ours_5s" in crowd:
         yield _at_most("5,000 jobs every 5 s, share of a core", 30, crowd["ours_5s"]["core"], " %")
-        yield _at_most("gap between their looks, p99 (interval + 10 % + 0.1 s)", 5.6, crowd["ours_5s"]["gap_p99"], " s")
+        yield _at_most("gap between their polls, p99 (interval + 10 % + 0.1 s)", 5.6, crowd["ours_5s"]["gap_p99"], " s")
 
 
 def _schedule(found: dict[str, Any]) -> Iterator[Goal]:
     cases = {run["case"]: run for run in found.get("schedule", {}).get("runs", []) if "case" in run}
     for name, run in cases.items():
         if name == "honest progress":
-            yield _at_most(f"looks a job, {name}", 6.5, run["looks"])
+            yield _at_most(f"polls a job, {name}", 6.5, run["polls"])
             yield _at_most(f"delay p95, {name}", 4, run["delay_p95"], " s")
         elif name == "no progress":
-            yield _at_most(f"looks a job over the optimum's, {name}", 1.15, run["looks"] / run["best"], "x")
+            yield _at_most(f"polls a job over the optimum's, {name}", 1.15, run["polls"] / run["best"], "x")
         else:
             yield _at_most(f"delay p95, {name}", max(10.0, round(run["seconds_mean"] / 10, 1)), run["delay_p95"], " s")
 
@@ -92,4 +92,4 @@ def _storm(found: dict[str, Any]) -> Iterator[Goal]:
         yield _at_most(f"waits that fail in 429s and an outage, {name}", 0, float(failed))
         yield _at_most(f"early requests of a job and Retry-After, {name}", 1, float(run["early_each"]))
         yield _at_most(f"requests while EvoLink is away, {name}", 1, run["outage"], " a second")
-        yield _at_most(f"all jobs that ended meanwhile told, {name}", 120, run["recovery"], " s")
+        yield _at_most(f"all jobs that ended meanwhile reported, {name}", 120, run["recovery"], " s")

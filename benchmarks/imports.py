@@ -46,9 +46,9 @@ def measure(rounds: int) -> list[dict[str, Any]]:
     for turn in range(-1, rounds):
         for names, target in TARGETS.items():
             command = [sys.executable, "-c", SCRIPT, names]
-            told = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+            output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
             if turn >= 0:
-                rows.append({"target": target, "round": turn, **json.loads(told.splitlines()[-1])})
+                rows.append({"target": target, "round": turn, **json.loads(output.splitlines()[-1])})
     return _medians(rows)
 
 

@@ -1,8 +1,8 @@
 """
-The fewest looks at a job that any schedule needs without knowing more of it than how long such jobs take.
+The fewest polls any schedule needs that knows only the distribution of durations of such jobs.
 
-Dynamic programming over the moments of the looks. A look at ``u`` after one at ``t`` is taken by all jobs that were
-not over at ``t``, and finds those late that ended before ``u - late``. For a price on being late, the cheapest way from
+Dynamic programming over the moments of the polls. A poll at ``u`` after one at ``t`` is made for all jobs that were
+running at ``t``, and is late for those that ended before ``u - late``. For a price on being late, the cheapest way from
 each moment on is found backwards; the price is chosen so that 5 % are late.
 """
 
@@ -17,27 +17,27 @@ SHARE = 0.05  # that may be late
 TAIL = 1e-5  # of the jobs is forgotten
 
 
-def fewest_looks(typical: float, spread: float, late: float) -> float:
+def fewest_polls(typical: float, spread: float, late: float) -> float:
     """
-    Return the mean number of looks of the best schedule whose 95th percentile of the delay is ``late``.
+    Return the mean number of polls of the best schedule whose 95th percentile of the delay is ``late``.
 
     :param typical: Median seconds of the jobs.
     :param spread: Standard deviation of the logarithm of their seconds.
     :param late: Seconds.
     """
     longest = typical * math.exp(4.3 * spread)
-    step = late / math.ceil(late * STEPS / max(typical, 120.0))  # so that a look can come just in time
+    step = late / math.ceil(late * STEPS / max(typical, 120.0))  # so that a poll can come just in time
     moments = np.arange(0.0, longest + late + step, step)
     over, over_before = _shares(moments, typical, spread), _shares(moments - late, typical, spread)
     low, high = 1.0, 1e4
     few, many = _cheapest(over, over_before, low), _cheapest(over, over_before, high)
     for _ in range(20):
         price = math.sqrt(low * high)
-        looks, missed = _cheapest(over, over_before, price)
+        polls, missed = _cheapest(over, over_before, price)
         if missed > SHARE:
-            low, few = price, (looks, missed)
+            low, few = price, (polls, missed)
         else:
-            high, many = price, (looks, missed)
+            high, many = price, (polls, missed)
     if few[1] == many[1]:
         return many[0]
     part = (few[1] - SHARE) / (few[1] - many[1])  # of jobs that get the closer schedule, so that SHARE are late
@@ -54,7 +54,7 @@ def _shares(moments: np.ndarray, typical: float, spread: float) -> np.ndarray:
 
 
 def _cheapest(over: np.ndarray, over_before: np.ndarray, price: float) -> tuple[float, float]:
-    """Return looks and share of late jobs of the schedule that is cheapest at a price."""
+    """Return polls and share of late jobs of the schedule that is cheapest at a price."""
     count = len(over)
     cost, following = np.zeros(count), np.full(count, -1)
     for now in range(count - 2, -1, -1):
@@ -64,11 +64,11 @@ def _cheapest(over: np.ndarray, over_before: np.ndarray, price: float) -> tuple[
         ways = left + price * np.maximum(0.0, over_before[now + 1 :] - over[now]) + cost[now + 1 :]
         best = int(np.argmin(ways))
         cost[now], following[now] = ways[best], now + 1 + best
-    looks = missed = 0.0
+    polls = missed = 0.0
     now = 0
     while following[now] >= 0:
         then = following[now]
-        looks += 1.0 - over[now]
+        polls += 1.0 - over[now]
         missed += max(0.0, over_before[then] - over[now])
         now = then
-    return looks, missed
+    return polls, missed

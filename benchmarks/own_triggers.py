@@ -12,7 +12,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 class IdleTrigger(BaseTrigger):
     """
-    Sleep until a job is over, without a look: what Airflow itself costs.
+    Sleep until a job is over, without a poll: what Airflow itself costs.
 
     :param ends: Epoch seconds of the job's end.
     """
@@ -36,7 +36,7 @@ class NaiveTrigger(BaseTrigger):
     A client for each trigger and a fixed interval.
 
     :param url: Of the job.
-    :param poll_interval: Seconds between looks.
+    :param poll_interval: Seconds between polls.
     """
 
     def __init__(self, url: str, poll_interval: float) -> None:
@@ -49,7 +49,7 @@ class NaiveTrigger(BaseTrigger):
         return ("own_triggers.NaiveTrigger", {"url": self.url, "poll_interval": self.poll_interval})
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look, sleep, look."""
+        """Poll, sleep, poll."""
         import httpx
 
         async with httpx.AsyncClient(headers={"Authorization": "Bearer key"}) as client:

@@ -36,23 +36,23 @@ def medians(found: Found) -> dict[str, Row]:
     floor = rows.get("idle", {}).get("cpu_minute", 0.0)
     for row in rows.values():
         row["net"] = row["cpu_minute"] - floor
-        looks = row["looks"] * 60 / row["seconds"] * 1000 / row["count"]
-        row["ms_look"] = 1000 * row["net"] / looks if looks else None
-        again = (row["start_looks"] or 0) - (row["start_seen"] or 0)  # looks that belong to waiting, not to starting
-        spent = row["start_cpu"] - again * (row["ms_look"] or 0.0) / 1000
+        polls = row["polls"] * 60 / row["seconds"] * 1000 / row["count"]
+        row["ms_poll"] = 1000 * row["net"] / polls if polls else None
+        again = (row["start_polls"] or 0) - (row["start_seen"] or 0)  # polls that belong to waiting, not to starting
+        spent = row["start_cpu"] - again * (row["ms_poll"] or 0.0) / 1000
         row["start_each"] = spent * 1000 / row["count"]
     return {key: rows[key] for key in NAMES if key in rows}
 
 
 def _scaled(run: Row) -> Row:
-    per = run["looks"] or 1
+    per = run["polls"] or 1
     return run | {
         "cpu_minute": run["cpu"] * 60 / run["seconds"] * 1000 / run["count"],
         "core": 100 * run["cpu"] / run["seconds"],
         "fresh": run["connections"] / (run["requests"] or 1),
         "lines_each": run["log_lines"] / per,
         "kb": run["memory_each"] / 1000,
-        "looks_second": run["looks"] / run["seconds"],
+        "polls_second": run["polls"] / run["seconds"],
         "server": 100 * run["server_cpu"] / run["seconds"],
     }
 
@@ -103,14 +103,14 @@ def _waiting(rows: dict[str, Row]) -> str:
             NAMES[key],
             NOTHING if key == "idle" else _number(row["net"]),
             NOTHING if key == "idle" or not best or row["net"] <= 0 else f"1/{_number(best / row['net'])}",
-            _number(row["ms_look"]),
+            _number(row["ms_poll"]),
             _number(row["core"]),
             _number(row["start_each"]),
             f"{row['start_messages']:.0f}",
             f"{row['sockets']:.0f}",
             _number(row["fresh"]),
             f"{row['kb']:.0f}",
-            _number(row["lines_each"]) if row["looks"] else NOTHING,
+            _number(row["lines_each"]) if row["polls"] else NOTHING,
         ]
         for key, row in rows.items()
     ]
@@ -118,19 +118,19 @@ def _waiting(rows: dict[str, Row]) -> str:
         "trigger",
         "CPU-s/1000/min, net",
         "of Databricks",
-        "CPU-ms a look, net",
+        "CPU-ms a poll, net",
         "% of a core",
         "CPU-s to start 1000",
         "messages at start",
     ]
-    first = _table([*head, "sockets", "new connections a request", "KB a trigger", "log lines a look"], cost)
+    first = _table([*head, "sockets", "new connections a request", "KB a trigger", "log lines a poll"], cost)
     speed = [
         [
             NAMES[key],
-            _number(row["looks_second"]),
-            _number(row["looks_each"]) if row["looks"] else NOTHING,
-            _number(row["requests_each"]) if row["looks"] else NOTHING,
-            f"{_number(row['delay_p50'])} / {_number(row['delay_p95'])}" if row["looks"] else NOTHING,
+            _number(row["polls_second"]),
+            _number(row["polls_each"]) if row["polls"] else NOTHING,
+            _number(row["requests_each"]) if row["polls"] else NOTHING,
+            f"{_number(row['delay_p50'])} / {_number(row['delay_p95'])}" if row["polls"] else NOTHING,
             f"{_number(row['lag_window']['p99'])} / {_number(row['lag_window']['max'])}",
             f"{_number(row['lag_all']['p99'])} / {_number(row['lag_all']['max'])}",
             _held(row),
@@ -139,13 +139,13 @@ def _waiting(rows: dict[str, Row]) -> str:
         ]
         for key, row in rows.items()
     ]
-    head = ["trigger", "looks a second", "looks a job", "requests a job", "delay p50 / p95, s"]
+    head = ["trigger", "polls a second", "polls a job", "requests a job", "delay p50 / p95, s"]
     lag = [
         "loop lag p99 / max, ms",
         "the same, start included",
         "held in one go: Airflow's runner / collection / else, ms",
     ]
-    return first + "\n\n" + _table([*head, *lag, "gap between looks p99, s", "failed"], speed)
+    return first + "\n\n" + _table([*head, *lag, "gap between polls p99, s", "failed"], speed)
 
 
 def _schedule(runs: list[Row]) -> str:
@@ -153,17 +153,17 @@ def _schedule(runs: list[Row]) -> str:
         [
             run["case"],
             f"{run['spread']:g}",
-            _number(run["looks"]),
+            _number(run["polls"]),
             _number(run["delay_p50"]),
             _number(run["delay_p95"]),
             _number(run["best"]),
-            f"{run['looks'] / run['best']:.2f}",
+            f"{run['polls'] / run['best']:.2f}",
         ]
         for run in runs
         if "case" in run
     ]
     return _table(
-        ["jobs", "spread", "looks a job", "delay p50, s", "p95, s", "optimum without progress", "ratio"], rows
+        ["jobs", "spread", "polls a job", "delay p50, s", "p95, s", "optimum without progress", "ratio"], rows
     )
 
 
@@ -204,7 +204,7 @@ def _storm(runs: list[Row]) -> str:
             *(_number(run[phase]) for phase in ("calm", "limited", "outage", "after")),
             f"{run['refused']:.0f}",
             f"{run['early_each']:.0f}",
-            f"{run['told_of_them']} of {run['over_in_outage']}",
+            f"{run['reported_of_them']} of {run['over_in_outage']}",
             _number(run["recovery"]),
             str(run["failures"] + sum(count for word, count in run["statuses"].items() if word != "completed")),
             _number(run["lag_max"]),
@@ -212,8 +212,8 @@ def _storm(runs: list[Row]) -> str:
         for run in runs
     ]
     phases = [f"requests a second: {name}" for name in ("calm", "429s", "second half of the 503s", "after")]
-    counts = ["429s", "early requests, of a job in a window", "jobs over in the outage that were told"]
-    ends = ["all told within, s", "waits that failed", "loop lag max, ms"]
+    counts = ["429s", "early requests, of a job in a window", "jobs that ended in the outage and were reported"]
+    ends = ["all reported within, s", "waits that failed", "loop lag max, ms"]
     return _table(["trigger", *phases, *counts, *ends], rows)
 
 
@@ -280,7 +280,7 @@ def drawings(found: dict[str, Found]) -> dict[str, str]:
         runs = found["schedule"]["runs"]
         curve = [run for run in runs if "late" in run]
         dots = [
-            (run["case"], run["delay_p95"], run["looks"])
+            (run["case"], run["delay_p95"], run["polls"])
             for run in runs
             if run.get("case") in ("honest progress", "no progress")
         ]
@@ -288,8 +288,8 @@ def drawings(found: dict[str, Found]) -> dict[str, str]:
             ("fixed interval", plots.GREY, [(run["late"], run["fixed"]) for run in curve]),
             ("optimum without progress", plots.OTHER, [(run["late"], run["best"]) for run in curve]),
         ]
-        axes = ("delay of the event, 95th percentile, seconds", "looks a job")
-        drawn["performance-schedule.svg"] = plots.curves("Looks against delay, jobs of about 120 s", axes, lines, dots)
+        axes = ("delay of the event, 95th percentile, seconds", "polls a job")
+        drawn["performance-schedule.svg"] = plots.curves("Polls against delay, jobs of about 120 s", axes, lines, dots)
     return drawn
 
 

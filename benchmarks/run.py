@@ -127,7 +127,7 @@ def _waiting(part: str, given: argparse.Namespace, folder: Path) -> list[dict[st
                 _keep(part, rows, given.note)  # an hour's work is not lost when the rest fails
             print(
                 f"   {turn + 1}. {key:12} {row['cpu'] * 60 / row['seconds']:7.2f} CPU-s/min "
-                f"{row['looks'] / row['seconds']:7.1f} looks/s  load {os.getloadavg()[0]:.1f}",
+                f"{row['polls'] / row['seconds']:7.1f} polls/s  load {os.getloadavg()[0]:.1f}",
                 flush=True,
             )
     return rows

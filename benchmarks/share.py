@@ -43,8 +43,8 @@ def measure(rounds: int) -> list[dict[str, Any]]:
 
     :param rounds: How many jobs.
     """
-    told = subprocess.run([sys.executable, __file__, str(rounds)], check=True, capture_output=True, text=True).stdout
-    return [json.loads(told.splitlines()[-1])]
+    output = subprocess.run([sys.executable, __file__, str(rounds)], check=True, capture_output=True, text=True).stdout
+    return [json.loads(output.splitlines()[-1])]
 
 
 def _with_emulator(rounds: int) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import random
 from collections.abc import Callable
@@ -10,13 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from fake_jobs import ESTIMATE
-from optimum import fewest_looks
+from optimum import fewest_polls
 
 from airflow_provider_evolink.api.jobs.job import Job
+from airflow_provider_evolink.api.jobs.pace import DurationStats, JobHints
 from airflow_provider_evolink.api.jobs.schedule import PollSchedule
 
 NOW = 1_700_000_000.0
-DEFERRED = 3.0  # seconds from the order to the trigger's first look: what a deferral takes
+MODEL = "wan2.7-text-to-video"
+DEFERRED = 3.0  # seconds from the submit to the trigger's first poll: what a deferral takes
 MEAN = ESTIMATE * math.exp(0.25**2 / 2)
 LATENESSES = (2.0, 3.0, 4.75, 7.0, 10.0, 15.0, 30.0)
 
@@ -43,7 +44,7 @@ class Case:
     One sort of jobs.
 
     :param name: As shown.
-    :param progress: Returns what a job says of itself, from the part of its time that is over.
+    :param progress: Returns the progress EvoLink reports, from the share of its duration that has passed.
     :param spread: Standard deviation of the logarithm of the seconds: how wrong the estimate is by chance.
     :param bias: True time over estimate: how wrong it is always.
     """
@@ -76,74 +77,64 @@ def measure(count: int) -> list[dict[str, Any]]:
     """
     rows: list[dict[str, Any]] = []
     for case in CASES:
-        looks, delays, length = _simulate(case, count)
+        polls, delays, length = _simulate(case, count)
         late = delays[int(0.95 * count)]
         rows.append(
             {
                 "case": case.name,
                 "spread": case.spread,
                 "bias": case.bias,
-                "looks": sum(looks) / count,
-                "looks_p95": sorted(looks)[int(0.95 * count)],
+                "polls": sum(polls) / count,
+                "polls_p95": sorted(polls)[int(0.95 * count)],
                 "delay_p50": delays[count // 2],
                 "delay_p95": late,
                 "seconds_mean": length,
-                "best": fewest_looks(ESTIMATE * case.bias, case.spread, late),
+                "best": fewest_polls(ESTIMATE * case.bias, case.spread, late),
             }
         )
     for late in LATENESSES:
         fixed = late / 0.95
-        best = fewest_looks(ESTIMATE, 0.25, late)
+        best = fewest_polls(ESTIMATE, 0.25, late)
         rows.append({"late": late, "best": best, "fixed": MEAN / fixed + 0.5})
     return rows
 
 
 def _simulate(case: Case, count: int) -> tuple[list[int], list[float], float]:
     chance = random.Random(5)
-    looks, delays, total, memory = [], [], 0.0, _memory()
+    polls, delays, total, durations = [], [], 0.0, DurationStats()
     for number in range(count):
         seconds = ESTIMATE * case.bias * math.exp(chance.gauss(0.0, case.spread))
-        watch = PollSchedule(deadline=NOW + 1e6, started=NOW, jitter=chance.random, **memory)
-        taken, delay = _one(case, watch, f"task-{number}", seconds, chance.random())
-        looks.append(taken)
+        schedule = PollSchedule(deadline=NOW + 1e6, started=NOW, jitter=chance.random, durations=durations)
+        taken, delay = _one(case, schedule, f"task-{number}", seconds, chance.random())
+        polls.append(taken)
         delays.append(delay)
         total += seconds
-    return looks, sorted(delays), total / count
+    return polls, sorted(delays), total / count
 
 
-def _memory() -> dict[str, Any]:
-    """Return what the watches of one process share, if they share anything: the jobs come one after another."""
-    if "times" not in inspect.signature(PollSchedule).parameters:
-        return {}
-    from airflow_provider_evolink.api.jobs.pace import DurationStats
+def _one(case: Case, schedule: PollSchedule, job_id: str, seconds: float, bend: float) -> tuple[int, float]:
+    """Poll one job to its end; return the number of polls and how late the end was seen."""
 
-    return {"times": DurationStats()}
-
-
-def _one(case: Case, watch: PollSchedule, job_id: str, seconds: float, bend: float) -> tuple[int, float]:
-    """PollSchedule one job to its end and return how often it was looked at and how late its end was seen."""
-
-    def told(age: float) -> Job:
+    def reading(age: float) -> Job:
         over = age >= seconds
         return Job.model_validate(
             {
                 "id": job_id,
                 "type": "video",
-                "model": "wan2.7-text-to-video",
+                "model": MODEL,
                 "created": NOW,
                 "status": "completed" if over else "processing",
                 "results": ["https://files.example/a.mp4"] if over else [],
                 "progress": 100 if over else case.progress(age / seconds, random.Random(bend)),
-                "task_info": {} if age else {"estimated_time": ESTIMATE},  # told with the order alone
             }
         )
 
-    age, taken = DEFERRED, 0
-    if first := getattr(watch, "first", None):
-        age += first(told(0.0), NOW + age)
+    # The estimate comes with the submit alone.
+    hints = JobHints(model=MODEL, kind="video", estimated_time=float(ESTIMATE))
+    polls, age = 0, DEFERRED + schedule.first_delay(hints, NOW + DEFERRED)
     while True:
-        taken += 1
-        step = watch.saw(told(age), NOW + age)
-        if step.end is not None:
-            return taken, max(0.0, age - seconds)
-        age += step.delay
+        polls += 1
+        decision = schedule.on_reading(reading(age), NOW + age)
+        if decision.end is not None:
+            return polls, max(0.0, age - seconds)
+        age += decision.delay

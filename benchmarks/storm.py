@@ -1,4 +1,4 @@
-"""A thousand waiting jobs through rate limits and an outage: what is asked of the server, and what is lost."""
+"""A thousand waiting jobs through rate limits and an outage: requests to the server, and what is lost."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _weather(key: str, count: int, share: float, folder: Path) -> dict[str, Any]
     finally:
         seen = triggerer.end()
         server.end()
-    told = {int(number): at for number, at in seen["events"].items()}
+    reported = {int(number): at for number, at in seen["events"].items()}
     begun, over, end = outage
     in_it = [number for number, job in crowd.jobs.items() if begun <= job.ends < over]
     row |= {
@@ -49,8 +49,8 @@ def _weather(key: str, count: int, share: float, folder: Path) -> dict[str, Any]
         "count": count,
         "outage_seconds": over - begun,
         "over_in_outage": len(in_it),
-        "told_of_them": sum(number in told for number in in_it),
-        "recovery": max((told.get(number, end + WAIT) - over for number in in_it), default=0.0),
+        "reported_of_them": sum(number in reported for number in in_it),
+        "recovery": max((reported.get(number, end + WAIT) - over for number in in_it), default=0.0),
         "failures": len(triggerer.failures),
         "statuses": seen["statuses"],
         "lag_max": max((1000 * lag for at, lag in seen["lags"] if at >= row["calm_from"]), default=None),

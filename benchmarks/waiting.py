@@ -39,9 +39,9 @@ class Server:
     def __init__(self, certificate: Path, epoch: float, *, batch: bool) -> None:
         command = [sys.executable, str(HERE / "fake_server.py"), str(certificate), repr(epoch), str(int(batch))]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.port = int(self._ask(b""))
+        self.port = int(self._request(b""))
 
-    def _ask(self, line: bytes) -> bytes:
+    def _request(self, line: bytes) -> bytes:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(line)
@@ -54,7 +54,7 @@ class Server:
 
         :param weather: ``calm``, ``limited`` (every twentieth call is answered 429) or ``outage`` (503) from now on.
         """
-        return dict(json.loads(self._ask(f"{weather}\n".encode())))
+        return dict(json.loads(self._request(f"{weather}\n".encode())))
 
     def end(self) -> None:
         """End it."""
@@ -142,28 +142,28 @@ def _watch(
     moments["start"] = time.time()
     triggerer.hand_over(crowd.start())
     triggerer.wait_until_made(900)
-    started, looked = triggerer.cpu() - cpu, server.counts()
-    asked = sum(triggerer.messages.values()) - sent - (triggerer.syncs - syncs)
+    started, polled = triggerer.cpu() - cpu, server.counts()
+    messages = sum(triggerer.messages.values()) - sent - (triggerer.syncs - syncs)
     moments["started"] = time.time()
     time.sleep(settle)
     moments["window"], before, cpu, lines = time.time(), server.counts(), triggerer.cpu(), triggerer.log_lines
     time.sleep(seconds)
     moments["end"], after = time.time(), server.counts()
     length = moments["end"] - moments["window"]
-    looks, requests, connections = (
-        after.get(name, 0) - before.get(name, 0) for name in ("looks", "requests", "connections")
+    polls, requests, connections = (
+        after.get(name, 0) - before.get(name, 0) for name in ("polls", "requests", "connections")
     )
     return {
         "moments": moments,
         "seconds": length,
         "cpu": triggerer.cpu() - cpu,
         "start_cpu": started,
-        "start_looks": looked.get("looks", 0) - books.get("looks", 0),
-        "start_seen": looked["jobs_seen"] - books["jobs_seen"],
+        "start_polls": polled.get("polls", 0) - books.get("polls", 0),
+        "start_seen": polled["jobs_seen"] - books["jobs_seen"],
         "start_seconds": moments["started"] - moments["start"],
-        "start_messages": asked,
+        "start_messages": messages,
         "memory_each": (triggerer.memory() - memory) / count,
-        "looks": looks,
+        "polls": polls,
         "requests": requests,
         "connections": connections,
         "sockets": after["most_sockets"],
@@ -185,8 +185,8 @@ def _add_seen(row: dict[str, Any], seen: dict[str, Any], crowd: Crowd, count: in
     row["jobs_over"] = len(delays)
     row |= {f"delay_p{rank}": _rank(delays, rank / 100) for rank in (50, 95, 99)}
     mean = statistics.fmean(delays) if delays else 0.0
-    # Little's law: looks of a job = looks a second and job, times how long a trigger lives.
-    row["looks_each"] = row["looks"] / (row["seconds"] * count) * (MEAN + mean)
+    # Little's law: polls of a job = polls a second and job, times how long a trigger lives.
+    row["polls_each"] = row["polls"] / (row["seconds"] * count) * (MEAN + mean)
     row["requests_each"] = row["requests"] / (row["seconds"] * count) * (MEAN + mean)
     spans = {
         "first": ("first", "start"),

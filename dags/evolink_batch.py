@@ -1,11 +1,12 @@
 """
-### A batch: many orders in one task
+### A batch: many generations in one task
 
-One operator orders a clip for each product and waits for all of them with one trigger. Each order has a record of its
-own: a retry waits for the jobs that run, and orders only what was never ordered and what EvoLink failed for a passing
-reason. A clip that cannot be made is an entry with `status` and `error_code`; the others are delivered all the same.
+One operator submits a clip for each product and waits for all of them with one trigger. Each request has its own
+record: a retry waits for the jobs that are running, and submits only what was never submitted and what failed with a
+transient EvoLink error. A clip that cannot be made becomes an entry with `status` and `error_code`; the others are
+still delivered.
 
-**Settings**: as for `evolink_daily_video`. **Parameter** `products`: what to show, one text per clip.
+**Configuration**: as for `evolink_daily_video`. **Parameter** `products`: what to show, one text per clip.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ with DAG(
 ) as dag:
 
     @task
-    def catalogue(params: dict | None = None) -> list[dict]:
-        """Return a request for each product."""
+    def build_requests(params: dict | None = None) -> list[dict]:
+        """Return one request per product."""
         return [{"prompt": f"{product} turns on a table, soft light"} for product in (params or {})["products"]]
 
     # [START batch]
     clips = EvoLinkBatchOperator(
         task_id="clips",
         model="wan2.7-text-to-video",
-        requests=catalogue(),
+        requests=build_requests(),
         parameters={"duration": 2, "aspect_ratio": "16:9"},
         max_active=20,
         max_credits=100,
@@ -45,7 +46,7 @@ with DAG(
 
     @task
     def report(jobs: list[dict]) -> list[str]:
-        """Return where the clips are, and raise if there is none at all."""
+        """Return where the clips are; raise if there is none at all."""
         files = [file["uri"] for job in jobs if job["status"] == "completed" for file in job["files"]]
         if not files:
             raise ValueError(f"no clip was made: {[job['error_code'] for job in jobs]}")

@@ -1,14 +1,14 @@
 """
 ### One clip a day: generate, download, archive
 
-The whole promise in three tasks. `generate` orders a Wan 2.7 clip and waits in the triggerer, so no worker is held.
-`download` brings the result to the staging folder before its link dies (24 hours) and verifies it. `archive` files it
-under `<archive>/<model>/<yyyy>/<mm>/<dd>/<job id>/`, with a manifest beside it.
+The whole pipeline in three tasks. `generate` submits a Wan 2.7 generation and waits in the triggerer, so no worker
+slot is occupied. `download` brings the result to the staging path before its link expires (24 hours) and verifies it.
+`archive` archives it under `<archive>/<model>/<yyyy>/<mm>/<dd>/<job id>/`, with a manifest.
 
-Retry or clear any task: a generation is ordered again only if you clear `generate` after its result was delivered.
+You can retry or clear any task: only clearing `generate` after its result was delivered pays for another generation.
 
-**Settings**: the connection `evolink_default`; the variables `evolink_staging` and `evolink_archive` (folders, e.g.
-`s3://bucket/archive`).
+**Configuration**: the connection `evolink_default`; the variables `evolink_staging` and `evolink_archive` (paths,
+e.g. `s3://bucket/archive`).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ with DAG(
     archive = EvoLinkArchiveOperator(
         task_id="archive",
         files=download.output,
-        archive="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
+        archive_path="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
     )
     # [END daily]
     generate >> download >> archive

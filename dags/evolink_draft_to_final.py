@@ -1,12 +1,12 @@
 """
-### From draft to final: an order that goes on from an earlier job
+### From draft to final: chaining jobs
 
-`draft` orders a cheap draft, `final` the same clip in full quality: it is given the draft's job (its id would do). Put
-a review between them, and only drafts that somebody likes are paid in full. EvoLink keeps a draft until
-`draft_expires_at`, which `made` of the result tells. Other models go on from a job in the same way, under other names:
-a Midjourney upscale takes `{"model_params": {"task_id": ..., "image_number": 0}}`.
+`draft` generates an inexpensive draft, `final` the same clip in full quality. `final` is given the draft's job (its
+ID would also do). Put a review between them, and only approved drafts cost the full price. EvoLink keeps a draft
+until `draft_expires_at`, which is in `made` of the result. Other models extend a job in the same way, under other
+names: a Midjourney upscale takes `{"model_params": {"task_id": ..., "image_number": 0}}`.
 
-**Settings**: as for `evolink_daily_video`.
+**Configuration**: as for `evolink_daily_video`.
 """
 
 from __future__ import annotations
@@ -50,6 +50,6 @@ with DAG(
     archive = EvoLinkArchiveOperator(
         task_id="archive",
         files=download.output,
-        archive="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
+        archive_path="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
     )
     draft >> final >> download >> archive

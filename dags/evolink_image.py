@@ -1,11 +1,11 @@
 """
-### Two images of one prompt: generate, download, archive
+### Two images from one prompt: generate, download, archive
 
-`EvoLinkImageOperator` orders any image model. Its arguments are the fields that image models share; all others, such as
-the number of images, go into `parameters` under EvoLink's names. `download` gives every image the extension that its
-content has, whatever was ordered.
+`EvoLinkImageOperator` runs any image model. Its arguments are the fields that image models share; all others, such as
+the number of images, go into `parameters` under EvoLink's names. `download` derives the extension of each image from
+its content, whatever format was requested.
 
-**Settings**: as for `evolink_daily_video`.
+**Configuration**: as for `evolink_daily_video`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,6 @@ with DAG(
     archive = EvoLinkArchiveOperator(
         task_id="archive",
         files=download.output,
-        archive="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
+        archive_path="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
     )
     generate >> download >> archive

@@ -1,11 +1,12 @@
 """
-### From a still to a scene: first frame, then go on
+### From a still to a scene: first frame, then continuation
 
-`first` brings a picture to life. `go_on` continues the clip that `first` made, by its result link: the link is good for
-24 hours, so the two belong in one run. `duration` of a continuation is the **total** length, and all of it is paid.
+`first` animates an image. `extend` continues the clip that `first` made, using its result link. The link is valid for
+24 hours, so keep both in one DAG run. The `duration` of a continuation is its **total** length, and all of it is
+charged.
 
-**Settings**: as for `evolink_daily_video`. **Parameter** `first_frame`: HTTPS link to a picture that opens without
-login.
+**Configuration**: as for `evolink_daily_video`. **Parameter** `first_frame`: HTTPS link to an image that opens
+without login.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ with DAG(
         prompt="The bud opens into a flower",
         duration=2,
     )
-    go_on = EvoLinkImageToVideoOperator(
-        task_id="go_on",
+    extend = EvoLinkImageToVideoOperator(
+        task_id="extend",
         generation_mode="video_continuation",
         video_urls=["{{ ti.xcom_pull(task_ids='first')['results'][0] }}"],
         prompt="A bee lands on the flower",
@@ -46,12 +47,12 @@ with DAG(
     # [END image_to_video]
     download = EvoLinkDownloadOperator(
         task_id="download",
-        job=go_on.output,
+        job=extend.output,
         destination="{{ var.value.get('evolink_staging', 'file:///tmp/evolink/staging') }}",
     )
     archive = EvoLinkArchiveOperator(
         task_id="archive",
         files=download.output,
-        archive="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
+        archive_path="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
     )
-    first >> go_on >> download >> archive
+    first >> extend >> download >> archive

@@ -1,12 +1,13 @@
 """
-### From a picture of your own to a clip in the archive
+### From your own image to a clip in the archive
 
-`animate` brings a picture to life that lies where Airflow can read it: on the worker, or in object storage. It is held
-against the limits of the model, uploaded to EvoLink just before the order, and kept there for 72 hours. A retry or a
-second order of the same picture uses the same upload.
+`animate` animates an image that Airflow can read, on the worker or in object storage. The image is checked against
+the limits of the model, uploaded to EvoLink just before the request is submitted, and kept there for 72 hours. A
+retry or another generation from the same image reuses the upload.
 
-**Settings**: as for `evolink_daily_video`, and the variable `evolink_frame`: where the picture lies, such as
-`s3://aws_default@my-bucket/bud.png` or `file:///data/bud.png`. Whoever may change it chooses what is sent to EvoLink.
+**Configuration**: as for `evolink_daily_video`, and the variable `evolink_frame`: the location of the image, such as
+`s3://aws_default@my-bucket/bud.png` or `file:///data/bud.png`. Anyone who can change it decides what is sent to
+EvoLink.
 """
 
 from __future__ import annotations
@@ -45,6 +46,6 @@ with DAG(
     archive = EvoLinkArchiveOperator(
         task_id="archive",
         files=download.output,
-        archive="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
+        archive_path="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
     )
     animate >> download >> archive

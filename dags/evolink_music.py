@@ -1,10 +1,10 @@
 """
-### Music: one order, several songs
+### Music: one generation, several songs
 
-A music model gives several songs for one order. `outputs` of the result says of each what EvoLink tells: its title, its
-tags, its length and its `result_id`, by which later orders can name it. `download` brings all of them.
+A music model returns several songs per generation. `outputs` of the result describes each of them: its title, tags,
+duration and `result_id`, by which later requests can refer to it. `download` downloads all of them.
 
-**Settings**: as for `evolink_daily_video`.
+**Configuration**: as for `evolink_daily_video`.
 """
 
 from __future__ import annotations
@@ -41,6 +41,6 @@ with DAG(
     archive = EvoLinkArchiveOperator(
         task_id="archive",
         files=download.output,
-        archive="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
+        archive_path="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
     )
     generate >> download >> archive

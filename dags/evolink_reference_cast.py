@@ -1,12 +1,12 @@
 """
 ### A cast with voices: reference video
 
-Who appears comes from reference pictures and clips, named in the prompt as "Image 1" and "Video 1". `voice_bindings`
-gives each its voice. With any reference clip the video is at most 10 seconds long. The result is downloaded in the same
-task (`destination=`), the shortest form: nothing waits between the job's end and the download.
+Reference images and clips define who appears; the prompt names them as "Image 1" and "Video 1". `voice_bindings`
+assigns each of them a voice. With a reference clip, the video is at most 10 seconds long. The result is downloaded in
+the same task (`destination=`), the shortest form: the download starts as soon as the job has finished.
 
-**Settings**: as for `evolink_daily_video`. **Parameters** `host`, `guest`, `host_voice`: HTTPS links that open without
-login.
+**Configuration**: as for `evolink_daily_video`. **Parameters** `host`, `guest`, `host_voice`: HTTPS links that open
+without login.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """
-### Speech: a function writes the request
+### Speech: a request built in Python
 
-`@task.evolink` orders what its function returns. The function runs in the task, so it can read upstream results, and
-nothing that it returns is a template: braces in a text are spoken as they are. It is asked once for each order, not
-again after the wait and not by a retry that finds the order under way.
+`@task.evolink` submits what its function returns. The function runs inside the task, so it can read upstream results,
+and nothing that it returns is rendered as a template: braces in a text are spoken as they are. It is called once per
+submission; neither the resumption after the wait nor a retry that finds the job running calls it again.
 
-**Settings**: as for `evolink_daily_video`. **Parameter** `text`: what is said.
+**Configuration**: as for `evolink_daily_video`. **Parameter** `text`: the text to speak.
 """
 
 from __future__ import annotations
@@ -43,6 +43,6 @@ with DAG(
     archive = EvoLinkArchiveOperator(
         task_id="archive",
         files=download.output,
-        archive="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
+        archive_path="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
     )
     spoken >> download >> archive

@@ -1,11 +1,11 @@
 """
-### A storyboard: one task per shot
+### A storyboard: dynamic task mapping
 
-One operator is mapped over a list of shots. Each shot is an order of its own, with its own record: a retry of shot 3
-waits for the job of shot 3 and touches no other. All wait in the triggerer at once; `max_active_tis_per_dag` bounds how
-many are ordered at a time.
+One operator is mapped over a list of shots. Each shot is a generation with its own record: a retry of shot 3 waits
+for the job of shot 3 and affects no other. All of them wait in the triggerer at once; `max_active_tis_per_dag` limits
+how many run at a time.
 
-**Settings**: as for `evolink_daily_video`. **Parameter** `shots`: what to show, one text per shot.
+**Configuration**: as for `evolink_daily_video`. **Parameter** `shots`: what to show, one text per shot.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ with DAG(
 
     @task
     def storyboard(params: dict | None = None) -> list[str]:
-        """Return the prompts of the shots, all in one style."""
+        """Return the prompt of each shot, all in one style."""
         return [f"{shot}, film noir, single shot" for shot in (params or {})["shots"]]
 
     # [START storyboard]
@@ -54,6 +54,6 @@ with DAG(
     ).expand(job=shots.output)
     EvoLinkArchiveOperator.partial(
         task_id="archive",
-        archive="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
+        archive_path="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
     ).expand(files=files.output)
     # [END storyboard]

@@ -1,10 +1,10 @@
 """
 ### Upscale: the result of one model is the input of another
 
-`generate` makes a short clip, `upscale` gives its link to an upscaling model. Links live 24 hours, so the second order
-comes right after the first. Only the large clip is downloaded and archived.
+`generate` makes a short clip, and `upscale` passes its link to an upscaling model. Links expire after 24 hours, so
+the second task follows right after the first. Only the upscaled clip is downloaded and archived.
 
-**Settings**: as for `evolink_daily_video`.
+**Configuration**: as for `evolink_daily_video`.
 """
 
 from __future__ import annotations
@@ -53,6 +53,6 @@ with DAG(
     archive = EvoLinkArchiveOperator(
         task_id="archive",
         files=download.output,
-        archive="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
+        archive_path="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
     )
     generate >> upscale >> download >> archive

@@ -1,4 +1,4 @@
-"""The demo: order, wait in the triggerer, download and archive a clip, in a real Airflow, on the emulator."""
+"""The demo: generate, download and archive a clip in a real Airflow, with the emulator in place of EvoLink."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def say(text: str = "") -> None:
 @contextmanager
 def emulator(port: int, home: Path) -> Iterator[str]:
     """
-    Run the emulator and lend its address.
+    Run the emulator and yield its URL.
 
     :param port: Where it listens.
     :param home: For its log.
@@ -61,7 +61,7 @@ def emulator(port: int, home: Path) -> Iterator[str]:
             except httpx.HTTPError:
                 time.sleep(0.1)
         else:
-            raise SystemExit(f"the emulator does not answer at {url}; see {home / 'emulator.log'}")
+            raise SystemExit(f"the emulator does not respond at {url}; see {home / 'emulator.log'}")
         yield url
     finally:
         process.terminate()
@@ -70,12 +70,12 @@ def emulator(port: int, home: Path) -> Iterator[str]:
 
 def run_dag(airflow: LocalAirflow) -> str:
     """
-    Turn the daily DAG on, watch its run and return the run's id.
+    Unpause the daily DAG, follow its run and return the run ID.
 
     :param airflow: A running Airflow.
     """
     airflow.wait_ready(DAG_ID)
-    say(f"Airflow is up. Turning on the DAG {DAG_ID}: its run for today starts")
+    say(f"Airflow is up. Unpausing the DAG {DAG_ID}, which starts a run for today")
     airflow.unpause(DAG_ID)
     deadline = time.monotonic() + 90
     while not (runs := airflow.runs(DAG_ID)):
@@ -97,7 +97,7 @@ def run_dag(airflow: LocalAirflow) -> str:
 
 
 NOTES = {
-    ("generate", "deferred"): "   <- the job runs at EvoLink; the triggerer waits, no worker slot is held",
+    ("generate", "deferred"): "   <- the job runs at EvoLink; the triggerer waits, no worker slot is occupied",
     ("download", "running"): "    <- fresh link, streamed, verified",
     ("archive", "running"): "    <- archive layout and manifest",
 }
@@ -105,7 +105,7 @@ NOTES = {
 
 def show(files: list[dict[str, Any]], books: dict[str, Any]) -> None:
     """
-    Print what was archived and what was paid, and check the bytes against the manifest.
+    Print what was archived and paid, and compare the files with the manifest.
 
     :param files: What the archive task returned.
     :param books: The emulator's books.
@@ -125,7 +125,7 @@ def show(files: list[dict[str, Any]], books: dict[str, Any]) -> None:
             say(f"  {video.width}x{video.height}, {seconds:.1f} s, {path.stat().st_size} bytes, SHA-256 matches")
         say("Manifest:")
         print(json.dumps(manifest, indent=2, ensure_ascii=False))
-    say(f"Paid: {books['orders']} order, {books['credits_spent']:g} credits (of the emulator's, so nothing)")
+    say(f"Paid: {books['orders']} generation, {books['credits_spent']:g} credits (emulated, so free)")
 
 
 def main() -> int:
@@ -138,7 +138,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     with emulator(free_port(), home) as url:
-        say(f"EvoLink emulator: {url}  (a clip takes {JOB_SECONDS} s here, some 2 minutes at EvoLink)")
+        say(f"EvoLink emulator: {url}  (a clip takes {JOB_SECONDS} s here, about 2 minutes at EvoLink)")
         env = {
             "AIRFLOW_CONN_EVOLINK_DEFAULT": json.dumps({"conn_type": "evolink", "host": url, "password": KEY}),
             "AIRFLOW_VAR_EVOLINK_STAGING": f"file://{home}/staging",
@@ -149,9 +149,9 @@ def main() -> int:
             run_id = run_dag(airflow)
             books = httpx.get(f"{url}/_emulator/books", timeout=10, trust_env=False).json()
             show(airflow.xcom(DAG_ID, run_id, "archive"), books)
-            say(f"Look around: {airflow.url}/dags/{DAG_ID}   (no login)")
+            say(f"Browse: {airflow.url}/dags/{DAG_ID}   (no login)")
             if sys.stdin.isatty() and sys.stdout.isatty():
-                say("Everything stays up until Ctrl-C")
+                say("Everything stays up until you press Ctrl-C")
                 try:
                     signal.pause()
                 except KeyboardInterrupt:

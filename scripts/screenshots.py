@@ -235,7 +235,7 @@ def take(airflow: LocalAirflow, page: Page) -> None:
     page.wait_for("!!document.querySelector('[role=dialog]')")
     page.picture("log")
     page.open(f"{run_url}/tasks/generate/details")
-    page.wait_for_text("First result")
+    page.wait_for_text("Open result")
     page.picture("first-result")
 
 

@@ -41,7 +41,8 @@ from airflow_provider_evolink.api.http.transport import (
 )
 from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.api.jobs.credits import Credits
-from airflow_provider_evolink.api.jobs.job import Job, JobStatus
+from airflow_provider_evolink.api.jobs.job import Job
+from airflow_provider_evolink.api.jobs.pace import JobHints
 from airflow_provider_evolink.api.jobs.schedule import PollSchedule
 from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
 from airflow_provider_evolink.api.redaction import Redactor
@@ -159,7 +160,7 @@ class EvoLinkClient:
         began, tick = time.time(), time.monotonic()
         watch = PollSchedule(deadline=began + timeout, started=started or began, poll_interval=poll_interval)
         if estimated_time is not None:
-            time.sleep(watch.first(JobSnapshot(job_id, JobStatus.PENDING, "", estimated_time=estimated_time), began))
+            time.sleep(watch.first_delay(JobHints(estimated_time=estimated_time), began))
         while True:
             job: Job | None = None
             now = began + time.monotonic() - tick
@@ -167,11 +168,11 @@ class EvoLinkClient:
                 # The watch paces all looks but the last, which is worth the tries of a single read.
                 job = self.get_job(job_id, tries=1 if now < watch.deadline else retries.TRIES)
             except EvoLinkError as error:
-                step = watch.failed(error, now)
+                step = watch.on_error(error, now)
             else:
                 if on_look:
                     on_look(job)
-                step = watch.saw(job, now)
+                step = watch.on_reading(job, now)
             if step.end is not None:
                 return schedule.result_or_raise(job_id, step.end, job, step.error, redactor)
             time.sleep(step.delay)
@@ -255,7 +256,7 @@ class AsyncEvoLinkClient:
         """See :meth:`EvoLinkClient.get_job`."""
         return await self._do(wire.read_job(job_id), wire.job_from, tries)
 
-    async def look(self, job_id: str) -> Job | JobSnapshot:
+    async def poll_job(self, job_id: str) -> Job | JobSnapshot:
         """
         Read one job, once; a running one no further than a wait needs. Free.
 

@@ -1,4 +1,4 @@
-"""``python -m airflow_provider_evolink.emulator``: the emulator in the foreground."""
+"""``python -m airflow_provider_evolink.emulator``: run the emulator in the foreground."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _PORT = 8765
 
 def main(arguments: list[str] | None = None) -> int:
     """
-    Run the emulator until it is told to stop.
+    Run the emulator until it is terminated.
 
     :param arguments: Command line without the program's name.
-    :return: Exit status: 0 stopped, 2 could not start.
+    :return: Exit status: 0 if it ran, 2 if it could not start.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
     if not options.allow_remote and not _is_loopback(options.host):
-        parser.error(f"{options.host} can be reached from outside; add --allow-remote if you mean it")
+        parser.error(f"{options.host} is reachable from other machines; add --allow-remote to allow this")
     try:
         settings = _settings(options)
     except ValueError as error:
@@ -63,23 +63,27 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_evolink.emulator",
-        description="A local EvoLink. Takes any API key, costs nothing, renders real files.",
+        description="A local EvoLink: accepts any API key, costs nothing, renders real files.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=_PORT, help="0 for a free one (default: %(default)s)")
-    parser.add_argument("--allow-remote", action="store_true", help="permit an address other than loopback")
+    parser.add_argument(
+        "--port", type=int, default=_PORT, help="port to listen on; 0 for a free one (default: %(default)s)"
+    )
+    parser.add_argument("--allow-remote", action="store_true", help="allow an address other than loopback")
     pace = parser.add_mutually_exclusive_group()
-    pace.add_argument("--speed", type=float, help="divide the time jobs take (default: 1)")
-    pace.add_argument("--polls", type=int, help="finish jobs after so many reads instead of by the clock")
+    pace.add_argument("--speed", type=float, help="divide the duration of jobs by this (default: 1)")
+    pace.add_argument("--polls", type=int, help="finish jobs after this many polls instead of by the clock")
     parser.add_argument("--seconds", type=float, help="nominal seconds of a video job (default: 120)")
-    parser.add_argument("--estimated-time", type=int, help="what jobs report, if not the real expectation")
+    parser.add_argument(
+        "--estimated-time", type=int, help="estimated_time that jobs report (default: their real duration)"
+    )
     parser.add_argument("--balance", type=float, help="credits of the account (default: 1000)")
-    parser.add_argument("--link-seconds", type=float, help="life of a result link (default: 86400)")
+    parser.add_argument("--link-seconds", type=float, help="lifetime of a result link (default: 86400)")
     parser.add_argument("--fps", type=int, help="frames per second of rendered videos (default: 24)")
-    parser.add_argument("--key", action="append", dest="keys", help="accept only this API key; may be repeated")
+    parser.add_argument("--key", action="append", dest="keys", metavar="KEY", help="accept only this key (repeatable)")
     parser.add_argument("--no-idempotency", action="store_true", help="ignore Idempotency-Key")
     parser.add_argument("--files-images-only", action="store_true", help="refuse uploads other than images")
-    parser.add_argument("--quiet", action="store_true", help="no line per order")
+    parser.add_argument("--quiet", action="store_true", help="do not log jobs")
     return parser
 
 

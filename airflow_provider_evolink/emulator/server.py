@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import uvicorn
 
 from airflow_provider_evolink.emulator.routes.app import build_app
-from airflow_provider_evolink.emulator.routes.raw_transport import OpenProtocol
+from airflow_provider_evolink.emulator.routes.raw_transport import TransportProtocol
 from airflow_provider_evolink.emulator.settings import Settings
 from airflow_provider_evolink.emulator.state.world import World
 
@@ -26,14 +26,14 @@ _START_SECONDS = 10
 
 def listen(host: str, port: int) -> socket.socket:
     """
-    Bind an address, so that a port in use is known before anything starts.
+    Bind an address, so that a port in use is noticed before anything starts.
 
     :param host: Address.
     :param port: 0 for a free one.
-    :raises OSError: The address cannot be had.
+    :raises OSError: The address is not available.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle's delay off only for sockets that name their protocol
+    # asyncio disables Nagle's algorithm only for sockets that name their protocol
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -47,14 +47,15 @@ def listen(host: str, port: int) -> socket.socket:
 
 def build_server(settings: Settings, folder: Path) -> uvicorn.Server:
     """
-    Build the server around a fresh state.
+    Build the server around a new state.
 
-    :param settings: The knobs at the start.
+    :param settings: The settings at the start.
     :param folder: For uploads and results.
+    :raises ModelFileError: A model file is wrong.
     """
     config = uvicorn.Config(
         build_app(World(settings, folder)),
-        http=OpenProtocol,
+        http=TransportProtocol,
         ws="none",
         lifespan="off",
         loop="asyncio",
@@ -71,9 +72,9 @@ class EmulatorServer:
     """
     An emulator in a thread of this process, on a free port. Use it as a context manager.
 
-    Jobs go by reads (three of them) unless other settings are given, so tests need no sleeping.
+    Unless other settings are given, a job finishes at its third poll, so that tests need not sleep.
 
-    :param settings: Knobs, see :class:`~airflow_provider_evolink.emulator.settings.Settings`.
+    :param settings: See :class:`~airflow_provider_evolink.emulator.settings.Settings`.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -94,7 +95,7 @@ class EmulatorServer:
         self.stop()
 
     def start(self) -> Self:
-        """Start and wait until requests are answered."""
+        """Start, and wait until requests are served."""
         self._thread.start()
         deadline = time.monotonic() + _START_SECONDS
         while not self._server.started:
@@ -112,56 +113,56 @@ class EmulatorServer:
 
     def settings(self, **changes: Any) -> dict[str, Any]:
         """
-        Turn knobs, and return all of them.
+        Change settings, and return all of them.
 
-        :param changes: Names and new values; none just shows them.
+        :param changes: Names and new values.
         """
-        return self._ask("POST", "settings", changes)
+        return self._call("POST", "settings", changes)
 
     def fault(self, kind: str, **details: Any) -> dict[str, Any]:
         """
         Queue a fault.
 
-        :param kind: What happens, see the README of the emulator.
-        :param details: ``on``, ``times``, ``after``, ``path`` and what this kind takes.
+        :param kind: See the README of the emulator.
+        :param details: ``on``, ``times``, ``after``, ``path`` and parameters of the kind.
         """
-        return self._ask("POST", "faults", {"kind": kind} | details)
+        return self._call("POST", "faults", {"kind": kind} | details)
 
     def faults(self) -> list[dict[str, Any]]:
-        """Return all faults with ``met`` and ``done``."""
-        found: list[dict[str, Any]] = self._ask("GET", "faults")["faults"]
+        """Return all faults, with how often each was ``met`` and whether it is ``done``."""
+        found: list[dict[str, Any]] = self._call("GET", "faults")["faults"]
         return found
 
     def clear_faults(self) -> None:
         """Forget all faults."""
-        self._ask("DELETE", "faults")
+        self._call("DELETE", "faults")
 
     def books(self) -> dict[str, Any]:
         """Return orders, jobs, credits and counts of requests."""
-        return self._ask("GET", "books")
+        return self._call("GET", "books")
 
     def reset(self) -> None:
-        """Forget everything and turn all knobs back to those of the start."""
-        self._ask("POST", "reset")
+        """Forget everything and restore the settings of the start."""
+        self._call("POST", "reset")
 
     def job(self, job_id: str, **changes: Any) -> dict[str, Any]:
         """
-        Show one job, or change it by force.
+        Return one job, changed if there are changes.
 
         :param job_id: The job.
         :param changes: ``state``, ``code``, ``message``, ``expire_links``, ``vanish``, ``release``.
         """
-        return self._ask("POST" if changes else "GET", f"jobs/{job_id}", changes)
+        return self._call("POST" if changes else "GET", f"jobs/{job_id}", changes)
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             content = json.dumps(body) if method == "POST" else None
             connection.request(method, f"/_emulator/{path}", content, {"Connection": "close"})
-            answer = connection.getresponse()
-            found: dict[str, Any] = json.loads(answer.read())
+            response = connection.getresponse()
+            found: dict[str, Any] = json.loads(response.read())
         finally:
             connection.close()
-        if answer.status != 200:
+        if response.status != 200:
             raise ValueError(found["error"])
         return found

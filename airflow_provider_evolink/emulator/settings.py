@@ -1,4 +1,4 @@
-"""The knobs of the emulator. They can be turned while it runs."""
+"""The settings of the emulator. They can be changed while it runs."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Any
 _SHARE_OF_VIDEO_TIME = {"video": 1.0, "image": 1 / 6, "audio": 1 / 4}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Settings:
     """
-    What the emulator does, apart from injected faults.
+    How the emulator behaves, apart from injected faults.
 
-    :param mode: ``seconds``: jobs finish by the clock. ``polls``: by how often they were read.
-    :param polls: Reads until a job is finished, in mode ``polls``.
+    :param mode: ``seconds``: jobs finish by the clock. ``polls``: by how often they were polled.
+    :param polls: Polls until a job is finished, in mode ``polls``.
     :param seconds: Nominal seconds of a video job; images take a sixth, audio a quarter.
     :param speed: Divides the nominal seconds.
-    :param estimated_time: What jobs report as ``estimated_time``; None for the real expectation (1 in mode ``polls``).
-    :param idempotency: Whether the ``Idempotency-Key`` header is honoured. Off: it is ignored.
+    :param estimated_time: What jobs report as ``estimated_time``; None for the real duration (1 in mode ``polls``).
+    :param idempotency: Whether the ``Idempotency-Key`` header is honored. Off: it is ignored.
     :param balance: Credits of the account at the start.
-    :param link_seconds: How long a result link lives.
-    :param resign_links: Whether reading a completed job gives a link with a fresh life.
+    :param link_seconds: Lifetime of a result link.
+    :param resign_links: Whether polling a completed job returns a link with a new lifetime.
     :param fps: Frames per second of rendered videos. Fewer frames render faster.
     :param keys: The API keys that are accepted; empty accepts any.
     :param show_billing: Whether jobs carry the undocumented ``billing`` object.
     :param user_group: What ``usage.user_group`` and the file quota report.
-    :param files_images_only: Refuse uploads other than images, as the documentation has it.
+    :param files_images_only: Refuse uploads other than images, as documented.
     :param max_files: Uploaded files the account may hold.
     :param max_upload_bytes: Largest upload.
-    :param file_seconds: How long an uploaded file lives.
+    :param file_seconds: Lifetime of an uploaded file.
     :param clock_shift: Seconds added to the emulator's clock, to let links and files expire without waiting.
     """
 
@@ -59,10 +59,10 @@ class Settings:
 
     def changed(self, changes: dict[str, Any]) -> Settings:
         """
-        Return a copy with some knobs turned.
+        Return a copy with some settings changed.
 
         :param changes: Names and new values.
-        :raises ValueError: A name is unknown or a value makes no sense.
+        :raises ValueError: A name is unknown or a value is invalid.
         """
         unknown = sorted(set(changes) - {item.name for item in fields(self)})
         if unknown:
@@ -70,29 +70,29 @@ class Settings:
         return replace(self, **changes)
 
     def public(self) -> dict[str, Any]:
-        """Return all knobs for display; of the accepted keys only how many there are."""
+        """Return all settings for display; of the accepted keys only their number."""
         return asdict(self) | {"keys": len(self.keys)}
 
-    def seconds_for(self, kind: str) -> float:
+    def job_seconds(self, kind: str) -> float:
         """
-        Say how long a job really takes in mode ``seconds``.
+        Return how long a job really takes in mode ``seconds``.
 
         :param kind: ``video``, ``image`` or ``audio``.
         """
         return self.seconds * _SHARE_OF_VIDEO_TIME[kind] / self.speed
 
-    def estimate_for(self, kind: str) -> int:
+    def reported_estimate(self, kind: str) -> int:
         """
-        Say what a new job reports as ``estimated_time``.
+        Return what a new job reports as ``estimated_time``.
 
         :param kind: ``video``, ``image`` or ``audio``.
         """
         if self.estimated_time is not None:
             return self.estimated_time
-        return max(1, math.ceil(self.seconds_for(kind))) if self.mode == "seconds" else 1
+        return max(1, math.ceil(self.job_seconds(kind))) if self.mode == "seconds" else 1
 
 
-_LOWEST: dict[str, float] = {
+_MINIMUM: dict[str, float] = {
     "polls": 0,
     "seconds": 0,
     "estimated_time": 0,
@@ -103,22 +103,22 @@ _LOWEST: dict[str, float] = {
     "max_upload_bytes": 0,
     "file_seconds": 0,
 }
-_WHOLE = {"polls", "estimated_time", "fps", "max_files", "max_upload_bytes"}
-_FRACTION = {"seconds", "speed", "balance", "link_seconds", "file_seconds", "clock_shift"}
-_SWITCH = {"idempotency", "resign_links", "show_billing", "files_images_only"}
+_INTEGERS = {"polls", "estimated_time", "fps", "max_files", "max_upload_bytes"}
+_NUMBERS = {"seconds", "speed", "balance", "link_seconds", "file_seconds", "clock_shift"}
+_SWITCHES = {"idempotency", "resign_links", "show_billing", "files_images_only"}
 
 
 def _check(name: str, value: Any) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if name == "estimated_time" and value is None:
         return
-    good = (
-        (name in _WHOLE and number and isinstance(value, int))
-        or (name in _FRACTION and number and math.isfinite(value) and (name != "speed" or value > 0))
-        or (name in _SWITCH and isinstance(value, bool))
+    valid = (
+        (name in _INTEGERS and number and isinstance(value, int))
+        or (name in _NUMBERS and number and math.isfinite(value) and (name != "speed" or value > 0))
+        or (name in _SWITCHES and isinstance(value, bool))
         or (name == "mode" and value in {"seconds", "polls"})
         or (name == "user_group" and isinstance(value, str))
         or (name == "keys" and isinstance(value, list) and all(isinstance(key, str) for key in value))
     )
-    if not good or (number and value < _LOWEST.get(name, -math.inf)):
-        raise ValueError(f"{name}: {value!r} makes no sense")
+    if not valid or (number and value < _MINIMUM.get(name, -math.inf)):
+        raise ValueError(f"{name}: invalid value {value!r}")

@@ -165,7 +165,7 @@ class BatchAttempt:
         running = self._in(ItemState.RUNNING)
         return {
             **common_hints(running),
-            "enough": refill_threshold(len(running), len(self._in(ItemState.QUEUED))),
+            "min_ended": refill_threshold(len(running), len(self._in(ItemState.QUEUED))),
             "fail_fast": self._options.on_failed_job == "fail_fast",
             "poll_interval": self._options.shared.poll_interval,
         }
@@ -186,10 +186,10 @@ class BatchAttempt:
     def wait_here(self) -> None:
         """Wait on the worker until enough of the jobs have ended."""
         if self.waits_on_worker:
-            time.sleep(schedule.CONFIRM_AFTER)
+            time.sleep(schedule.POLICY.confirm_failure_after)
         running, conn_id = self._in(ItemState.RUNNING), self._options.shared.evolink_conn_id
         wait = BatchWait(
-            awaited(running), **self.wait_arguments(), say=self._run.log.info, stopping=self._run.is_stopping
+            awaited(running), **self.wait_arguments(), log=self._run.log.info, is_stopping=self._run.is_stopping
         )
         event = asyncio.run(wait.run(conn_id, functools.partial(EvoLinkHook.aget_settings, conn_id)))
         if self._run.is_stopping():

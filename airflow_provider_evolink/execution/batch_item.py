@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkSubmissionUnknown, EvoLinkUnavailable
 from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
-from airflow_provider_evolink.api.polling.batch_wait import Awaited
+from airflow_provider_evolink.api.polling.batch_wait import AwaitedJob
 from airflow_provider_evolink.api.polling.reader import read_all
 from airflow_provider_evolink.execution.job_tracker import JobWait, Reading
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 from airflow_provider_evolink.storage.object_store import open_folder
 
 if TYPE_CHECKING:
-    from airflow_provider_evolink.api.polling.reader import JobReading
+    from airflow_provider_evolink.api.jobs.snapshot import JobReading
     from airflow_provider_evolink.execution.generation import GenerationAttempt, GenerationResult
 
 MAX_LISTED = 20  # things that an error lists
@@ -175,7 +175,7 @@ def poll_together(items: Sequence[BatchItem], evolink_conn_id: str) -> None:
     _poll_once(items, evolink_conn_id)
     failed = [item for item in items if item.reading.has_failed]
     if failed:
-        time.sleep(schedule.CONFIRM_AFTER)
+        time.sleep(schedule.POLICY.confirm_failure_after)
         _poll_once(failed, evolink_conn_id)
 
 
@@ -186,14 +186,14 @@ def _poll_once(items: Sequence[BatchItem], evolink_conn_id: str) -> None:
         item.take(found.get(str(item.job_id)))
 
 
-def awaited(items: Sequence[BatchItem]) -> list[Awaited]:
+def awaited(items: Sequence[BatchItem]) -> list[AwaitedJob]:
     """
     Return the jobs of items to wait for.
 
     :param items: Items whose jobs run.
     """
     waits = [item.wait for item in items]
-    return [Awaited(wait.job_id, round(wait.started, 1), round(wait.deadline, 1)) for wait in waits]
+    return [AwaitedJob(wait.job_id, round(wait.started, 1), round(wait.deadline, 1)) for wait in waits]
 
 
 def common_hints(items: Sequence[BatchItem]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from airflow_provider_evolink.storage.results import fetch_media
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.client import EvoLinkClient
-    from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
+    from airflow_provider_evolink.api.jobs.snapshot import JobReading
     from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.execution.request import RequestSource
     from airflow_provider_evolink.execution.task_run import TaskRun
@@ -301,5 +301,5 @@ class GenerationAttempt:
         why = f" — but {why_not_resubmitted(self.identity, self.options.policies)}" if failure.repeatable else ""
         return failure.amended(message=failure.message + why, permanent=True)
 
-    def _count(self, decision: str, job: Job | JobSnapshot | None = None) -> None:
+    def _count(self, decision: str, job: JobReading | None = None) -> None:
         count_decision(self.options.operator_name, decision, job)

@@ -21,7 +21,7 @@ from airflow_provider_evolink.api.polling.progress import Progress
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.client import EvoLinkClient
-    from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
+    from airflow_provider_evolink.api.jobs.snapshot import JobReading
     from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.execution.request import OrderRequest
     from airflow_provider_evolink.execution.task_run import TaskRun
@@ -58,7 +58,7 @@ class Reading:
     :param error: Why it could not be read.
     """
 
-    job: Job | JobSnapshot | None = None
+    job: JobReading | None = None
     error: EvoLinkError | None = None
 
     @property
@@ -122,10 +122,10 @@ class JobTracker:
             job = self._client.get_job(job_id)
             if not Reading(job).has_failed:
                 return Reading(job)
-            time.sleep(schedule.CONFIRM_AFTER)
+            time.sleep(schedule.POLICY.confirm_failure_after)
             return Reading(self._client.get_job(job_id))
         except (EvoLinkRateLimited, EvoLinkUnavailable, EvoLinkNotFoundError) as error:
-            if isinstance(error, EvoLinkNotFoundError) and time.time() - started > schedule.EARLY_404:
+            if isinstance(error, EvoLinkNotFoundError) and time.time() - started > schedule.POLICY.not_found_grace:
                 raise
             self._run.log.warning("EvoLink job %s cannot be polled right now, still waiting: %s", job_id, error)
             return Reading(error=error)
@@ -159,7 +159,7 @@ class JobTracker:
     def hints(self) -> dict[str, Any]:
         """Return what a poll would show, so that the trigger can poll later."""
         job = self.reading.job if self.reading else None
-        known = JobHints(estimated_time=self._estimated_time).and_now(job) if job else None
+        known = JobHints(estimated_time=self._estimated_time).updated_with(job) if job else None
         return {name: getattr(known, name) for name in ("model", "kind", "estimated_time")} if known else {}
 
     def wait(self, wait: JobWait) -> Job:

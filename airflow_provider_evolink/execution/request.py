@@ -12,12 +12,12 @@ from airflow_provider_evolink.api.catalog import media_fields
 from airflow_provider_evolink.api.errors import EvoLinkRequestError, Violation
 from airflow_provider_evolink.api.redaction import Redactor, public_link
 from airflow_provider_evolink.execution.input_uploads import InputFiles
-from airflow_provider_evolink.ledger.record import Record, fingerprint
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_evolink.execution.options import GenerationOptions
+    from airflow_provider_evolink.ledger.record import Record
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class ArgumentSource:
 
     def build(self) -> Draft:
         """Return the request."""
-        return draft(self.options, self.options.model, self.options.parameters or {})
+        return draft(self.options, self.options.model, self.options.parameters)
 
     def remember(self, shown: dict[str, Any]) -> None:
         """Keep nothing: the arguments can be read again."""
@@ -120,31 +120,32 @@ class OrderRequest:
         self._context = context
         self._files: InputFiles | None = None
         self._body: dict[str, Any] | None = None
-        self._is_checked = False
 
     def body(self, *, known: bool = False) -> dict[str, Any]:
         """
-        Return the body as it is recorded: local files by name and content, not as links. It is built and checked once.
+        Return the body as it is recorded: local files by name and content, not as links. It is checked once.
 
-        :param known: It was submitted before: files that no longer exist count as they were.
+        :param known: It was submitted before: if a file can no longer be read, all are named by URI alone.
         :raises EvoLinkRequestError: the request breaks rules of the model.
         """
-        if self._body is None or not (known or self._is_checked):  # for a known order, files are not checked
-            given = self._source.build()
-            self.model = given.model
-            self._body = self._build(given.model, media_fields.plain(given.parameters), known=known)
-            self._is_checked = not known
-            self._source.remember(_shown(self._body))
-        return self._body
+        if self._body is not None:
+            return self._body
+        given = self._source.build()
+        self.model = given.model
+        body = self._checked(given.model, media_fields.plain(given.parameters), known=known)
+        self._source.remember(_shown(body))
+        if not known:
+            self._body = body
+        return body
 
-    def _build(self, model: str, given: dict[str, Any], *, known: bool) -> dict[str, Any]:
+    def _checked(self, model: str, given: dict[str, Any], *, known: bool) -> dict[str, Any]:
         spec = catalog.find_spec(model)
         found = media_fields.find_local_files(spec.parameters, given) if spec else []
         if not found:
             return catalog.build_request(model, given, validation=self._options.validation)
         if self._files is None:
             self._files = InputFiles(replace(self._options, model=model), self._context)
-        return self._files.body(given, found, known=known)
+        return self._files.body(given, found, submitted=known)
 
     def sent_body(
         self, body: dict[str, Any], *, reuses_uploads: bool = True, is_replay: bool = False
@@ -156,7 +157,7 @@ class OrderRequest:
         :param reuses_uploads: Use uploads of earlier tries. Not after a refused order: they may be the reason.
         :param is_replay: The order is sent once more, so it must have the links it had.
         """
-        return self._files.sent(body, trusts=reuses_uploads, replays=is_replay) if self._files else body
+        return self._files.with_links(body, reuse=reuses_uploads, replay=is_replay) if self._files else body
 
     def same_body(self, record: Record | None) -> dict[str, Any] | None:
         """
@@ -171,7 +172,7 @@ class OrderRequest:
             return self._source.remembered() or {}
         try:
             body = self.body(known=True)
-            same = record is None or record.fingerprint == fingerprint(body)
+            same = record is None or record.matches(body)
         except Exception as error:  # noqa: BLE001 - whatever has become of the inputs, the job was paid
             log.info("The request can no longer be built (%s)", type(error).__name__)
             return None
@@ -207,7 +208,8 @@ def _shown(body: dict[str, Any]) -> dict[str, Any]:
 def _public(value: Any) -> Any:
     """Remove the query of links, which may be signed, and user names and passwords."""
     if isinstance(value, str):
-        return public_link(value)
+        is_web_link = value[:8].lower().startswith(("http://", "https://"))
+        return public_link(value) if is_web_link else value  # the fragment of another URI is a file's checksum
     if isinstance(value, list):
         return [_public(item) for item in value]
     if isinstance(value, dict):

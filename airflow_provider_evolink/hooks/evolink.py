@@ -1,4 +1,4 @@
-"""Airflow connection -> EvoLink client."""
+"""Turn an Airflow connection into an EvoLink client."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 class EvoLinkHook(BaseHook):
     """
-    Connect to EvoLink with the key of an Airflow connection.
+    Connect to EvoLink with the API key of an Airflow connection.
 
-    The key is the connection's password. The host is optional and must be EvoLink's own, loopback (the emulator)
-    or listed in ``[evolink] allowed_hosts`` of the deployment's configuration, so that whoever edits a connection
+    The key is the connection's password. The host is optional; it must be EvoLink's own, loopback (the emulator), or
+    listed in ``[evolink] allowed_hosts`` of the deployment's configuration, so that someone who edits a connection
     cannot send the key elsewhere. Extras: ``files_host``, ``timeout``, ``submit_timeout`` (seconds),
     ``honors_idempotency_key`` (for ``on_unknown_submit="replay"``).
 
@@ -41,7 +41,7 @@ class EvoLinkHook(BaseHook):
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Return the connection form for Airflow before 3.2; later versions read it from the provider info."""
+        """Return the connection form for Airflow before 3.2; later versions read it from the provider metadata."""
         from airflow_provider_evolink.get_provider_info import get_provider_info
 
         form = get_provider_info()["connection-types"][0]["ui-field-behaviour"]
@@ -50,9 +50,9 @@ class EvoLinkHook(BaseHook):
     @functools.cached_property
     def settings(self) -> ClientSettings:
         """
-        Checked settings from the connection. Nothing is sent.
+        Checked settings of the connection. Sends nothing.
 
-        :raises EvoLinkConfigError: the key or the host is unusable; the text never holds the key.
+        :raises EvoLinkConfigError: the key or the host is unusable; the message never holds the key.
         """
         connection = self.get_connection(self.evolink_conn_id)
         return settings_of(connection, connection.extra_dejson)
@@ -60,7 +60,7 @@ class EvoLinkHook(BaseHook):
     @classmethod
     async def aget_settings(cls, evolink_conn_id: str) -> ClientSettings:
         """
-        Return checked settings without blocking the triggerer's loop.
+        Return checked settings without blocking the triggerer's event loop.
 
         :param evolink_conn_id: Connection of type ``evolink``.
         """
@@ -70,18 +70,18 @@ class EvoLinkHook(BaseHook):
         return settings_of(connection, await get_async_extra_dejson(connection))
 
     def get_conn(self) -> EvoLinkClient:
-        """Return a new client; close it or use it in ``with``."""
+        """Return a new client; close it, or use it in ``with``."""
         from airflow_provider_evolink.api.client import EvoLinkClient
 
-        return EvoLinkClient(self.settings, renew=self._read_anew)
+        return EvoLinkClient(self.settings, renew=self._reload_settings)
 
-    def _read_anew(self) -> ClientSettings:
+    def _reload_settings(self) -> ClientSettings:
         self.__dict__.pop("settings", None)
         return self.settings
 
     def get_job(self, job_id: str) -> Job:
         """
-        Read one job. Free; a completed job comes with fresh links.
+        Read one job. Free of charge; a completed job comes with fresh links.
 
         :param job_id: EvoLink's id.
         """
@@ -89,35 +89,36 @@ class EvoLinkHook(BaseHook):
             return client.get_job(job_id)
 
     def get_credits(self) -> Credits:
-        """Read the balance of account and key. Free."""
+        """Read the balance of account and key. Free of charge."""
         with self.get_conn() as client:
             return client.get_credits()
 
     def test_connection(self) -> tuple[bool, str]:
-        """Read the balance and report it, for the *Test* button. Costs nothing."""
+        """Read the balance, for the *Test* button of a connection. Free of charge."""
         from airflow_provider_evolink.api.errors import EvoLinkError
 
         try:
             credits_ = self.get_credits()
         except EvoLinkError as error:
             return False, str(error)
-        left = "an unknown number of" if credits_.available is None else f"{credits_.available:g}"
+        available = credits_.available
+        left = "an unknown number of" if available is None else f"{available:g}"
         return True, f"EvoLink accepts the key: {left} credits left"
 
 
 def settings_of(connection: Connection, extra: Mapping[str, Any]) -> ClientSettings:
     """
-    Turn a connection into checked settings. Extras are read by name; others are ignored.
+    Turn a connection into checked settings. Unknown extras are ignored.
 
     :param connection: Connection of type ``evolink``.
     :param extra: Its extra, as a dict.
-    :raises EvoLinkConfigError: naming the field that is unusable.
+    :raises EvoLinkConfigError: a field is unusable; the message names it.
     """
     from airflow_provider_evolink.api import settings as api
     from airflow_provider_evolink.api.addresses import host_of, is_local_host
 
     allowed = allowed_hosts()
-    base_url = api.check_url(_address(connection) or api.API_URL, field="host", allowed_hosts=allowed)
+    base_url = api.check_url(_base_url(connection) or api.API_URL, field="host", allowed_hosts=allowed)
     local = is_local_host(host_of(base_url))
     files_url = str(extra.get("files_host") or (base_url if local else api.FILES_URL))
     return api.ClientSettings(
@@ -131,13 +132,13 @@ def settings_of(connection: Connection, extra: Mapping[str, Any]) -> ClientSetti
 
 
 def allowed_hosts() -> frozenset[str]:
-    """Return the hosts, besides EvoLink's own and loopback, that the deployment lets the key go to."""
+    """Return the hosts that the deployment allows to receive the key, in addition to EvoLink's own and loopback."""
     text = str(conf.get("evolink", "allowed_hosts", fallback="") or "")
     return frozenset(host.strip().lower() for host in text.split(",") if host.strip())
 
 
-def _address(connection: Connection) -> str | None:
-    """Put host, port and scheme of a connection together, however they were entered."""
+def _base_url(connection: Connection) -> str | None:
+    """Combine host, port and scheme of a connection, whichever fields they were entered in."""
     host = (connection.host or "").strip()
     if not host or "://" in host:
         return host or None

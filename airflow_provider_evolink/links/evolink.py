@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 class EvoLinkResultLink(BaseOperatorLink):
-    """Opens the first result of a generation. EvoLink's links die after 24 hours."""
+    """Opens the first result of a generation. EvoLink's links expire after 24 hours."""
 
-    name = "First result"
+    name = "Open result"
 
     def get_link(
         self,
@@ -22,7 +22,7 @@ class EvoLinkResultLink(BaseOperatorLink):
         ti_key: TaskInstanceKey,
     ) -> str:
         """
-        Return the first result link, or an empty text as long as there is none.
+        Return the link of the first result, or an empty string while there is none.
 
         :param operator: The operator the link belongs to.
         :param ti_key: The task instance it is shown on.

@@ -187,14 +187,14 @@ def logs() -> Iterator[Collector]:
 
 @pytest.fixture
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the waits that are only there to be polite: between tries, looks, and before an event."""
-    between_tries, looks = retries.wait_before_retry, schedule.worker_poll_delays
+    """Shorten the waits that are only there to be polite: between tries, polls, and before an event."""
+    between_tries, delays = retries.wait_before_retry, schedule.worker_poll_delays
     monkeypatch.setattr(
         retries, "wait_before_retry", lambda *args, **facts: between_tries(*args, **{**facts, "jitter": -0.32})
     )
-    monkeypatch.setattr(schedule, "worker_poll_delays", lambda *args: tuple(wait / 10 for wait in looks(*args)))
+    monkeypatch.setattr(schedule, "worker_poll_delays", lambda *args: tuple(delay / 10 for delay in delays(*args)))
     monkeypatch.setattr("airflow_provider_evolink.triggers.evolink.HOLD_EVENT", 0.05)
-    monkeypatch.setattr(schedule, "CONFIRM_AFTER", 0.05)
+    sys.modules[_spec.name].set_policy(monkeypatch, confirm_failure_after=0.05)
     monkeypatch.setattr("airflow_provider_evolink.ledger.ledger.SUBMITTED_RETRY_SECONDS", 1.0)
     monkeypatch.setattr("airflow_provider_evolink.ledger.ledger.SECOND_COPY_RETRY_SECONDS", 0.5)
 

@@ -12,7 +12,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 from asgiref.sync import SyncToAsync
 
+from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.emulator.server import EmulatorServer
 
 _QUOTE = "<!-- said: {name} -->\n```text\n"
@@ -32,6 +33,11 @@ def steady(text: str) -> str:
     text = re.sub(r"task-unified-[\w-]+", "task-unified-…", re.sub(r"af1-\w+", "af1-…", text))
     text = re.sub(r"request id \w+", "request id …", re.sub(r"http://127\.0\.0\.1:\d{2,}[^\s:]*", "https://…", text))
     return re.sub(r"“[^”]*”", "“…”", text)
+
+
+def set_policy(patch: pytest.MonkeyPatch, **changes: Any) -> None:
+    """Change numbers of the schedule for a test."""
+    patch.setattr(schedule, "POLICY", replace(schedule.POLICY, **changes))
 
 
 def replace_between(page: Path, begin: str, end: str, text: str) -> None:

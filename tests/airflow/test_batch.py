@@ -24,7 +24,7 @@ from airflow_provider_evolink.api.errors import (
 )
 from airflow_provider_evolink.api.http.retries import TRIES
 from airflow_provider_evolink.api.jobs import schedule
-from airflow_provider_evolink.api.polling.batch_wait import Awaited, BatchWait
+from airflow_provider_evolink.api.polling.batch_wait import AwaitedJob, BatchWait
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.execution import submission
 from airflow_provider_evolink.hooks import EvoLinkHook
@@ -207,7 +207,7 @@ def test_a_job_that_two_requests_share_is_waited_for_once(stage: Any, batch: Mak
     with pytest.raises(TaskDeferred) as deferred:
         batch()().execute(stage.context())
     trigger = deferred.value.trigger
-    trigger.jobs, trigger.enough = [trigger.jobs[0], trigger.jobs[0]], 2
+    trigger.jobs, trigger.min_ended = [trigger.jobs[0], trigger.jobs[0]], 2
     long.job(trigger.jobs[0][0], state="completed")
     assert fired(trigger)["ended"] == 1
 
@@ -267,7 +267,7 @@ def test_a_lost_answer_concerns_one_request_and_no_retry_orders_it_again(
         assert paid(long) == once(6)
     else:
         for again in (lambda: stage, stage.retry, stage.clear):
-            with pytest.raises(AirflowFailException, match=r"request 2 of 6.*2 other job\(s\)"):
+            with pytest.raises(AirflowFailException, match=r"request 2 of 6.*2 other jobs"):
                 again().run(operator)
         assert paid(long) == once(3)
         assert states(stage) == ["submitted"] * 2 + ["unknown"]
@@ -342,10 +342,10 @@ def test_fewer_or_other_requests_than_an_earlier_try_ordered_are_refused(
 
 
 def test_without_a_memory_nothing_is_ordered(stage: Any, batch: Make, emulator: EmulatorServer, tmp_path: Any) -> None:
-    with pytest.raises(AirflowFailException, match="remembers its orders"):
+    with pytest.raises(AirflowFailException, match="durable record"):
         stage.run(batch(durable=False))
     stage.store = None
-    with pytest.raises(AirflowFailException, match="remembers its orders"):
+    with pytest.raises(AirflowFailException, match="durable record"):
         stage.run(batch())
     assert "submit" not in emulator.books()["requests"]
     assert len(stage.run(batch(ledger_path=tmp_path.as_uri()))) == 6
@@ -358,7 +358,7 @@ def test_the_keys_of_a_single_order_are_what_they_were_and_those_of_a_batch_are_
     one = TaskIdentity("dag", "run", "task", -1, 0)
     assert one.key("https://api.evolink.ai", 0) == "af1-ipqyewvfgohxvw2mxm5ls4c3e7wpmvmf2den2ll67n7gnd6565ra"
     assert one.record_name == "evolink_generation"
-    parts = [TaskIdentity("dag", "run", "task", -1, 0, part=number) for number in range(3)]
+    parts = [TaskIdentity("dag", "run", "task", -1, 0, item=number) for number in range(3)]
     keys = {part.key("https://api.evolink.ai", epoch) for part in parts for epoch in range(3)}
     keys |= {one.key("https://api.evolink.ai", epoch, attempt) for epoch in range(3) for attempt in (None, 0, 1, 2)}
     assert len(keys) == 9 + 12
@@ -400,7 +400,7 @@ def test_a_job_that_fails_for_good_ends_the_task_at_once_and_the_others_go_on(
         go_on(*([] if deferrable else [batch(deferrable=False)]))
     assert time.monotonic() - began < 20
     assert all((job in str(told.value)) for job in jobs)
-    assert "5 other job(s) of this batch go on" in str(told.value)
+    assert "5 other jobs of this batch keep running" in str(told.value)
     for number in (0, 1, 3, 4, 5):
         long.job(jobs[number], state="completed")
     assert [row["status"] for row in stage.clear().run(batch())] == ["completed"] * 6
@@ -488,7 +488,7 @@ def test_what_would_meet_every_request_ends_the_try_and_the_next_one_goes_on(
     stage: Any, batch: Make, long: EmulatorServer
 ) -> None:
     long.fault("status", on="submit", status=402, code="insufficient_quota", after=3)
-    with pytest.raises(AirflowFailException, match=r"request 3 of 6.*3 other job\(s\) of this batch go on"):
+    with pytest.raises(AirflowFailException, match=r"request 3 of 6.*3 other jobs of this batch keep running"):
         stage.run(batch(on_failed_job="collect"))
     assert len(stage.clear().run(batch(on_failed_job="collect"))) == 6
     assert paid(long) == once(6)
@@ -718,18 +718,18 @@ def test_a_worker_that_is_told_to_end_orders_no_more_and_stops_waiting(
             operator.on_kill()
 
     monkeypatch.setattr(Ledger, "write_submitted", told)
-    with pytest.raises(Exception, match="told to end"):
+    with pytest.raises(Exception, match="being terminated"):
         operator.execute(stage.context())
     assert sum(paid(long).values()) == 3
     waiting = batch(deferrable=False)()
-    read = schedule.PollSchedule.saw
+    on_reading = schedule.PollSchedule.on_reading
 
-    def saw(self: Any, *given: Any) -> Any:
+    def noted(self: Any, *given: Any) -> Any:
         waiting.on_kill()
-        return read(self, *given)
+        return on_reading(self, *given)
 
     monkeypatch.setattr(Ledger, "write_submitted", keep)
-    monkeypatch.setattr(schedule.PollSchedule, "saw", saw)
+    monkeypatch.setattr(schedule.PollSchedule, "on_reading", noted)
     with pytest.raises(Exception, match="told to end; 6 other"):
         waiting.execute(stage.retry().context())
     assert paid(long) == once(6)
@@ -771,7 +771,7 @@ def test_a_wait_that_is_no_number_of_seconds_orders_nothing(
 
 async def test_a_batch_trigger_that_cannot_make_sense_of_its_pace_ends_its_wait(evolink_conn: str) -> None:
     job = {"job_id": "task-unified-1-x", "deadline": time.time() + 60, "started": time.time()}
-    wait = BatchWait([Awaited(**job)], enough=1, fail_fast=False, poll_interval="5", say=lambda _: None)
+    wait = BatchWait([AwaitedJob(**job)], min_ended=1, fail_fast=False, poll_interval="5", log=lambda _: None)
     told = await asyncio.wait_for(
         wait.run("evolink_default", partial(EvoLinkHook.aget_settings, "evolink_default")), 20
     )

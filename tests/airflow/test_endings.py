@@ -1,4 +1,4 @@
-"""How a wait ends that did not go as planned: nothing paid is lost to a blind triggerer or to changed inputs."""
+"""Waits that do not end as planned: nothing paid is lost to a triggerer without access or to changed inputs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def ends_soon(server: EmulatorServer, stage: Any) -> None:
 
 def deferred(stage: Any, operator: Callable[[], Any]) -> TaskDeferred:
     """Run a try up to its deferral."""
-    with pytest.raises(TaskDeferred) as told:
+    with pytest.raises(TaskDeferred) as raised:
         operator().execute(stage.context())
-    return told.value
+    return raised.value
 
 
-def test_a_triggerer_that_cannot_read_is_not_asked_twice(stage: Any, make: Make, slow: EmulatorServer) -> None:
+def test_a_triggerer_that_cannot_read_is_not_used_twice(stage: Any, make: Make, slow: EmulatorServer) -> None:
     slow.settings(polls=10_000)
     first = deferred(stage, make())
     ends_soon(slow, stage)
@@ -58,7 +58,7 @@ def test_links_that_come_late_are_waited_for_when_the_triggerer_gave_up(
 
 
 @pytest.mark.parametrize("change", [{"model": None}, {"parameters": {"prompt": object()}}, {"parameters": 7}])
-def test_inputs_that_break_after_the_order_lose_nothing(
+def test_inputs_that_break_after_the_submit_lose_nothing(
     stage: Any, make: Make, slow: EmulatorServer, change: dict[str, Any]
 ) -> None:
     first = deferred(stage, make())
@@ -76,13 +76,13 @@ def test_a_failed_job_that_repeats_the_prompt_does_not_show_it(
     stage: Any, make: Make, slow: EmulatorServer, logs: Any, deferrable: bool
 ) -> None:
     slow.fault("job_fails", code="content_policy_violation", message=f"refused: {PROMPT}")
-    with pytest.raises(AirflowFailException) as told:
+    with pytest.raises(AirflowFailException) as raised:
         stage.run(make(deferrable=deferrable))
-    assert "refused: …" in str(told.value)
-    assert "xylophonist" not in f"{told.value} {told.value.__cause__} {logs.text}"
+    assert "refused: …" in str(raised.value)
+    assert "xylophonist" not in f"{raised.value} {raised.value.__cause__} {logs.text}"
 
 
-def test_where_the_inputs_cannot_be_built_nothing_of_evolinks_words_is_told(
+def test_where_the_inputs_cannot_be_built_nothing_of_evolinks_words_is_shown(
     stage: Any, make: Make, slow: EmulatorServer, logs: Any
 ) -> None:
     slow.settings(polls=10_000)
@@ -91,9 +91,9 @@ def test_where_the_inputs_cannot_be_built_nothing_of_evolinks_words_is_told(
     slow.job(job_id, state="failed", code="content_policy_violation", message=f"refused: {PROMPT}")
     changed = make()()
     changed.parameters = 7
-    with pytest.raises(AirflowFailException, match="“…”") as told:
+    with pytest.raises(AirflowFailException, match="“…”") as raised:
         changed.resume_execution(first.method_name, {"event": {"job_id": job_id, "status": "failed"}}, stage.context())
-    assert "xylophonist" not in f"{told.value} {logs.text}"
+    assert "xylophonist" not in f"{raised.value} {logs.text}"
 
 
 def test_user_names_in_links_are_not_handed_on(stage: Any, make: Make) -> None:

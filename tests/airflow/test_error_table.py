@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evolink_support import replace_between, steady
+from evolink_support import replace_between, set_policy, steady
 
 from airflow_provider_evolink.api import errors
 from airflow_provider_evolink.api.http import retries
-from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.api.jobs.failures import FAILURE_CODES
 from airflow_provider_evolink.emulator.server import EmulatorServer
 
@@ -124,10 +123,10 @@ def while_waiting(kind: str, **more: Any) -> Case:
 LONG: dict[str, Any] = {"polls": FOR_EVER, "estimated_time": 60}
 CASES: dict[str, Case] = {
     # the order
-    "HTTP 401: key not accepted": order_fails(401, "unauthorized"),
-    "HTTP 402: no credits, or a limit of the key reached": order_fails(402, "insufficient_quota"),
-    "HTTP 403: key may not use the model": order_fails(403, "model_access_denied"),
-    "HTTP 400: request found wrong": order_fails(400, "invalid_request", param="duration"),
+    "HTTP 401: key rejected": order_fails(401, "unauthorized"),
+    "HTTP 402: out of credits, or a limit of the key reached": order_fails(402, "insufficient_quota"),
+    "HTTP 403: key has no access to the model": order_fails(403, "model_access_denied"),
+    "HTTP 400: request invalid": order_fails(400, "invalid_request", param="duration"),
     "HTTP 400 with a content code": order_fails(400, "content_policy_violation"),
     "HTTP 429, `Retry-After` up to 30 s": Case(
         {
@@ -139,15 +138,15 @@ CASES: dict[str, Case] = {
         },
         orders=1,
     ),
-    "HTTP 429 that lasts": order_fails(429, "rate_limit_exceeded", headers={"Retry-After": "60"}),
-    "HTTP 500 on the order": order_fails(500, "internal_error"),
-    "HTML page on the order": Case({"kind": "html", "on": "submit"}),
-    "connection cut before the answer": Case({"kind": "cut_before", "on": "submit"}),
-    "order accepted, answer lost": Case({"kind": "lost_answer", "on": "submit"}, orders=1),
+    "HTTP 429 that persists": order_fails(429, "rate_limit_exceeded", headers={"Retry-After": "60"}),
+    "HTTP 500 on submit": order_fails(500, "internal_error"),
+    "HTML page on submit": Case({"kind": "html", "on": "submit"}),
+    "connection closed before the response": Case({"kind": "cut_before", "on": "submit"}),
+    "request accepted, response lost": Case({"kind": "lost_answer", "on": "submit"}, orders=1),
     "connection refused": Case(connection={"host": "http://127.0.0.1:1"}, sent=False),
     # nothing is sent
     "request breaks a rule of the model": Case(given={"duration": 99}, sent=False),
-    "key with a line end": Case(connection={"password": f"{KEY}\n"}, sent=False),
+    "key with a trailing newline": Case(connection={"password": f"{KEY}\n"}, sent=False),
     "host that is not allowed": Case(connection={"host": "https://evolink.example.com"}, sent=False),
     "destination that cannot be opened": Case(given={"destination": "nowhere://bucket/videos"}, sent=False),
     # waiting
@@ -156,8 +155,8 @@ CASES: dict[str, Case] = {
         "status", status=429, code="rate_limit_exceeded", type="evo_api_error", headers={"Retry-After": "1"}
     ),
     "HTML page while waiting": while_waiting("html"),
-    "connection cut while waiting": while_waiting("cut_before"),
-    "status word that nobody knows": while_waiting("unknown_status", status="paused", times=2),
+    "connection closed while waiting": while_waiting("cut_before"),
+    "unknown status": while_waiting("unknown_status", status="paused", times=2),
     "HTTP 401 while waiting": Case(
         {"kind": "status", "on": "read", "status": 401, "code": "unauthorized", "after": 1, "times": -1},
         settings=LONG,
@@ -170,7 +169,7 @@ CASES: dict[str, Case] = {
         orders=1,
         deferred=True,
     ),
-    "job still runs at the task's `timeout`": Case(settings=LONG, given={"timeout": 3}, orders=1, deferred=True),
+    "job still running after the task's `timeout`": Case(settings=LONG, given={"timeout": 3}, orders=1, deferred=True),
     # the job's end
     **{f"job fails with `{code}`": job_fails(code) for code in FAILURE_CODES},
     "job fails with an undocumented code": job_fails("quantum_foam"),
@@ -179,7 +178,7 @@ CASES: dict[str, Case] = {
     ),
     "job is `completed`, without results": Case({"kind": "no_results", "times": -1}, orders=1),
     # the results
-    "link is dead, and so is the fresh one": Case(
+    "link has expired, and so has the fresh one": Case(
         {"kind": "link_expired", "times": -1}, given={"destination": "{staging}"}, orders=1
     ),
     "HTML page instead of the media": Case(
@@ -246,8 +245,7 @@ def results(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
         patch.setattr(evolink, "HOLD_EVENT", 0.1)
         patch.setattr(retries, "wait_before_retry", lambda *args, **facts: waits(*args, **{**facts, "jitter": -0.32}))
-        patch.setattr(schedule, "CONFIRM_AFTER", 0.05)
-        patch.setattr(schedule, "EARLY_404", 1.0)
+        set_policy(patch, confirm_failure_after=0.05, not_found_grace=1.0)
         patch.setattr(
             evolink.EvoLinkJobTrigger, "run", lambda self: (triggers.append(self.evolink_conn_id), run(self))[1]
         )
@@ -315,7 +313,7 @@ def test_every_row_has_a_case_and_every_case_a_row() -> None:
 def test_every_documented_failure_code_has_a_row(code: str) -> None:
     assert f"job fails with `{code}`" in ROWS
     if FAILURE_CODES[code].repeatable:
-        assert ROWS[f"job fails with `{code}`"][2] == "yes, orders anew"
+        assert ROWS[f"job fails with `{code}`"][2] == "yes, submits again"
     else:
         assert ROWS[f"job fails with `{code}`"][2] == "no"
 
@@ -330,7 +328,7 @@ def test_what_the_page_says_is_what_happens(row: str, results: dict[str, Result]
     # end state and tries
     assert result.state == told[-1]["state"] == task, context
     assert len(told) == told[-1]["try"] == (2 if retry.startswith("yes") else 1), context
-    assert retry in {"yes", "yes, orders anew", "no", "not needed"}
+    assert retry in {"yes", "yes, submits again", "no", "not needed"}
     assert (retry == "not needed") is (error == "none")
 
     # the error, by its class
@@ -357,7 +355,7 @@ def test_what_the_page_says_is_what_happens(row: str, results: dict[str, Result]
         "refunded": (1, 0.0, 0.0),
         "the job": (1, PRICE, 0.0),
         "the new job": (2, PRICE, 0.0),
-        "held, runs on": (1, 0.0, PRICE),
+        "reserved, keeps running": (1, 0.0, PRICE),
     }[charged]
     assert (books["orders"], spent, held) == expected, context
     assert books["media_requests_with_authorization"] == 0

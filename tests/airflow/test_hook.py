@@ -1,4 +1,4 @@
-"""The hook: from an Airflow connection to a client that sends its key to EvoLink and to nobody else."""
+"""The hook: from an Airflow connection to a client that sends its key to EvoLink and nowhere else."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Connect:
 
 @pytest.fixture
 def stranger() -> Iterator[tuple[str, list[bytes]]]:
-    """Listen on this machine and keep whatever anybody sends."""
-    heard: list[bytes] = []
+    """Listen on this machine and keep what is sent."""
+    received: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.05)
         over = threading.Event()
@@ -51,15 +51,15 @@ def stranger() -> Iterator[tuple[str, list[bytes]]]:
                     continue
                 with peer:
                     peer.settimeout(0.2)
-                    heard.append(b"")
+                    received.append(b"")
                     try:
-                        heard.append(peer.recv(65536))
+                        received.append(peer.recv(65536))
                     except TimeoutError:
                         continue
 
         thread = threading.Thread(target=listen)
         thread.start()
-        yield f"127.0.0.1:{server.getsockname()[1]}", heard
+        yield f"127.0.0.1:{server.getsockname()[1]}", received
         over.set()
         thread.join()
 
@@ -157,11 +157,11 @@ def test_an_unusable_extra_is_named(connect: Connect, extra: dict[str, Any]) -> 
     ],
     ids=lambda key: repr(key)[:40],
 )
-def test_an_unusable_key_is_refused_and_not_told(connect: Connect, key: str, emulator: EmulatorServer) -> None:
+def test_an_unusable_key_is_refused_and_not_shown(connect: Connect, key: str, emulator: EmulatorServer) -> None:
     hook = connect(host=emulator.url, password=key)
-    with pytest.raises(EvoLinkConfigError, match="API key") as told:
+    with pytest.raises(EvoLinkConfigError, match="API key") as raised:
         hook.get_credits()
-    assert KEY not in str(told.value)
+    assert KEY not in str(raised.value)
     good, text = hook.test_connection()
     assert not good
     assert KEY not in text
@@ -203,7 +203,7 @@ EVIL = [
 
 
 @pytest.mark.parametrize("host", EVIL)
-def test_the_key_goes_to_no_other_host(connect: Connect, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_is_sent_to_no_other_host(connect: Connect, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: Any, **__: Any) -> Any:
         raise AssertionError("somebody looked up or called a host")
 
@@ -213,11 +213,11 @@ def test_the_key_goes_to_no_other_host(connect: Connect, host: str, monkeypatch:
         connect(host=host).get_credits()
 
 
-def test_a_host_that_is_not_allowed_hears_nothing(
+def test_a_host_that_is_not_allowed_receives_nothing(
     connect: Connect, stranger: tuple[str, list[bytes]], monkeypatch: pytest.MonkeyPatch, hurry: None
 ) -> None:
     """The stranger stands for any host: loopback, which is always allowed for the emulator, is taken away here."""
-    address, heard = stranger
+    address, received = stranger
     name = f"https://evil.example:{address.rpartition(':')[2]}"
     monkeypatch.setattr(
         socket,
@@ -227,12 +227,12 @@ def test_a_host_that_is_not_allowed_hears_nothing(
     good, text = connect(host=name).test_connection()
     assert not good
     assert "evil.example is not allowed to get the API key" in text
-    assert heard == []
+    assert received == []
 
     monkeypatch.setenv("AIRFLOW__EVOLINK__ALLOWED_HOSTS", "proxy.example, Evil.Example ")
     good, text = connect(host=name).test_connection()
     assert not good, "it does not speak TLS"
-    assert heard, "the stranger hears something when the deployment allows it, so that silence above means something"
+    assert received, "the stranger receives something when the deployment allows it, so the test above proves something"
 
 
 def test_the_deployment_may_allow_hosts_and_a_connection_may_not(
@@ -250,12 +250,12 @@ def test_the_deployment_may_allow_hosts_and_a_connection_may_not(
 def test_a_redirect_does_not_carry_the_key_away(
     connect: Connect, emulator: EmulatorServer, stranger: tuple[str, list[bytes]], hurry: None
 ) -> None:
-    address, heard = stranger
+    address, received = stranger
     headers = {"Location": f"http://{address}/v1/credits"}
     emulator.fault("status", status=307, code="moved", headers=headers, on="credits", times=-1)
     good, _ = connect(host=emulator.url).test_connection()
     assert not good
-    assert heard == []
+    assert received == []
 
 
 # --- what the hook does
@@ -266,13 +266,13 @@ def test_the_balance(connect: Connect, emulator: EmulatorServer) -> None:
     assert connect(host=emulator.url).get_credits().available == 77.0
 
 
-def test_the_test_button_tells_the_balance(connect: Connect, emulator: EmulatorServer) -> None:
+def test_the_test_button_shows_the_balance(connect: Connect, emulator: EmulatorServer) -> None:
     emulator.settings(balance=77)
     assert connect(host=emulator.url).test_connection() == (True, "EvoLink accepts the key: 77 credits left")
     assert emulator.books()["orders"] == 0
 
 
-def test_the_test_button_tells_why_not(connect: Connect, emulator: EmulatorServer, hurry: None) -> None:
+def test_the_test_button_shows_why_not(connect: Connect, emulator: EmulatorServer, hurry: None) -> None:
     good, text = connect(host=emulator.url, password="my-expired-key").test_connection()
     assert not good
     assert "HTTP 401" in text
@@ -355,7 +355,7 @@ def test_the_old_form_is_the_new_one() -> None:
     assert behaviour["relabeling"]["password"] == "API key"
     assert {"login", "schema"} <= set(behaviour["hidden_fields"])
     assert "password" not in behaviour["hidden_fields"]
-    assert behaviour["placeholders"]["host"] == "empty = https://api.evolink.ai"
+    assert behaviour["placeholders"]["host"] == "default: https://api.evolink.ai"
 
 
 def test_airflows_provider_manager_lists_the_hook(airflow_home: Path) -> None:

@@ -19,7 +19,7 @@ from airflow_provider_evolink.operators import EvoLinkGenerateOperator
 
 PAGE = Path(__file__).parents[2] / "docs" / "what-happens-when.md"
 set_ = FolderStore.set
-HEADER = ["killed", "record", "paid", "the next try", "with `replay` and a proven key"]
+HEADER = ["killed", "record", "paid", "the next try", "with `replay` and a verified key"]
 
 
 def in_the_folder(store: Any, value: dict[str, Any]) -> None:
@@ -41,7 +41,7 @@ def while_waiting(scene: Scene, **given: Any) -> TaskDeferred:
     scene.stage.store = FileStore(scene.folder / "store.json")
     deferred = scene.defers(**given)
     with scene.patch.context() as patch:
-        patch.setattr(poller, "watch_job", die)
+        patch.setattr(poller.Poller, "wait", die)
         killed(lambda: asyncio.run(anext(deferred.trigger.run())))
     return deferred
 
@@ -55,19 +55,19 @@ def back_on_the_worker(scene: Scene, **given: Any) -> None:
 Kill = Callable[..., Any]
 KILLS: dict[str, Kill] = {
     "before the intent is written": lambda scene, **given: scene.dies(Ledger, "write_intent", **given),
-    "after the intent, before the order leaves": lambda scene, **given: scene.dies(EvoLinkClient, "submit", **given),
-    "when EvoLink has the order, before its id is recorded": lambda scene, **given: scene.dies(
+    "after the intent, before the request is sent": lambda scene, **given: scene.dies(EvoLinkClient, "submit", **given),
+    "after EvoLink accepted the request, before the job ID is recorded": lambda scene, **given: scene.dies(
         Ledger, "write_submitted", **given
     ),
-    "when the id is in one of two places": lambda scene, **given: scene.dies(
+    "when the job ID is in one of two places": lambda scene, **given: scene.dies(
         FolderStore, "set", how=in_the_folder, **given, ledger_path=scene.ledger
     ),
-    "when the id is recorded, before the task defers": lambda scene, **given: scene.dies(
+    "after the job ID is recorded, before the task defers": lambda scene, **given: scene.dies(
         EvoLinkGenerateOperator, "_wait_and_deliver", **given
     ),
     "while the triggerer waits (the triggerer dies)": while_waiting,
     "back on the worker, before the result is delivered": back_on_the_worker,
-    "when the delivery is noted, before Airflow knows of it": lambda scene, **given: scene.dies(
+    "after the delivery is recorded, before Airflow knows of it": lambda scene, **given: scene.dies(
         Ledger, "write_best_effort", how=once_noted, **given
     ),
 }
@@ -112,9 +112,9 @@ def next_try(scene: Scene, does: str, policy: str, paid: int) -> None:
     assert (
         does
         == {
-            (True, False): "attaches",
+            (True, False): "reattaches",
             (False, True): "sends the same key: paid once",
-            (False, False): "orders",
+            (False, False): "submits",
         }["nothing ordered" in scene.logs.text, "once more with its key" in scene.logs.text]
     )
 

@@ -134,7 +134,7 @@ def _(scene: Scene) -> str:
 def _(scene: Scene) -> str:
     asyncio.run(scene.defers().trigger.on_kill())
     assert scene.stage.store.record["state"] == "submitted"
-    return scene.said("goes on and stays billable; its result")
+    return scene.said("keeps running and is still billed; its result")
 
 
 @case("backfill")

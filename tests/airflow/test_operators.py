@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, TaskDeferred
+from evolink_support import set_policy
 
 from airflow_provider_evolink import operators, sensors
 from airflow_provider_evolink.api.errors import (
@@ -24,7 +25,6 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkRateLimited,
     EvoLinkUnavailable,
 )
-from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.operators import (
     EvoLinkGenerateOperator,
@@ -210,7 +210,7 @@ def test_deferred_and_blocking_give_the_same_error(
     kind: str,
     ordered: bool,
 ) -> None:
-    monkeypatch.setattr(schedule, "EARLY_404", 0.0)
+    set_policy(monkeypatch, not_found_grace=0.0)
     emulator.settings(polls=4, estimated_time=60)
     seen = []
     for run_id, deferrable in (("one", True), ("two", False)):
@@ -315,7 +315,7 @@ def test_a_crash_while_ordering_orders_nothing_more(
         patch.setattr("airflow_provider_evolink.api.client.EvoLinkClient.submit", die)
         with pytest.raises(Killed):
             stage.run(make())
-    with pytest.raises(AirflowFailException, match="cut off while it ordered"):
+    with pytest.raises(AirflowFailException, match="interrupted while it submitted"):
         stage.retry().run(make())
     assert unsent(emulator)
 
@@ -660,7 +660,7 @@ def test_a_passing_fault_of_the_first_looks_does_not_fail_the_try(
     fault: dict[str, Any],
     deferrable: bool,
 ) -> None:
-    monkeypatch.setattr(schedule, "LONGEST", 0.1)
+    set_policy(monkeypatch, max_error_backoff=0.1)
     emulator.fault(**fault, on="read", times=3)
     assert stage.run(make(deferrable=deferrable))["status"] == "completed"
     assert emulator.faults()[0]["done"]
@@ -670,7 +670,7 @@ def test_a_passing_fault_of_the_first_looks_does_not_fail_the_try(
 def test_a_passing_fault_while_a_retry_attaches_does_not_fail_it(
     stage: Any, make: Make, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedule, "LONGEST", 0.1)
+    set_policy(monkeypatch, max_error_backoff=0.1)
     with pytest.raises(TaskDeferred):
         make()().execute(stage.context())
     slow.fault("status", status=503, code="service_unavailable", on="read", times=3)
@@ -681,7 +681,7 @@ def test_a_passing_fault_while_a_retry_attaches_does_not_fail_it(
 def test_a_passing_fault_after_the_trigger_waits_on(
     stage: Any, make: Make, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedule, "LONGEST", 0.1)
+    set_policy(monkeypatch, max_error_backoff=0.1)
     with pytest.raises(TaskDeferred) as deferred:
         make()().execute(stage.context())
     job_id = stage.store.record["job_id"]
@@ -697,7 +697,7 @@ def test_a_job_that_vanished_long_after_its_order_is_an_error_and_never_an_order
     with pytest.raises(TaskDeferred):
         make()().execute(stage.context())
     slow.job(stage.store.record["job_id"], vanish=True)
-    monkeypatch.setattr(schedule, "EARLY_404", 0.0)
+    set_policy(monkeypatch, not_found_grace=0.0)
     for again in (stage.retry, stage.clear):
         with pytest.raises(EvoLinkNotFoundError):
             again().run(make())
@@ -731,7 +731,7 @@ def test_when_airflow_gives_up_the_wait_the_job_is_looked_at_once_more(
     with pytest.raises(TaskDeferred):
         make()().execute(stage.context())
     fail = ("__fail__", {"error": "Trigger timeout"})
-    with pytest.raises(EvoLinkJobTimeout, match="goes on and stays billable"):
+    with pytest.raises(EvoLinkJobTimeout, match="keeps running and is still billed"):
         make(timeout=0.1)().resume_execution(*fail, stage.context())
     slow.job(stage.store.record["job_id"], state="completed")
     assert make()().resume_execution(*fail, stage.context())["status"] == "completed"
@@ -762,7 +762,7 @@ def test_a_kill_touches_nothing_and_says_that_the_job_goes_on(
 ) -> None:
     monkeypatch.setattr("airflow_provider_evolink.hooks.evolink.EvoLinkHook.get_connection", _broken)
     make()().on_kill()
-    assert "goes on and stays billable" in logs.text
+    assert "keeps running and is still billed" in logs.text
 
 
 # --- the sensor

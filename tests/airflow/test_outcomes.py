@@ -105,7 +105,7 @@ def test_a_lost_answer_is_told_where_the_record_cannot_be_read(
     with pytest.raises(AirflowFailException, match=r"EvoLinkSubmissionUnknown.* its idempotency key is af1-"):
         stage.run(make())
     assert "outcome is unknown" in logs.text
-    with pytest.raises(AirflowFailException, match="cut off while it ordered"):
+    with pytest.raises(AirflowFailException, match="interrupted while it submitted"):
         stage.retry().run(make())
     assert paid(emulator) == (1, 1)
 
@@ -156,7 +156,7 @@ def test_a_replay_that_is_refused_says_nothing_about_the_order_before_it(
     emulator.fault("status", on="submit", status=402, code="insufficient_credits")
     with pytest.raises(AirflowFailException, match="credits"):
         stage.run(make(on_unknown_submit="replay"))
-    with pytest.raises(AirflowFailException, match="cut off while it ordered"):
+    with pytest.raises(AirflowFailException, match="interrupted while it submitted"):
         stage.clear().run(make())
     assert paid(emulator) == (1, 2)
 

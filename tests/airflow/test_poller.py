@@ -10,18 +10,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from evolink_support import until
+from evolink_support import set_policy, until
 
 from airflow_provider_evolink.api.errors import EvoLinkAuthError
-from airflow_provider_evolink.api.jobs.job import JobStatus
-from airflow_provider_evolink.api.jobs.schedule import PollSchedule
-from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
+from airflow_provider_evolink.api.jobs.pace import JobHints
+from airflow_provider_evolink.api.jobs.schedule import Decision, PollSchedule
 from airflow_provider_evolink.api.polling import poller
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.hooks import EvoLinkHook
 from airflow_provider_evolink.triggers import EvoLinkJobTrigger, evolink
 
-Orders = Callable[[int], list[str]]
+Submit = Callable[[int], list[str]]
 Payload = dict[str, str]
 load_settings = functools.partial(EvoLinkHook.aget_settings, "evolink_default")
 
@@ -33,34 +32,34 @@ def _imported() -> None:
 
 
 @pytest.fixture
-def orders(emulator: EmulatorServer, evolink_conn: str) -> Orders:
-    """Return a function that orders some jobs, none of which ends by itself, and returns their ids."""
+def submit(emulator: EmulatorServer, evolink_conn: str) -> Submit:
+    """Return a function that submits some jobs, none of which ends by itself, and returns their ids."""
     emulator.settings(polls=10_000, balance=100_000.0)
 
-    def place(count: int) -> list[str]:
+    def submit_jobs(count: int) -> list[str]:
         with EvoLinkHook().get_conn() as client:
-            order = {"model": "wan2.7-text-to-video", "prompt": "a paper boat", "duration": 2}
-            return [client.submit({**order, "seed": seed + 1}).job_id for seed in range(count)]
+            body = {"model": "wan2.7-text-to-video", "prompt": "a paper boat", "duration": 2}
+            return [client.submit({**body, "seed": seed + 1}).job_id for seed in range(count)]
 
-    return place
+    return submit_jobs
 
 
 def trigger(job_id: str, **given: Any) -> EvoLinkJobTrigger:
-    facts = {"evolink_conn_id": "evolink_default", "deadline": time.time() + 300, "started": time.time()}
-    return EvoLinkJobTrigger(**{**facts, "job_id": job_id, "poll_interval": 0.3, "hold": 0.0, **given})
+    plain = {"evolink_conn_id": "evolink_default", "deadline": time.time() + 300, "started": time.time()}
+    return EvoLinkJobTrigger(**{**plain, "job_id": job_id, "poll_interval": 0.3, "hold": 0.0, **given})
 
 
-async def told(one: EvoLinkJobTrigger) -> Payload:
+async def event_of(one: EvoLinkJobTrigger) -> Payload:
     (event,) = [event async for event in one.run()]
     payload: Payload = event.payload
     return payload
 
 
 def start(job_ids: list[str], **given: Any) -> list[asyncio.Task[Payload]]:
-    return [asyncio.create_task(told(trigger(job_id, **given))) for job_id in job_ids]
+    return [asyncio.create_task(event_of(trigger(job_id, **given))) for job_id in job_ids]
 
 
-async def leave(waiting: list[asyncio.Task[Payload]]) -> None:
+async def cancel(waiting: list[asyncio.Task[Payload]]) -> None:
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
@@ -72,12 +71,12 @@ def calls(emulator: EmulatorServer, kind: str) -> int:
     return count
 
 
-def looks(emulator: EmulatorServer) -> list[int]:
-    """Return how often each job was looked at."""
+def polls(emulator: EmulatorServer) -> list[int]:
+    """Return how often each job was polled."""
     return [job["reads"] for job in emulator.books()["jobs"]]
 
 
-def lent() -> poller.Poller:
+def shared() -> poller.Poller:
     (one,) = poller._pollers[asyncio.get_running_loop()].values()
     return one
 
@@ -88,19 +87,19 @@ def sockets(client: Any) -> int:
 
 
 async def test_two_hundred_triggers_share_one_client_few_sockets_and_calls_of_fifty(
-    orders: Orders, emulator: EmulatorServer, clients: list[Any]
+    submit: Submit, emulator: EmulatorServer, clients: list[Any]
 ) -> None:
-    jobs = orders(200)
+    jobs = submit(200)
     waiting = start(jobs)
-    await until(lambda: min(looks(emulator)) >= 1)
+    await until(lambda: min(polls(emulator)) >= 1)
     assert len(clients) == 1
     assert 1 <= sockets(clients[0]) <= 8
-    assert lent().users == 200
-    before, seen, began = calls(emulator, "batch"), min(looks(emulator)), time.monotonic()
-    await until(lambda: min(looks(emulator)) >= seen + 4)  # none is forgotten
+    assert shared().users == 200
+    before, polled, began = calls(emulator, "batch"), min(polls(emulator)), time.monotonic()
+    await until(lambda: min(polls(emulator)) >= polled + 4)  # none is forgotten
     rounds = 1 + (time.monotonic() - began) / 0.3
     assert calls(emulator, "batch") - before <= rounds * 200 / 50 * 2
-    assert calls(emulator, "read") <= sum(looks(emulator)) / 100, "hardly a job is read on its own"
+    assert calls(emulator, "read") <= sum(polls(emulator)) / 100, "hardly any job is read singly"
     for job_id in jobs:
         emulator.job(job_id, state="completed")
     assert await asyncio.gather(*waiting) == [{"job_id": job_id, "status": "completed"} for job_id in jobs]
@@ -109,24 +108,24 @@ async def test_two_hundred_triggers_share_one_client_few_sockets_and_calls_of_fi
     assert {task for task in asyncio.all_tasks() if not task.done()} == {asyncio.current_task()}
 
 
-async def test_a_trigger_that_is_cancelled_leaves_the_others(orders: Orders, emulator: EmulatorServer) -> None:
-    jobs = orders(3)
+async def test_a_cancelled_trigger_does_not_disturb_the_others(submit: Submit, emulator: EmulatorServer) -> None:
+    jobs = submit(3)
     waiting = start(jobs, poll_interval=1.5)
-    await until(lambda: min(looks(emulator)) >= 1)
-    await leave(waiting[:1])
-    place = [job["id"] for job in emulator.books()["jobs"]].index(jobs[0])
-    reads = looks(emulator)
-    await until(lambda: sum(looks(emulator)) >= sum(reads) + 4)
-    assert looks(emulator)[place] == reads[place], "a job nobody waits for is not read any more"
+    await until(lambda: min(polls(emulator)) >= 1)
+    await cancel(waiting[:1])
+    number = [job["id"] for job in emulator.books()["jobs"]].index(jobs[0])
+    reads = polls(emulator)
+    await until(lambda: sum(polls(emulator)) >= sum(reads) + 4)
+    assert polls(emulator)[number] == reads[number], "a job nobody waits for is no longer polled"
     for job_id in jobs:
         emulator.job(job_id, state="completed")
     assert [payload["status"] for payload in await asyncio.gather(*waiting[1:])] == ["completed"] * 2
 
 
-async def test_the_one_that_came_first_may_leave_while_the_connection_is_looked_up(
-    orders: Orders, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+async def test_the_first_trigger_may_be_cancelled_while_the_connection_is_looked_up(
+    submit: Submit, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs = orders(2)
+    jobs = submit(2)
     plain, go = EvoLinkHook.aget_settings, asyncio.Event()
 
     async def slow(conn_id: str) -> Any:
@@ -136,96 +135,96 @@ async def test_the_one_that_came_first_may_leave_while_the_connection_is_looked_
     monkeypatch.setattr(EvoLinkHook, "aget_settings", slow)
     waiting = start(jobs)
     await asyncio.sleep(0.5)
-    await leave(waiting[:1])
+    await cancel(waiting[:1])
     go.set()
     emulator.job(jobs[1], state="completed")
     assert (await asyncio.wait_for(waiting[1], 60))["status"] == "completed"
 
 
 async def test_a_connection_that_cannot_be_read_is_looked_up_once_for_all(
-    orders: Orders, monkeypatch: pytest.MonkeyPatch
+    submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked = []
+    lookups = []
 
     async def broken(conn_id: str) -> Any:
-        looked.append(conn_id)
+        lookups.append(conn_id)
         await asyncio.sleep(0.2)
         raise RuntimeError
 
     monkeypatch.setattr(EvoLinkHook, "aget_settings", broken)
     payloads = await asyncio.gather(*start([f"task-unified-1-{number}" for number in range(50)]))
     assert {payload["status"] for payload in payloads} == {"unreadable"}
-    assert len(looked) == 1
+    assert len(lookups) == 1
     assert not any(poller._pollers.values())
 
 
-async def test_a_job_missing_in_an_answer_about_many_is_read_singly(orders: Orders, emulator: EmulatorServer) -> None:
-    jobs = orders(2)
+async def test_a_job_missing_from_a_batch_response_is_read_singly(submit: Submit, emulator: EmulatorServer) -> None:
+    jobs = submit(2)
     gone = "task-unified-1790000000-gone0001"
     waiting = start([*jobs, gone], started=time.time() - 300)
     payload = await asyncio.wait_for(waiting[2], 60)
     assert payload == {"job_id": gone, "status": "unreadable"}
-    assert emulator.books()["requests"]["read"] == 5, "and counts as gone after five single looks"
-    await leave(waiting)
+    assert emulator.books()["requests"]["read"] == 5, "and counts as gone after five single polls"
+    await cancel(waiting)
 
 
-async def test_where_many_cannot_be_read_at_once_each_is_read_singly_and_that_is_found_out_once(
-    orders: Orders, emulator: EmulatorServer, clients: list[Any]
+async def test_without_the_batch_call_each_job_is_read_singly_and_that_is_found_out_once(
+    submit: Submit, emulator: EmulatorServer, clients: list[Any]
 ) -> None:
     emulator.fault("status", on="batch", status=404, body="not found", times=-1)
-    jobs = orders(20)
+    jobs = submit(20)
     waiting = start(jobs[:10])
-    await until(lambda: sum(looks(emulator)) >= 10)
+    await until(lambda: sum(polls(emulator)) >= 10)
     waiting += start(jobs[10:])
-    await until(lambda: min(looks(emulator)) >= 2)
+    await until(lambda: min(polls(emulator)) >= 2)
     assert calls(emulator, "batch") == 1
     assert sockets(clients[0]) <= 8
-    await leave(waiting)
+    await cancel(waiting)
 
 
-async def test_a_refused_call_about_many_says_nothing_about_one(orders: Orders, emulator: EmulatorServer) -> None:
+async def test_a_refused_batch_call_proves_nothing_about_one_job(submit: Submit, emulator: EmulatorServer) -> None:
     emulator.fault("status", on="batch", status=403, code="permission_denied", times=-1)
-    jobs = orders(5)
+    jobs = submit(5)
     waiting = start(jobs)
-    await until(lambda: min(looks(emulator)) >= 2)
+    await until(lambda: min(polls(emulator)) >= 2)
     assert not any(task.done() for task in waiting)
     assert calls(emulator, "batch") == 1
-    await leave(waiting)
+    await cancel(waiting)
 
 
-async def test_somebody_elses_job_ends_its_own_wait_alone(orders: Orders, emulator: EmulatorServer) -> None:
-    jobs = orders(3)
+async def test_a_job_of_another_account_ends_only_its_own_wait(submit: Submit, emulator: EmulatorServer) -> None:
+    jobs = submit(3)
     emulator.fault("status", on="read", path=jobs[0], status=403, code="permission_denied", times=-1)
     emulator.job(jobs[0], vanish=True)
     waiting = start(jobs)
     assert (await asyncio.wait_for(waiting[0], 60))["status"] == "unreadable"
-    reads = sum(looks(emulator))
-    await until(lambda: sum(looks(emulator)) >= reads + 4)
+    reads = sum(polls(emulator))
+    await until(lambda: sum(polls(emulator)) >= reads + 4)
     assert not any(task.done() for task in waiting[1:])
-    await leave(waiting)
+    await cancel(waiting)
 
 
-async def test_one_retry_after_pauses_all(orders: Orders, emulator: EmulatorServer) -> None:
-    jobs = orders(120)
+async def test_one_retry_after_pauses_all(submit: Submit, emulator: EmulatorServer) -> None:
+    jobs = submit(120)
     waiting = start(jobs, poll_interval=0.2)
-    await until(lambda: min(looks(emulator)) >= 1)
+    await until(lambda: min(polls(emulator)) >= 1)
     emulator.fault("status", on="batch", status=429, headers={"Retry-After": "2"}, times=1)
     await until(lambda: emulator.faults()[0]["met"])
     met = time.monotonic()
     await asyncio.sleep(0.2)
-    await until(lambda: not lent()._calls)  # those that were under way are back
+    await until(lambda: not shared()._calls)  # running calls have returned
     before = calls(emulator, "batch")
     while time.monotonic() - met < 1.5:
         now = calls(emulator, "batch")
         assert now == before or time.monotonic() - met > 1.8, "nobody calls"
         await asyncio.sleep(0.05)
-    await until(lambda: calls(emulator, "batch") > before + 3)  # and then all go on
+    await until(lambda: calls(emulator, "batch") > before + 3)  # and then all continue
     assert not any(task.done() for task in waiting)
-    await leave(waiting)
+    await cancel(waiting)
 
 
-async def test_a_pause_beyond_a_deadline_ends_that_wait_in_time(orders: Orders, emulator: EmulatorServer) -> None:
-    jobs = orders(2)
+async def test_a_pause_beyond_a_deadline_ends_that_wait_in_time(submit: Submit, emulator: EmulatorServer) -> None:
+    jobs = submit(2)
     emulator.fault("status", on="batch", status=429, headers={"Retry-After": "60"}, times=1)
     began = time.monotonic()
     waiting = start(jobs, deadline=time.time() + 1.5)
@@ -233,16 +232,16 @@ async def test_a_pause_beyond_a_deadline_ends_that_wait_in_time(orders: Orders, 
     assert {payload["status"] for payload in await asyncio.gather(*waiting)} == {"timeout"}
     assert 1.0 <= time.monotonic() - began < 30.0
     assert not late[0].done()
-    await leave(late)
+    await cancel(late)
 
 
-async def test_a_storm_is_met_by_few_calls_and_ends_no_wait(
-    orders: Orders, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+async def test_an_outage_costs_few_calls_and_ends_no_wait(
+    submit: Submit, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_evolink.api.jobs.schedule.LONGEST", 1.0)
-    jobs = orders(150)
+    set_policy(monkeypatch, max_error_backoff=1.0)
+    jobs = submit(150)
     waiting = start(jobs)
-    await until(lambda: min(looks(emulator)) >= 1)
+    await until(lambda: min(polls(emulator)) >= 1)
     emulator.fault("status", on="any", status=503, times=-1)
     began = time.monotonic()
     await asyncio.sleep(3.0)
@@ -257,26 +256,26 @@ async def test_a_storm_is_met_by_few_calls_and_ends_no_wait(
     assert {payload["status"] for payload in payloads} == {"completed"}
 
 
-async def test_a_key_that_was_replaced_goes_on(
-    orders: Orders, emulator: EmulatorServer, clients: list[Any], monkeypatch: pytest.MonkeyPatch
+async def test_a_replaced_key_is_picked_up(
+    submit: Submit, emulator: EmulatorServer, clients: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs = orders(60)
+    jobs = submit(60)
     waiting = start(jobs)
-    await until(lambda: min(looks(emulator)) >= 1)
+    await until(lambda: min(polls(emulator)) >= 1)
     new = {"conn_type": "evolink", "host": emulator.url, "password": "new-key-0123456789"}
     monkeypatch.setenv("AIRFLOW_CONN_EVOLINK_DEFAULT", json.dumps(new))
     emulator.fault("status", on="batch", status=401, code="unauthorized", times=1)
     await until(lambda: len(clients) == 2)
     assert [client.settings.api_key for client in clients][1:] == ["new-key-0123456789"]
     assert not any(task.done() for task in waiting)
-    await leave(waiting)
+    await cancel(waiting)
     assert all(client._http.is_closed for client in clients)
 
 
-async def test_calls_that_are_refused_together_read_the_connection_once_and_end_all_waits(
-    orders: Orders, emulator: EmulatorServer, clients: list[Any]
+async def test_calls_refused_together_read_the_connection_once_and_end_all_waits(
+    submit: Submit, emulator: EmulatorServer, clients: list[Any]
 ) -> None:
-    jobs = orders(200)
+    jobs = submit(200)
     emulator.fault("status", on="batch", status=401, code="unauthorized", times=-1)
     payloads = await asyncio.wait_for(asyncio.gather(*start(jobs)), 60)
     assert payloads == [{"job_id": job_id, "status": "unreadable"} for job_id in jobs]
@@ -285,31 +284,29 @@ async def test_calls_that_are_refused_together_read_the_connection_once_and_end_
     assert all(client._http.is_closed for client in clients)
 
 
-async def test_a_trigger_that_is_rebuilt_elsewhere_joins(
-    orders: Orders, emulator: EmulatorServer, clients: list[Any]
-) -> None:
-    jobs = orders(2)
+async def test_a_trigger_that_is_rebuilt_joins(submit: Submit, emulator: EmulatorServer, clients: list[Any]) -> None:
+    jobs = submit(2)
     waiting = start(jobs)
-    await until(lambda: min(looks(emulator)) >= 1)
+    await until(lambda: min(polls(emulator)) >= 1)
     _, kwargs = trigger(jobs[0]).serialize()
-    again = asyncio.create_task(told(EvoLinkJobTrigger(**json.loads(json.dumps(kwargs)))))
-    await until(lambda: lent().users == 3)
+    again = asyncio.create_task(event_of(EvoLinkJobTrigger(**json.loads(json.dumps(kwargs)))))
+    await until(lambda: shared().users == 3)
     emulator.job(jobs[0], state="completed")
     assert await asyncio.wait_for(again, 60) == await asyncio.wait_for(waiting[0], 60)
     assert len(clients) == 1
-    await leave(waiting)
+    await cancel(waiting)
 
 
-async def test_a_job_whose_estimate_is_known_is_not_looked_at_at_once(orders: Orders, emulator: EmulatorServer) -> None:
-    known = {"kind": "video", "model": "m", "estimated_time": 8.0, "poll_interval": None}
-    jobs, began = orders(2), time.monotonic()
-    waiting = start(jobs, **known)
+async def test_a_job_with_a_known_estimate_is_not_polled_at_once(submit: Submit, emulator: EmulatorServer) -> None:
+    hints = {"kind": "video", "model": "m", "estimated_time": 8.0, "poll_interval": None}
+    jobs, began = submit(2), time.monotonic()
+    waiting = start(jobs, **hints)
     await until(lambda: calls(emulator, "batch"))
     assert time.monotonic() - began >= 1.7, "after a quarter of it"
-    await leave(waiting)
+    await cancel(waiting)
 
 
-async def test_each_line_goes_to_the_log_of_its_own_task(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_line_goes_to_the_log_of_its_own_task(submit: Submit, monkeypatch: pytest.MonkeyPatch) -> None:
     from contextvars import ContextVar
 
     whose: ContextVar[str] = ContextVar("whose", default="nobody's")
@@ -319,80 +316,128 @@ async def test_each_line_goes_to_the_log_of_its_own_task(orders: Orders, monkeyp
         whose.set(job_id)
         made = trigger(job_id)
         monkeypatch.setattr(type(made.log), "info", lambda _, line: lines.append((whose.get(), line)), raising=False)
-        await told(made)
+        await event_of(made)
 
-    jobs = orders(3)
+    jobs = submit(3)
     waiting = [asyncio.create_task(one(job_id)) for job_id in jobs]
     await until(lambda: {owner for owner, _ in lines} >= set(jobs))
-    await leave(waiting)
+    await cancel(waiting)
     assert {owner for owner, _ in lines} == set(jobs)
     assert all(owner in line for owner, line in lines)
 
 
-async def test_there_is_one_timer_however_many_calls_were_made(
-    orders: Orders, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+async def test_there_is_one_timer_after_any_number_of_calls(
+    submit: Submit, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timers: list[asyncio.TimerHandle] = []
-    later = poller.later
-    monkeypatch.setattr(poller, "later", lambda *given: timers.append(later(*given)) or timers[-1])
+    call_later = poller.call_later
+    monkeypatch.setattr(poller, "call_later", lambda *given: timers.append(call_later(*given)) or timers[-1])
     emulator.fault("status", on="batch", status=404, body="not found", times=-1)
-    waiting = start(orders(5))
+    waiting = start(submit(5))
     await until(lambda: len(timers) > 20)
     now = asyncio.get_running_loop().time()
     assert len([timer for timer in timers if timer.when() > now and not timer.cancelled()]) <= 1
-    await leave(waiting)
+    await cancel(waiting)
 
 
 async def test_after_an_outage_jobs_are_read_together_again(
-    orders: Orders, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+    submit: Submit, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_evolink.api.jobs.schedule.LONGEST", 0.5)
-    waiting = start(orders(30))
-    await until(lambda: min(looks(emulator)) >= 1)
+    set_policy(monkeypatch, max_error_backoff=0.5)
+    waiting = start(submit(30))
+    await until(lambda: min(polls(emulator)) >= 1)
     emulator.fault("status", on="any", status=503, times=8)
     await until(lambda: emulator.faults()[0]["done"])
-    await calls_more(emulator, 2)  # it is over, as is what each job was read singly for
-    singly, seen = calls(emulator, "read"), sum(looks(emulator))
-    await until(lambda: sum(looks(emulator)) >= seen + 150)
-    singly, seen = calls(emulator, "read") - singly, sum(looks(emulator)) - seen
-    assert singly <= seen / 5, "nobody is read on its own for the rest of its life"
-    await leave(waiting)
+    await more_batch_calls(emulator, 2)  # it has ended, and so have the isolated polls
+    singly, polled = calls(emulator, "read"), sum(polls(emulator))
+    await until(lambda: sum(polls(emulator)) >= polled + 150)
+    singly, polled = calls(emulator, "read") - singly, sum(polls(emulator)) - polled
+    assert singly <= polled / 5, "no job is read singly for the rest of its life"
+    await cancel(waiting)
 
 
 async def test_calls_that_fail_together_are_one_failure(
-    orders: Orders, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+    submit: Submit, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hasty = {"conn_type": "evolink", "host": emulator.url, "password": "test-key-0123456789", "extra": {"timeout": 1}}
     monkeypatch.setenv("AIRFLOW_CONN_EVOLINK_DEFAULT", json.dumps(hasty))
     emulator.fault("status", on="batch", status=404, body="not found", times=1)
-    waiting = start(orders(8), poll_interval=0.5)
-    await until(lambda: min(looks(emulator)) >= 1)
-    lent()._limits._jitter = lambda: 1.0
+    waiting = start(submit(8), poll_interval=0.5)
+    await until(lambda: min(polls(emulator)) >= 1)
+    shared()._backoff._jitter = lambda: 1.0
     emulator.fault("delay", on="read", seconds=3.0, times=8)
     await until(lambda: emulator.faults()[1]["done"])
     before = calls(emulator, "read")
     await until(lambda: calls(emulator, "read") >= before + 8, 20.0)  # a blip is not followed by a minute of silence
-    await leave(waiting)
+    await cancel(waiting)
 
 
-async def test_a_wait_that_begins_after_the_key_was_refused_ends_like_the_others(
-    orders: Orders, emulator: EmulatorServer
+async def test_a_wait_that_starts_after_the_key_was_refused_ends_like_the_others(
+    submit: Submit, emulator: EmulatorServer
 ) -> None:
-    (job_id,) = orders(1)
+    (job_id,) = submit(1)
     emulator.fault("status", on="read", status=401, code="unauthorized", times=-1)
     async with poller.shared_poller("evolink_default", load_settings) as one:
-        watch = PollSchedule(deadline=time.time() + 60, started=time.time())
-        known = JobSnapshot(job_id, JobStatus.PENDING, "")
+        schedule = PollSchedule(deadline=time.time() + 60, started=time.time())
         for _ in range(2):
             with pytest.raises(EvoLinkAuthError):
-                await asyncio.wait_for(one.wait(watch, known, lambda _: None), 60)
+                await asyncio.wait_for(one.wait(job_id, JobHints(), schedule, lambda _: None), 60)
 
 
-async def test_a_trigger_that_is_cancelled_twice_leaves_no_connection(
-    orders: Orders, emulator: EmulatorServer, clients: list[Any]
+class Unusable(PollSchedule):
+    """A schedule that returns no moment to poll at."""
+
+    def on_reading(self, *_: Any) -> Decision:
+        return Decision(delay=float("nan"))
+
+
+odd: list[asyncio.Task[Any]] = []  # the wait that misbehaves
+
+
+def raises(error: BaseException) -> Callable[[Any], None]:
+    def on_poll(_: Any) -> None:
+        raise error
+
+    return on_poll
+
+
+@pytest.mark.parametrize(
+    ("kind", "on_poll", "error"),
+    [
+        (PollSchedule, raises(ValueError()), ValueError),
+        (PollSchedule, raises(StopIteration()), RuntimeError),
+        (PollSchedule, raises(asyncio.CancelledError()), RuntimeError),
+        (PollSchedule, lambda _: odd[-1].cancel(), asyncio.CancelledError),
+        (Unusable, lambda _: None, ValueError),
+    ],
+    ids=["raises", "raises what no future holds", "is cancelled", "cancels itself", "cannot say when"],
+)
+async def test_whatever_one_wait_does_no_other_loses_its_next_poll(
+    submit: Submit, emulator: EmulatorServer, kind: type[PollSchedule], on_poll: Callable[[Any], None], error: Any
+) -> None:
+    jobs = submit(3)
+    async with poller.shared_poller("evolink_default", load_settings) as shared:
+
+        def wait(job_id: str, kind: type[PollSchedule], on_poll: Callable[[Any], None]) -> asyncio.Task[Any]:
+            schedule = kind(deadline=time.time() + 60, started=time.time(), poll_interval=0.2)
+            return asyncio.create_task(shared.wait(job_id, JobHints(), schedule, on_poll))
+
+        before = wait(jobs[0], PollSchedule, lambda _: None)
+        odd.append(wait(jobs[1], kind, on_poll))
+        after = wait(jobs[2], PollSchedule, lambda _: None)
+        with pytest.raises(error):
+            await asyncio.wait_for(odd[-1], 30)
+        assert calls(emulator, "batch") == 1, "all three were read together"
+        polled = polls(emulator)
+        await until(lambda: min(polls(emulator)[0] - polled[0], polls(emulator)[2] - polled[2]) >= 2)
+        await cancel([before, after])
+
+
+async def test_a_trigger_cancelled_twice_leaves_no_connection(
+    submit: Submit, emulator: EmulatorServer, clients: list[Any]
 ) -> None:
     emulator.fault("delay", on="read", seconds=5.0, times=1)
-    (waiting,) = start(orders(1))
+    (waiting,) = start(submit(1))
     await until(lambda: calls(emulator, "read"))
     for _ in range(3):
         waiting.cancel()
@@ -403,57 +448,57 @@ async def test_a_trigger_that_is_cancelled_twice_leaves_no_connection(
     assert not any(poller._pollers.values())
 
 
-async def test_a_server_that_read_no_batch_for_a_moment_is_asked_again_later(
-    orders: Orders, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+async def test_the_batch_call_is_tried_again_later(
+    submit: Submit, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_evolink.api.polling.reader.ASK_AGAIN", 1.0)
-    monkeypatch.setattr(poller, "ALONE_FOR", 1)
+    monkeypatch.setattr("airflow_provider_evolink.api.polling.reader.BATCH_RETRY_AFTER", 1.0)
+    monkeypatch.setattr(poller, "ISOLATED_POLLS", 1)
     emulator.fault("status", on="batch", status=404, body="not found", times=1)
-    waiting = start(orders(10))
+    waiting = start(submit(10))
     await until(lambda: calls(emulator, "read") >= 10)
-    await calls_more(emulator, 2)
-    singly, seen = calls(emulator, "read"), sum(looks(emulator))
-    await until(lambda: sum(looks(emulator)) >= seen + 50)
-    singly, seen = calls(emulator, "read") - singly, sum(looks(emulator)) - seen
-    assert singly <= seen / 3, "one that is due on its own is a call of one"
-    await leave(waiting)
+    await more_batch_calls(emulator, 2)
+    singly, polled = calls(emulator, "read"), sum(polls(emulator))
+    await until(lambda: sum(polls(emulator)) >= polled + 50)
+    singly, polled = calls(emulator, "read") - singly, sum(polls(emulator)) - polled
+    assert singly <= polled / 3, "a job that is due alone is a call of one"
+    await cancel(waiting)
 
 
-async def calls_more(emulator: EmulatorServer, count: int) -> None:
-    """Wait until jobs were read together some times more."""
+async def more_batch_calls(emulator: EmulatorServer, count: int) -> None:
+    """Wait for some more batch calls."""
     goal = calls(emulator, "batch") + count
     await until(lambda: calls(emulator, "batch") >= goal)
 
 
 async def test_a_key_that_is_refused_now_and_then_leaves_no_clients_behind(
-    orders: Orders, emulator: EmulatorServer, clients: list[Any]
+    submit: Submit, emulator: EmulatorServer, clients: list[Any]
 ) -> None:
-    waiting = start(orders(2))
+    waiting = start(submit(2))
     for made in range(2, 6):
         emulator.fault("status", on="batch", status=401, code="unauthorized", times=1)
         await until(lambda: len(clients) >= made)  # noqa: B023
         assert len(clients) == made
-        await calls_more(emulator, 2)  # a second refusal in a row would be the end
+        await more_batch_calls(emulator, 2)  # a second refusal in a row would be the end
     assert sum(not client._http.is_closed for client in clients) <= 2
     assert not any(task.done() for task in waiting)
-    await leave(waiting)
+    await cancel(waiting)
     assert all(client._http.is_closed for client in clients)
 
 
 async def test_a_job_that_can_never_be_read_does_not_pause_the_others(
-    orders: Orders, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+    submit: Submit, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("airflow_provider_evolink.api.jobs.schedule.LONGEST", 0.2)
-    jobs = orders(5)
+    set_policy(monkeypatch, max_error_backoff=0.2)
+    jobs = submit(5)
     emulator.fault("status", on="read", path=jobs[0], status=500, code="internal_error", times=-1)
     emulator.job(jobs[0], vanish=True)
     waiting = start(jobs, poll_interval=0.2)
     await until(lambda: emulator.faults()[0]["met"] >= 3)
     met, allowed = emulator.faults()[0]["met"], []
-    while emulator.faults()[0]["met"] < met + 3:  # it is still looked for
+    while emulator.faults()[0]["met"] < met + 3:  # it is still polled
         await asyncio.sleep(0.005)
-        allowed.append(lent()._limits.at_once)
-    assert min(allowed) == 8, "and the others go on as if nothing was"
+        allowed.append(shared()._backoff.max_calls)
+    assert min(allowed) == 8, "and the others are polled as before"
     emulator.fault("status", on="any", status=503, times=-1)
-    await until(lambda: lent()._limits.at_once == 1)  # but an outage concerns all
-    await leave(waiting)
+    await until(lambda: shared()._backoff.max_calls == 1)  # but an outage concerns all
+    await cancel(waiting)

@@ -1,4 +1,4 @@
-"""The sensor salvages a job by its id: it waits, hands the job on, and orders nothing."""
+"""The sensor recovers a job by its id: it waits, returns the job, and submits nothing."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
     TaskDeferred,
 )
+from evolink_support import set_policy
 
 from airflow_provider_evolink.api.errors import EvoLinkNotFoundError
-from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.hooks import EvoLinkHook
 from airflow_provider_evolink.sensors import EvoLinkJobSensor
@@ -24,7 +24,7 @@ CONTEXT: Any = {}
 
 @pytest.fixture
 def job_id(emulator: EmulatorServer, evolink_conn: str) -> str:
-    """Return a job that somebody else ordered and that still runs."""
+    """Return a job that another task submitted and that is still running."""
     with EvoLinkHook().get_conn() as client:
         job = client.submit({"model": "wan2.7-text-to-video", "prompt": "A clip", "duration": 2})
     emulator.job(job.job_id, state="processing")
@@ -33,11 +33,11 @@ def job_id(emulator: EmulatorServer, evolink_conn: str) -> str:
 
 def sensor(job_id: str, **arguments: Any) -> EvoLinkJobSensor:
     """Build a sensor as a DAG file would."""
-    return EvoLinkJobSensor(task_id="salvage", job_id=job_id, **arguments)
+    return EvoLinkJobSensor(task_id="recover", job_id=job_id, **arguments)
 
 
-def test_hands_on_a_finished_job_without_deferring(emulator: EmulatorServer, job_id: str) -> None:
-    """A job that is over needs no trigger, and nothing is ordered."""
+def test_returns_a_finished_job_without_deferring(emulator: EmulatorServer, job_id: str) -> None:
+    """A job that has ended needs no trigger, and nothing is submitted."""
     emulator.job(job_id, state="completed")
     job = sensor(job_id).execute(CONTEXT)
     assert (job["job_id"], job["status"], len(job["results"])) == (job_id, "completed", 1)
@@ -45,7 +45,7 @@ def test_hands_on_a_finished_job_without_deferring(emulator: EmulatorServer, job
 
 
 def test_waits_in_the_triggerer_for_a_running_job(emulator: EmulatorServer, job_id: str) -> None:
-    """A running job is waited for by the trigger of the generate operators; the resume reads the job again."""
+    """A running job is awaited by the trigger of the generate operators; on resume the job is read again."""
     waiting = sensor(job_id)
     with pytest.raises(TaskDeferred) as deferred:
         waiting.execute(CONTEXT)
@@ -55,18 +55,18 @@ def test_waits_in_the_triggerer_for_a_running_job(emulator: EmulatorServer, job_
 
 
 def test_the_error_of_a_failed_job_quotes_no_prompt(emulator: EmulatorServer, job_id: str, logs: Any) -> None:
-    """Nobody here knows the order, so nothing of EvoLink's own words is told; the code and what to do are."""
+    """The request is not known here, so EvoLink's own words are left out; the code and what to do are not."""
     emulator.job(job_id, state="failed", code="content_policy_violation", message="rejected prompt: A xylophonist")
-    with pytest.raises(AirflowFailException, match=f"{job_id}, code content_policy_violation") as told:
+    with pytest.raises(AirflowFailException, match=f"{job_id}, code content_policy_violation") as raised:
         sensor(job_id).execute(CONTEXT)
-    assert "xylophonist" not in str(told.value) + repr(told.value.__cause__) + logs.text
+    assert "xylophonist" not in str(raised.value) + repr(raised.value.__cause__) + logs.text
 
 
 def test_waits_for_links_that_are_not_there_yet(
     emulator: EmulatorServer, job_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job may be completed a moment before its results can be read."""
-    monkeypatch.setattr(schedule, "REREAD_AFTER", 0.05)
+    set_policy(monkeypatch, reread_after=0.05)
     emulator.job(job_id, state="completed")
     emulator.fault("no_results", **{"as": "empty"}, times=3)
     assert len(sensor(job_id).execute(CONTEXT)["results"]) == 1
@@ -74,7 +74,7 @@ def test_waits_for_links_that_are_not_there_yet(
 
 
 def test_pokes_when_it_is_not_deferrable(emulator: EmulatorServer, job_id: str) -> None:
-    """A passing read fault or a running job is no end."""
+    """Neither a transient error nor a running job ends the wait."""
     emulator.fault("status", on="read", status=503, times=3)
     poking = sensor(job_id, deferrable=False)
     assert not poking.poke(CONTEXT).is_done
@@ -91,22 +91,25 @@ def test_fails_with_the_job(emulator: EmulatorServer, job_id: str, deferrable: b
         sensor(job_id, deferrable=deferrable).execute(CONTEXT)
 
 
-def test_says_that_the_job_still_runs_at_the_deadline(job_id: str) -> None:
-    """A time-out loses nothing, so a retry waits on."""
-    with pytest.raises(AirflowSensorTimeout, match=job_id):
+def test_times_out_while_the_job_is_running(job_id: str) -> None:
+    """A timeout loses nothing: a retry continues to wait."""
+    with pytest.raises(AirflowSensorTimeout, match=f"{job_id} is still running"):
         sensor(job_id).execute_complete(CONTEXT, {"job_id": job_id, "status": "timeout"})
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_a_soft_failure_skips(emulator: EmulatorServer, job_id: str, deferrable: bool) -> None:
-    """Whoever asks for soft_fail gets a skipped task for a failed job, waiting in the triggerer or not."""
+@pytest.mark.parametrize("choice", ["soft_fail", "never_fail"])
+def test_a_failed_job_skips_the_task_on_request(
+    emulator: EmulatorServer, job_id: str, deferrable: bool, choice: str
+) -> None:
+    """Airflow's own soft_fail and never_fail hold for a failed job, in a deferrable sensor too."""
     emulator.job(job_id, state="failed", code="content_policy_violation", message="refused")
     with pytest.raises(AirflowSkipException):
-        sensor(job_id, deferrable=deferrable, soft_fail=True).execute(CONTEXT)
+        sensor(job_id, deferrable=deferrable, **{choice: True}).execute(CONTEXT)
 
 
 def test_pokes_on_the_worker_where_the_triggerer_cannot_read(emulator: EmulatorServer, job_id: str) -> None:
-    """A triggerer without access ends no wait of a worker that has it."""
+    """A triggerer without access does not end the wait of a worker that has it."""
     threading.Timer(0.5, lambda: emulator.job(job_id, state="completed")).start()
     job = sensor(job_id, poke_interval=0.2).execute_complete(CONTEXT, {"job_id": job_id, "status": "unreadable"})
     assert job["status"] == "completed"

@@ -110,7 +110,7 @@ def test_the_intent_is_in_both_places_before_the_order(
         with pytest.raises(Killed):
             stage.run(kept)
     stage.store.rows.clear()
-    with pytest.raises(AirflowFailException, match="cut off while it ordered"):
+    with pytest.raises(AirflowFailException, match="interrupted while it submitted"):
         stage.retry().run(kept)
     assert "submit" not in emulator.books()["requests"]
 
@@ -160,7 +160,7 @@ def test_a_replay_whose_intent_is_not_taken_leaves_the_order_before_it_open(
         with pytest.raises(EvoLinkLedgerError):
             stage.retry().run(make(**given, on_unknown_submit="replay"))
     assert stage.store.record["state"] == "unknown"
-    with pytest.raises(AirflowFailException, match="cut off while it ordered"):
+    with pytest.raises(AirflowFailException, match="interrupted while it submitted"):
         stage.retry().run(make(**given))
     assert emulator.books()["requests"]["submit"] == 1
 
@@ -310,7 +310,7 @@ def test_a_late_try_whose_intent_no_place_takes_does_not_hide_the_next_order(
     frozen_in(monkeypatch, ledger.Ledger, "write_intent", meanwhile)
     with pytest.raises(EvoLinkLedgerError, match="could not be written"):
         late.run(kept)
-    with pytest.raises(AirflowFailException, match="cut off while it ordered"):
+    with pytest.raises(AirflowFailException, match="interrupted while it submitted"):
         stage.retry().run(kept)
     assert orders(slow) == 1
 
@@ -404,7 +404,7 @@ def test_a_late_try_with_its_job_does_not_hide_another_open_order(
     overtaken(meanwhile)
     with pytest.raises(TaskDeferred):
         kept().execute(late.context())
-    with pytest.raises(AirflowFailException, match="cut off while it ordered"):
+    with pytest.raises(AirflowFailException, match="interrupted while it submitted"):
         stage.clear().run(kept)
     assert orders(slow) == 2
 

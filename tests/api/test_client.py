@@ -643,7 +643,7 @@ def test_a_wait_ends_at_its_deadline(waiting, emulator):
     client, job_id = waiting
     emulator.job(job_id, state="processing")
     started = time.monotonic()
-    with pytest.raises(errors.EvoLinkJobTimeout, match="the job still runs at our deadline") as caught:
+    with pytest.raises(errors.EvoLinkJobTimeout, match="the job still runs after the timeout") as caught:
         client.wait(job_id, timeout=0.3, poll_interval=0.1)
     assert 0.3 <= time.monotonic() - started < 5
     assert (caught.value.job_id, caught.value.permanent) == (job_id, False)

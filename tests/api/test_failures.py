@@ -1,4 +1,4 @@
-"""What EvoLink's codes mean."""
+"""The meaning of EvoLink's codes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_every_documented_code_has_its_row():
 
 
 @pytest.mark.parametrize("code", [None, "", "video_probe_failed", "SERVICE_ERROR", "upstream_error", "404"])
-def test_an_unknown_code_is_never_worth_a_new_order(code):
+def test_an_unknown_code_never_leads_to_another_submit(code):
     assert not failure_code(code).repeatable
 
 
@@ -49,7 +49,7 @@ def test_a_failed_job(code):
         code not in REPEATABLE,
     )
     assert str(error) == (
-        f"EvoLink ended the job as failed: “why not”; 0 credits were charged. "
+        f"EvoLink reported the job as failed: “why not”; 0 credits were charged. "
         f"What to do: {failure_code(code).advice} [job task-1, code {code}]"
     )
 
@@ -63,13 +63,13 @@ def test_a_failed_job_quotes_no_prompt_of_many_lines():
 @pytest.mark.parametrize("error", [None, {}, "", {"code": None, "message": None}, [1]])
 def test_a_failed_job_without_a_reason(error):
     failure = job_error(job(status="failed", error=error))
-    assert "“no reason given”; EvoLink does not say what was charged" in str(failure)
+    assert "“no reason given”; EvoLink did not report a charge" in str(failure)
     assert failure.permanent
 
 
-def test_a_hold_that_is_not_settled_is_no_charge():
+def test_reserved_credits_are_no_charge():
     failure = job_error(job(status="failed", billing={"charge_status": "reserved", "charged_credits": 0}))
-    assert "does not say what was charged" in str(failure)
+    assert "did not report a charge" in str(failure)
 
 
 def test_a_cancelled_job():

@@ -129,7 +129,7 @@ def test_anything_else_is_no_result(data):
     assert job_error(job) is not None
 
 
-def test_the_end_of_a_draft_is_told_and_is_no_result_of_its_own():
+def test_the_expiry_of_a_draft_is_reported_and_is_no_result_of_its_own():
     job = read("video", draft_expires_at=1790600000)
 
     assert job.summary()["made"] == {"draft_expires_at": "1790600000"}
@@ -143,11 +143,11 @@ def test_remote_texts_are_made_safe():
         "tags": "x" * 900,
         "duration": float("nan"),
     }
-    (told,) = read("audio", result_data={"songs": [song]}).outputs
+    (output,) = read("audio", result_data={"songs": [song]}).outputs
 
-    assert told["title"] == "a b  https://x.example/y"
-    assert len(told["tags"]) == 300
-    assert "duration" not in told
+    assert output["title"] == "a b  https://x.example/y"
+    assert len(output["tags"]) == 300
+    assert "duration" not in output
 
 
 anything = st.recursive(

@@ -42,7 +42,7 @@ def freeze_triggerer(world: World, row: Row) -> str:
     time.sleep(max(0.0, frozen + FROZEN_FOR - time.monotonic()))
     world.airflow.signal(part, signal.SIGCONT)
     for _ in patience(30, "on_kill of the trigger was not called"):
-        if "goes on and stays billable" in world.airflow.log_files(row.name, run_id, TASK):
+        if "keeps running and is still billed" in world.airflow.log_files(row.name, run_id, TASK):
             break
     reads = world.books.job(job)["reads"]
     for _ in patience(30, "nobody looks at the job any more"):

@@ -20,14 +20,14 @@ from airflow_provider_evolink.emulator.server import EmulatorServer
 ROOT = Path(__file__).parents[2]
 DAGS = sorted((ROOT / "dags").glob("*.py"))
 # What each DAG orders, and how many files it leaves in the archive (or in staging, where it archives nothing).
-# Salvage orders nothing: it is given a job that was ordered before.
+# evolink_recover submits nothing: it is given a job that was submitted before.
 EXPECTED = {
     "evolink_daily_video": (1, 1),
     "evolink_storyboard": (3, 3),
     "evolink_batch": (3, 3),
     "evolink_image_to_video": (2, 1),
     "evolink_reference_cast": (1, 1),
-    "evolink_salvage": (0, 1),
+    "evolink_recover": (0, 1),
     "evolink_image": (1, 2),
     "evolink_music": (1, 2),
     "evolink_speech": (1, 1),
@@ -105,7 +105,7 @@ def test_runs_to_success(
     """Each example orders what it says, defers every wait, and leaves whole files with a true manifest."""
     orders, count = EXPECTED[path.stem]
     dag = load(Path(shutil.copy(path, dags_folder)))
-    before = order_by_hand(slow_emulator) if path.stem == "evolink_salvage" else None
+    before = order_by_hand(slow_emulator) if path.stem == "evolink_recover" else None
 
     run = dag.test(run_conf={"job_id": before} if before else None)
 

@@ -1,4 +1,4 @@
-"""An emulator for the tests of the emulator: one server for all of them, reset before each."""
+"""One emulator for all tests, reset before each."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def browser(emulator: EmulatorServer) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def order(client: httpx.Client) -> Order:
-    """Order a text-to-video job; keyword arguments change the body, ``headers`` the request."""
+    """Submit a text-to-video job; keyword arguments change the body, ``headers`` are added."""
 
     def send(*, headers: dict[str, str] | None = None, **changes: Any) -> httpx.Response:
         return client.post("/v1/videos/generations", json=T2V | changes, headers=headers)
@@ -51,7 +51,7 @@ def order(client: httpx.Client) -> Order:
 
 @pytest.fixture
 def finished(order: Order, client: httpx.Client) -> Callable[..., dict[str, Any]]:
-    """Order a job and read it until it is over (one read, unless told otherwise)."""
+    """Submit a job and poll it until it ends."""
 
     def run(**changes: Any) -> dict[str, Any]:
         job_id = order(**changes).json()["id"]

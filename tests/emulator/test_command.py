@@ -1,4 +1,4 @@
-"""The command line, and what the package may import."""
+"""The command line, and what the emulator may import."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_port_in_use_is_one_line_and_status_2():
         (["--speed", "2", "--polls", "2"], "not allowed with"),
     ],
 )
-def test_senseless_options_are_status_2(capsys, arguments, message):
+def test_invalid_options_are_status_2(capsys, arguments, message):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
 
@@ -86,7 +86,7 @@ def imports_of(file):
             yield node.module
 
 
-def test_the_emulator_imports_nothing_of_ours():
+def test_the_emulator_imports_nothing_else_of_the_package():
     files = list(Path(package.__file__).parent.glob("**/*.py"))
     assert len(files) > 10
     for file in files:

@@ -1,4 +1,4 @@
-"""Every kind of fault as a client meets it, and the account of it."""
+"""Every kind of fault as a client experiences it, and how it is counted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from airflow_provider_evolink.emulator.routes.fault_middleware import _AFTER, _BEFORE
+from airflow_provider_evolink.emulator.routes.fault_effects import AFTERWARDS, INSTEAD
 from airflow_provider_evolink.emulator.state.faults import KINDS
 
 
@@ -25,21 +25,21 @@ def whole(browser, link):
 
 
 def test_every_kind_is_handled():
-    assert {name for name, kind in KINDS.items() if kind.stage == "request"} == set(_BEFORE) | set(_AFTER)
+    assert {name for name, kind in KINDS.items() if kind.stage == "request"} == INSTEAD.keys() | AFTERWARDS.keys()
 
 
-def test_faults_are_met_in_order_and_accounted_for(emulator, client, order):
+def test_faults_happen_in_order_and_are_counted(emulator, client, order):
     emulator.fault("status", on="credits", status=503, times=2, after=1)
     emulator.fault("html", on="any")
-    seen = [client.get("/v1/credits") for _ in range(5)]
+    responses = [client.get("/v1/credits") for _ in range(5)]
 
-    assert [response.status_code for response in seen] == [200, 503, 503, 200, 200]
-    assert "html" in seen[0].headers["content-type"]
+    assert [response.status_code for response in responses] == [200, 503, 503, 200, 200]
+    assert "html" in responses[0].headers["content-type"]
     assert [(fault["met"], fault["done"]) for fault in emulator.faults()] == [(2, True), (1, True)]
     assert emulator.books()["requests"]["credits"] == 5
 
 
-def test_a_fault_for_ever_and_for_one_path(emulator, client, order):
+def test_a_fault_can_be_permanent_and_limited_to_a_path(emulator, client, order):
     first, second = (order().json()["id"] for _ in range(2))
     emulator.fault("status", on="read", status=500, times=-1, path=first)
 
@@ -65,7 +65,7 @@ def test_a_fault_for_ever_and_for_one_path(emulator, client, order):
         {"kind": "redirect"},
     ],
 )
-def test_senseless_faults_are_refused(emulator, details):
+def test_invalid_faults_are_refused(emulator, details):
     with pytest.raises(ValueError, match=r"."):
         emulator.fault(**details)
     assert emulator.faults() == []
@@ -120,7 +120,7 @@ def test_status_after_the_order_was_accepted(emulator, order):
     assert emulator.books()["orders"] == 1
 
 
-def test_delay_processes_at_once_and_answers_late(emulator, client, order):
+def test_delay_processes_at_once_and_responds_late(emulator, client, order):
     emulator.fault("delay", on="submit", seconds=0.4)
     with pytest.raises(httpx.ReadTimeout):
         client.post("/v1/videos/generations", json={"model": "m"}, timeout=0.1)
@@ -133,7 +133,7 @@ def test_delay_processes_at_once_and_answers_late(emulator, client, order):
 
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize(("kind", "orders"), [("cut_before", 0), ("lost_answer", 1)])
-def test_cut_without_an_answer(emulator, order, kind, orders, reset):
+def test_a_connection_closed_without_a_response(emulator, order, kind, orders, reset):
     emulator.fault(kind, on="submit", reset=reset)
 
     with pytest.raises(httpx.ReadError if reset else httpx.RemoteProtocolError):
@@ -162,11 +162,11 @@ def read_until_cut(browser, link, error, **headers):
                 got += chunk
         except error:
             return response.status_code, bytes(got)
-    pytest.fail("the body came whole")
+    pytest.fail("the body was complete")
 
 
 @pytest.mark.parametrize(("reset", "error"), [(False, httpx.RemoteProtocolError), (True, httpx.ReadError)])
-def test_cut_body_sends_just_so_much(emulator, browser, link, whole, reset, error):
+def test_cut_body_sends_the_given_number_of_bytes(emulator, browser, link, whole, reset, error):
     emulator.fault("cut_body", bytes=1000, reset=reset)
 
     assert read_until_cut(browser, link, error) == (200, whole[:1000])
@@ -201,19 +201,19 @@ def test_wrong_length_larger(emulator, browser, link, whole):
 
 def test_wrong_length_smaller(emulator, link, whole):
     emulator.fault("wrong_length", by=-5)
-    answer = raw_get(link)
+    response = raw_get(link)
 
-    assert answer.getheader("content-length") == str(len(whole) - 5)
-    assert answer.read() == whole[:-5]
+    assert response.getheader("content-length") == str(len(whole) - 5)
+    assert response.read() == whole[:-5]
 
 
 def test_no_length(emulator, link, whole):
     emulator.fault("no_length")
-    answer = raw_get(link)
+    response = raw_get(link)
 
-    assert answer.getheader("content-length") is None
-    assert answer.getheader("transfer-encoding") is None
-    assert answer.read() == whole
+    assert response.getheader("content-length") is None
+    assert response.getheader("transfer-encoding") is None
+    assert response.read() == whole
 
 
 def test_drip(emulator, client):
@@ -238,10 +238,10 @@ def test_html_with_status_200(emulator, browser, order, link):
 def test_empty_body(emulator, browser, link, order):
     emulator.fault("empty_body", on="media")
     emulator.fault("empty_body", on="submit")
-    page, answer = browser.get(link), order()
+    page, response = browser.get(link), order()
 
     assert (page.status_code, page.content, page.headers["content-length"]) == (200, b"", "0")
-    assert (answer.status_code, answer.content) == (200, b"")
+    assert (response.status_code, response.content) == (200, b"")
     assert emulator.books()["orders"] == 2
 
 
@@ -257,21 +257,21 @@ def test_malformed_json(emulator, client):
 def test_gzip_and_bomb(emulator, browser, link, whole):
     emulator.fault("gzip")
     emulator.fault("gzip", bomb_bytes=1_000_000)
-    answers = []
+    responses = []
     for _ in range(2):
         with browser.stream("GET", link) as response:
             assert response.headers["content-encoding"] == "gzip"
-            answers.append(gzip.decompress(b"".join(response.iter_raw())))
+            responses.append(gzip.decompress(b"".join(response.iter_raw())))
 
-    assert answers == [whole, bytes(1_000_000)]
+    assert responses == [whole, bytes(1_000_000)]
 
 
 def test_headers_can_be_replaced_and_removed(emulator, browser, link):
     emulator.fault("headers", headers={"Content-Type": "text/plain", "ETag": None})
-    answer = browser.get(link)
+    response = browser.get(link)
 
-    assert answer.headers["content-type"] == "text/plain"
-    assert "etag" not in answer.headers
+    assert response.headers["content-type"] == "text/plain"
+    assert "etag" not in response.headers
 
 
 def test_corrupt_flips_a_byte(emulator, browser, link, whole):
@@ -284,27 +284,27 @@ def test_corrupt_flips_a_byte(emulator, browser, link, whole):
 
 def test_link_expired(emulator, browser, link):
     emulator.fault("link_expired")
-    answer = browser.get(link)
+    response = browser.get(link)
 
-    assert (answer.status_code, answer.headers["content-type"]) == (403, "application/xml")
-    assert b"Request has expired" in answer.content
+    assert (response.status_code, response.headers["content-type"]) == (403, "application/xml")
+    assert b"Request has expired" in response.content
     assert browser.get(link).status_code == 200
 
 
 def test_ignore_range(emulator, browser, link, whole):
     emulator.fault("ignore_range")
-    answer = browser.get(link, headers={"Range": "bytes=10-19"})
+    response = browser.get(link, headers={"Range": "bytes=10-19"})
 
-    assert (answer.status_code, answer.content) == (200, whole)
+    assert (response.status_code, response.content) == (200, whole)
 
 
 def test_redirect(emulator, browser, link):
     emulator.fault("redirect", location="http://169.254.169.254/latest")
     emulator.fault("redirect", location="/elsewhere", status=307)
-    answers = [browser.get(link, follow_redirects=False) for _ in range(2)]
+    responses = [browser.get(link, follow_redirects=False) for _ in range(2)]
 
-    assert [answer.status_code for answer in answers] == [302, 307]
-    assert answers[0].headers["location"] == "http://169.254.169.254/latest"
+    assert [response.status_code for response in responses] == [302, 307]
+    assert responses[0].headers["location"] == "http://169.254.169.254/latest"
 
 
 def test_unknown_status_and_other_id(emulator, client, order):

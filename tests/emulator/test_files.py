@@ -62,7 +62,7 @@ def test_upload_of_a_data_url_and_a_form(client):
     assert (form["file_name"], form["original_name"], form["upload_path"]) == ("yours.png", "mine.png", "p")
 
 
-def test_upload_by_url_goes_to_this_machine_only(client, browser):
+def test_upload_by_url_fetches_from_this_machine_only(client, browser):
     source = as_base64(client, file_name="a.png").json()["data"]["file_url"]
     copied = client.post("/api/v1/files/upload/url", json={"file_url": source, "file_name": "b.png"})
     assert browser.get(copied.json()["data"]["file_url"]).content == PNG
@@ -85,7 +85,7 @@ def test_upload_by_url_goes_to_this_machine_only(client, browser):
         ("stream", {"file": "x"}),
     ],
 )
-def test_unusable_uploads_are_400(client, path, body):
+def test_invalid_uploads_are_400(client, path, body):
     response = client.post(f"/api/v1/files/upload/{path}", json=body)
 
     assert response.status_code == 400
@@ -110,11 +110,11 @@ def test_limits_have_their_codes(emulator, client, changes, content, code):
     assert response.json() | {"msg": ""} == {"success": False, "code": code, "msg": "", "data": None}
 
 
-def test_sounds_are_taken_as_clients_see_it(client):
+def test_audio_is_accepted_as_an_upload(client):
     assert as_base64(client, MP3).json()["data"]["mime_type"] == "audio/mpeg"
 
 
-def test_a_key_is_needed(browser):
+def test_an_api_key_is_required(browser):
     for call in (
         lambda: browser.get("/api/v1/files/quota"),
         lambda: browser.get("/api/v1/files/list"),
@@ -141,7 +141,7 @@ def test_quota_list_and_delete(emulator, client, browser):
     assert browser.get(third["file_url"]).status_code == 200
 
 
-def test_files_die_after_three_days(emulator, client, browser):
+def test_files_expire_after_three_days(emulator, client, browser):
     address = as_base64(client).json()["data"]["file_url"]
     emulator.settings(clock_shift=72 * 3600 + 1)
 
@@ -150,7 +150,7 @@ def test_files_die_after_three_days(emulator, client, browser):
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b.png", "ä ö.png", "x" * 300, "..", "a\x00b.png"])
-def test_names_are_made_harmless(client, browser, name):
+def test_file_names_are_sanitized(client, browser, name):
     data = as_base64(client, file_name=name, upload_path="../up/./x").json()["data"]
 
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,120}", data["file_name"])

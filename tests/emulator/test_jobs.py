@@ -1,10 +1,11 @@
-"""Jobs from order to end: reads, time, money, lists."""
+"""Jobs from submission to end: polls, time, money, lists."""
 
 from __future__ import annotations
 
 import pytest
 
-from airflow_provider_evolink.emulator.orders.jobs import Failure, Job, Output, advance
+from airflow_provider_evolink.emulator.orders.jobs import Failure, Job, Output, Plan, advance
+from airflow_provider_evolink.emulator.orders.order import Caller, Order
 from airflow_provider_evolink.emulator.orders.prices import price
 from airflow_provider_evolink.emulator.settings import Settings
 
@@ -24,7 +25,7 @@ def statuses(client, job_id, reads):
         (4, ["pending", "processing", "processing", "completed"]),
     ],
 )
-def test_jobs_go_by_reads(emulator, client, order, polls, expected):
+def test_jobs_finish_by_polls(emulator, client, order, polls, expected):
     emulator.settings(polls=polls)
     job_id = order().json()["id"]
 
@@ -32,7 +33,7 @@ def test_jobs_go_by_reads(emulator, client, order, polls, expected):
     assert emulator.books()["jobs"][0]["reads"] == len(expected)
 
 
-def test_reading_in_batches_counts_as_reading(emulator, client, order):
+def test_a_batch_poll_counts_as_a_poll(emulator, client, order):
     emulator.settings(polls=2)
     job_id = order().json()["id"]
     client.post("/v1/tasks/batch", json={"task_ids": [job_id]})
@@ -40,18 +41,18 @@ def test_reading_in_batches_counts_as_reading(emulator, client, order):
     assert client.get(f"/v1/tasks/{job_id}").json()["status"] == "completed"
 
 
-def test_jobs_go_by_the_clock(emulator, client, order):
+def test_jobs_finish_by_the_clock(emulator, client, order):
     emulator.settings(mode="seconds", seconds=100, speed=2)
     created = order().json()
     assert created["task_info"]["estimated_time"] == 50
-    seen = []
+    states = []
     for shift in (1, 25, 49, 51):
         emulator.settings(clock_shift=shift)
         job = client.get(f"/v1/tasks/{created['id']}").json()
-        seen.append((job["status"], job["progress"]))
+        states.append((job["status"], job["progress"]))
 
-    assert [status for status, _ in seen] == ["pending", "processing", "processing", "completed"]
-    assert [progress for _, progress in seen] == pytest.approx([0, 50, 98, 100], abs=2)
+    assert [status for status, _ in states] == ["pending", "processing", "processing", "completed"]
+    assert [progress for _, progress in states] == pytest.approx([0, 50, 98, 100], abs=2)
 
 
 @pytest.mark.parametrize(
@@ -65,43 +66,30 @@ def test_jobs_go_by_the_clock(emulator, client, order):
         ({"mode": "seconds", "estimated_time": 0}, 0),
     ],
 )
-def test_estimated_time_is_what_it_really_takes(emulator, order, changes, estimate):
+def test_estimated_time_is_the_real_duration(emulator, order, changes, estimate):
     emulator.settings(**changes)
 
     assert order().json()["task_info"]["estimated_time"] == estimate
 
 
-def a_job(**changes):
-    fields = {
-        "id": "task-unified-1-a",
-        "kind": "video",
-        "model": "m",
-        "body": {},
-        "effective": {},
-        "account": "main",
-        "key_fingerprint": "k",
-        "idempotency_key": None,
-        "created": 1000.0,
-        "estimate": 1,
-        "output": Output("video", 1280, 720, 5),
-        "reserved": 1.0,
-        "due": 1.0,
-    }
-    return Job(**(fields | changes))
+def a_job(failure=None):
+    order = Order(Caller("k", "main"), None, "video", {"model": "m"}, {"model": "m"})
+    plan = Plan(Output("video", 1280, 720, 5), reserved=1.0, due=1.0, failure=failure)
+    return Job("task-unified-1-a", order, plan, created=1000.0, estimate=1)
 
 
-def test_the_end_of_a_job_comes_once():
+def test_a_job_ends_once():
     job, settings = a_job(), Settings(seconds=10)
 
     assert [advance(job, settings, 1000.0 + after) for after in (0, 5, 10, 20)] == [False, False, True, False]
-    assert (job.status, job.progress, job.ended) == ("completed", 100, 1010.0)
+    assert (job.state.status, job.state.progress, job.state.ended) == ("completed", 100, 1010.0)
 
 
-def test_a_planned_failure_comes_at_the_same_time():
-    job = a_job(planned_failure=Failure("service_error", "no"))
+def test_a_planned_failure_ends_the_job_at_the_same_time():
+    job = a_job(Failure("service_error", "no"))
 
     assert advance(job, Settings(seconds=10), 1010.0)
-    assert (job.status, job.progress, job.failure) == ("failed", 0, Failure("service_error", "no"))
+    assert (job.state.status, job.state.progress, job.state.failure) == ("failed", 0, Failure("service_error", "no"))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +120,7 @@ def test_prices(body, output, inputs, cost):
         ({"model": "wan2.7-video-edit", "video_urls": [VID], "duration": 2}, 38.08, 38.08),
     ],
 )
-def test_unreachable_material_counts_five_seconds(client, emulator, body, reserved, charged):
+def test_input_videos_at_public_addresses_count_as_five_seconds(client, emulator, body, reserved, charged):
     created = client.post("/v1/videos/generations", json=body).json()
     assert created["usage"]["credits_reserved"] == reserved
     assert emulator.books()["balance"] == 1000 - reserved
@@ -156,7 +144,7 @@ def test_a_completed_job_shows_links_and_cost(finished):
     assert f"/media/{job['id']}/1.mp4?expires=" in link
 
 
-def test_a_failed_job_is_200_and_given_back(emulator, client, order):
+def test_a_failed_job_is_200_and_refunded(emulator, client, order):
     emulator.fault("job_fails", code="content_policy_violation", message="no brands")
     job_id = order().json()["id"]
     response = client.get(f"/v1/tasks/{job_id}")
@@ -183,13 +171,13 @@ def test_a_failed_job_is_200_and_given_back(emulator, client, order):
     assert (books["balance"], books["credits_spent"], books["jobs"][0]["refunded"]) == (1000, 0, 10.88)
 
 
-def test_billing_can_be_left_out(emulator, finished):
+def test_billing_can_be_hidden(emulator, finished):
     emulator.settings(show_billing=False)
 
     assert "billing" not in finished()
 
 
-def test_credits_follow_the_books(emulator, client, finished, order):
+def test_credits_match_the_books(emulator, client, finished, order):
     finished()
     order()
     body = client.get("/v1/credits").json()
@@ -199,7 +187,7 @@ def test_credits_follow_the_books(emulator, client, finished, order):
     assert body["data"]["token"]["unlimited_credits"] is True
 
 
-def test_reading_what_is_not_there(client, emulator, order):
+def test_polling_a_job_that_cannot_be_read(client, emulator, order):
     malformed = client.get("/v1/tasks/job-1")
     assert malformed.status_code == 400
     assert malformed.json()["error"] | {"message": ""} == {
@@ -217,7 +205,7 @@ def test_reading_what_is_not_there(client, emulator, order):
     assert client.get(f"/v1/tasks/{job_id}").status_code == 404
 
 
-def test_another_key_of_the_account_sees_the_job(client, order):
+def test_another_key_of_the_account_can_poll_the_job(client, order):
     job_id = order().json()["id"]
 
     assert client.get(f"/v1/tasks/{job_id}", headers={"Authorization": "Bearer sk-rotated"}).status_code == 200
@@ -234,7 +222,7 @@ def test_batch_leaves_unknown_and_foreign_jobs_out(client, order):
 
 
 @pytest.mark.parametrize("ids", [[], ["task-unified-1-a"] * 51, "task-unified-1-a", None, [1]])
-def test_batch_takes_one_to_fifty_ids(client, ids):
+def test_batch_accepts_one_to_fifty_ids(client, ids):
     response = client.post("/v1/tasks/batch", json={"task_ids": ids})
 
     assert (response.status_code, response.json()["error"]["param"]) == (400, "task_ids")
@@ -264,14 +252,14 @@ def test_list_filters_and_pages(emulator, client, order):
     assert "results" not in done
 
 
-def test_list_does_not_count_as_reading(emulator, client, order):
+def test_listing_does_not_count_as_a_poll(emulator, client, order):
     order()
     client.get("/v1/tasks")
 
     assert emulator.books()["jobs"][0]["reads"] == 0
 
 
-def test_models_names_the_strict_ones(client):
+def test_models_lists_wan_2_7(client):
     names = {model["id"] for model in client.get("/v1/models").json()["data"]}
 
     assert {"wan2.7-text-to-video", "wan2.7-image-to-video", "wan2.7-reference-video", "wan2.7-video-edit"} <= names
@@ -301,7 +289,7 @@ def test_a_held_job_can_be_released(emulator, client, order):
     "changes",
     [{"polls": -1}, {"nonsense": 1}, {"mode": "slow"}, {"speed": 0}, {"idempotency": 1}, {"fps": 0}, {"keys": "k"}],
 )
-def test_senseless_settings_are_refused(emulator, changes):
+def test_invalid_settings_are_refused(emulator, changes):
     before = emulator.settings()
     with pytest.raises(ValueError, match=next(iter(changes))):
         emulator.settings(**changes)

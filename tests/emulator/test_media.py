@@ -1,4 +1,4 @@
-"""Results: their links, how they are served, and what is in the files."""
+"""Results: their links, how they are served, and the content of the files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def link(finished):
     return finished()["results"][0]
 
 
-def watched(content):
+def decoded(content):
     """Return width, height, seconds, codecs and all frames of a video."""
     with av.open(io.BytesIO(content)) as container:
         video = container.streams.video[0]
@@ -40,9 +40,9 @@ def difference(one, other):
     return sum(ImageStat.Stat(ImageChops.difference(one, other)).mean)
 
 
-def picture(colour="red", size=PICTURE):
+def picture(color="red", size=PICTURE):
     buffer = io.BytesIO()
-    Image.new("RGB", size, colour).save(buffer, "PNG")
+    Image.new("RGB", size, color).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -54,17 +54,17 @@ def upload(client):
     return send
 
 
-def test_a_result_is_served_properly(browser, link):
-    answer = browser.get(link)
+def test_a_result_is_served_with_its_headers(browser, link):
+    response = browser.get(link)
 
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == "video/mp4"
-    assert answer.headers["accept-ranges"] == "bytes"
-    assert int(answer.headers["content-length"]) == len(answer.content)
-    assert answer.content[4:8] == b"ftyp"
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "video/mp4"
+    assert response.headers["accept-ranges"] == "bytes"
+    assert int(response.headers["content-length"]) == len(response.content)
+    assert response.content[4:8] == b"ftyp"
     head = browser.head(link)
-    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(answer.content)))
-    assert head.headers["etag"] == answer.headers["etag"]
+    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(response.content)))
+    assert head.headers["etag"] == response.headers["etag"]
 
 
 @pytest.mark.parametrize("wanted", ["0-99", "100-", "-50", "0-0"])
@@ -82,10 +82,10 @@ def test_ranges(browser, link, wanted):
 
 def test_a_range_past_the_end_is_416(browser, link):
     length = browser.head(link).headers["content-length"]
-    answer = browser.get(link, headers={"Range": f"bytes={length}-"})
+    response = browser.get(link, headers={"Range": f"bytes={length}-"})
 
-    assert answer.status_code == 416
-    assert answer.headers["content-range"].endswith(f"*/{length}")
+    assert response.status_code == 416
+    assert response.headers["content-range"].endswith(f"*/{length}")
 
 
 def test_if_range_needs_the_right_etag(browser, link):
@@ -96,7 +96,7 @@ def test_if_range_needs_the_right_etag(browser, link):
     assert browser.get(link, headers=headers | {"If-Range": '"other"'}).status_code == 200
 
 
-def test_links_die_and_reading_gives_a_fresh_one(emulator, client, browser, finished):
+def test_links_expire_and_a_poll_returns_a_new_one(emulator, client, browser, finished):
     job = finished()
     emulator.settings(clock_shift=86_399)
     assert browser.head(job["results"][0]).status_code == 200
@@ -109,7 +109,7 @@ def test_links_die_and_reading_gives_a_fresh_one(emulator, client, browser, fini
     assert browser.head(fresh).status_code == 200
 
 
-def test_without_resigning_a_link_stays_dead(emulator, client, browser, finished):
+def test_without_resigning_a_link_stays_expired(emulator, client, browser, finished):
     emulator.settings(resign_links=False, link_seconds=60)
     job = finished()
     emulator.settings(clock_shift=61)
@@ -119,7 +119,7 @@ def test_without_resigning_a_link_stays_dead(emulator, client, browser, finished
     assert browser.get(job["results"][0]).status_code == 403
 
 
-def test_the_control_plane_can_kill_links(emulator, client, browser, finished):
+def test_the_control_plane_can_expire_links(emulator, client, browser, finished):
     job = finished()
     emulator.job(job["id"], expire_links=True)
 
@@ -139,10 +139,10 @@ def test_the_control_plane_can_kill_links(emulator, client, browser, finished):
     ],
 )
 def test_a_tampered_link_is_403(browser, link, change):
-    answer = browser.get(change(link))
+    response = browser.get(change(link))
 
-    assert answer.status_code == 403
-    assert b"SignatureDoesNotMatch" in answer.content
+    assert response.status_code == 403
+    assert b"SignatureDoesNotMatch" in response.content
 
 
 def test_results_of_unfinished_jobs_are_404(browser, order):
@@ -152,12 +152,12 @@ def test_results_of_unfinished_jobs_are_404(browser, order):
 
 
 def test_pythons_default_user_agent_is_refused(browser, link):
-    answer = browser.get(link, headers={"User-Agent": "Python-urllib/3.11"})
+    response = browser.get(link, headers={"User-Agent": "Python-urllib/3.11"})
 
-    assert (answer.status_code, answer.text) == (403, "error code: 1010")
+    assert (response.status_code, response.text) == (403, "error code: 1010")
 
 
-def test_a_key_sent_to_the_media_host_is_noticed(emulator, client, browser, link):
+def test_a_key_sent_to_the_media_host_is_counted(emulator, client, browser, link):
     browser.get(link)
     assert emulator.books()["media_requests_with_authorization"] == 0
     client.get(link)
@@ -174,10 +174,10 @@ def test_a_key_sent_to_the_media_host_is_noticed(emulator, client, browser, link
         ("1080p", "4:3", (1648, 1248)),
     ],
 )
-def test_a_video_is_what_was_ordered(browser, finished, quality, ratio, size):
+def test_a_video_has_the_requested_size_and_length(browser, finished, quality, ratio, size):
     job = finished(quality=quality, aspect_ratio=ratio, duration=3)
     content = browser.get(job["results"][0]).content
-    shape, seconds, codecs, pixels, frames = watched(content)
+    shape, seconds, codecs, pixels, frames = decoded(content)
 
     assert (shape, pixels) == (size, "yuv420p")
     assert codecs == ["h264", "aac"]
@@ -186,9 +186,9 @@ def test_a_video_is_what_was_ordered(browser, finished, quality, ratio, size):
     assert content.index(b"moov") < content.index(b"mdat")
 
 
-def test_frames_move_and_shots_differ(browser, finished):
+def test_frames_move_and_videos_differ(browser, finished):
     shots = [
-        watched(browser.get(finished(prompt=prompt, seed=seed)["results"][0]).content)[4]
+        decoded(browser.get(finished(prompt=prompt, seed=seed)["results"][0]).content)[4]
         for prompt, seed in (("a red door", 1), ("a blue sea", 1), ("a red door", 2))
     ]
 
@@ -211,7 +211,7 @@ def test_frames_move_and_shots_differ(browser, finished):
         "e\u0301" * 50,
     ],
 )
-def test_no_prompt_breaks_the_picture(tmp_path, prompt):
+def test_every_prompt_can_be_rendered(tmp_path, prompt):
     scene = Scene(prompt, "wan2.7-text-to-video", "task-unified-1-a", 7, 720, 1280, 1, 2)
     render_video(scene, tmp_path / "x.mp4")
 
@@ -226,24 +226,24 @@ def test_the_same_scene_gives_the_same_bytes(tmp_path):
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
-def test_there_is_something_to_hear(browser, link):
+def test_the_audio_is_not_silent(browser, link):
     with av.open(io.BytesIO(browser.get(link).content)) as container:
         samples = b"".join(bytes(frame.planes[0]) for frame in container.decode(audio=0))
 
     assert max(abs(sample[0]) for sample in struct.iter_unpack("f", samples)) > 0.02
 
 
-def test_full_frame_rate_is_rendered_in_seconds(emulator, browser, finished):
+def test_full_frame_rate_is_rendered_in_time(emulator, browser, finished):
     emulator.settings(fps=24)
     job = finished(duration=5)
     start = time.monotonic()
-    frames = watched(browser.get(job["results"][0]).content)[4]
+    frames = decoded(browser.get(job["results"][0]).content)[4]
 
     assert len(frames) == 120
     assert time.monotonic() - start < 30
 
 
-def test_others_are_served_while_a_video_is_rendered(emulator, browser, client, finished):
+def test_other_requests_are_served_while_a_video_is_rendered(emulator, browser, client, finished):
     emulator.settings(fps=24)
     link = finished(duration=4, quality="1080p")["results"][0]
     done = threading.Event()
@@ -255,19 +255,19 @@ def test_others_are_served_while_a_video_is_rendered(emulator, browser, client, 
     with ThreadPoolExecutor(1) as pool:
         pool.submit(fetch)
         time.sleep(0.2)
-        answers = 0
-        while not done.is_set() and answers < 5:
+        responses = 0
+        while not done.is_set() and responses < 5:
             assert client.get("/v1/credits", timeout=2).status_code == 200
-            answers += 1
+            responses += 1
         assert not done.is_set()
-        assert answers == 5
+        assert responses == 5
 
 
-def test_a_start_image_gives_shape_and_background(client, browser, upload, finished):
+def test_a_start_image_determines_shape_and_background(client, browser, upload, finished):
     body = {"model": "wan2.7-image-to-video", "image_start": upload(picture("red")), "duration": 2}
     job_id = client.post("/v1/videos/generations", json=body).json()["id"]
     link = client.get(f"/v1/tasks/{job_id}").json()["results"][0]
-    shape, _, _, _, frames = watched(browser.get(link).content)
+    shape, _, _, _, frames = decoded(browser.get(link).content)
 
     assert shape == (832, 1104)
     red, green, blue = frames[0].getpixel((10, shape[1] // 2))
@@ -283,7 +283,7 @@ def test_a_start_image_gives_shape_and_background(client, browser, upload, finis
         ({"video_urls": ["/files/none.mp4"]}, "video_probe_failed"),
     ],
 )
-def test_material_that_is_gone_fails_the_job(emulator, client, body, code):
+def test_missing_input_media_fail_the_job(emulator, client, body, code):
     body = {
         name: [emulator.url + value[0]] if name == "video_urls" else emulator.url + value
         for name, value in body.items()
@@ -308,8 +308,8 @@ def test_a_continuation_begins_with_the_clip(client, browser, finished):
     created = client.post("/v1/videos/generations", json=body).json()
     assert created["usage"]["credits_reserved"] == 21.76
     link = client.get(f"/v1/tasks/{created['id']}").json()["results"][0]
-    shape, seconds, _, _, frames = watched(browser.get(link).content)
-    source = watched(browser.get(clip).content)[4]
+    shape, seconds, _, _, frames = decoded(browser.get(link).content)
+    source = decoded(browser.get(clip).content)[4]
 
     assert (shape, seconds, len(frames)) == ((720, 1280), pytest.approx(4, abs=0.001), 16)
     for number in (0, 7):
@@ -332,16 +332,16 @@ def test_an_edit_keeps_length_and_shape(emulator, client, browser, finished):
     created = client.post("/v1/videos/generations", json=body).json()
     assert created["usage"]["credits_reserved"] == 70.72
     job = client.get(f"/v1/tasks/{created['id']}").json()
-    shape, seconds, _, _, frames = watched(browser.get(job["results"][0]).content)
+    shape, seconds, _, _, frames = decoded(browser.get(job["results"][0]).content)
 
     assert (shape, seconds) == ((960, 960), pytest.approx(3, abs=0.001))
     assert job["usage"]["credits_used"] == 32.64
-    source = watched(browser.get(clip).content)[4]
+    source = decoded(browser.get(clip).content)[4]
     assert difference(frames[5].crop((0, 0, 960, 800)), source[5].crop((0, 0, 960, 800))) < 6
     assert difference(frames[5], source[5]) > 1
 
 
-def test_a_reference_clip_too_long_or_short_fails(client, upload, browser, finished):
+def test_an_input_clip_that_is_too_long_fails_the_job(client, upload, browser, finished):
     clip = finished(duration=12)["results"][0]
     body = {"model": "wan2.7-image-to-video", "video_urls": [clip], "duration": 15}
     job_id = client.post("/v1/videos/generations", json=body).json()["id"]
@@ -349,7 +349,7 @@ def test_a_reference_clip_too_long_or_short_fails(client, upload, browser, finis
     assert client.get(f"/v1/tasks/{job_id}").json()["error"]["code"] == "invalid_parameters"
 
 
-def test_reference_videos_are_measured(client, finished):
+def test_input_videos_are_measured(client, finished):
     clip = finished(duration=2)["results"][0]
     body = {"model": "wan2.7-reference-video", "prompt": "x", "video_urls": [clip], "duration": 5}
     created = client.post("/v1/videos/generations", json=body).json()
@@ -357,7 +357,7 @@ def test_reference_videos_are_measured(client, finished):
     assert created["usage"]["credits_reserved"] == 38.08
 
 
-def test_images_and_sounds(client, browser):
+def test_images_and_audio(client, browser):
     def results(path, body):
         job_id = client.post(f"/v1/{path}/generations", json=body).json()["id"]
         job = client.get(f"/v1/tasks/{job_id}").json()
@@ -367,8 +367,8 @@ def test_images_and_sounds(client, browser):
     (tune,) = results("audios", {"model": "tune", "duration": 3})
     (plain,) = results("audios", {"model": "tune", "duration": 1, "format": "wav"})
 
-    assert [answer.headers["content-type"] for answer in pictures] == ["image/png"] * 2
-    shown = [Image.open(io.BytesIO(answer.content)) for answer in pictures]
+    assert [response.headers["content-type"] for response in pictures] == ["image/png"] * 2
+    shown = [Image.open(io.BytesIO(response.content)) for response in pictures]
     assert [image.size for image in shown] == [(1280, 720)] * 2
     assert difference(*shown) > 5
     assert tune.headers["content-type"] == "audio/mpeg"

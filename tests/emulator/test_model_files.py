@@ -1,4 +1,4 @@
-"""The files of documented models: a new one is enough for a new model, and a mistake in one is named at the start."""
+"""The model files: one is enough for a new model, and a mistake is reported when the emulator starts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MODEL = {
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Let the emulator read its models from a folder of the test."""
+    """Make the emulator read its models from a folder of the test."""
     monkeypatch.setattr(models, "FOLDER", tmp_path)
     models.documented_models.cache_clear()
     yield tmp_path
@@ -92,7 +92,7 @@ def test_a_new_model_needs_one_file(write):
         ),
     ],
 )
-def test_a_mistake_is_named_with_file_model_and_field(folder, write, changes, place, problem):
+def test_a_mistake_is_reported_with_file_model_and_field(folder, write, changes, place, problem):
     write(**changes)
     with pytest.raises(ModelFileError) as raised:
         models.read_models(folder)
@@ -110,7 +110,7 @@ def test_a_mistake_is_named_with_file_model_and_field(folder, write, changes, pl
         ('{"model": {}}', "models"),
     ],
 )
-def test_a_file_of_another_form_is_named(folder, text, problem):
+def test_a_file_of_another_structure_is_reported(folder, text, problem):
     (folder / "lumen.json").write_text(text)
     with pytest.raises(ModelFileError, match=r"^lumen\.json: .*") as raised:
         models.read_models(folder)
@@ -119,7 +119,7 @@ def test_a_file_of_another_form_is_named(folder, text, problem):
 
 
 @pytest.mark.parametrize("changes", [{}, {"aliases": ["lumen-1"]}])
-def test_a_name_can_be_used_once_only(folder, write, changes):
+def test_a_name_can_be_used_only_once(folder, write, changes):
     write()
     write("other.json", "lumen-1" if not changes else "lumen-2", **changes)
     with pytest.raises(ModelFileError, match="the name lumen-1 is already used in lumen"):

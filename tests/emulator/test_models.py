@@ -1,4 +1,4 @@
-"""Every documented model: its smallest request, refusals that name the field, and results of the right kind."""
+"""Every documented model: its smallest request, errors that name the field, and results of the right kind."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CHAINED = {
 
 
 def example(name, schema):
-    """Return a value that a field takes."""
+    """Return a valid value of a field."""
     if schema.variants:
         return example(name, schema.variants[0])
     if schema.enum:
@@ -52,14 +52,14 @@ def example(name, schema):
 
 
 def minimal(name):
-    """Return the smallest order of a model, but for the earlier job it may need."""
+    """Return the smallest request of a model, without the earlier job it may need."""
     fields = find(name).fields
     return {"model": name} | {field: example(field, schema) for field, schema in fields.items() if schema.required}
 
 
 @pytest.fixture
 def run(client):
-    """Order a job, with the earlier job it needs, and return it when it is over."""
+    """Submit a job, with the earlier job it needs, and return it when it has ended."""
 
     def read(created):
         assert created.status_code == 200, created.text
@@ -83,9 +83,9 @@ def run(client):
 @pytest.fixture
 def fetch(browser):
     def get(link):
-        answer = browser.get(link, timeout=60)  # it is rendered now
-        assert answer.status_code == 200
-        return answer.headers["content-type"], answer.content
+        response = browser.get(link, timeout=60)  # it is rendered at the first download
+        assert response.status_code == 200
+        return response.headers["content-type"], response.content
 
     return get
 
@@ -97,7 +97,7 @@ def test_every_documented_model_is_known_with_its_page():
 
 
 @pytest.mark.parametrize("name", names())
-def test_every_model_takes_its_smallest_order(run, emulator, name):
+def test_every_model_accepts_its_smallest_request(run, emulator, name):
     emulator.settings(balance=100_000)
     job = run(name)
 
@@ -113,13 +113,13 @@ def test_models_are_listed(client):
     assert listed == sorted([*names(), *STRICT_MODELS])
 
 
-def test_an_alias_is_the_model(client):
+def test_an_alias_names_the_same_model(client):
     assert client.post("/v1/audios/generations", json={"model": "suno-v5", "prompt": "x"}).status_code == 200
     assert client.post("/v1/audios/generations", json={"model": "suno-v5", "duration": 3}).status_code == 400
 
 
 def wrong(schema):
-    """Return values that a field does not take, with the name of what is wrong."""
+    """Return invalid values of a field."""
     if schema.variants:
         return
     if schema.types == ["string"]:
@@ -131,7 +131,7 @@ def wrong(schema):
     if "string" not in schema.types:
         yield "text"
     if schema.enum:
-        yield "no such word" if "string" in schema.types else 987_654
+        yield "unknown" if "string" in schema.types else 987_654
     if schema.maximum is not None:
         yield schema.maximum + 1
     if schema.minimum is not None:
@@ -145,7 +145,7 @@ def wrong(schema):
 
 
 @pytest.mark.parametrize("name", names())
-def test_a_wrong_field_is_refused_by_name(client, emulator, name):
+def test_a_wrong_field_is_named_in_the_error(client, emulator, name):
     model = find(name)
     path, good, tried = f"/v1/{model.kind}s/generations", minimal(name), 0
     bad = [({field: value}, field) for field, schema in model.fields.items() for value in wrong(schema)]
@@ -154,29 +154,29 @@ def test_a_wrong_field_is_refused_by_name(client, emulator, name):
     bad += [({"surprise": 1}, "surprise")] if model.refuses_unknown_fields else []
     for changes, field in bad:
         body = {key: value for key, value in (good | changes).items() if value is not ...}
-        answer = client.post(path, json=body)
-        error = answer.json()["error"]
-        assert (answer.status_code, error["param"].split("[")[0].split(".")[0]) == (400, field), changes
+        response = client.post(path, json=body)
+        error = response.json()["error"]
+        assert (response.status_code, error["param"].split("[")[0].split(".")[0]) == (400, field), changes
         assert (error["code"], error["type"]) == ("invalid_request", "invalid_request_error")
         tried += 1
     assert tried >= 3
     assert emulator.books()["orders"] == 0
 
 
-def test_wrong_values_inside_are_named(client):
+def test_wrong_nested_values_are_named(client):
     body = minimal("suno-persona")
     body["model_params"] = body["model_params"] | {"name": 7}
-    answer = client.post("/v1/audios/generations", json=body)
+    response = client.post("/v1/audios/generations", json=body)
 
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "model_params.name")
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "model_params.name")
 
 
 @pytest.mark.parametrize("kind", ["video", "image", "audio"])
 def test_a_model_of_another_kind_is_refused(client, kind):
     name = next(name for name in names() if find(name).kind != kind)
-    answer = client.post(f"/v1/{kind}s/generations", json=minimal(name))
+    response = client.post(f"/v1/{kind}s/generations", json=minimal(name))
 
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "model")
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "model")
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_model_of_another_kind_is_refused(client, kind):
         ("mj-v8.1-variation", {}, 4, "image/png", "PNG", (1280, 720)),
     ],
 )
-def test_pictures(run, fetch, model, changes, count, content_type, form, size):
+def test_images(run, fetch, model, changes, count, content_type, form, size):
     job = run(model, **changes)
 
     assert len(job["results"]) == count
@@ -213,7 +213,7 @@ def test_pictures(run, fetch, model, changes, count, content_type, form, size):
         ("qwen3-tts-vd", {}, "audio/mpeg", "mp3"),
     ],
 )
-def test_sounds(run, fetch, model, changes, content_type, form):
+def test_audio(run, fetch, model, changes, content_type, form):
     found, content = fetch(run(model, **changes)["results"][0])
 
     assert found == content_type
@@ -222,7 +222,7 @@ def test_sounds(run, fetch, model, changes, content_type, form):
         assert container.duration / 1_000_000 == pytest.approx(5, abs=0.2)
 
 
-def test_bare_samples(run, fetch):
+def test_raw_pcm(run, fetch):
     found, content = fetch(run("doubao-seed-audio-1-0", format="pcm")["results"][0])
 
     assert (found, len(content)) == ("audio/pcm", 5 * 48_000 * 2)
@@ -290,14 +290,14 @@ def test_layers(run, fetch):
         ("sora-character", {}, "character_id", 1),
     ],
 )
-def test_names_instead_of_media(run, model, changes, name, links):
+def test_results_without_media(run, model, changes, name, links):
     job = run(model, **changes)
 
     assert len(job["results"]) == links
     assert isinstance(job["result_data"][name], str)
 
 
-def test_a_draft_says_when_it_expires_and_its_final_names_it(run):
+def test_a_draft_has_an_expiry_and_its_final_names_it(run):
     assert run("seedance-2.5-text-to-video", draft=True)["draft_expires_at"] > 1_700_000_000
     assert run("seedance-2.5-draft-to-video")["source_task_id"].startswith("task-unified-")
 
@@ -306,7 +306,7 @@ def test_a_draft_says_when_it_expires_and_its_final_names_it(run):
     ("source", "status"),
     [("task-unified-1-none", 404), ("running", 409), ("final", 400), ("draft", 200), ("old", 410), ("foreign", 404)],
 )
-def test_only_a_finished_draft_of_ones_own_becomes_a_video(emulator, client, source, status):
+def test_only_a_completed_draft_of_the_account_becomes_a_video(emulator, client, source, status):
     def order(**body):
         headers = {"Authorization": "Bearer other-account"} if source == "foreign" and "prompt" in body else None
         return client.post("/v1/videos/generations", json=body, headers=headers)
@@ -316,18 +316,18 @@ def test_only_a_finished_draft_of_ones_own_becomes_a_video(emulator, client, sou
         emulator.job(made, state="completed")
     emulator.settings(clock_shift=8 * 86400 if source == "old" else 0)
     named = source if source.startswith("task") else made
-    answer = order(model="seedance-2.5-draft-to-video", source_task_id=named)
+    response = order(model="seedance-2.5-draft-to-video", source_task_id=named)
 
-    assert answer.status_code == status, answer.text
+    assert response.status_code == status, response.text
     if status != 200:
-        assert answer.json()["error"]["param"] == "source_task_id"
+        assert response.json()["error"]["param"] == "source_task_id"
 
 
-def test_midjourney_goes_on_from_its_own_version_only(run, client):
+def test_midjourney_continues_jobs_of_the_same_version_only(run, client):
     source = run("mj-v8.1")["id"]
     body = {"model": "mj-v7-upscale", "model_params": {"task_id": source}}
-    answer = client.post("/v1/images/generations", json=body)
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "model_params.task_id")
+    response = client.post("/v1/images/generations", json=body)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "model_params.task_id")
 
     upscaled = run("mj-v7-upscale")["id"]
     body["model_params"]["task_id"] = upscaled

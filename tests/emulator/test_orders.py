@@ -1,4 +1,4 @@
-"""Ordering: who may, what is answered, what a repeated key does."""
+"""Submitting: API keys, the response, idempotency keys."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def error_of(response):
     return response.json()["error"]
 
 
-def test_answer_has_the_documented_shape(order):
+def test_the_response_to_a_submission_is_as_documented(order):
     response = order()
 
     assert response.status_code == 200
@@ -82,7 +82,7 @@ def test_too_few_credits_are_402(emulator, order):
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[1", b'{"seed": NaN}', b"\xff", b"[" * 100_000, b"[]", b'"x"', b"1"])
-def test_what_is_no_json_object_is_400(client, body):
+def test_a_body_other_than_a_json_object_is_400(client, body):
     response = client.post("/v1/videos/generations", content=body, headers={"Content-Type": "application/json"})
 
     assert response.status_code == 400
@@ -104,14 +104,14 @@ def test_unknown_paths_and_methods_have_error_bodies(client):
     ("kind", "path", "model"),
     [("image", "images", "some-picture"), ("audio", "audios", "some-music"), ("video", "videos", "kling-9")],
 )
-def test_models_without_a_table_pass(client, kind, path, model):
+def test_unknown_models_are_accepted(client, kind, path, model):
     response = client.post(f"/v1/{path}/generations", json={"model": model, "anything": [1]})
 
     assert response.status_code == 200
     assert response.json()["object"] == f"{kind}.generation.task"
 
 
-def test_same_key_and_body_give_the_original_job(emulator, order):
+def test_same_key_and_body_return_the_original_job(emulator, order):
     first = order(headers={"Idempotency-Key": KEY})
     again = order(headers={"Idempotency-Key": KEY})
 
@@ -142,7 +142,7 @@ def test_the_key_belongs_to_the_api_key(emulator, order):
 
 
 @pytest.mark.parametrize("key", ["short", "x" * 15, "x" * 97, "with space 0123456", "slash/0123456789", ""])
-def test_an_unusable_key_is_400(emulator, order, key):
+def test_an_invalid_key_is_400(emulator, order, key):
     response = order(headers={"Idempotency-Key": key})
 
     assert response.status_code == 400
@@ -151,11 +151,11 @@ def test_an_unusable_key_is_400(emulator, order, key):
 
 
 @pytest.mark.parametrize("key", ["x" * 16, "x" * 96, "A.b_c-0123456789"])
-def test_a_usable_key_is_taken(order, key):
+def test_a_valid_key_is_accepted(order, key):
     assert order(headers={"Idempotency-Key": key}).status_code == 200
 
 
-def test_switched_off_the_key_means_nothing(emulator, order):
+def test_without_idempotency_the_key_is_ignored(emulator, order):
     emulator.settings(idempotency=False)
     first, again = order(headers={"Idempotency-Key": KEY}), order(headers={"Idempotency-Key": KEY})
     order(headers={"Idempotency-Key": "short"})
@@ -164,13 +164,13 @@ def test_switched_off_the_key_means_nothing(emulator, order):
     assert emulator.books()["orders"] == 3
 
 
-def test_a_refused_order_does_not_use_the_key_up(order):
+def test_a_refused_submission_does_not_consume_the_key(order):
     order(headers={"Idempotency-Key": KEY}, duration=99)
 
     assert order(headers={"Idempotency-Key": KEY}).status_code == 200
 
 
-def test_the_books_never_hold_the_api_key(emulator, order):
+def test_the_books_never_contain_the_api_key(emulator, order):
     order()
 
     assert "sk-evo-test" not in str(emulator.books())

@@ -1,4 +1,4 @@
-"""Every documented rule of the four Wan 2.7 models, refused with the field named."""
+"""Every documented rule of the four Wan 2.7 models; the error names the field."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ GOOD = [
 
 
 @pytest.mark.parametrize(("name", "changes"), GOOD)
-def test_what_is_allowed_passes(client, name, changes):
+def test_valid_requests_are_accepted(client, name, changes):
     response = send(client, name, changes)
 
     assert response.status_code == 200, response.text
@@ -161,7 +161,7 @@ def test_a_wan_video_model_is_not_an_image_model(client):
     assert (response.status_code, response.json()["error"]["param"]) == (400, "model")
 
 
-def test_long_texts_are_cut_without_a_word(client, emulator):
+def test_long_texts_are_silently_cut(client, emulator):
     response = send(client, "text", {"prompt": "p" * 5001, "negative_prompt": "n" * 501})
 
     assert response.status_code == 200

@@ -132,7 +132,7 @@ class Clock:
 
     def instead_of(self, plain: Callable[..., Any]) -> Callable[..., Any]:
         """
-        Return a poller's ``later`` that does not wait.
+        Return a poller's ``call_later`` that does not wait.
 
         :param plain: The real one; it takes over for the moment in which triggers gather.
         """

@@ -39,7 +39,7 @@ def passes(scene, **given):
 
 def test_f20_a_job_seen_before_vanishes_for_good(waiting, clock):
     waiting.emulator.fault("status", status=404, code="task_not_found", on="read", after=2, times=-1)
-    clock.later[2] = lambda: clock.sleep(schedule.EARLY_404 + 1)
+    clock.later[2] = lambda: clock.sleep(schedule.POLICY.not_found_grace + 1)
     waiting.fails(EvoLinkNotFoundError, "task_not_found", poll_interval=None)
     assert waiting.requests("read") >= 2 + 3, "three looks at least before it counts as gone"
     waiting.retry().fails(EvoLinkNotFoundError)
@@ -48,7 +48,7 @@ def test_f20_a_job_seen_before_vanishes_for_good(waiting, clock):
 
 def test_f20_a_job_seen_before_vanishes_for_a_moment(waiting, clock):
     waiting.emulator.fault("status", status=404, code="task_not_found", on="read", after=2, times=3)
-    clock.later[2] = lambda: clock.sleep(schedule.EARLY_404 + 1)
+    clock.later[2] = lambda: clock.sleep(schedule.POLICY.not_found_grace + 1)
     passes(waiting)
 
 

@@ -31,7 +31,7 @@ CODES = {
 def test_f31_failed_job(waiting, clock, code):
     waiting.emulator.fault("job_fails", code=code, message="said EvoLink")
     told = EvoLinkJobFailed if CODES[code] else AirflowFailException
-    assert "What to do" in waiting.fails(told, "EvoLink ended the job as failed: “said EvoLink”", poll_interval=None)
+    assert "What to do" in waiting.fails(told, "EvoLink reported the job as failed: “said EvoLink”", poll_interval=None)
     assert waiting.met()
     assert (waiting.orders, waiting.state) == (1, "submitted")
     first = waiting.record

@@ -57,7 +57,7 @@ def test_f02_polls_refused_connect(waiting, clock, relay):
     outage = clock.waits[2:8]
     assert len(outage) == 6, "not counted out"
     assert all(later > earlier for earlier, later in pairwise(outage)), "more and more patient"
-    assert 30 < outage[-1] <= schedule.LONGEST * 1.1
+    assert 30 < outage[-1] <= schedule.POLICY.max_error_backoff * 1.1
 
 
 def test_f02_download_refused_connect(emulator, tmp_path):

@@ -44,7 +44,7 @@ def test_f14_polls_throttled(waiting, clock, how):
 def test_f14_many_waits_do_not_run_in_step():
     error = EvoLinkRateLimited("", retry_after=30.0)
     watches = [schedule.PollSchedule(deadline=1e5, started=0.0) for _ in range(1000)]
-    waits = sorted(watch.failed(error, 1.0).delay for watch in watches)
+    waits = sorted(watch.on_error(error, 1.0).delay for watch in watches)
     assert waits[0] >= 30
     assert waits[-100] - waits[100] > 1.5, "spread over seconds"
 
@@ -99,7 +99,7 @@ def test_f15_5xx_storm_of_ten_minutes(waiting, clock):
 
 def test_f15_a_storm_to_the_deadline_loses_nothing(waiting, clock):
     waiting.emulator.fault("status", status=503, code="internal_error", on="read", after=1, times=-1)
-    waiting.fails(EvoLinkJobTimeout, "at our deadline", timeout=900)
+    waiting.fails(EvoLinkJobTimeout, "until the timeout", timeout=900)
     assert waiting.met()
     assert 890 <= sum(clock.waits) <= 960, "no end before the deadline, and none much later"
     assert (waiting.orders, waiting.state) == (1, "submitted")

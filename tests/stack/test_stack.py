@@ -123,7 +123,7 @@ def test_shows_a_link_to_the_result(airflow: LocalAirflow) -> None:
     """The task instance has a link to the first result."""
     run = airflow.runs(DAILY)[0]
     links = airflow.get(f"/api/v2/dags/{DAILY}/dagRuns/{run}/taskInstances/generate/links")
-    assert links["extra_links"]["First result"].startswith("http://127.0.0.1")
+    assert links["extra_links"]["Open result"].startswith("http://127.0.0.1")
 
 
 def test_has_a_connection_form(airflow: LocalAirflow) -> None:

@@ -1,1 +1,1 @@
-"""What EvoLink says of a job, and when to poll it again. Pure."""
+"""What EvoLink reports about a job, and when to poll it again. Pure."""

@@ -25,10 +25,10 @@ def _or_empty(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
 
 class Credits(_Lenient):
     """
-    Answer of ``GET /v1/credits``.
+    Response of ``GET /v1/credits``.
 
     :param user: The account's balance.
-    :param token: The key's own limit; its ``remaining_credits`` mean nothing when ``unlimited_credits``.
+    :param token: The key's own limit; its ``remaining_credits`` mean nothing if ``unlimited_credits``.
     """
 
     user: Annotated[Balance, WrapValidator(_or_empty)] = Balance()

@@ -1,8 +1,8 @@
 """
-What EvoLink sends, as typed values. Lenient in what comes in, strict in what goes out.
+EvoLink's jobs as typed values: lenient in what is accepted, strict in what is returned.
 
-EvoLink's "task" is a *job* here. A field that is missing, extra or of another type never makes a paid job
-unreadable: only its id is required.
+EvoLink calls a job a *task*. A field that is missing, unknown or of another type never makes a paid job unreadable:
+only its id is required.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_RESULTS = 64
 MAX_LINK = 8192
 MAX_TEXT = 2000
 JOB_ID = re.compile(r"(?=.{1,128}\Z)[._:-]*[A-Za-z0-9][A-Za-z0-9._:-]*", re.ASCII)
-EARLIEST, LATEST = 1_000_000_000, 100_000_000_000  # Unix seconds; milliseconds are beyond
+EARLIEST, LATEST = 1_000_000_000, 100_000_000_000  # Unix seconds; milliseconds are out of range
 
 
 def _or_none(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
@@ -46,12 +46,12 @@ def _or_none(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
 
 
 def _number(value: Any) -> Any:
-    """Refuse truth values, which Python takes for numbers."""
+    """Drop booleans, which Python counts as numbers."""
     return None if isinstance(value, bool) else value
 
 
 def _text(value: Any) -> str | None:
-    """Read text or a number (EvoLink's ``error.code`` comes as either) as one safe line; nothing else."""
+    """Accept a string or a number (``error.code`` comes as either) as one safe line; drop anything else."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     return sanitize(value, MAX_TEXT) or None
@@ -59,7 +59,7 @@ def _text(value: Any) -> str | None:
 
 def _job_id(value: str) -> str:
     if not JOB_ID.fullmatch(value):
-        raise ValueError("not an id as EvoLink gives them")
+        raise ValueError("not an id of the form EvoLink uses")
     return value
 
 
@@ -87,7 +87,7 @@ class _Lenient(BaseModel):
 
 
 class JobStatus(StrEnum):
-    """State of a job. ``UNKNOWN`` (a word we do not know) counts as still running, never as a reason to pay again."""
+    """Status of a job. ``UNKNOWN``, any other value, counts as running: never a reason to submit again."""
 
     PENDING = "pending"
     PROCESSING = "processing"
@@ -98,17 +98,22 @@ class JobStatus(StrEnum):
 
     @property
     def is_over(self) -> bool:
-        """Whether EvoLink is done with the job."""
-        return self in (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED)
+        """Whether the job has ended, with or without a result."""
+        return self is JobStatus.COMPLETED or self.is_failure
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the job has ended without a result."""
+        return self in (JobStatus.FAILED, JobStatus.CANCELLED)
 
     @classmethod
-    def read(cls, word: object) -> JobStatus:
+    def read(cls, value: object) -> JobStatus:
         """
-        Read EvoLink's word, in any case and either spelling of *cancelled*.
+        Parse EvoLink's status, in any case and either spelling of *cancelled*.
 
-        :param word: The value of ``status`` as it came.
+        :param value: ``status`` of the response.
         """
-        text = str(word).strip().lower() if isinstance(word, str) else ""
+        text = value.strip().lower() if isinstance(value, str) else ""
         text = {"canceled": "cancelled"}.get(text, text)
         try:
             return cls(text)
@@ -117,7 +122,12 @@ class JobStatus(StrEnum):
 
 
 class Failure(_Lenient):
-    """Why EvoLink ended a job as failed (``error`` of a job)."""
+    """
+    Why a job failed (EvoLink's ``error``).
+
+    :param code: One of EvoLink's codes, see `failures`.
+    :param message: EvoLink's explanation; it may quote the request.
+    """
 
     code: Text = None
     message: Text = None
@@ -130,13 +140,20 @@ class Failure(_Lenient):
 
 
 class Cost(_Lenient):
-    """Final price of a job (undocumented, read by EvoLink's own clients)."""
+    """Final price of a job (EvoLink's ``usage.cost``; undocumented, used by EvoLink's own clients)."""
 
     credits: Number = None
 
 
 class Usage(_Lenient):
-    """Credits a job holds or has cost."""
+    """
+    What a job costs (EvoLink's ``usage``).
+
+    :param billing_rule: What EvoLink bills by.
+    :param credits_reserved: Credits reserved when the job was submitted.
+    :param credits_used: Credits charged in the end. Some gateways send them in ``cost`` or in ``billing`` instead.
+    :param user_group: Tier of the account.
+    """
 
     billing_rule: Text = None
     credits_reserved: Number = None
@@ -146,7 +163,12 @@ class Usage(_Lenient):
 
 
 class Billing(_Lenient):
-    """State of charge and refund (newer gateways only)."""
+    """
+    Charge and refund of a job (EvoLink's ``billing``, newer gateways only).
+
+    :param charge_status: ``unknown`` or ``reserved`` while nothing has been charged.
+    :param refund_status: Whether the reserved credits of a failed job were returned.
+    """
 
     charge_status: Text = None
     refund_status: Text = None
@@ -156,23 +178,28 @@ class Billing(_Lenient):
 
 
 class TaskInfo(_Lenient):
-    """EvoLink's guesses about a job."""
+    """EvoLink's expectations of a job (``task_info``); ``estimated_time`` is its total duration in seconds."""
 
     estimated_time: Seconds = None
 
 
 class Job(_Lenient):
     """
-    One paid order as EvoLink shows it.
+    One paid generation as EvoLink reports it.
 
-    :param job_id: EvoLink's id (their ``id``).
-    :param status: What we make of ``status_text``.
-    :param status_text: EvoLink's own word.
-    :param kind: ``video``, ``image``, ``audio`` or ``text``.
-    :param created: Unix seconds by EvoLink's clock.
+    :param job_id: EvoLink's ``id``.
+    :param status: Parsed from ``status_text``.
+    :param status_text: EvoLink's ``status``, verbatim.
+    :param progress: Percent, as EvoLink reports it: some models send none, and few count linearly.
+    :param kind: EvoLink's ``type``: ``video``, ``image``, ``audio`` or ``text``.
+    :param created: When EvoLink accepted the request, Unix seconds by its clock.
     :param results: Links, valid for about 24 hours. Empty until completed.
-    :param outputs: What each of the links leads to: its ``kind`` and what else EvoLink says of it.
-    :param made: What the job made that is no file, such as the name of a voice.
+    :param outputs: One description for each link: its ``kind`` and what else EvoLink reports about it.
+    :param made: What the job created that is not a file, such as the name of a voice.
+    :param error: Why the job failed.
+    :param task_info: EvoLink's estimate; some gateways send it with the submit only.
+    :param usage: Reserved and used credits.
+    :param billing: Charge and refund, on newer gateways.
     """
 
     job_id: JobId = Field(validation_alias="id")
@@ -196,49 +223,49 @@ class Job(_Lenient):
         if not isinstance(value, dict):
             return value
         job_id = next((value[name] for name in ("id", "task_id", "job_id") if value.get(name)), None)
-        word = value.get("status")
-        status_text = sanitize(_text(word) or "", 40)
+        status = value.get("status")
+        status_text = sanitize(_text(status) or "", 40)
         links, outputs = read_outputs(value)
-        gave = {"results": links, "outputs": outputs, "made": read_made(value)}
-        return {**value, **gave, "id": job_id, "status": JobStatus.read(word), "status_text": status_text}
+        created = {"results": links, "outputs": outputs, "made": read_made(value)}
+        return {**value, **created, "id": job_id, "status": JobStatus.read(status), "status_text": status_text}
 
     @property
     def has_output(self) -> bool:
-        """Whether the job has given something: links, or a name instead of media."""
+        """Whether there is a result: links, or a name instead of media."""
         return bool(self.results) or any(name != EXPIRY for name in self.made)
 
     @property
     def estimated_time(self) -> float | None:
-        """Seconds EvoLink expects the job to take, where it says so."""
+        """Seconds EvoLink expects the job to take, if it sent an estimate."""
         return self.task_info.estimated_time if self.task_info else None
 
     @property
     def credits_reserved(self) -> float | None:
-        """Credits held for the job."""
+        """Credits reserved for the job."""
         return _first(self.usage and self.usage.credits_reserved, self.billing and self.billing.reserved_credits)
 
     @property
     def credits_charged(self) -> float | None:
-        """Credits taken for the job in the end; ``None`` where EvoLink does not say."""
+        """Credits charged for the job in the end; ``None`` if EvoLink does not report them."""
         usage, billing = self.usage, self.billing
-        settled = billing and (billing.charge_status or "").lower() not in ("unknown", "reserved")
+        is_charged = billing and (billing.charge_status or "").lower() not in ("unknown", "reserved")
         return _first(
-            billing and settled and billing.charged_credits,
+            billing and is_charged and billing.charged_credits,
             usage and usage.credits_used,
             usage and usage.cost and usage.cost.credits,
         )
 
     @property
     def created_at(self) -> datetime | None:
-        """When EvoLink accepted the order, UTC."""
+        """When EvoLink accepted the request, UTC."""
         return None if self.created is None else pendulum.from_timestamp(self.created)
 
     def summary(self) -> dict[str, Any]:
         """
-        Return the job as plain JSON: what the operators hand on.
+        Return the job as plain JSON: what the operators return.
 
-        ``expires_at`` is counted from the order, since EvoLink tells no finishing time: links live at least
-        that long. ``credits`` is the final charge where EvoLink tells it, else the reserved amount.
+        ``expires_at`` counts from the submit, since EvoLink reports no time of completion: links are valid at least
+        that long. ``credits`` is the final charge if EvoLink reports it, else the reserved amount.
         """
         created = self.created_at
         charged = self.credits_charged

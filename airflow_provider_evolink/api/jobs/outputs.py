@@ -1,7 +1,7 @@
 """
-What a job gave, in one form: EvoLink has ``results``, ``result_data`` as a list or an object, songs, layers, and ids.
+The result of a job in one form. EvoLink sends ``results``, ``result_data`` as a list or an object, songs, layers, ids.
 
-Every shape becomes links, one description per link, and the names that a job made instead of media. Pure.
+Every shape becomes links, one description for each link, and the names that a job created instead of media. Pure.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ _TEXTS = {"result_id": 128, "title": 300, "tags": 300, "name": 300, "description
 _NUMBERS = ("duration", "z_index")
 _MADE = ("voice", "voice_id", "persona_id", "element_id", "character_id")
 _BESIDE = ("voice_type", "name", "text")
-_LONGEST_TEXT = 20_000
+_MAX_TEXT = 20_000
 _BROKEN = re.compile("[\ud800-\udfff]")
-_MOST_ITEMS = 64
+_MAX_ITEMS = 64
 
 
 def read_outputs(payload: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[dict[str, Any], ...]]:
     """
-    Return the links of a job and, for each of them, what EvoLink says of it.
+    Return the links of a job and, for each of them, EvoLink's description.
 
-    ``results`` decides which files there are; ``result_data`` only where there are none in it.
+    ``results`` decides which files there are; ``result_data`` only if ``results`` is empty.
 
-    :param payload: The job as it came.
+    :param payload: The job as EvoLink sent it.
     """
     kind = payload.get("type") or payload.get("kind")
     usual = kind if kind in KINDS else None
@@ -45,15 +45,15 @@ def read_outputs(payload: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[dic
 
 def read_made(payload: Mapping[str, Any]) -> dict[str, str]:
     """
-    Return what a job made that is no file: the name of a voice, the id of a persona or an element, a text.
+    Return what a job created that is not a file: the name of a voice, the id of a persona or an element, a text.
 
-    :param payload: The job as it came.
+    :param payload: The job as EvoLink sent it.
     """
-    wanted = ("text",) if payload.get("type") == "text" else _MADE
+    required = ("text",) if payload.get("type") == "text" else _MADE
     made: dict[str, str] = {}
-    for place in _places(payload.get("result_data")):
-        if not made and any(_plain(place.get(name)) for name in wanted):
-            made = {name: text for name in (*_MADE, *_BESIDE) if (text := _plain(place.get(name)))}
+    for item in _named_items(payload.get("result_data")):
+        if not made and any(_plain(item.get(name)) for name in required):
+            made = {name: text for name in (*_MADE, *_BESIDE) if (text := _plain(item.get(name)))}
     expiry = _plain(payload.get(EXPIRY))
     return {**made, EXPIRY: expiry} if expiry else made
 
@@ -72,7 +72,7 @@ def _link(value: Any) -> str:
 def _items(data: Any) -> Iterator[dict[str, Any]]:
     """Find the descriptions of files: a list of them, an object that holds such a list, or one object."""
     if isinstance(data, list):
-        yield from [item for item in data if isinstance(item, dict)][:_MOST_ITEMS]
+        yield from [item for item in data if isinstance(item, dict)][:_MAX_ITEMS]
     elif isinstance(data, dict):
         lists = [value for value in data.values() if isinstance(value, list) and any(map(_has_link, value))]
         yield from _items(lists[0]) if lists else [data]
@@ -83,7 +83,7 @@ def _has_link(item: Any) -> bool:
 
 
 def _main_link(item: dict[str, Any], usual: str | None) -> tuple[str | None, str]:
-    """Return kind and link of the file an item is about, of a song with a cover the song; no link: an empty text."""
+    """Return kind and link of the file an item describes (of a song with a cover: the song), or an empty link."""
     for kind in (usual, *KINDS):
         if kind and (link := _link(item.get(f"{kind}_url"))):
             return kind, link
@@ -92,31 +92,31 @@ def _main_link(item: dict[str, Any], usual: str | None) -> tuple[str | None, str
 
 
 def _matching(links: tuple[str, ...], items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Find the item of each link: by the link but for its query, which is signed anew, else by its place."""
+    """Find the item of each link: by the link without its query, which is signed each time, else by position."""
     by_link = {link_identity(value): item for item in items for value in item.values() if isinstance(value, str)}
-    placed = items if len(items) == len(links) else [{}] * len(links)
-    return [by_link.get(link_identity(link), item) for link, item in zip(links, placed, strict=True)]
+    by_position = items if len(items) == len(links) else [{}] * len(links)
+    return [by_link.get(link_identity(link), item) for link, item in zip(links, by_position, strict=True)]
 
 
 def _described(usual: str | None, link: str, item: dict[str, Any]) -> dict[str, Any]:
     kinds = [kind for kind in KINDS if link_identity(_link(item.get(f"{kind}_url"))) == link_identity(link)]
     kind = kinds[0] if kinds else _main_link(item, usual)[0]
-    told: dict[str, Any] = {"kind": kind}
+    output: dict[str, Any] = {"kind": kind}
     for name, limit in _TEXTS.items():
         value = item.get(name)
         value = ", ".join(map(str, value)) if isinstance(value, list) else value
         if isinstance(value, str | int) and not isinstance(value, bool) and (text := sanitize(value, limit)):
-            told[name] = text
-    told |= {name: item[name] for name in _NUMBERS if _is_number(item.get(name))}
+            output[name] = text
+    output |= {name: item[name] for name in _NUMBERS if _is_number(item.get(name))}
     box = _box(item.get("bounding_box"))
-    return told if box is None else {**told, "bounding_box": box}
+    return output if box is None else {**output, "bounding_box": box}
 
 
 def _box(value: Any) -> Any:
-    """Read where a layer lies, in the form EvoLink chose: numbers in a list or under names."""
+    """Read the position of a layer, in either of EvoLink's forms: a list of numbers, or named numbers."""
     entries = list(value.values()) if isinstance(value, dict) else value
-    good = isinstance(entries, list) and 0 < len(entries) <= 8 and all(map(_is_number, entries))
-    if not good:
+    is_box = isinstance(entries, list) and 0 < len(entries) <= 8 and all(map(_is_number, entries))
+    if not is_box:
         return None
     return {sanitize(name, 20): entry for name, entry in value.items()} if isinstance(value, dict) else entries
 
@@ -127,18 +127,18 @@ def _is_number(value: Any) -> bool:
     return math.isfinite(value) if isinstance(value, float) else abs(value) < 10**15
 
 
-def _places(data: Any) -> Iterator[dict[str, Any]]:
-    """Yield the objects of ``result_data`` down to one level inside, where names may stand."""
-    for outer in data[:_MOST_ITEMS] if isinstance(data, list) else [data]:
+def _named_items(data: Any) -> Iterator[dict[str, Any]]:
+    """Yield the objects of ``result_data``, and those one level inside them: either may hold names."""
+    for outer in data[:_MAX_ITEMS] if isinstance(data, list) else [data]:
         if isinstance(outer, dict):
             yield outer
             yield from (inner for inner in outer.values() if isinstance(inner, dict))
 
 
 def _plain(value: Any) -> str:
-    """Return an id or a text as later orders send it: as text, unchanged. Empty: it is neither."""
+    """Return an id or a text as later requests send it: as text, unchanged. Anything else becomes empty."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value) if abs(value) < 10**30 else ""
-    if not isinstance(value, str) or _BROKEN.search(value) or len(value) > _LONGEST_TEXT:
+    if not isinstance(value, str) or _BROKEN.search(value) or len(value) > _MAX_TEXT:
         return ""
     return "" if value.lstrip().startswith(("http://", "https://")) else value.strip()

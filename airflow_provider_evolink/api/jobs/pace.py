@@ -1,36 +1,20 @@
 """
-The pace: after how many seconds one running job is worth another look. Pure, no I/O, no clock of its own.
+The pace: after how many seconds a running job is worth another poll. Pure, no I/O, no clock of its own.
 
-A look costs EvoLink a call to its upstream provider, so looks are saved while the job cannot be over and spent where it
-probably is: where its progress points, else where jobs of its model have ended, else around EvoLink's estimate.
+The delay follows progress where it moves, else the durations of other jobs of the model, else EvoLink's estimate. The
+model behind it and its numbers are in `pace_policy`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-# Seconds between looks of EvoLink's own clients. A job is never looked at more than SPARE times oftener than by them.
-FLOOR = {"video": 8.0, "audio": 6.0, "image": 3.0}
-SPARE = 3
-NEAREST = {"video": 2.0, "audio": 2.0, "image": 1.0}  # seconds between two looks where the end seems near
-FARTHEST = 120.0
-# Where an estimate is all that is known: the part of it before which no job is expected to end; then, up to which part
-# of it, after how much of it to look again.
-NOT_BEFORE = 0.25
-BY_ESTIMATE = ((0.7, 0.07), (1.6, 0.04), (2.4, 0.07))
-PAST_ALL = 0.1  # of the age, once nothing is known any more
-SHARE = 0.9  # of the rest that progress points at
-CAREFUL, BOLD = 0.5, 0.8  # of the age: the longest wait by progress seen once, and twice
-SLOWER = 1.5  # times the last wait, where progress stands still
-STEP = 0.038  # of the typical time, between looks where jobs of a model end
-KNOWN_FROM = 20  # jobs
-REMEMBERED = 100  # jobs
-VAGUE = 0.25  # of its age: a job whose end is known no better is a surprise
-SURPRISE = 10  # jobs by which one that ended long before it was expected sets back what is known
-FIRST, LAST = 1.6, 2.5  # standard deviations before and after which no job is expected to end
+from airflow_provider_evolink.api.jobs.pace_policy import PacePolicy
+
+MODELS_REMEMBERED = 1000
+_DEFAULT = PacePolicy()
 
 
 class JobView(Protocol):
@@ -49,11 +33,11 @@ class JobView(Protocol):
 @dataclass(frozen=True, slots=True)
 class JobHints:
     """
-    What is known of a job. EvoLink tells its estimate in the answer to the order and, as documented, never again.
+    What is known of a job. EvoLink sends its estimate with the response to the submit, later responses may lack it.
 
     :param model: EvoLink's name of the model.
     :param kind: ``video``, ``image`` or ``audio``.
-    :param progress: Percent, of the last reading alone.
+    :param progress: Percent, from the last reading alone.
     :param estimated_time: Seconds.
     """
 
@@ -62,9 +46,9 @@ class JobHints:
     progress: float | None = None
     estimated_time: float | None = None
 
-    def and_now(self, job: JobView) -> JobHints:
+    def updated_with(self, job: JobView) -> JobHints:
         """
-        Return what is known after a reading: what it does not tell is as before.
+        Return the hints after a reading; what it lacks is kept, except progress.
 
         :param job: As just read.
         """
@@ -73,183 +57,209 @@ class JobHints:
 
 
 class ModelDurations:
-    """How long jobs of a model took, as mean and variance of the logarithm of their time over the estimate."""
+    """
+    How long jobs of a model took: mean and variance of the logarithm of duration over estimate.
 
-    __slots__ = ("count", "mean", "variance")
+    :param policy: How many samples count, and the minimum variance.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_policy", "count", "mean", "variance")
+
+    def __init__(self, policy: PacePolicy = _DEFAULT) -> None:
+        self._policy = policy
         self.count = 0
         self.mean = 0.0
         self.variance = 0.0
 
     @property
     def is_known(self) -> bool:
-        """Whether enough jobs were seen."""
-        return self.count >= KNOWN_FROM
+        """Whether enough jobs have completed."""
+        return self.count >= self._policy.samples_before_trust
 
-    def add(self, value: float) -> None:
+    def add(self, ratio: float) -> None:
         """
-        Take note of a job.
+        Learn from a completed job.
 
-        :param value: Its time over the estimate.
+        :param ratio: Its duration over its estimate.
         """
-        self.count = min(self.count + 1, REMEMBERED)
-        off = math.log(value) - self.mean
+        self.count = min(self.count + 1, self._policy.samples_remembered)
+        off = math.log(ratio) - self.mean
         self.mean += off / self.count
-        self.variance += (off * (math.log(value) - self.mean) - self.variance) / self.count
+        self.variance += (off * (math.log(ratio) - self.mean) - self.variance) / self.count
 
-    def at(self, deviations: float) -> float:
+    def ratio_at(self, deviations: float) -> float:
         """
-        Return a time over the estimate.
+        Return a duration over the estimate.
 
         :param deviations: Standard deviations from the mean.
         """
-        return math.exp(self.mean + deviations * math.sqrt(max(self.variance, 0.001)))
+        return math.exp(self.mean + deviations * math.sqrt(max(self.variance, self._policy.min_variance)))
 
 
 class DurationStats:
-    """What is known of the times of jobs, by their model. Belongs to a process; nothing depends on it but the pace."""
+    """
+    Durations of jobs by model, learned in this process and forgotten with it. Only the pace depends on them.
 
-    def __init__(self) -> None:
-        self._of: dict[tuple[str | None, bool], ModelDurations] = {}
+    :param policy: What to learn from, and how much of it to keep.
+    """
+
+    def __init__(self, policy: PacePolicy = _DEFAULT) -> None:
+        self._policy = policy
+        self._by_model: dict[tuple[str | None, bool], ModelDurations] = {}
 
     def of(self, job: JobView) -> ModelDurations:
         """
-        Return what is known of jobs like this one.
+        Return the durations of jobs like this one: of its model, and with an estimate as well or without as well.
 
-        :param job: As just read.
+        :param job: The job.
         """
         key = (job.model, bool(job.estimated_time))
-        if key not in self._of and len(self._of) >= 1000:
-            self._of.clear()
-        return self._of.setdefault(key, ModelDurations())
+        if key not in self._by_model and len(self._by_model) >= MODELS_REMEMBERED:
+            self._by_model.clear()
+        return self._by_model.setdefault(key, ModelDurations(self._policy))
 
-    def learn(self, job: JobView, before: float, age: float) -> None:
+    def learn(self, job: JobView, last_running_age: float, age: float) -> None:
         """
-        Take note of a job that completed.
+        Learn from a job that completed.
+
+        One that nobody polled for long before its end shows that the durations are outdated (it had ended at the first
+        poll: jobs have become faster), or that polls failed for a while. Either way it counts against what is known.
 
         :param job: As just read.
-        :param before: Its age in seconds when it was last seen running.
+        :param last_running_age: Its age in seconds when it was last read as running.
         :param age: Its age now.
         """
-        typical, gap = self.of(job), age - before
+        durations, gap, policy = self.of(job), age - last_running_age, self._policy
         if age <= 0:
             return
-        took = (age - min(gap / 2, 0.1 * age)) / (job.estimated_time or 1.0)
-        if gap > VAGUE * age:  # over at the first look: jobs have become faster; or nobody could look for a while
-            is_early = typical.is_known and took < typical.at(0.0)
-            typical.count = max(0, typical.count - SURPRISE)
+        ratio = (age - min(gap / 2, policy.max_gap_correction * age)) / (job.estimated_time or 1.0)
+        if gap > policy.max_gap_share * age:
+            is_early = durations.is_known and ratio < durations.ratio_at(0.0)
+            durations.count = max(0, durations.count - policy.surprise_penalty)
             if not is_early:
                 return
-        typical.add(took)
+        durations.add(ratio)
 
 
 class Pace:
     """
-    The looks at one job.
+    The polls of one job.
 
-    :param times: What is known of other jobs; without it the estimate counts.
+    :param durations: Durations of other jobs; without them the estimate counts.
+    :param policy: The numbers.
     """
 
-    __slots__ = ("_age", "_joined", "_known", "_looks", "_progress", "_times", "_wait")
+    __slots__ = ("_age", "_delay", "_durations", "_first_age", "_hints", "_policy", "_polls", "_progress")
 
-    def __init__(self, times: DurationStats | None = None) -> None:
-        self._times = times
-        self._joined: float | None = None
-        self._known = JobHints()
-        self._looks = 0
-        self._age = 0.0
-        self._progress = 0.0
-        self._wait = 0.0
+    def __init__(self, durations: DurationStats | None = None, policy: PacePolicy = _DEFAULT) -> None:
+        self._durations = durations
+        self._policy = policy
+        self._first_age: float | None = None
+        self._hints = JobHints()
+        self._polls = 0
+        self._age = self._progress = self._delay = 0.0  # of the last reading
 
-    def start(self, known: JobView, age: float) -> float:
+    def first_delay(self, hints: JobView, age: float) -> float:
         """
-        Return the seconds until the first look: none, unless the job cannot be over before.
+        Return the seconds until the first poll: none, unless the job cannot end earlier.
 
-        :param known: What is known of the job so far.
-        :param age: Seconds since its order.
+        :param hints: What is known of the job so far.
+        :param age: Seconds since it was submitted.
         """
-        self._joined = self._age = age
-        self._known = self._known.and_now(known)
-        return min(max(0.0, self._earliest(self._known) - age), FARTHEST)
+        self._first_age = self._age = age
+        self._hints = self._hints.updated_with(hints)
+        return min(max(0.0, self._earliest_end(self._hints) - age), self._policy.max_poll_interval)
 
-    def after(self, job: JobView, age: float) -> float:
+    def next_delay(self, job: JobView, age: float) -> float:
         """
-        Return the seconds until the next look.
+        Return the seconds until the next poll.
+
+        :param job: As just read; it runs.
+        :param age: Seconds since it was submitted.
+        """
+        self._polls += 1
+        if self._first_age is None:
+            self._first_age = age
+        hints = self._hints = self._hints.updated_with(job)
+        delay = self._by_progress(hints, age)
+        if delay is None:
+            delay = self._by_duration(hints, age)
+        self._age, self._progress = age, hints.progress or 0.0
+        self._delay = self._bounded(delay, hints.kind, age + delay - self._first_age)
+        return self._delay
+
+    def on_completed(self, job: JobView, age: float) -> None:
+        """
+        Learn from the end of the job.
 
         :param job: As just read.
-        :param age: Seconds since its order.
+        :param age: Seconds since it was submitted.
         """
-        self._looks += 1
-        if self._joined is None:
-            self._joined = age
-        job = self._known = self._known.and_now(job)
-        wait = self._by_progress(job, age)
-        if wait is None:
-            wait = self._by_time(job, age)
-        self._age, self._progress = age, job.progress or 0.0
-        if self._looks > 1 + SPARE + (age + wait - self._joined) / _of_kind(FLOOR, job):
-            wait = max(wait, _of_kind(FLOOR, job))
-        self._wait = min(max(wait, _of_kind(NEAREST, job)), FARTHEST)
-        return self._wait
+        if self._durations is not None and self._first_age is not None:
+            self._durations.learn(self._hints.updated_with(job), self._age, age)
 
-    def over(self, job: JobView, age: float) -> None:
-        """
-        Take note that the job completed.
-
-        :param job: As just read.
-        :param age: Seconds since its order.
-        """
-        if self._times is not None and self._joined is not None:
-            self._times.learn(self._known.and_now(job), self._age, age)
+    def _bounded(self, delay: float, kind: str | None, polled_for: float) -> float:
+        policy = self._policy
+        upstream = policy.upstream_poll_interval.of(kind)
+        if self._polls > 1 + policy.extra_polls + polled_for / upstream:
+            delay = max(delay, upstream)
+        return min(max(delay, policy.min_poll_interval.of(kind)), policy.max_poll_interval)
 
     def _by_progress(self, job: JobView, age: float) -> float | None:
-        """
-        Return the wait where progress tells something.
-
-        Progress is taken for a power of the age, and the power is found from two looks: few models count evenly.
-        """
-        now, before = job.progress or 0.0, self._progress
-        if not 1.0 <= now <= 100.0 or now < before or age <= 0:
+        """Return the delay where progress allows a prediction."""
+        policy, progress, before = self._policy, job.progress or 0.0, self._progress
+        if not policy.min_progress <= progress <= 100.0 or progress < before or age <= 0:
             return None
-        even = age * (100.0 - now) / now
-        typical = self._typical(job)
-        if typical is not None and age + even > typical.at(LAST) * (job.estimated_time or 1.0):
-            return self._by_time(job, age)  # hardly any job takes so long: progress stands still, or is bent
-        if before < 1.0 or self._age <= 0 or age <= 1.001 * self._age:
-            careful = max(CAREFUL * age, min(0.2 * even, 30.0))
-            return min(SHARE * even, max(careful, NOT_BEFORE * (job.estimated_time or 0.0) - age))
-        if now == before:
-            return min(SLOWER * self._wait, self._by_time(job, age))
-        power = math.log(now / before) / math.log(age / self._age)
-        rest = age * (math.pow(100.0 / now, 1.0 / max(power, 0.1)) - 1.0)
-        return min(SHARE * min(rest, SLOWER * even), BOLD * age)
+        linear = age * (100.0 - progress) / progress
+        if self._is_beyond_all(job, age + linear):
+            return None  # progress stands still, or is not linear
+        if before < policy.min_progress or self._age <= 0 or age <= policy.min_age_growth * self._age:
+            return self._by_one_reading(job, age, linear)
+        if progress == before:
+            return min(policy.stalled_growth * self._delay, self._by_duration(job, age))
+        power = math.log(progress / before) / math.log(age / self._age)
+        left = age * (math.pow(100.0 / progress, 1.0 / max(power, policy.min_power)) - 1.0)
+        left = min(left, policy.max_over_linear * linear)
+        return min(policy.remaining_share * left, policy.moving_max_share * age)
 
-    def _earliest(self, job: JobView) -> float:
-        """Return the age before which the job is hardly over; 0 where nobody knows."""
-        typical = self._typical(job)
-        if typical is not None:
-            return typical.at(-FIRST) * (job.estimated_time or 1.0)
-        return NOT_BEFORE * (job.estimated_time or 0.0)
+    def _by_one_reading(self, job: JobView, age: float, linear: float) -> float:
+        """Return the delay where progress was read once, so that its power is unknown: few models are linear."""
+        policy = self._policy
+        at_least = min(policy.first_reading_min_share * linear, policy.first_reading_min_cap)
+        careful = max(policy.first_reading_max_share * age, at_least)
+        before_estimate = policy.earliest_share * (job.estimated_time or 0.0) - age
+        return min(policy.remaining_share * linear, max(careful, before_estimate))
 
-    def _typical(self, job: JobView) -> ModelDurations | None:
-        typical = self._times.of(job) if self._times is not None else None
-        return typical if typical is not None and typical.is_known else None
-
-    def _by_time(self, job: JobView, age: float) -> float:
-        earliest, typical, estimate = self._earliest(job), self._typical(job), job.estimated_time or 0.0
-        if typical is not None:
+    def _by_duration(self, job: JobView, age: float) -> float:
+        """Return the delay by the durations of other jobs, else by the estimate, else by the age."""
+        policy, known, estimate = self._policy, self._known_durations(job), job.estimated_time or 0.0
+        earliest = self._earliest_end(job)
+        if known is not None:
             unit = estimate or 1.0
-            if age < unit * typical.at(LAST):
-                return max(earliest - age, STEP * unit * typical.at(0.0))
+            if age < unit * known.ratio_at(policy.latest_deviations):
+                return max(earliest - age, policy.duration_step * unit * known.ratio_at(0.0))
         elif age < earliest:
             return earliest - age
         elif estimate > 0:
-            for limit, step in BY_ESTIMATE:
-                if age < limit * estimate:
+            for up_to, step in policy.estimate_steps:
+                if age < up_to * estimate:
                     return step * estimate
-        return max(_of_kind(FLOOR, job), PAST_ALL * age)
+        return max(policy.upstream_poll_interval.of(job.kind), policy.overdue_step * age)
 
+    def _earliest_end(self, job: JobView) -> float:
+        """Return the age before which the job hardly ends; 0 where nothing is known."""
+        known = self._known_durations(job)
+        if known is not None:
+            return known.ratio_at(-self._policy.earliest_deviations) * (job.estimated_time or 1.0)
+        return self._policy.earliest_share * (job.estimated_time or 0.0)
 
-def _of_kind(seconds: Mapping[str, float], job: JobView) -> float:
-    return seconds.get(job.kind or "video", seconds["video"])
+    def _is_beyond_all(self, job: JobView, end: float) -> bool:
+        """Tell whether hardly any job takes so long."""
+        known = self._known_durations(job)
+        if known is None:
+            return False
+        return end > known.ratio_at(self._policy.latest_deviations) * (job.estimated_time or 1.0)
+
+    def _known_durations(self, job: JobView) -> ModelDurations | None:
+        durations = self._durations.of(job) if self._durations is not None else None
+        return durations if durations is not None and durations.is_known else None

@@ -1,7 +1,7 @@
 """
-The schedule: what one reading of a job means now, and when to look again. Pure, no I/O, no clock of its own.
+The schedule: what a reading of a job means, and when to poll again. Pure, no I/O, no clock of its own.
 
-A `PollSchedule` is fed with readings and failures by whoever does the I/O, the worker's loop or the triggerer's.
+A `PollSchedule` is fed with readings and errors by whoever does the I/O: the worker's loop, or the triggerer's.
 """
 
 from __future__ import annotations
@@ -21,22 +21,16 @@ from airflow_provider_evolink.api.errors import (
 )
 from airflow_provider_evolink.api.jobs.failures import job_error
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
-from airflow_provider_evolink.api.jobs.pace import DurationStats, Pace
-from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
+from airflow_provider_evolink.api.jobs.pace import DurationStats, JobView, Pace
+from airflow_provider_evolink.api.jobs.pace_policy import PacePolicy
+from airflow_provider_evolink.api.jobs.snapshot import JobReading
 from airflow_provider_evolink.api.redaction import Redactor
 
-LONGEST = 60.0  # seconds between looks that fail
-APART = 1.0  # seconds by which looks of many waits are spread
-EARLY_404 = 120.0  # a read may run ahead of the order on EvoLink's side
-REREADS = 4  # of "completed" without links, or of a job that vanished
-REREAD_AFTER = 5.0
-CONFIRM_AFTER = 2.0  # a failure counts once it was read twice
-DEFAULT_RETRY_AFTER = 30.0
-SHORT_JOB = {"video": 15.0, "audio": 15.0, "image": 20.0}  # seconds: such a job is finished on the worker
+POLICY = PacePolicy()
 
 
 class WaitEnd(StrEnum):
-    """Why a watch is over. The worker reads the job once more before it decides anything."""
+    """Why a wait ended. The worker reads the job once more before it decides anything."""
 
     OVER = "over"
     TIMEOUT = "timeout"
@@ -46,9 +40,9 @@ class WaitEnd(StrEnum):
 @dataclass(frozen=True)
 class Decision:
     """
-    What to do next: stop for the reason ``end``, or look again after ``delay`` seconds.
+    What to do next: stop for the reason ``end``, or poll again after ``delay`` seconds.
 
-    :param error: The failure that ended the watch as unreadable.
+    :param error: The last error, where the wait ends with one.
     """
 
     end: WaitEnd | None = None
@@ -58,22 +52,24 @@ class Decision:
 
 class PollSchedule:
     """
-    Waiting for one job: says after each look whether it is over and when to look again.
+    The wait for one job: decides after each poll whether it is over and when to poll again.
 
-    :param deadline: Epoch seconds after which the wait ends (the job itself goes on).
-    :param poll_interval: Fixed seconds between looks instead of the schedule's own choice.
-    :param started: Epoch seconds when the job was ordered or first seen by us. An earlier ``created`` of the job counts
-        instead, so that a wait that begins anew goes on where it was.
+    :param deadline: Epoch seconds after which the wait ends. The job itself keeps running.
+    :param started: Epoch seconds when the job was submitted, or first read. An earlier ``created`` of the job counts
+        instead, so that a wait that starts again continues where it was.
+    :param poll_interval: Fixed seconds between polls instead of the pace.
     :param jitter: Returns a number from 0 to 1, so that many waits do not run in step.
-    :param times: What is known of the times of other jobs.
+    :param durations: Durations of other jobs.
+    :param policy: The numbers; default: ``POLICY``.
     """
 
     __slots__ = (
-        "_ended",
-        "_failures",
+        "_errors",
+        "_has_failed",
         "_jitter",
-        "_missing",
         "_pace",
+        "_policy",
+        "_rereads",
         "deadline",
         "poll_interval",
         "started",
@@ -86,130 +82,141 @@ class PollSchedule:
         started: float,
         poll_interval: float | None = None,
         jitter: Callable[[], float] = random.random,
-        times: DurationStats | None = None,
+        durations: DurationStats | None = None,
+        policy: PacePolicy | None = None,
     ) -> None:
         self.deadline = deadline
         self.started = started
         self.poll_interval = poll_interval if poll_interval and poll_interval > 0 else None
         self._jitter = jitter
-        self._failures = 0
-        self._missing = 0
-        self._ended = False
-        self._pace = Pace(times)
+        self._policy = policy or POLICY
+        self._pace = Pace(durations, self._policy)
+        self._errors = 0  # in a row
+        self._rereads = 0
+        self._has_failed = False
 
-    def first(self, known: Job | JobSnapshot, now: float) -> float:
+    def first_delay(self, hints: JobView, now: float) -> float:
         """
-        Return the seconds until the first look: none, unless the job cannot be over before.
+        Return the seconds until the first poll: none, unless the job cannot end earlier.
 
-        :param known: What is known of the job so far.
+        :param hints: What is known of the job so far.
         :param now: Epoch seconds.
         """
-        wait = self._pace.start(known, self._age(known, now))
-        return 0.0 if self.poll_interval else self._again(wait, now, apart=APART).delay
+        delay = self._pace.first_delay(hints, max(0.0, now - self.started))
+        return 0.0 if self.poll_interval else self._poll_after(delay, now).delay
 
-    def saw(self, job: Job | JobSnapshot, now: float) -> Decision:
+    def on_reading(self, job: JobReading, now: float) -> Decision:
         """
-        Take one reading of the job. The status comes before the clock: a late success is a success.
+        Decide after a poll. The status comes before the clock: a late success is a success.
 
         :param job: The job as just read.
         :param now: Epoch seconds.
         """
-        self._failures = 0
-        ended, self._ended = self._ended, job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
-        if self._ended and not ended:
-            return self._again(min(CONFIRM_AFTER, self.poll_interval or CONFIRM_AFTER), now, bounded=False)
-        if self._ended or (job.status is JobStatus.COMPLETED and job.has_output):
-            if not self._ended:
-                self._pace.over(job, self._age(job, now))
+        self._errors = 0
+        had_failed, self._has_failed = self._has_failed, job.status.is_failure
+        if had_failed and self._has_failed:
             return Decision(WaitEnd.OVER)
+        if self._has_failed:
+            return self._confirm_after(self._policy.confirm_failure_after)
+        if job.status is JobStatus.COMPLETED and not job.has_output:
+            return self._reread_or(Decision(WaitEnd.OVER))
+        age = max(0.0, now - min(self.started, job.created or self.started))
         if job.status is JobStatus.COMPLETED:
-            return self._missed(Decision(WaitEnd.OVER), now)
-        self._missing = 0
+            self._pace.on_completed(job, age)
+            return Decision(WaitEnd.OVER)
+        self._rereads = 0
         if now >= self.deadline:
             return Decision(WaitEnd.TIMEOUT)
-        wait = self.poll_interval or self._pace.after(job, self._age(job, now))
-        return self._again(wait, now, apart=APART)
+        return self._poll_after(self.poll_interval or self._pace.next_delay(job, age), now)
 
-    def failed(self, error: EvoLinkError, now: float) -> Decision:
+    def on_error(self, error: EvoLinkError, now: float) -> Decision:
         """
-        Take a look that failed. Passing faults never end the wait before its deadline.
+        Decide after a poll that failed. A transient error never ends the wait before its deadline.
 
         :param error: What the read raised.
         :param now: Epoch seconds.
         """
-        if isinstance(error, EvoLinkNotFoundError) and now - self.started > EARLY_404:
-            return self._missed(Decision(WaitEnd.UNREADABLE, error=error), now)
+        if isinstance(error, EvoLinkNotFoundError) and now - self.started > self._policy.not_found_grace:
+            return self._reread_or(Decision(WaitEnd.UNREADABLE, error=error))
         if not isinstance(error, EvoLinkNotFoundError | EvoLinkRateLimited | EvoLinkUnavailable):
             return Decision(WaitEnd.UNREADABLE, error=error)
         if now >= self.deadline:
             return Decision(WaitEnd.TIMEOUT, error=error)
-        self._failures += 1
-        asked = error.retry_after
-        if asked is None:
-            asked = DEFAULT_RETRY_AFTER if isinstance(error, EvoLinkRateLimited) else 0.0
-        return self._again(max(asked, min(LONGEST, 2.0 ** min(self._failures, 6))), now)
+        self._errors += 1
+        retry_after = error.retry_after
+        if retry_after is None:
+            retry_after = self._policy.default_retry_after if isinstance(error, EvoLinkRateLimited) else 0.0
+        backoff = min(self._policy.max_error_backoff, 2.0 ** min(self._errors, 6))
+        return self._spread(max(retry_after, backoff), now)
 
-    def _age(self, job: Job | JobSnapshot, now: float) -> float:
-        return max(0.0, now - min(self.started, job.created or self.started))
+    def _reread_or(self, give_up: Decision) -> Decision:
+        """Poll a few more times before a paid job is given up as empty or vanished."""
+        self._rereads += 1
+        return give_up if self._rereads > self._policy.rereads else self._confirm_after(self._policy.reread_after)
 
-    def _missed(self, end: Decision, now: float) -> Decision:
-        """Look a few times more before a paid job is given up as empty or vanished."""
-        self._missing += 1
-        if self._missing > REREADS:
-            return end
-        return self._again(min(REREAD_AFTER, self.poll_interval or REREAD_AFTER), now, bounded=False)
+    def _confirm_after(self, delay: float) -> Decision:
+        """Poll soon, whatever the deadline: nothing is concluded from one doubtful reading."""
+        delay = min(delay, self.poll_interval or delay)
+        return Decision(delay=delay + self._policy.jitter_share * delay * self._jitter())
 
-    def _again(self, delay: float, now: float, *, bounded: bool = True, apart: float = math.inf) -> Decision:
-        spread = delay + min(0.1 * delay, apart) * self._jitter()
-        return Decision(delay=min(spread, max(0.0, self.deadline - now)) if bounded else spread)
+    def _poll_after(self, delay: float, now: float) -> Decision:
+        return self._spread(delay, now, max_jitter=self._policy.max_poll_jitter)
+
+    def _spread(self, delay: float, now: float, max_jitter: float = math.inf) -> Decision:
+        delay += min(self._policy.jitter_share * delay, max_jitter) * self._jitter()
+        return Decision(delay=min(delay, max(0.0, self.deadline - now)))
 
 
 def worker_poll_delays(
-    job: Job | JobSnapshot, started: float, now: float, patience: float | None = None
+    job: JobReading, started: float, now: float, defer_after: float | None = None
 ) -> tuple[float, ...]:
     """
-    Return the waits, in seconds, of the looks the worker takes itself before it defers.
+    Return the delays, in seconds, of the worker's polls before it defers.
 
-    A deferral costs Airflow about 3 s and its event must not come within 10 s, so a job that ends at once is
-    finished on the worker. A job that EvoLink expects to take long gets one early look, which finds orders
-    that review refuses at once.
+    A deferral costs Airflow about 3 s, and its event must not arrive within 10 s, so a short job is awaited on the
+    worker. A longer job is polled once, early, which finds requests that review rejects at once.
 
     :param job: The job as just read.
-    :param started: Epoch seconds of the order.
+    :param started: Epoch seconds when it was submitted.
     :param now: Epoch seconds.
-    :param patience: Seconds after the order up to which to look, whatever EvoLink expects; 0 for no look.
+    :param defer_after: Age up to which to poll, whatever EvoLink expects; 0 for no poll.
     """
-    short = SHORT_JOB.get(job.kind or "video", SHORT_JOB["video"])
+    policy = POLICY
+    short = policy.short_job.of(job.kind)
     age = max(0.0, now - started)
-    if age > (short if patience is None else patience) or patience == 0:
+    if age > (short if defer_after is None else defer_after) or defer_after == 0:
         return ()
     expected = job.estimated_time
-    if patience is None and (expected is None or expected > short):
-        return (2.0,)
-    quick = expected is not None and expected <= 2.0
-    waits = (0.2, 0.3, 0.5, 1.0, 1.0, 2.0) if quick else (0.5, 1.0, 1.5, 2.0, 3.0)
-    if patience is None:
-        return waits
-    more = max(0.0, patience - age - sum(waits))
-    return (*waits, *(3.0 for _ in range(int(more / 3.0))))
+    if defer_after is None and (expected is None or expected > short):
+        return (policy.review_poll_delay,)
+    is_instant = expected is not None and expected <= policy.instant_job
+    delays = policy.instant_job_delays if is_instant else policy.short_job_delays
+    if defer_after is None:
+        return delays
+    left = max(0.0, defer_after - age - sum(delays))
+    return delays + (policy.worker_poll_interval,) * int(left / policy.worker_poll_interval)
 
 
 def result_or_raise(
     job_id: str, end: WaitEnd, job: Job | None, error: EvoLinkError | None, redactor: Redactor | None = None
 ) -> Job:
     """
-    Return the job of a wait that is over with links, or raise why there is none.
+    Return the job of a wait that is over, with its results, or raise why there are none.
 
     :param job_id: EvoLink's id.
     :param end: Why the wait ended.
-    :param job: The last reading, if the last look was one.
-    :param error: The failure that ended the wait, if one did.
+    :param job: The last reading, if the last poll succeeded.
+    :param error: The error that ended the wait, if one did.
     :param redactor: Hides quotes of the request in EvoLink's messages.
+    :raises EvoLinkJobTimeout: the job may still be running; a retry waits for the same job.
+    :raises EvoLinkJobError: the job failed, or completed without results.
     """
     if end is WaitEnd.TIMEOUT:
-        state = "the job still runs" if error is None else f"the job could not be read ({type(error).__name__})"
+        why = (
+            f"could not be read until the timeout ({type(error).__name__})" if error else "still runs after the timeout"
+        )
         raise EvoLinkJobTimeout(
-            f"{state} at our deadline. It goes on and stays billable; nothing was lost. What to do: "
+            f"the job {why}. It keeps running and is still billed; nothing was lost. What to do: "
             "retry the task (it waits for the same job) or raise its timeout",
             job_id=job_id,
         ) from error

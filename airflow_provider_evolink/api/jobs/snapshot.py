@@ -1,23 +1,26 @@
 """
-A job that still runs, read at a glance. A waiting trigger needs five fields of it, a thousand times a minute.
+The cheap reading of a running job. A trigger needs a few fields of it, thousands of times a minute.
 
-Whatever is not plainly a running job is read in full, as `Job`, which knows how to be lenient.
+Whatever is not plainly a running job is parsed in full as `Job`, which is lenient.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-from airflow_provider_evolink.api.jobs.job import EARLIEST, JOB_ID, LATEST, JobStatus
+from airflow_provider_evolink.api.jobs.job import EARLIEST, JOB_ID, LATEST, Job, JobStatus
 
 _RUNNING = {str(status): status for status in (JobStatus.PENDING, JobStatus.PROCESSING)}
-_LONGEST_TEXT = 80
+_MAX_TEXT = 80
 
 
 @dataclass(frozen=True, slots=True)
 class JobSnapshot:
-    """What a wait needs of a running job, named and meant as in :class:`~airflow_provider_evolink.api.jobs.job.Job`."""
+    """
+    What a wait needs of a running job. Names and meanings are those of
+    :class:`~airflow_provider_evolink.api.jobs.job.Job`, so either can be a reading.
+    """
 
     job_id: str
     status: JobStatus
@@ -30,22 +33,25 @@ class JobSnapshot:
     has_output: bool = False
 
 
+JobReading: TypeAlias = Job | JobSnapshot
+
+
 def read_snapshot(row: Any) -> JobSnapshot | None:
     """
-    Read a running job at a glance; ``None`` where it must be read in full.
+    Parse a running job; ``None`` where it must be parsed in full.
 
-    :param row: One job as EvoLink shows it.
+    :param row: One job as EvoLink sends it.
     """
     if type(row) is not dict:
         return None
-    job_id, word, info = row.get("id"), row.get("status"), row.get("task_info")
+    job_id, status, info = row.get("id"), row.get("status"), row.get("task_info")
     created, progress, kind, model = row.get("created"), row.get("progress"), row.get("type"), row.get("model")
     estimate = info.get("estimated_time") if type(info) is dict else None
     if (
         type(job_id) is not str
         or not JOB_ID.fullmatch(job_id)
-        or type(word) is not str
-        or word not in _RUNNING
+        or type(status) is not str
+        or status not in _RUNNING
         or row.get("results")
         or row.get("result_data")
         or not (created is None or (type(created) is int and EARLIEST <= created < LATEST))
@@ -56,11 +62,11 @@ def read_snapshot(row: Any) -> JobSnapshot | None:
         or (kind is None and "kind" in row)
     ):
         return None
-    return JobSnapshot(job_id, _RUNNING[word], word, model, kind, progress, created, estimate)
+    return JobSnapshot(job_id, _RUNNING[status], status, model, kind, progress, created, estimate)
 
 
 def _is_plain(text: Any) -> bool:
     if text is None:
         return True
-    is_word = type(text) is str and text.isascii() and text.isprintable() and " " not in text
-    return is_word and 0 < len(text) <= _LONGEST_TEXT
+    is_token = type(text) is str and text.isascii() and text.isprintable() and " " not in text
+    return is_token and 0 < len(text) <= _MAX_TEXT

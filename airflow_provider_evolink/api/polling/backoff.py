@@ -1,4 +1,4 @@
-"""What EvoLink asks of one wait, or cannot do for one, holds for all waits of a connection. Pure, no I/O, no clock."""
+"""One backoff for all waits of a connection: a rate limit or an outage concerns every one of them. Pure, no clock."""
 
 from __future__ import annotations
 
@@ -9,62 +9,63 @@ from collections.abc import Callable
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkRateLimited, EvoLinkUnavailable
 from airflow_provider_evolink.api.jobs import schedule
 
-AT_ONCE = 8  # calls under way
-SPARED = 2 * AT_ONCE  # failures in a row of jobs that are known to fail
+MAX_CALLS = 8  # at the same time
+MAX_ISOLATED_FAILURES = 2 * MAX_CALLS  # in a row, of jobs that are known to be unreadable
 
 
 class SharedBackoff:
     """
-    Whether a connection may be called now, and how often at once.
+    Decides whether a connection may be called now, and how many calls may run at the same time.
 
-    After a failure nobody calls for a while, then one call finds out for all; each that is answered lets twice as
-    many follow.
+    After a failure all waits pause, then a single call probes; each call that succeeds doubles the number of calls.
 
     :param jitter: Returns a number from 0 to 1.
     """
 
     def __init__(self, jitter: Callable[[], float] = random.random) -> None:
-        self.at_once = AT_ONCE
+        self.max_calls = MAX_CALLS
+        self.paused_until = 0.0
         self._jitter = jitter
-        self._until = 0.0
-        self._failures = self._spared = 0
+        self._failures = 0  # in a row
+        self._isolated_failures = 0
         self._failed_at = -math.inf
 
-    def left(self, now: float) -> float:
+    def record(
+        self, error: EvoLinkError | None, now: float, began: float = math.inf, *, isolated: bool = False
+    ) -> None:
         """
-        Return the seconds until anybody may call again.
+        Learn from the end of a call. A refusal that concerns one job counts as success: EvoLink has responded.
 
-        :param now: Seconds of a clock that is never set back.
-        """
-        return max(0.0, self._until - now)
-
-    def told(self, error: EvoLinkError | None, now: float, began: float = math.inf, *, of_one: bool = False) -> None:
-        """
-        Take note of how a call ended. A refusal of one job is an answer like any other.
-
-        Calls that were under way together and fail are one failure, or a blip would be taken for a long outage.
+        Calls that ran at the same time and fail count as one failure, or a blip would pass for a long outage.
 
         :param error: What the call raised, if anything.
-        :param now: Seconds of the same clock.
+        :param now: Seconds of a monotonic clock.
         :param began: When the call began.
-        :param of_one: Whether the trouble of this one job was known: it concerns no other while others are answered.
+        :param isolated: Whether it read only jobs that are known to be unreadable: as long as other calls succeed,
+            their failure pauses nobody.
         """
+        if not isinstance(error, EvoLinkRateLimited | EvoLinkUnavailable):
+            self._failures = self._isolated_failures = 0
+            self.max_calls = min(MAX_CALLS, 2 * self.max_calls)
+            return
         is_new = began >= self._failed_at
         if isinstance(error, EvoLinkRateLimited):
-            asked = schedule.DEFAULT_RETRY_AFTER if error.retry_after is None else error.retry_after
-            pause = max(asked, self._jitter()) * (1.0 + 0.1 * self._jitter())
-        elif isinstance(error, EvoLinkUnavailable):
-            self._spared += 1
-            if of_one and self._failures == 0 and self._spared <= SPARED:
-                return
-            longest = min(schedule.LONGEST, 2.0 ** min(self._failures, 6)) if is_new else 0.0
-            pause = max(error.retry_after or 0.0, longest * self._jitter())
+            pause = self._after_rate_limit(error)
         else:
-            self._failures = self._spared = 0
-            self.at_once = min(AT_ONCE, 2 * self.at_once)
-            return
+            self._isolated_failures += 1
+            if isolated and self._failures == 0 and self._isolated_failures <= MAX_ISOLATED_FAILURES:
+                return
+            pause = self._after_failure(error, is_new=is_new)
         if is_new:
             self._failures += 1
             self._failed_at = now
-        self.at_once = 1
-        self._until = max(self._until, now + pause)
+        self.max_calls = 1
+        self.paused_until = max(self.paused_until, now + pause)
+
+    def _after_rate_limit(self, error: EvoLinkRateLimited) -> float:
+        retry_after = schedule.POLICY.default_retry_after if error.retry_after is None else error.retry_after
+        return max(retry_after, self._jitter()) * (1.0 + 0.1 * self._jitter())
+
+    def _after_failure(self, error: EvoLinkUnavailable, *, is_new: bool) -> float:
+        backoff = min(schedule.POLICY.max_error_backoff, 2.0 ** min(self._failures, 6)) if is_new else 0.0
+        return max(error.retry_after or 0.0, backoff * self._jitter())

@@ -1,140 +1,175 @@
 """
-Looking at jobs from the triggerer: one poller per event loop and connection, shared by all triggers.
+Polling from the triggerer: one poller per event loop and connection, shared by all triggers.
 
-Triggers only await their own outcome. The poller has one timer, for the job that is due next; it reads all jobs that
-are due about then in calls of up to 50, through one client. What EvoLink asks of one it asks of all.
+A trigger only awaits its own outcome. The poller has one timer, for the waiter that is due next; it reads the jobs that
+are due about then in calls of up to 50, through one client. A pause that EvoLink demands of one wait holds for all.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
-import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import copy_context
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkRateLimited, EvoLinkUnavailable
 from airflow_provider_evolink.api.http.wire import MAX_BATCH
-from airflow_provider_evolink.api.jobs.pace import DurationStats
-from airflow_provider_evolink.api.jobs.schedule import PollSchedule, WaitEnd
+from airflow_provider_evolink.api.jobs.job import JobStatus
+from airflow_provider_evolink.api.jobs.pace import DurationStats, JobHints
+from airflow_provider_evolink.api.jobs.schedule import Decision, PollSchedule, WaitEnd
+from airflow_provider_evolink.api.jobs.snapshot import JobReading
 from airflow_provider_evolink.api.polling.backoff import SharedBackoff
-from airflow_provider_evolink.api.polling.reader import JobReading, Reader, SettingsLoader, later, spawn
+from airflow_provider_evolink.api.polling.due_queue import GATHER_SECONDS, DueQueue
+from airflow_provider_evolink.api.polling.reader import Reader, SettingsLoader, call_later, spawn
 
-if TYPE_CHECKING:
-    from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
+DURATIONS = DurationStats()  # of all jobs that ended in this process
+EARLY_SHARE = 0.1  # of its delay by which a poll may come early to share a call
+ISOLATE_AFTER = 3  # failed polls in a row, so that one job cannot spoil the calls of others
+ISOLATED_POLLS = 8  # of a job that a response about many lacked
 
-TIMES = DurationStats()  # of all jobs whose end was seen in this process
-GATHER = 0.1  # seconds in which triggers that start together find each other
-EARLY = 1.0  # seconds, and part of its wait, by which a look may come early to share a call
-EARLY_PART = 0.1
-ALONE_AFTER = 3  # failed looks in a row, so that one job cannot spoil the calls of others
-ALONE_FOR = 8  # readings, of a job that was missing among many
+WaitOutcome: TypeAlias = JobStatus | WaitEnd
+OnPoll: TypeAlias = Callable[[JobReading], None]
 
 
 class Waiter:
-    """One trigger's wait for one job."""
+    """
+    One wait for one job.
 
-    __slots__ = ("_apart", "alone", "context", "due", "failures", "future", "job_id", "on_look", "ripe", "watch")
+    :param job_id: EvoLink's id.
+    :param schedule: Decides when to poll, and when the wait is over.
+    :param on_poll: Called with each reading, in the context of the wait: Airflow routes log lines by it.
+    """
 
-    def __init__(self, job_id: str, watch: PollSchedule, on_look: Callable[[JobReading], None]) -> None:
+    __slots__ = ("_isolated_polls", "_isolation", "context", "failures", "future", "job_id", "on_poll", "schedule")
+
+    def __init__(self, job_id: str, schedule: PollSchedule, on_poll: OnPoll) -> None:
         self.job_id = job_id
-        self.watch = watch
-        self.on_look = on_look
-        self.context = copy_context()  # Airflow tells by it whose log a line belongs to
-        self.future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.alone = self._apart = 0  # readings to come without other jobs
-        self.failures = 0
-        self.due = self.ripe = 0.0
+        self.schedule = schedule
+        self.on_poll = on_poll
+        self.context = copy_context()
+        self.future: asyncio.Future[WaitOutcome] = asyncio.get_running_loop().create_future()
+        self.failures = 0  # in a row
+        self._isolated_polls = 0  # to come
+        self._isolation = 0  # how long the last one was
 
-    def part(self, least: int) -> None:
-        """
-        Look alone for a while, each time for longer: this job or one beside it spoils the answers about many.
+    @property
+    def is_done(self) -> bool:
+        """Whether nobody waits any more."""
+        return self.future.done()
 
-        :param least: Readings.
+    @property
+    def isolated(self) -> bool:
+        """Whether the job is to be read in a call of its own."""
+        return self._isolated_polls > 0
+
+    @property
+    def deadline(self) -> float:
+        """The end of the wait on the monotonic clock; the wall clock may be set meanwhile."""
+        return time.monotonic() + self.schedule.deadline - time.time()
+
+    def isolate(self, at_least: int) -> None:
         """
-        if not self.alone:
-            self.alone = self._apart = max(least, 2 * self._apart)
+        Read the job in calls of its own for a while, twice as long each time: it may spoil the calls of others.
+
+        :param at_least: Polls.
+        """
+        if not self.isolated:
+            self._isolated_polls = self._isolation = max(at_least, 2 * self._isolation)
+
+    def decide(self, result: JobReading | EvoLinkError, now: float) -> Decision:
+        """
+        Return what to do after a poll.
+
+        :param result: The reading, or why there is none.
+        :param now: Epoch seconds.
+        """
+        if isinstance(result, EvoLinkError):
+            self.failures += 1
+            if self.failures >= ISOLATE_AFTER:
+                self.isolate(1)
+            return self.schedule.on_error(result, now)
+        self.failures, self._isolated_polls = 0, max(0, self._isolated_polls - 1)
+        self.context.run(self.on_poll, result)
+        return self.schedule.on_reading(result, now)
 
     def fail(self, error: BaseException) -> None:
-        """WaitEnd the wait with an error, unless it is over already."""
-        if not self.future.done():
+        """
+        End the wait with an error, unless it has ended.
+
+        :param error: What to raise. What a future cannot hold is replaced.
+        """
+        if isinstance(error, StopIteration) or not isinstance(error, Exception):
+            error = RuntimeError(f"the wait was interrupted by {type(error).__name__}")
+        if not self.is_done:
             self.future.set_exception(error)
 
 
 class Poller:
     """
-    Looks at the jobs of all triggers of one loop and connection.
+    Polls the jobs of all triggers of one loop and connection.
 
     :param load_settings: Returns key and hosts of the connection.
     """
 
     def __init__(self, load_settings: SettingsLoader) -> None:
         self.users = 0
-        self.is_over = False
+        self.is_closed = False
         self._reader = Reader(load_settings)
-        self._limits = SharedBackoff()
-        self._waits: set[Waiter] = set()
-        self._due: list[tuple[float, int, Waiter]] = []  # when it is due, and which came first
-        self._numbers = itertools.count()
+        self._backoff = SharedBackoff()
+        self._waiters: set[Waiter] = set()
+        self._queue: DueQueue[Waiter] = DueQueue()
         self._timer: asyncio.TimerHandle | None = None
         self._calls: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Make the client, once for all who ask; if it cannot be made, all are told."""
+        """Make the client, once for all users; if that fails, it fails for all of them."""
         try:
             await self._reader.open()
         except Exception:
-            self.is_over = True
+            self.is_closed = True
             raise
 
     async def close(self) -> None:
-        """WaitEnd all calls and close the client."""
-        self.is_over = True
+        """Cancel all calls and close the client."""
+        self.is_closed = True
         self._disarm()
         for call in self._calls:
             call.cancel()
         await asyncio.gather(*self._calls, return_exceptions=True)
         await self._reader.close()
 
-    async def wait(self, watch: PollSchedule, known: JobSnapshot, on_look: Callable[[JobReading], None]) -> str:
+    async def wait(self, job_id: str, hints: JobHints, schedule: PollSchedule, on_poll: OnPoll) -> WaitOutcome:
         """
-        Waiter for one job and return the status for the event.
+        Wait for one job. Return the status it ended with, or why the wait ended without one.
 
-        :param watch: Says when to look and when the wait is over.
-        :param known: What is known of the job so far: its id at least.
-        :param on_look: Called with each reading.
+        The outcome is a hint for the worker, which reads the job again before it decides.
+
+        :param job_id: EvoLink's id.
+        :param hints: What is known of the job so far.
+        :param schedule: Decides when to poll, and when the wait is over.
+        :param on_poll: Called with each reading.
+        :raises EvoLinkError: the job cannot be read, and polling again is pointless.
         """
-        if self._reader.refused is not None:
-            raise self._reader.refused
-        wait = Waiter(known.job_id, watch, on_look)
-        self._waits.add(wait)
+        if self._reader.refusal is not None:
+            raise self._reader.refusal
+        waiter = Waiter(job_id, schedule, on_poll)
+        self._waiters.add(waiter)
         try:
-            first = watch.first(known, time.time())
-            self._plan(wait, max(GATHER, first), early=max(GATHER, EARLY_PART * first))
-            return await wait.future
+            first = schedule.first_delay(hints, time.time())
+            self._enqueue(waiter, max(GATHER_SECONDS, first), max(GATHER_SECONDS, EARLY_SHARE * first))
+            return await waiter.future
         finally:
-            self._waits.discard(wait)
-            wait.future.cancel()
+            self._waiters.discard(waiter)
+            waiter.future.cancel()
 
-    # --- when to call
-
-    def _plan(self, wait: Waiter, delay: float, early: float) -> None:
-        """Put a wait where it is due and may be called for, and the timer where the first one is."""
-        now = time.monotonic()
-        left = self._limits.left(now)
-        if left > delay:
-            left += GATHER if wait.alone else 0.0  # others find out for all
-            delay, early = max(delay, min(left, wait.watch.deadline - time.time())), 0.0
-        wait.due = now + delay
-        wait.ripe = wait.due - min(EARLY, early)
-        heapq.heappush(self._due, (wait.due, next(self._numbers), wait))
-        if self._due[0][2] is wait:
+    def _enqueue(self, waiter: Waiter, delay: float, early_by: float) -> None:
+        if self._queue.push(waiter, time.monotonic() + delay, early_by):
             self._arm()
+
+    # --- the timer
 
     def _disarm(self) -> None:
         if self._timer is not None:
@@ -143,113 +178,76 @@ class Poller:
 
     def _arm(self) -> None:
         self._disarm()
-        if self._due and len(self._calls) < self._limits.at_once and not self.is_over:
-            self._timer = later(max(0.0, self._due[0][0] - time.monotonic()), self._tick)
+        due = self._queue.next_due
+        if due is not None and len(self._calls) < self._backoff.max_calls and not self.is_closed:
+            self._timer = call_later(max(0.0, due - time.monotonic()), self._tick)
 
     def _tick(self) -> None:
-        """Look at what is due; singly also at what may as well, since calls made together cost less."""
+        """Start the calls that are due."""
         now = time.monotonic()
-        if left := self._limits.left(now):
-            self._put_off(now, left)
-        latest = now
-        while self._due and self._due[0][0] <= latest and len(self._calls) < self._limits.at_once and not left:
-            if not (waits := self._take(now)):
-                break
-            latest = now if self._reader.reads_many else now + EARLY
-            call = spawn(self._look(waits))
+        for waiter in self._queue.postpone(now):
+            self._next_step(waiter, EvoLinkUnavailable("all polls are paused until after the timeout"))
+        size = MAX_BATCH if self._reader.reads_many else 1
+        for waiters in self._queue.pop_batches(now, size, self._backoff.max_calls - len(self._calls)):
+            call = spawn(self._poll(waiters))
             self._calls.add(call)
-            call.add_done_callback(self._ended)
+            call.add_done_callback(self._on_call_done)
         self._arm()
 
-    def _ended(self, call: asyncio.Task[None]) -> None:
+    def _on_call_done(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)
-        if not self.is_over:
+        if not self.is_closed:
             self._tick()
-
-    def _take(self, now: float) -> list[Waiter]:
-        """Take one call's worth of waits: those that are due, and those that may as well be looked at now."""
-        taken: list[Waiter] = []
-        unripe: list[tuple[float, int, Waiter]] = []
-        most = MAX_BATCH if self._reader.reads_many else 1
-        while self._due and len(taken) < most and len(unripe) < MAX_BATCH and self._due[0][0] <= now + EARLY:
-            entry = heapq.heappop(self._due)
-            wait = entry[2]
-            if wait.future.done():
-                continue
-            if wait.ripe > now or (wait.alone and taken):
-                unripe.append(entry)
-                continue
-            taken.append(wait)
-            if wait.alone:
-                break
-        for entry in unripe:
-            heapq.heappush(self._due, entry)
-        return taken
-
-    def _put_off(self, now: float, left: float) -> None:
-        """Nobody calls now: what is due is due later, and a wait whose deadline has come ends without a look."""
-        error = EvoLinkUnavailable("all looks are to wait until after this deadline")
-        while self._due and self._due[0][0] <= now:
-            wait = heapq.heappop(self._due)[2]
-            time_left = wait.watch.deadline - time.time()
-            if wait.future.done():
-                continue
-            if time_left <= 0:
-                self._settle(wait, error)
-            else:
-                self._plan(wait, min(time_left, left + GATHER * random.random()), early=0.0)  # noqa: S311
 
     # --- a call
 
-    async def _look(self, waits: list[Waiter]) -> None:
-        """Read some jobs and tell each wait its own; whatever happens, none is left without a next step."""
+    async def _poll(self, waiters: list[Waiter]) -> None:
+        """Read the jobs of some waiters. Whatever happens, each of them gets a next step."""
         error: EvoLinkError | None = None
-        found: dict[str, JobReading] = {}
+        readings: dict[str, JobReading] = {}
         began = time.monotonic()
         try:
-            found = await self._reader.read(list(dict.fromkeys(wait.job_id for wait in waits)))
+            readings = await self._reader.read(list(dict.fromkeys(waiter.job_id for waiter in waiters)))
         except EvoLinkError as raised:
             error = raised
         except Exception as raised:  # noqa: BLE001 - the triggers decide, and the worker after them
             error = EvoLinkUnavailable(f"the jobs could not be read ({type(raised).__name__})")
-        if self._reader.refused is not None:
-            self.is_over = True
-            for wait in self._waits:
-                wait.fail(self._reader.refused)
+        if self._reader.refusal is not None:
+            self._fail_all(self._reader.refusal)
             return
-        self._limits.told(error, time.monotonic(), began, of_one=all(wait.alone for wait in waits))
-        for wait in waits:
-            if wait.job_id in found:
-                self._settle(wait, found[wait.job_id])
-            elif len(waits) > 1 and not isinstance(error, EvoLinkRateLimited | EvoLinkUnavailable):
-                wait.part(ALONE_FOR if self._reader.reads_many else 0)  # no conclusion from an answer about many
-                self._plan(wait, 0.0, early=0.0)
+        self._backoff.record(error, time.monotonic(), began, isolated=all(waiter.isolated for waiter in waiters))
+        self._queue.paused_until = self._backoff.paused_until
+        proves_nothing = len(waiters) > 1 and not isinstance(error, EvoLinkRateLimited | EvoLinkUnavailable)
+        for waiter in waiters:
+            if waiter.job_id in readings:
+                self._next_step(waiter, readings[waiter.job_id])
+            elif proves_nothing:  # about a single job that it lacks
+                waiter.isolate(ISOLATED_POLLS if self._reader.reads_many else 0)
+                self._enqueue(waiter, 0.0, 0.0)
             else:
-                self._settle(wait, error or EvoLinkUnavailable("the answer is about another job"))
+                self._next_step(waiter, error or EvoLinkUnavailable("the response is about another job"))
 
-    def _settle(self, wait: Waiter, seen: JobReading | EvoLinkError) -> None:
-        """Tell a wait what was found, and do what its watch says."""
-        if wait.future.done():
+    def _fail_all(self, error: EvoLinkError) -> None:
+        self.is_closed = True
+        for waiter in self._waiters:
+            waiter.fail(error)
+
+    def _next_step(self, waiter: Waiter, result: JobReading | EvoLinkError) -> None:
+        """Poll again, or end the wait. What a single wait raises ends that wait alone."""
+        if waiter.is_done:
             return
         try:
-            if isinstance(seen, EvoLinkError):
-                wait.failures += 1
-                if wait.failures >= ALONE_AFTER:
-                    wait.part(1)
-                status, step = str(WaitEnd.UNREADABLE), wait.watch.failed(seen, time.time())
+            decision = waiter.decide(result, time.time())
+            if decision.end is None:
+                self._enqueue(waiter, decision.delay, EARLY_SHARE * decision.delay)
+            elif decision.end is WaitEnd.UNREADABLE and decision.error is not None:
+                waiter.fail(decision.error)
+            elif decision.end is WaitEnd.OVER and not isinstance(result, EvoLinkError):
+                waiter.future.set_result(result.status)
             else:
-                wait.failures, wait.alone = 0, max(0, wait.alone - 1)
-                wait.context.run(wait.on_look, seen)
-                status, step = str(seen.status), wait.watch.saw(seen, time.time())
-        except Exception as error:  # noqa: BLE001 - one trigger's trouble is not that of the others
-            wait.fail(error)
-            return
-        if step.end is None:
-            self._plan(wait, step.delay, early=EARLY_PART * step.delay)
-        elif step.end is WaitEnd.UNREADABLE and step.error is not None:
-            wait.fail(step.error)
-        else:
-            wait.future.set_result(status if step.end is WaitEnd.OVER else str(step.end))
+                waiter.future.set_result(decision.end)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
+            waiter.fail(error)
 
 
 # dag.test() runs every trigger in a loop of its own, so a poller belongs to a loop.
@@ -259,15 +257,15 @@ _pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Poller]] = Weak
 @asynccontextmanager
 async def shared_poller(evolink_conn_id: str, load_settings: SettingsLoader) -> AsyncIterator[Poller]:
     """
-    Lend the process's poller of a connection; the last user closes it. One whose key is refused is lent no more.
+    Share one poller for each connection in this process; its last user closes it, a refused key replaces it.
 
-    :param evolink_conn_id: Connection of type ``evolink``.
-    :param load_settings: Returns its key and hosts.
+    :param evolink_conn_id: Names the connection; users of one name and event loop share a poller.
+    :param load_settings: Returns key and hosts of the connection.
     """
-    lent = _pollers.setdefault(asyncio.get_running_loop(), {})
-    poller = lent.get(evolink_conn_id)
-    if poller is None or poller.is_over:
-        poller = lent[evolink_conn_id] = Poller(load_settings)
+    pollers = _pollers.setdefault(asyncio.get_running_loop(), {})
+    poller = pollers.get(evolink_conn_id)
+    if poller is None or poller.is_closed:
+        poller = pollers[evolink_conn_id] = Poller(load_settings)
     poller.users += 1
     try:
         await poller.open()
@@ -275,27 +273,6 @@ async def shared_poller(evolink_conn_id: str, load_settings: SettingsLoader) -> 
     finally:
         poller.users -= 1
         if poller.users == 0:
-            if lent.get(evolink_conn_id) is poller:
-                del lent[evolink_conn_id]
+            if pollers.get(evolink_conn_id) is poller:
+                del pollers[evolink_conn_id]
             await asyncio.shield(spawn(poller.close()))  # the user may be cancelled twice
-
-
-async def watch_job(
-    evolink_conn_id: str,
-    load_settings: SettingsLoader,
-    watch: PollSchedule,
-    known: JobSnapshot,
-    on_look: Callable[[JobReading], None],
-) -> str:
-    """
-    Waiter for one job and return the status for the event: the worker reads the job again before it decides.
-
-    :param evolink_conn_id: Connection of type ``evolink``.
-    :param load_settings: Returns its key and hosts.
-    :param watch: Says when to look and when the wait is over.
-    :param known: What is known of the job so far: its id at least.
-    :param on_look: Called with each reading.
-    :raises EvoLinkError: the job cannot be read, and looking again is pointless.
-    """
-    async with shared_poller(evolink_conn_id, load_settings) as poller:
-        return await poller.wait(watch, known, on_look)

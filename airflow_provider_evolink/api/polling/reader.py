@@ -1,4 +1,4 @@
-"""The calls of a poller: jobs, one or many, through one client that follows its connection."""
+"""The calls of a poller: one job or many, through one client that follows a key that is replaced."""
 
 from __future__ import annotations
 
@@ -21,29 +21,30 @@ from airflow_provider_evolink.api.errors import (
 )
 from airflow_provider_evolink.api.http import retries
 from airflow_provider_evolink.api.http.wire import MAX_BATCH
-from airflow_provider_evolink.api.jobs.job import Job
-from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
+from airflow_provider_evolink.api.jobs.snapshot import JobReading
 from airflow_provider_evolink.api.settings import ClientSettings
 
-NO_SUCH_CALL = frozenset({404, 405, 501})  # what a server says that does not read many at once
-ASK_AGAIN = 3600.0  # seconds: what a server said in the middle of an update need not hold for good
-AT_ONCE = 8  # calls of one worker; after as many failures it calls no more for a while
-LONGEST_PAUSE = 30.0  # seconds between two tries of one worker
+BATCH_UNSUPPORTED = frozenset({404, 405, 501})  # status of a server without the batch call
+BATCH_RETRY_AFTER = 3600.0  # seconds until it is tried again: the response may be due to an update of the server
+MAX_CALLS = 8  # at the same time; after as many failures `read_all` pauses
+MAX_PAUSE = 30.0  # seconds between two attempts of `read_all`
 T = TypeVar("T")
-JobReading: TypeAlias = Job | JobSnapshot
 SettingsLoader: TypeAlias = Callable[[], Awaitable[ClientSettings]]
+Read: TypeAlias = Callable[[AsyncEvoLinkClient], Awaitable[T]]
 
 
 class Reader:
     """
     Reads jobs with a key that may be replaced meanwhile.
 
+    Once EvoLink has refused the key, and the one that replaced it, ``refusal`` is set: no read can succeed any more.
+
     :param load_settings: Returns key and hosts as they are now; called again once where EvoLink refuses the key.
     """
 
     def __init__(self, load_settings: SettingsLoader) -> None:
         self.client: AsyncEvoLinkClient | None = None
-        self.refused: EvoLinkError | None = None
+        self.refusal: EvoLinkError | None = None
         self._load_settings = load_settings
         self._opening: asyncio.Task[AsyncEvoLinkClient] | None = None
         self._renewing = asyncio.Lock()
@@ -52,11 +53,11 @@ class Reader:
 
     @property
     def reads_many(self) -> bool:
-        """Whether many jobs may be read at once."""
+        """Whether one call can read many jobs."""
         return time.monotonic() >= self._singly_until
 
     async def open(self) -> None:
-        """Make the client, once for all who ask; if it cannot be made, all are told."""
+        """Make the client, once for all users; if that fails, it fails for all of them."""
         if self.client is None:
             if self._opening is None:
                 self._opening = spawn(self._make_client())
@@ -73,43 +74,44 @@ class Reader:
 
     async def read(self, job_ids: list[str]) -> dict[str, JobReading]:
         """
-        Read jobs. Of many, some may be missing in what is returned, or all: those must be read singly.
+        Read jobs. Of many, some may be missing from the result, or all: those must be read singly.
 
         :param job_ids: At most 50 of EvoLink's ids.
-        :raises EvoLinkError: no answer, or a refusal.
+        :raises EvoLinkError: no response, or a refusal.
         """
         if len(job_ids) == 1:
-            return {job_ids[0]: await self._ask(functools.partial(AsyncEvoLinkClient.look, job_id=job_ids[0]))}
+            return {job_ids[0]: await self._call(functools.partial(AsyncEvoLinkClient.poll_job, job_id=job_ids[0]))}
         try:
-            return await self._ask(functools.partial(AsyncEvoLinkClient.get_jobs, job_ids=job_ids))
+            return await self._call(functools.partial(AsyncEvoLinkClient.get_jobs, job_ids=job_ids))
         except EvoLinkError as error:
-            if error.status_code not in NO_SUCH_CALL:
+            if error.status_code not in BATCH_UNSUPPORTED:
                 raise
-            self._singly_until = time.monotonic() + ASK_AGAIN
+            self._singly_until = time.monotonic() + BATCH_RETRY_AFTER
             return {}
 
-    async def _ask(self, ask: Callable[[AsyncEvoLinkClient], Awaitable[T]]) -> T:
-        """Call; where the key is refused, read the connection anew, once. A second refusal is the end."""
+    async def _call(self, read: Read[T]) -> T:
+        """Call. Where the key is refused, load the settings and call again, once; a second refusal is final."""
         client = self.client
         if client is None:
             raise EvoLinkUnavailable("the connection is not open")
         try:
-            return await ask(client)
+            return await read(client)
         except (EvoLinkAuthError, EvoLinkAccessError) as error:
-            if not _is_about_the_key(error):
+            if not _concerns_key(error):
                 raise
         try:
-            return await ask(await self._renewed(client))
+            return await read(await self._renew_client(client))
         except (EvoLinkAuthError, EvoLinkAccessError, EvoLinkConfigError) as error:
-            if _is_about_the_key(error):
-                self.refused = error
+            if _concerns_key(error):
+                self.refusal = error
             raise
 
-    async def _renewed(self, refused: AsyncEvoLinkClient) -> AsyncEvoLinkClient:
+    async def _renew_client(self, refused: AsyncEvoLinkClient) -> AsyncEvoLinkClient:
+        """Return a client with the settings of now; of several calls that were refused together one makes it."""
         async with self._renewing:
             if self.client is None or self.client is refused:
                 self.client = await self._make_client()
-                self._retired.append(refused)  # calls under way may still need it, but none before it
+                self._retired.append(refused)  # running calls may still need it, but none of those before it
                 while len(self._retired) > 1:
                     await self._retired[0].aclose()
                     del self._retired[0]
@@ -121,62 +123,79 @@ class Reader:
 
 async def read_all(load_settings: SettingsLoader, job_ids: list[str]) -> dict[str, JobReading]:
     """
-    Read any number of jobs, many in a call. While faults pass it tries again; what cannot be read is left out.
+    Read any number of jobs, many in a call. Transient errors are retried; what stays unreadable is left out.
 
-    :param load_settings: Returns key and hosts.
+    :param load_settings: Returns key and hosts of the connection.
     :param job_ids: EvoLink's ids.
     """
-    reader, places = Reader(load_settings), asyncio.Semaphore(AT_ONCE)
-    found: dict[str, JobReading] = {}
-    troubles: list[EvoLinkError] = []
-
-    async def read(some: list[str]) -> None:
-        async with places:
-            if reader.refused is None and len(troubles) < AT_ONCE:
-                try:
-                    found.update(await reader.read(some))
-                except EvoLinkRateLimited as error:
-                    troubles.extend([error] * AT_ONCE)  # nobody calls any more
-                except EvoLinkUnavailable as error:
-                    troubles.append(error)
-                except EvoLinkError:
-                    pass
-
+    reader = Reader(load_settings)
+    bulk = _BulkRead(reader)
     try:
         await reader.open()
-        for tries in range(1, retries.TRIES + 1):
-            troubles.clear()
-            left = [job_id for job_id in job_ids if job_id not in found]
-            if len(left) > 1:
-                await asyncio.gather(*(read(left[at : at + MAX_BATCH]) for at in range(0, len(left), MAX_BATCH)))
-            if not troubles or tries == retries.TRIES:
-                await asyncio.gather(*(read([job_id]) for job_id in left if job_id not in found))
-            pause = retries.wait_before_retry(
-                max(troubles, key=lambda error: error.retry_after or 0.0, default=None),
-                tries,
-                longest=LONGEST_PAUSE,
-                jitter=random.random(),  # noqa: S311
-            )
-            if not troubles or pause is None:
+        for attempt in range(1, retries.TRIES + 1):
+            await bulk.run(job_ids, is_last=attempt == retries.TRIES)
+            pause = bulk.pause_after(attempt)
+            if pause is None:
                 break
             await asyncio.sleep(pause)
     finally:
         await reader.close()
-    return found
+    return bulk.readings
+
+
+class _BulkRead:
+    """The attempts of `read_all`: 50 jobs a call, then singly what these calls lacked. It stops calling in trouble."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.readings: dict[str, JobReading] = {}
+        self._reader = reader
+        self._slots = asyncio.Semaphore(MAX_CALLS)
+        self._errors: list[EvoLinkError] = []  # transient ones of this attempt
+
+    async def run(self, job_ids: list[str], *, is_last: bool) -> None:
+        """Read what is not read yet. After errors, only the last attempt reads singly."""
+        self._errors.clear()
+        missing = [job_id for job_id in job_ids if job_id not in self.readings]
+        if len(missing) > 1:
+            chunks = [missing[start : start + MAX_BATCH] for start in range(0, len(missing), MAX_BATCH)]
+            await asyncio.gather(*map(self._read, chunks))
+        if not self._errors or is_last:
+            singles = [[job_id] for job_id in missing if job_id not in self.readings]
+            await asyncio.gather(*map(self._read, singles))
+
+    def pause_after(self, attempt: int) -> float | None:
+        """Return the seconds until the next attempt; ``None`` where there is none."""
+        if not self._errors:
+            return None
+        worst = max(self._errors, key=lambda error: error.retry_after or 0.0)
+        return retries.wait_before_retry(worst, attempt, longest=MAX_PAUSE, jitter=random.random())  # noqa: S311
+
+    async def _read(self, job_ids: list[str]) -> None:
+        async with self._slots:
+            if self._reader.refusal is not None or len(self._errors) >= MAX_CALLS:
+                return
+            try:
+                self.readings.update(await self._reader.read(job_ids))
+            except EvoLinkRateLimited as error:
+                self._errors.extend([error] * MAX_CALLS)  # stops all calls of this attempt
+            except EvoLinkUnavailable as error:
+                self._errors.append(error)
+            except EvoLinkError:
+                pass
 
 
 def spawn(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     """
-    Start a task that belongs to no trigger: it is not to write into the log of the one that came first.
+    Start a task that belongs to no trigger: it must not write into the log of the one that happened to start it.
 
     :param coroutine: What to run.
     """
     return asyncio.get_running_loop().create_task(coroutine, context=Context())
 
 
-def later(delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+def call_later(delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
     """
-    Call something later, on nobody's behalf.
+    Call something later, on behalf of no trigger.
 
     :param delay: Seconds.
     :param callback: What to call.
@@ -184,6 +203,6 @@ def later(delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
     return asyncio.get_running_loop().call_later(delay, callback, context=Context())
 
 
-def _is_about_the_key(error: EvoLinkError) -> bool:
-    """Tell a refusal that meets every job from one that meets this job alone, such as somebody else's."""
+def _concerns_key(error: EvoLinkError) -> bool:
+    """Tell a refusal that any job would meet from one of this job alone, such as a job of another account."""
     return not isinstance(error, EvoLinkAccessError) or error.code == "ip_restricted"

@@ -1,4 +1,4 @@
-"""The shapes of a single request field and how each is checked."""
+"""The types of request fields that the rules of Wan 2.7 are made of, and how each is checked."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _VOICE_KEY = re.compile(r"(image|video)[1-9][0-9]{0,3}")
-_LONGEST_CALLBACK = 2048
-_MOST_VOICES = 5
+_MAX_CALLBACK_LENGTH = 2048
+_MAX_VOICES = 5
 
 
 class Refusal(Exception):
     """
-    The order breaks a rule of its model.
+    The request breaks a rule of its model.
 
-    :param message: What is wrong.
-    :param param: The field it is about.
+    :param message: ``error.message`` of the response.
+    :param param: ``error.param`` of the response, the field.
     """
 
     def __init__(self, message: str, param: str | None = None) -> None:
@@ -32,16 +32,16 @@ class Field:
     """
     One field of a request.
 
-    :param shape: Name of the check in this module.
-    :param low: Smallest number, or fewest items.
-    :param high: Largest number, or most items.
-    :param choices: The allowed texts.
+    :param type: Name of its check in this module.
+    :param low: Smallest number, or smallest number of items.
+    :param high: Largest number, or largest number of items.
+    :param choices: The allowed strings.
     :param required: Whether it must be sent.
-    :param cut_at: Longest text; what is over it is cut without a word, as the service does.
-    :param inner: The fields inside an object.
+    :param cut_at: Maximum length; a longer string is silently cut, as EvoLink does.
+    :param inner: The fields of an object.
     """
 
-    shape: str
+    type: str
     low: int = 0
     high: int = 0
     choices: tuple[str, ...] = ()
@@ -50,64 +50,60 @@ class Field:
     inner: dict[str, Field] = field(default_factory=dict)
 
 
-def text(*, cut_at: int, required: bool = False) -> Field:
-    """Describe a text that is cut at a length."""
-    return Field("text", cut_at=cut_at, required=required)
+def string(*, cut_at: int, required: bool = False) -> Field:
+    """Return a string that is cut at a length."""
+    return Field("string", cut_at=cut_at, required=required)
 
 
 def choice(*choices: str, required: bool = False) -> Field:
-    """Describe a text out of a few."""
+    """Return a string with a few allowed values."""
     return Field("choice", choices=choices, required=required)
 
 
-def whole(low: int, high: int) -> Field:
-    """Describe a whole number within bounds."""
-    return Field("whole", low, high)
+def integer(low: int, high: int) -> Field:
+    """Return an integer within bounds."""
+    return Field("integer", low, high)
 
 
-def flag() -> Field:
-    """Describe true or false."""
-    return Field("flag")
+def boolean() -> Field:
+    """Return a boolean."""
+    return Field("boolean")
 
 
 def url() -> Field:
-    """Describe the address of one material."""
+    """Return the URL of one input file."""
     return Field("url")
 
 
-def links(low: int, high: int, *, required: bool = False) -> Field:
-    """Describe a list of addresses."""
-    return Field("links", low, high, required=required)
+def urls(low: int, high: int, *, required: bool = False) -> Field:
+    """Return a list of URLs."""
+    return Field("urls", low, high, required=required)
 
 
 def callback() -> Field:
-    """Describe a callback address: public, HTTPS, not too long."""
+    """Return a callback URL: public, HTTPS, not too long."""
     return Field("callback")
 
 
-def group(**inner: Field) -> Field:
-    """Describe an object with known fields."""
-    return Field("group", inner=inner)
+def object_of(**inner: Field) -> Field:
+    """Return an object with known fields."""
+    return Field("object", inner=inner)
 
 
 def check_field(name: str, value: Any, rule: Field) -> None:
     """
-    Check one value against its rule.
+    Check one value.
 
     :param name: The field, as reported in ``param``.
-    :param value: What was sent.
+    :param value: The value sent.
     :param rule: What is allowed.
-    :raises Refusal: The value breaks the rule.
+    :raises Refusal: The value is not allowed.
     """
-    _CHECKS[rule.shape](name, value, rule)
+    _CHECKS[rule.type](name, value, rule)
 
 
-def is_link(value: Any) -> bool:
-    """
-    Say whether a value is an http or https address.
-
-    :param value: Anything.
-    """
+def is_url(value: Any) -> bool:
+    """Return whether a value is an http or https URL."""
     if not isinstance(value, str) or re.search(r"\s", value):
         return False
     try:
@@ -117,7 +113,7 @@ def is_link(value: Any) -> bool:
     return parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
-def _text(name: str, value: Any, rule: Field) -> None:
+def _string(name: str, value: Any, rule: Field) -> None:
     if not isinstance(value, str):
         raise Refusal(f"{name} must be a string", name)
     if rule.required and not value.strip():
@@ -129,38 +125,38 @@ def _choice(name: str, value: Any, rule: Field) -> None:
         raise Refusal(f"{name} must be one of: {', '.join(rule.choices)}", name)
 
 
-def _whole(name: str, value: Any, rule: Field) -> None:
+def _integer(name: str, value: Any, rule: Field) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or value != value // 1:
-        raise Refusal(f"{name} must be a whole number", name)
+        raise Refusal(f"{name} must be an integer", name)
     if not rule.low <= value <= rule.high:
         raise Refusal(f"{name} must be between {rule.low} and {rule.high}", name)
 
 
-def _flag(name: str, value: Any, _: Field) -> None:
+def _boolean(name: str, value: Any, _: Field) -> None:
     if not isinstance(value, bool):
         raise Refusal(f"{name} must be true or false", name)
 
 
 def _url(name: str, value: Any, _: Field) -> None:
-    if not is_link(value):
+    if not is_url(value):
         raise Refusal(f"{name} must be an http or https URL", name)
 
 
-def _links(name: str, value: Any, rule: Field) -> None:
+def _urls(name: str, value: Any, rule: Field) -> None:
     if not isinstance(value, list):
         raise Refusal(f"{name} must be an array of URLs", name)
     if not rule.low <= len(value) <= rule.high:
         raise Refusal(f"{name} must hold between {rule.low} and {rule.high} items", name)
-    if not all(is_link(item) for item in value):
+    if not all(is_url(item) for item in value):
         raise Refusal(f"{name} must hold http or https URLs only", name)
 
 
 def _callback(name: str, value: Any, _: Field) -> None:
-    if not is_link(value) or urlsplit(value).scheme != "https":
+    if not is_url(value) or urlsplit(value).scheme != "https":
         raise Refusal(f"{name} must be an https URL", name)
-    if len(value) > _LONGEST_CALLBACK:
-        raise Refusal(f"{name} may have at most {_LONGEST_CALLBACK} characters", name)
+    if len(value) > _MAX_CALLBACK_LENGTH:
+        raise Refusal(f"{name} may have at most {_MAX_CALLBACK_LENGTH} characters", name)
     if not _is_public(urlsplit(value).hostname or ""):
         raise Refusal(f"{name} must not point to a private address", name)
 
@@ -174,7 +170,7 @@ def _is_public(host: str) -> bool:
         return True
 
 
-def _group(name: str, value: Any, rule: Field) -> None:
+def _object(name: str, value: Any, rule: Field) -> None:
     if not isinstance(value, dict):
         raise Refusal(f"{name} must be an object", name)
     for key, item in value.items():
@@ -186,23 +182,23 @@ def _group(name: str, value: Any, rule: Field) -> None:
 def _voices(name: str, value: Any, _: Field) -> None:
     if not isinstance(value, dict):
         raise Refusal(f"{name} must be an object", name)
-    if len(value) > _MOST_VOICES:
-        raise Refusal(f"{name} may hold at most {_MOST_VOICES} voices", name)
+    if len(value) > _MAX_VOICES:
+        raise Refusal(f"{name} may hold at most {_MAX_VOICES} voices", name)
     for key, address in value.items():
         if not _VOICE_KEY.fullmatch(key):
             raise Refusal(f"{name}: {key!r} must look like image1 or video2", f"{name}.{key}")
-        if not is_link(address):
+        if not is_url(address):
             raise Refusal(f"{name}.{key} must be the URL of an audio file", f"{name}.{key}")
 
 
 _CHECKS = {
-    "text": _text,
+    "string": _string,
     "choice": _choice,
-    "whole": _whole,
-    "flag": _flag,
+    "integer": _integer,
+    "boolean": _boolean,
     "url": _url,
-    "links": _links,
+    "urls": _urls,
     "callback": _callback,
-    "group": _group,
+    "object": _object,
     "voices": _voices,
 }

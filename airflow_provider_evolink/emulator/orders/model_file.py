@@ -29,6 +29,8 @@ _KEYS_FOR_TYPE = {
 }
 _RANGES = (("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems"))
 
+_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
+
 Number = int | float
 Count = Annotated[int, Field(ge=0)]
 Text = Annotated[str, StringConstraints(min_length=1)]
@@ -38,12 +40,10 @@ class ModelFileError(ValueError):
     """A model file is wrong; the message names file, model and field."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class FieldSchema(_Strict):
+class FieldSchema(BaseModel):
     """One field of a request."""
+
+    model_config = _STRICT
 
     type: Annotated[str, StringConstraints(pattern=rf"^{_TYPE}(\|{_TYPE})*$")]
     required: bool = False
@@ -87,7 +87,7 @@ class FieldSchema(_Strict):
         return self
 
 
-class DocumentedModel(_Strict):
+class DocumentedModel(BaseModel):
     """
     One model as EvoLink's page describes it.
 
@@ -101,6 +101,8 @@ class DocumentedModel(_Strict):
     :param refuses_unknown_fields: Whether every field without documentation is refused.
     :param fields: The documented fields of a request.
     """
+
+    model_config = _STRICT
 
     kind: Literal["video", "image", "audio"]
     task: Text
@@ -117,7 +119,9 @@ class DocumentedModel(_Strict):
         return self.fields[name].default if name in self.fields else None
 
 
-class _ModelFile(_Strict):
+class _ModelFile(BaseModel):
+    model_config = _STRICT
+
     about: str = ""
     models: dict[str, DocumentedModel]
 

@@ -1,4 +1,4 @@
-"""What a job costs in credits. Wan 2.7 as published in October 2026; other models at a flat stand-in rate."""
+"""What a job costs in credits. Wan 2.7 as published in October 2026; other models at placeholder rates."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ if TYPE_CHECKING:
 
 _PER_SECOND = Decimal("5.44")
 _HIGH_QUALITY = Decimal("1.67")
-_LEAST = Decimal("10.88")
-_STAND_IN = {"image": Decimal(5), "audio": Decimal(3)}
+_MINIMUM = Decimal("10.88")
+_PLACEHOLDER = {"image": Decimal(5), "audio": Decimal(3)}
 _CREDITS_PER_USD = Decimal(68)
 _CREDITS_PER_CNY = Decimal(10)
-EDIT_SECONDS_ASSUMED = 10.0
+RESERVED_EDIT_SECONDS = 10.0
 
 
 def price(body: Mapping[str, Any], kind: str, output_seconds: float, input_seconds: float, count: int = 1) -> float:
     """
-    Price one job.
+    Return the price of one job.
 
-    :param body: The order.
+    :param body: The request.
     :param kind: ``video``, ``image`` or ``audio``.
     :param output_seconds: Length of the result.
     :param input_seconds: Total length of the input videos.
-    :param count: How many files the job gives.
+    :param count: Number of files the job produces.
     """
     if kind != "video":
-        return _credits(_STAND_IN[kind] * count)
+        return _credits(_PLACEHOLDER[kind] * count)
     billed = Decimal(str(output_seconds)) + Decimal(str(_billed_input(str(body.get("model")), input_seconds)))
     rate = _PER_SECOND * (_HIGH_QUALITY if body.get("quality") == "1080p" else 1)
-    return _credits(max(_LEAST, billed * rate))
+    return _credits(max(_MINIMUM, billed * rate))
 
 
 def _billed_input(model: str, seconds: float) -> float:
@@ -41,20 +41,12 @@ def _billed_input(model: str, seconds: float) -> float:
 
 
 def billing_rule(kind: str) -> str:
-    """
-    Name how a kind of media is billed.
-
-    :param kind: ``video``, ``image`` or ``audio``.
-    """
+    """Return ``usage.billing_rule`` for a kind of media."""
     return "per_second" if kind == "video" else "per_call"
 
 
 def cost(credits_used: float) -> dict[str, float]:
-    """
-    Convert credits to money.
-
-    :param credits_used: The final charge.
-    """
+    """Return ``usage.cost``: credits converted to money."""
     exact = Decimal(str(credits_used))
     return {
         "credits": credits_used,

@@ -1,5 +1,5 @@
 """
-Which orders EvoLink accepts, as tables.
+Which requests EvoLink accepts.
 
 Wan 2.7 is checked field by field and between fields, by the tables below. Every other documented model is checked
 against its fields in ``models/*.json``. For a model without documentation any request is accepted.
@@ -10,21 +10,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_evolink.emulator.orders.documented_fields import check_documented_fields
 from airflow_provider_evolink.emulator.orders.fields import (
     Field,
     Refusal,
+    boolean,
     callback,
     check_field,
     choice,
-    flag,
-    group,
-    links,
-    text,
+    integer,
+    object_of,
+    string,
     url,
-    whole,
+    urls,
 )
 from airflow_provider_evolink.emulator.orders.models import find
-from airflow_provider_evolink.emulator.orders.shapes import check_documented_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,8 +40,8 @@ class ModelRules:
     What one model accepts.
 
     :param kind: ``video``, ``image`` or ``audio``; decides the path.
-    :param fields: The fields it knows. Any other one is refused.
-    :param checks: What holds between fields.
+    :param fields: Its fields. Any other is refused.
+    :param checks: The rules between fields.
     """
 
     kind: str
@@ -49,13 +49,13 @@ class ModelRules:
     checks: tuple[Callable[[Body], None], ...] = ()
 
 
-def check_order(kind: str, body: Any) -> tuple[Body, list[str]]:
+def check_request(kind: str, body: Any) -> tuple[Body, list[str]]:
     """
-    Check an order and return it as EvoLink understands it, with the names of the texts that were cut.
+    Check a request and return it as EvoLink uses it, with the names of the fields whose text was cut.
 
-    :param kind: The kind of media the path stands for.
+    :param kind: The kind of media of the path.
     :param body: The decoded JSON body.
-    :raises Refusal: The order breaks a rule.
+    :raises Refusal: The request breaks a rule.
     """
     if not isinstance(body, dict):
         raise Refusal("the request body must be a JSON object")
@@ -95,9 +95,9 @@ def _cut_texts(rules: ModelRules, body: Body) -> tuple[Body, list[str]]:
     return body | {name: body[name][: rules.fields[name].cut_at] for name in cut}, cut
 
 
-def _materials_fit_mode(body: Body) -> None:
+def _check_mode(body: Body) -> None:
     mode = body.get("generation_mode") or _inferred_mode(body)
-    needed, refused = _MODE_MATERIALS[mode]
+    needed, refused = _FIELDS_OF_MODE[mode]
     for name in refused:
         if body.get(name):
             raise Refusal(f"{name} is not allowed in mode {mode}", name)
@@ -106,7 +106,7 @@ def _materials_fit_mode(body: Body) -> None:
             raise Refusal(f"{name} is required in mode {mode}", name)
 
 
-_MODE_MATERIALS = {
+_FIELDS_OF_MODE = {
     "first_frame": (("image_start",), ("image_end", "video_urls")),
     "first_last_frame": (("image_start", "image_end"), ("video_urls",)),
     "video_continuation": (("video_urls",), ("image_start", "audio_urls")),
@@ -119,7 +119,7 @@ def _inferred_mode(body: Body) -> str:
     return "first_last_frame" if body.get("image_end") else "first_frame"
 
 
-def _has_reference(body: Body) -> None:
+def _check_references(body: Body) -> None:
     count = len(body.get("image_urls") or ()) + len(body.get("video_urls") or ())
     if count == 0:
         raise Refusal("image_urls or video_urls is required; image_start alone is not enough", "image_urls")
@@ -127,12 +127,12 @@ def _has_reference(body: Body) -> None:
         raise Refusal("image_urls and video_urls together may hold at most 5 items", "image_urls")
 
 
-def _short_with_video(body: Body) -> None:
+def _check_length_with_video(body: Body) -> None:
     if body.get("video_urls") and body.get("duration", 5) > 10:
         raise Refusal("duration may be at most 10 when video_urls is given", "duration")
 
 
-def _voices_point_at_material(body: Body) -> None:
+def _check_voice_bindings(body: Body) -> None:
     bindings = (body.get("model_params") or {}).get("voice_bindings") or {}
     for key in bindings:
         kind, number = key[:5], int(key[5:])
@@ -140,75 +140,75 @@ def _voices_point_at_material(body: Body) -> None:
             raise Refusal(f"{key} points past the end of {kind}_urls", f"model_params.voice_bindings.{key}")
 
 
-def _edit_length(body: Body) -> None:
+def _check_edit_length(body: Body) -> None:
     if body.get("duration", 0) == 1:
         raise Refusal("duration must be 0 or between 2 and 10", "duration")
 
 
-def _named(name: str) -> dict[str, Field]:
+def _model_field(name: str) -> dict[str, Field]:
     return {"model": choice(name, required=True)}
 
 
 _COMMON = {
-    "prompt": text(cut_at=5000),
-    "negative_prompt": text(cut_at=500),
+    "prompt": string(cut_at=5000),
+    "negative_prompt": string(cut_at=500),
     "quality": choice("720p", "1080p"),
-    "seed": whole(1, 2147483647),
-    "prompt_extend": flag(),
+    "seed": integer(1, 2147483647),
+    "prompt_extend": boolean(),
     "callback_url": callback(),
 }
-_PROMPT_NEEDED = {"prompt": text(cut_at=5000, required=True)}
-_VOICES = group(voice_bindings=Field("voices"))
+_REQUIRED_PROMPT = {"prompt": string(cut_at=5000, required=True)}
+_VOICES = object_of(voice_bindings=Field("voices"))
 
 STRICT_MODELS = {
     "wan2.7-text-to-video": ModelRules(
         "video",
-        _named("wan2.7-text-to-video")
+        _model_field("wan2.7-text-to-video")
         | _COMMON
-        | _PROMPT_NEEDED
-        | {"audio_urls": links(0, 1), "aspect_ratio": choice(*RATIOS), "duration": whole(2, 15)},
+        | _REQUIRED_PROMPT
+        | {"audio_urls": urls(0, 1), "aspect_ratio": choice(*RATIOS), "duration": integer(2, 15)},
     ),
     "wan2.7-image-to-video": ModelRules(
         "video",
-        _named("wan2.7-image-to-video")
+        _model_field("wan2.7-image-to-video")
         | _COMMON
         | {
             "generation_mode": choice(*MODES),
             "image_start": url(),
             "image_end": url(),
-            "video_urls": links(0, 1),
-            "audio_urls": links(0, 1),
-            "duration": whole(2, 15),
+            "video_urls": urls(0, 1),
+            "audio_urls": urls(0, 1),
+            "duration": integer(2, 15),
         },
-        (_materials_fit_mode,),
+        (_check_mode,),
     ),
     "wan2.7-reference-video": ModelRules(
         "video",
-        _named("wan2.7-reference-video")
+        _model_field("wan2.7-reference-video")
         | _COMMON
-        | _PROMPT_NEEDED
+        | _REQUIRED_PROMPT
         | {
             "image_start": url(),
-            "image_urls": links(0, 5),
-            "video_urls": links(0, 5),
-            "audio_urls": links(0, 5),
+            "image_urls": urls(0, 5),
+            "video_urls": urls(0, 5),
+            "audio_urls": urls(0, 5),
             "model_params": _VOICES,
             "aspect_ratio": choice(*RATIOS),
-            "duration": whole(2, 15),
+            "duration": integer(2, 15),
         },
-        (_has_reference, _short_with_video, _voices_point_at_material),
+        (_check_references, _check_length_with_video, _check_voice_bindings),
     ),
     "wan2.7-video-edit": ModelRules(
         "video",
-        _named("wan2.7-video-edit")
+        _model_field("wan2.7-video-edit")
         | _COMMON
         | {
-            "video_urls": links(1, 1, required=True),
-            "image_urls": links(0, 4),
-            "keep_original_sound": flag(),
+            "video_urls": urls(1, 1, required=True),
+            "image_urls": urls(0, 4),
+            "keep_original_sound": boolean(),
             "aspect_ratio": choice(*RATIOS),
-            "duration": whole(0, 10),
+            "duration": integer(0, 10),
         },
-        (_edit_length,),
+        (_check_edit_length,),
     ),
 }

@@ -1,4 +1,4 @@
-"""The pictures of the emulator: a background of its own colours for every shot, and the order written on it."""
+"""The images of the emulator: a background in colors of its own for every result, with the request written on it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CJK = (
 )
 _INK = (255, 255, 255)
 _FAINT = (225, 230, 240)
-_MOST_LINES = 7
+_MAX_LINES = 7
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,18 @@ class Scene:
     """
     What one file shows.
 
-    :param prompt: The text of the order.
+    :param prompt: Text of the request.
     :param model: Name of the model.
-    :param job_id: The job.
-    :param seed: The seed, given or drawn.
+    :param job_id: Id of the job.
+    :param seed: The given or derived seed.
     :param width: Pixels.
     :param height: Pixels.
-    :param seconds: Length; 0 for a still.
+    :param seconds: Length; 0 for an image.
     :param fps: Frames per second.
-    :param number: Which of several results this is, from 1.
-    :param start: A picture to start from.
+    :param number: Number of the file in its job, from 1.
+    :param start: An image for the background.
     :param clip: A video whose frames come first.
-    :param edits: Whether the clip's frames run to the end, with the order written on them.
+    :param edits: Whether the request is written on the frames of the clip.
     """
 
     prompt: str
@@ -62,27 +62,19 @@ class Scene:
     edits: bool = False
 
     def digest(self) -> bytes:
-        """Return the bytes from which colours and sounds are drawn."""
+        """Return the bytes from which colors and notes are derived."""
         return hashlib.sha256(f"{self.seed}|{self.prompt}|{self.number}".encode()).digest()
 
 
 def paint(scene: Scene) -> Image.Image:
-    """
-    Paint everything of a scene that stands still.
-
-    :param scene: The scene.
-    """
+    """Paint what does not move in a scene."""
     image = _start_picture(scene) or _gradient(scene)
-    _write_order(image, scene)
+    _write_request(image, scene)
     return image
 
 
 def caption(scene: Scene) -> Image.Image:
-    """
-    Paint a strip that names the order, to be laid over frames that come from elsewhere.
-
-    :param scene: The scene.
-    """
+    """Paint a strip with the request, to be drawn on frames of an input video."""
     size = _unit(scene) * 2
     strip = Image.new("RGB", (scene.width - scene.width % 2, size * 2), (18, 20, 28))
     line = textwrap.shorten(_plain(scene.prompt) or "no prompt", 60, placeholder=" …")
@@ -91,25 +83,21 @@ def caption(scene: Scene) -> Image.Image:
 
 
 def ball(scene: Scene) -> Image.Image:
-    """
-    Paint the moving shape, with transparency.
-
-    :param scene: The scene.
-    """
+    """Paint the moving ball, with transparency."""
     size = even(min(scene.width, scene.height) * 0.16)
     shape = Image.new("RGBA", (size * 2, size * 2), (255, 255, 255, 0))
     draw = ImageDraw.Draw(shape)
     edge = size * 2
-    colour = _colours(scene)[2]
-    bright = tuple((part + 2 * 255) // 3 for part in colour)
-    draw.ellipse((edge * 0.14, edge * 0.14, edge * 0.86, edge * 0.86), fill=(*colour, 240))
+    color = _colors(scene)[2]
+    bright = tuple((part + 2 * 255) // 3 for part in color)
+    draw.ellipse((edge * 0.14, edge * 0.14, edge * 0.86, edge * 0.86), fill=(*color, 240))
     draw.ellipse((edge * 0.30, edge * 0.24, edge * 0.52, edge * 0.46), fill=(*bright, 240))
     return shape.filter(ImageFilter.GaussianBlur(3)).resize((size, size), Image.Resampling.LANCZOS)
 
 
 def clock_face(scene: Scene, background: Image.Image, seconds: float, frame: int) -> Image.Image:
     """
-    Write a timecode on a piece of background.
+    Write a timecode on a piece of the background.
 
     :param scene: The scene.
     :param background: The piece; it is not changed.
@@ -123,24 +111,16 @@ def clock_face(scene: Scene, background: Image.Image, seconds: float, frame: int
 
 
 def clock_size(scene: Scene) -> tuple[int, int]:
-    """
-    Say how much room the timecode needs.
-
-    :param scene: The scene.
-    """
+    """Return width and height of the timecode."""
     return even(_unit(scene) * 12), even(_unit(scene) * 2)
 
 
 def even(value: float) -> int:
-    """
-    Round down to an even number, as video planes need it.
-
-    :param value: Pixels.
-    """
+    """Round down to an even number, as YUV planes require."""
     return int(value) // 2 * 2
 
 
-def _colours(scene: Scene) -> list[tuple[int, int, int]]:
+def _colors(scene: Scene) -> list[tuple[int, int, int]]:
     digest = scene.digest()
     hue = digest[0] / 255
     tones = ((hue, 0.75, 0.42), (hue + 0.12 + digest[1] / 1500, 0.7, 0.75), (hue + 0.5, 0.55, 1.0))
@@ -153,7 +133,7 @@ def _rgb(hue: float, saturation: float, value: float) -> tuple[int, int, int]:
 
 
 def _gradient(scene: Scene) -> Image.Image:
-    dark, light, _ = _colours(scene)
+    dark, light, _ = _colors(scene)
     corners = Image.new("RGB", (3, 3), dark)
     for spot in ((2, 0), (1, 1), (0, 2)):
         corners.putpixel(spot, light)
@@ -172,7 +152,7 @@ def _start_picture(scene: Scene) -> Image.Image | None:
     return ImageOps.fit(whole, (scene.width, scene.height), Image.Resampling.BICUBIC)
 
 
-def _write_order(image: Image.Image, scene: Scene) -> None:
+def _write_request(image: Image.Image, scene: Scene) -> None:
     unit = _unit(scene)
     margin, size = unit * 3, unit * 2
     lines = _wrapped(_plain(scene.prompt) or "(no prompt)", int((scene.width - 4 * margin) / (size * 0.58)))
@@ -207,7 +187,7 @@ def _plain(text: str) -> str:
 def _wrapped(text: str, letters: int) -> list[str]:
     wide = sum(_is_wide(sign) for sign in text) > len(text) / 3
     room = max(8, letters // 2 if wide else letters)
-    return textwrap.wrap(text, room, max_lines=_MOST_LINES, placeholder=" …") or [text[:room]]
+    return textwrap.wrap(text, room, max_lines=_MAX_LINES, placeholder=" …") or [text[:room]]
 
 
 def _is_wide(sign: str) -> bool:

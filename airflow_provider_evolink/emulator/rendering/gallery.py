@@ -1,4 +1,4 @@
-"""Renders results when they are first asked for and keeps them; finds the material orders point at."""
+"""Renders results when they are first downloaded, and keeps them; finds the input media of requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from airflow_provider_evolink.emulator.orders.materials import Material, MaterialGone, examine, fetch, is_loopback
+from airflow_provider_evolink.emulator.orders.input_media import (
+    InputMedia,
+    InputUnavailable,
+    fetch,
+    is_loopback,
+    measure,
+)
 from airflow_provider_evolink.emulator.orders.outputs import SHOWS_CLIP, SOURCE, input_clip
 from airflow_provider_evolink.emulator.orders.plans import start_image
 
@@ -21,7 +27,8 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.emulator.orders.jobs import Job
     from airflow_provider_evolink.emulator.state.world import World
 
-_LARGEST_SEED = 2147483647
+_MAX_SEED = 2147483647
+_MODELS_SHOWING_CLIP = {"wan2.7-image-to-video", "wan2.7-video-edit"}
 
 
 class Gallery:
@@ -38,21 +45,21 @@ class Gallery:
 
     async def file(self, job: Job, number: int) -> Path:
         """
-        Return a result without holding up the event loop.
+        Return a result without blocking the event loop.
 
         :param job: A completed job.
-        :param number: Which of its files, from 1.
+        :param number: Number of the file, from 1.
         """
         return await asyncio.get_running_loop().run_in_executor(self._pool, self.render, job, number)
 
     def render(self, job: Job, number: int) -> Path:
         """
-        Return a result, rendered now if nobody asked for it before.
+        Return a result; it is rendered the first time.
 
         :param job: A completed job.
-        :param number: Which of its files, from 1.
+        :param number: Number of the file, from 1.
         """
-        path = self._world.folder / f"{job.id}-{number}.{job.output.extension_of(number)}"
+        path = self._world.folder / f"{job.id}-{number}.{job.plan.output.extension_of(number)}"
         with self._locks[path.name]:
             if not path.exists():
                 unfinished = path.with_suffix(".part")
@@ -60,61 +67,61 @@ class Gallery:
                 unfinished.replace(path)
         return path
 
-    def locate(self, base: str, address: str) -> Material | None:
+    def locate(self, base: str, address: str) -> InputMedia | None:
         """
-        Find the material at an address.
+        Return the input media at an address.
 
-        :param base: Scheme, host and port under which the emulator was called.
-        :param address: Where the order points.
-        :return: None where the emulator does not go: any address outside this machine.
-        :raises MaterialGone: The address leads nowhere.
+        :param base: Scheme, host and port of the emulator.
+        :param address: The address in the request.
+        :return: None for an address outside this machine, which the emulator does not fetch.
+        :raises InputUnavailable: There is no usable file at the address.
         """
         parts = urlsplit(address)
         if not self._is_own(base, address):
-            return examine(fetch(address, self._world.folder)) if is_loopback(address) else None
+            return measure(fetch(address, self._world.folder)) if is_loopback(address) else None
         if parts.path.startswith("/files/"):
-            upload = self._world.uploads.at(unquote(parts.path).removeprefix("/files/"), self._world.now())
+            upload = self._world.uploads.find(unquote(parts.path).removeprefix("/files/"), self._world.now())
             if upload is None:
-                raise MaterialGone(address)
-            return examine(upload.path)
+                raise InputUnavailable(address)
+            return measure(upload.path)
         if parts.path.startswith("/media/"):
             return self._own_result(parts.path, parse_qs(parts.query))
-        raise MaterialGone(address)
+        raise InputUnavailable(address)
 
     def _is_own(self, base: str, address: str) -> bool:
         here, there = urlsplit(base), urlsplit(address)
         same_host = here.hostname == there.hostname or is_loopback(address)
         return there.scheme == here.scheme and same_host and (here.port or 80) == (there.port or 80)
 
-    def _own_result(self, path: str, query: dict[str, list[str]]) -> Material:
+    def _own_result(self, path: str, query: dict[str, list[str]]) -> InputMedia:
         _, _, job_id, name = path.split("/", 3)
         job = self._world.jobs.get(job_id)
         expires, signature = query.get("expires", [""])[0], query.get("signature", [""])[0]
-        if job is None or self._world.links.refusal(job, name, expires, signature, self._world.now()):
-            raise MaterialGone(path)
+        if job is None or self._world.links.rejection(job, name, expires, signature, self._world.now()):
+            raise InputUnavailable(path)
         return self.result(job, int(name.split(".")[0]))
 
-    def result(self, job: Job, number: int) -> Material:
+    def result(self, job: Job, number: int) -> InputMedia:
         """
-        Return a result as material of another job.
+        Return a result as input of another job.
 
         :param job: A completed job.
-        :param number: Which of its files, from 1.
+        :param number: Number of the file, from 1.
         """
-        output = job.output
-        return Material(output.width, output.height, output.seconds, partial(self.render, job, number))
+        output = job.plan.output
+        return InputMedia(output.width, output.height, output.seconds, partial(self.render, job, number))
 
 
 def _render(job: Job, number: int, fps: int, path: Path) -> None:
-    # loaded here: the encoder takes a while to import and many tests never ask for media
+    # imported here: the encoder is slow to import, and many tests never download a result
     from airflow_provider_evolink.emulator.rendering import render
     from airflow_provider_evolink.emulator.rendering.drawing import Scene
 
-    output, body, extension = job.output, job.effective, job.output.extension_of(number)
-    start, clip = job.materials.get(start_image(body) or SOURCE), _clip(job)
+    output, body, extension = job.plan.output, job.order.effective, job.plan.output.extension_of(number)
+    start, clip = job.plan.inputs.get(start_image(body) or SOURCE), _clip(job)
     scene = Scene(
-        prompt=_text(body.get("prompt") or (job.source.body.get("prompt") if job.source else "")),
-        model=job.model,
+        prompt=_text(body.get("prompt") or (job.source.order.body.get("prompt") if job.source else "")),
+        model=job.order.model,
         job_id=job.id,
         seed=_seed(job),
         width=output.width,
@@ -124,27 +131,27 @@ def _render(job: Job, number: int, fps: int, path: Path) -> None:
         number=number,
         start=start.open() if start else None,
         clip=clip.open() if clip else None,
-        edits=job.output.shape == "edited" or job.model == "wan2.7-video-edit",
+        edits=job.plan.output.content == "edited" or job.order.model == "wan2.7-video-edit",
     )
     if extension in render.VIDEOS:
         render.render_video(scene, path, extension)
-    elif extension in render.PICTURES:
+    elif extension in render.IMAGES:
         render.render_image(scene, path, extension)
     else:
         render.render_audio(scene, path, extension)
 
 
-def _clip(job: Job) -> Material | None:
-    if job.output.shape not in SHOWS_CLIP and job.model not in {"wan2.7-image-to-video", "wan2.7-video-edit"}:
+def _clip(job: Job) -> InputMedia | None:
+    if job.plan.output.content not in SHOWS_CLIP and job.order.model not in _MODELS_SHOWING_CLIP:
         return None
-    return job.materials.get(input_clip(job.effective) or "")
+    return job.plan.inputs.get(input_clip(job.order.effective) or "")
 
 
 def _seed(job: Job) -> int:
-    given = job.body.get("seed")
+    given = job.order.body.get("seed")
     if isinstance(given, int):
         return given
-    return int.from_bytes(hashlib.sha256(job.id.encode()).digest()[:4]) % _LARGEST_SEED + 1
+    return int.from_bytes(hashlib.sha256(job.id.encode()).digest()[:4]) % _MAX_SEED + 1
 
 
 def _text(value: Any) -> str:

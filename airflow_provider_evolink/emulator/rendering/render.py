@@ -1,4 +1,4 @@
-"""Makes the files behind result links, each by the extension it is to have."""
+"""Renders the files behind result links, in the format of their extension."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _SAMPLE_RATE = 48000
 _CHUNK = 1024
 _VIDEO_OPTIONS = {"preset": "ultrafast", "crf": "24", "threads": "1"}
 VIDEOS = ("mp4", "mov")
-PICTURES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
-_SOUNDS = {
+IMAGES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
+_AUDIO_CODECS = {
     "mp3": ("mp3", "libmp3lame"),
     "wav": ("wav", "pcm_s16le"),
     "ogg": ("ogg", "libopus"),
@@ -41,7 +41,7 @@ _NOTES = (220, 247, 262, 294, 330, 392, 440)
 
 def render_video(scene: Scene, path: Path, extension: str = "mp4") -> None:
     """
-    Render an MP4 or MOV with H.264 picture and AAC sound, ready for streaming.
+    Render an MP4 or MOV with H.264 video and AAC audio, ready for streaming.
 
     :param scene: What it shows.
     :param path: Where to write it.
@@ -55,31 +55,31 @@ def render_video(scene: Scene, path: Path, extension: str = "mp4") -> None:
             frame.pts, frame.time_base = number, Fraction(1, scene.fps)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
-        # whole chunks only: a padded last one would make the sound outlast the picture
+        # whole chunks only: a padded last one would make the audio longer than the video
         samples = int(scene.seconds * _SAMPLE_RATE - _CHUNK) // _CHUNK * _CHUNK
         _add_tone(container, audio, scene, samples)
 
 
 def render_image(scene: Scene, path: Path, extension: str = "png") -> None:
     """
-    Render a picture.
+    Render an image.
 
     :param scene: What it shows.
     :param path: Where to write it.
-    :param extension: One of ``PICTURES``.
+    :param extension: One of ``IMAGES``.
     """
-    paint(scene).save(path, PICTURES[extension], compress_level=1)
+    paint(scene).save(path, IMAGES[extension], compress_level=1)
 
 
 def render_audio(scene: Scene, path: Path, extension: str) -> None:
     """
     Render a soft tone.
 
-    :param scene: Its digest decides the notes.
+    :param scene: Its digest determines the notes.
     :param path: Where to write it.
     :param extension: ``mp3``, ``wav``, ``ogg`` (Opus) or ``pcm`` (bare samples).
     """
-    form, codec = _SOUNDS[extension]
+    form, codec = _AUDIO_CODECS[extension]
     with av.open(str(path), "w", format=form) as container:
         audio: Any = container.add_stream(codec, rate=_SAMPLE_RATE, layout="mono")
         _add_tone(container, audio, scene, int(scene.seconds * _SAMPLE_RATE))
@@ -87,9 +87,9 @@ def render_audio(scene: Scene, path: Path, extension: str) -> None:
 
 class Canvas:
     """
-    A picture held as YUV planes, so that a frame costs a copy and two small patches instead of a whole conversion.
+    An image as YUV planes, so that a frame costs a copy and two small patches instead of a full conversion.
 
-    :param frame: The picture, in yuv420p.
+    :param frame: The image, in yuv420p.
     """
 
     def __init__(self, frame: av.VideoFrame) -> None:
@@ -99,7 +99,7 @@ class Canvas:
 
     def put(self, image: Image.Image, x: int, y: int) -> None:
         """
-        Lay a small picture over the canvas.
+        Draw a small image on the canvas.
 
         :param image: Of even width and height.
         :param x: Even column of its left edge.
@@ -115,17 +115,17 @@ class Canvas:
                 target[start : start + width] = source[row * plane.line_size : row * plane.line_size + width]
 
     def frame(self) -> av.VideoFrame:
-        """Return the picture as a frame of its own."""
+        """Return the image as a new frame."""
         frame = av.VideoFrame(*self._size, "yuv420p")
         for plane, stride, content in zip(frame.planes, self._strides, self._planes, strict=True):
             if plane.line_size == stride:
                 plane.update(bytes(content))
             else:
-                plane.update(_restrided(content, stride, plane.line_size, plane.height))
+                plane.update(_with_stride(content, stride, plane.line_size, plane.height))
         return frame
 
 
-def _restrided(content: bytearray, old: int, new: int, rows: int) -> bytes:
+def _with_stride(content: bytearray, old: int, new: int, rows: int) -> bytes:
     keep = min(old, new)
     return b"".join(content[row * old : row * old + keep].ljust(new, b"\0") for row in range(rows))
 
@@ -141,13 +141,13 @@ def _frames(scene: Scene) -> Iterator[av.VideoFrame]:
     if scene.clip is not None:
         strip = caption(scene) if scene.edits else None
         for frame in _clip_frames(scene, scene.clip, count):
-            yield _with_strip(frame, strip, scene) if strip else frame
+            yield _with_caption(frame, strip, scene) if strip else frame
             shown += 1
     if shown < count:
-        yield from _own_frames(scene, shown, count)
+        yield from _painted_frames(scene, shown, count)
 
 
-def _own_frames(scene: Scene, first: int, count: int) -> Iterator[av.VideoFrame]:
+def _painted_frames(scene: Scene, first: int, count: int) -> Iterator[av.VideoFrame]:
     background = paint(scene)
     canvas, shape = Canvas(_to_yuv(background)), ball(scene)
     face = clock_size(scene)
@@ -176,23 +176,23 @@ def _ball_position(scene: Scene, size: int, number: int) -> tuple[int, int]:
     return even((scene.width - size) * across), even(scene.height * 0.1 + scene.height * 0.12 * height)
 
 
-def _clip_frames(scene: Scene, clip: Path, most: int) -> Iterator[av.VideoFrame]:
+def _clip_frames(scene: Scene, clip: Path, limit: int) -> Iterator[av.VideoFrame]:
     shown = 0
     with av.open(str(clip)) as container:
         stream = container.streams.video[0]
         rate = float(stream.average_rate or scene.fps)
         for number, frame in enumerate(container.decode(stream)):
-            if shown >= most:
+            if shown >= limit:
                 return
             until = round((number + 1) / rate * scene.fps)
             if until > shown:
                 held = Canvas(frame.reformat(width=scene.width, height=scene.height, format="yuv420p"))
-                for _ in range(min(until, most) - shown):
+                for _ in range(min(until, limit) - shown):
                     yield held.frame()
-                shown = min(until, most)
+                shown = min(until, limit)
 
 
-def _with_strip(frame: av.VideoFrame, strip: Image.Image, scene: Scene) -> av.VideoFrame:
+def _with_caption(frame: av.VideoFrame, strip: Image.Image, scene: Scene) -> av.VideoFrame:
     canvas = Canvas(frame)
     canvas.put(strip, 0, even(scene.height - strip.height))
     return canvas.frame()
@@ -217,7 +217,7 @@ def _add_tone(container: Any, stream: Any, scene: Scene, samples: int) -> None:
 def _one_second(scene: Scene, *, integer: bool) -> array.array[Any]:
     digest = scene.digest()
     low, high = _NOTES[digest[3] % len(_NOTES)], _NOTES[digest[4] % len(_NOTES)]
-    # whole numbers of waves per second, so that the second can be repeated without a click
+    # an integer number of waves per second, so that the second can be repeated without a click
     waves = [
         0.09 * math.sin(math.tau * low * at / _SAMPLE_RATE)
         + 0.05 * math.sin(math.tau * high * 1.5 // 1 * at / _SAMPLE_RATE)

@@ -1,4 +1,4 @@
-"""Puts the rooms of the emulator together into one ASGI application."""
+"""Puts routes, state and rendering together into one ASGI application."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from starlette.responses import JSONResponse, Response
 from airflow_provider_evolink.emulator.orders.models import documented_models
 from airflow_provider_evolink.emulator.rendering.gallery import Gallery
 from airflow_provider_evolink.emulator.routes.bodies import ApiError, error_body
-from airflow_provider_evolink.emulator.routes.control import Control
-from airflow_provider_evolink.emulator.routes.fault_middleware import Misbehave
+from airflow_provider_evolink.emulator.routes.control import ControlPlane
+from airflow_provider_evolink.emulator.routes.fault_middleware import FaultMiddleware
 from airflow_provider_evolink.emulator.routes.files_api import FilesApi
 from airflow_provider_evolink.emulator.routes.jobs_api import JobsApi
-from airflow_provider_evolink.emulator.routes.results import Media
+from airflow_provider_evolink.emulator.routes.results import ResultsApi
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -33,17 +33,17 @@ def build_app(world: World) -> ASGIApp:
     """
     documented_models()
     gallery = Gallery(world)
-    rooms = (JobsApi(world, gallery), FilesApi(world), Media(world, gallery), Control(world))
-    routes = [route for room in rooms for route in room.routes()]
-    handlers = {ApiError: _known_error, HTTPException: _no_route}
-    return Misbehave(Starlette(routes=routes, exception_handlers=handlers), world)
+    apis = (JobsApi(world, gallery), FilesApi(world), ResultsApi(world, gallery), ControlPlane(world))
+    routes = [route for api in apis for route in api.routes()]
+    handlers = {ApiError: _api_error, HTTPException: _http_exception}
+    return FaultMiddleware(Starlette(routes=routes, exception_handlers=handlers), world)
 
 
-async def _known_error(_: Request, error: Exception) -> Response:
+async def _api_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)  # noqa: S101
     return JSONResponse(error.body, error.status, headers=error.headers)
 
 
-async def _no_route(_: Request, error: Exception) -> Response:
+async def _http_exception(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     return JSONResponse(error_body(error.status_code), error.status_code, headers=error.headers)

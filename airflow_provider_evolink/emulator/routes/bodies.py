@@ -1,4 +1,4 @@
-"""The bodies EvoLink sends: jobs, credits, errors. Only shapes; no decisions."""
+"""The bodies of EvoLink's responses: jobs, credits, errors. They decide nothing."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ CREATE_ERRORS = {
     415: ("unsupported_media_type", "invalid_request_error", "The body must be JSON"),
     429: ("rate_limit_exceeded", "rate_limit_error", "Too many requests"),
     500: ("internal_error", "api_error", "Internal server error"),
-    502: ("service_unavailable", "api_error", "The upstream service gave no answer"),
-    410: ("gone", "invalid_request_error", "What the request points at has expired"),
+    502: ("service_unavailable", "api_error", "The upstream service did not respond"),
+    410: ("gone", "invalid_request_error", "A resource of the request has expired"),
     503: ("service_unavailable", "api_error", "The service is unavailable"),
 }
 QUERY_ERRORS = {
@@ -39,7 +39,7 @@ _QUERIES = frozenset({"read", "batch", "list"})
 
 class ApiError(Exception):
     """
-    An answer other than success, in the documented error body.
+    A response other than success, with the documented error body.
 
     :param status: HTTP status.
     :param body: The JSON body.
@@ -63,14 +63,14 @@ def error_body(
     param: str | None = None,
 ) -> dict[str, Any]:
     """
-    Compose an error body; what is not given comes from the documented table.
+    Return an error body; what is not given comes from the documented table.
 
     :param status: HTTP status.
-    :param operation: Which call; reading jobs has other codes than creating them, credits has numbers.
+    :param operation: Polling has other codes than submitting, and ``credits`` has numbers as codes.
     :param code: ``error.code``.
     :param message: ``error.message``.
     :param type_: ``error.type``.
-    :param param: ``error.param``, the field at fault.
+    :param param: ``error.param``, the field.
     """
     known = CREATE_ERRORS.get(status, ("unknown_error", "api_error", f"HTTP {status}"))
     if operation in _QUERIES:
@@ -82,82 +82,81 @@ def error_body(
 
 def api_error(status: int, operation: str = "submit", **details: Any) -> ApiError:
     """
-    Compose the exception for a documented error.
+    Return the exception for a documented error.
 
     :param status: HTTP status.
-    :param operation: Which call.
+    :param operation: As for :func:`error_body`.
     :param details: As for :func:`error_body`.
     """
     return ApiError(status, error_body(status, operation, **details))
 
 
-def submitted(job: Job, user_group: str) -> dict[str, Any]:
+def submitted_body(job: Job, user_group: str) -> dict[str, Any]:
     """
-    Compose the answer to an order.
+    Return the response to a submission.
 
-    :param job: The job, as just created.
+    :param job: The new job; or the earlier one, for a replay.
     :param user_group: Tier of the account.
     """
-    return _core(job, "pending", 0) | {
+    return _common_fields(job, "pending", 0) | {
         "task_info": {"can_cancel": True, "estimated_time": job.estimate},
         "usage": _usage(job, user_group),
     }
 
 
-def as_read(job: Job, links: list[str], user_group: str, *, with_billing: bool) -> dict[str, Any]:
+def job_body(job: Job, links: list[str], user_group: str, *, with_billing: bool) -> dict[str, Any]:
     """
-    Compose the answer to reading one job.
+    Return the response to a poll.
 
     :param job: The job.
-    :param links: Fresh result links; empty unless it completed.
+    :param links: Its result links; empty unless it completed.
     :param user_group: Tier of the account.
     :param with_billing: Whether to show the undocumented ``billing``.
     """
-    info = {"can_cancel": not job.is_over()}  # no estimate: that is told with the order alone
-    body = _core(job, job.status, job.progress) | {"task_info": info, "usage": _usage(job, user_group)}
-    if job.status == "completed":
+    info = {"can_cancel": not job.is_over}  # EvoLink estimates in the response to the submission only
+    body = _common_fields(job, job.state.status, job.state.progress) | {
+        "task_info": info,
+        "usage": _usage(job, user_group),
+    }
+    if job.is_completed:
         body["results"] = links
         data = result_data(job, links)
         body |= {"result_data": data} if data is not None else {}
-        body["usage"] |= {"credits_used": job.charged, "cost": cost(job.charged)}
-    if job.failure is not None:
-        body["error"] = {"code": job.failure.code, "message": job.failure.message, "type": "task_error"}
-    if job.source is not None and "source_task_id" in job.body:
+        body["usage"] |= {"credits_used": job.credits_charged, "cost": cost(job.credits_charged)}
+    if job.state.failure is not None:
+        body["error"] = {"code": job.state.failure.code, "message": job.state.failure.message, "type": "task_error"}
+    if job.source is not None and "source_task_id" in job.order.body:
         body["source_task_id"] = job.source.id
-    if job.body.get("draft") is True:
+    if job.order.body.get("draft") is True:
         body["draft_expires_at"] = int(job.created + DRAFT_SECONDS)
     if with_billing:
         body["billing"] = _billing(job)
     return body
 
 
-def as_listed(job: Job) -> dict[str, Any]:
-    """
-    Compose one line of the list of jobs. It has no result links.
-
-    :param job: The job.
-    """
-    done = job.status == "completed"
+def list_entry(job: Job) -> dict[str, Any]:
+    """Return a job as the list of jobs shows it, without result links."""
+    completed = job.is_completed
     return {
         "id": job.id,
-        "model": job.model,
-        "type": job.kind,
-        "status": job.status,
-        "progress": job.progress,
+        "model": job.order.model,
+        "type": job.order.kind,
+        "status": job.state.status,
+        "progress": job.state.progress,
         "created_at": int(job.created),
-        "duration": round((job.ended or job.created) - job.created, 1),
-        "has_results": done,
-        "result_count": job.output.count if done else 0,
-        "has_error": job.failure is not None,
-        "credits_used": job.charged,
+        "duration": round((job.state.ended or job.created) - job.created, 1),
+        "has_results": completed,
+        "result_count": job.plan.output.count if completed else 0,
+        "has_error": job.state.failure is not None,
+        "credits_used": job.credits_charged,
     }
 
 
-def credits_left(remaining: float, used: float) -> dict[str, Any]:
+def credits_body(remaining: float, used: float) -> dict[str, Any]:
     """
-    Compose the answer about credits.
+    Return the response about credits.
 
-    :param remaining: Credits that can still be ordered for.
+    :param remaining: Credits that can still be spent.
     :param used: Credits charged so far.
     """
     user = {"remaining_credits": remaining, "used_credits": used}
@@ -165,32 +164,32 @@ def credits_left(remaining: float, used: float) -> dict[str, Any]:
     return {"success": True, "message": "", "data": {"user": user, "token": token}}
 
 
-def _core(job: Job, status: str, progress: int) -> dict[str, Any]:
+def _common_fields(job: Job, status: str, progress: int) -> dict[str, Any]:
     return {
         "id": job.id,
-        "object": f"{job.kind}.generation.task",
+        "object": f"{job.order.kind}.generation.task",
         "created": int(job.created),
-        "model": job.model,
+        "model": job.order.model,
         "status": status,
         "progress": progress,
-        "type": job.kind,
+        "type": job.order.kind,
     }
 
 
 def _usage(job: Job, user_group: str) -> dict[str, Any]:
-    rule = billing_rule(job.kind)
-    return {"billing_rule": rule, "credits_reserved": job.reserved, "user_group": user_group}
+    rule = billing_rule(job.order.kind)
+    return {"billing_rule": rule, "credits_reserved": job.plan.reserved, "user_group": user_group}
 
 
 def _billing(job: Job) -> dict[str, Any]:
-    released = job.is_over() and job.status != "completed"
-    charge = "charged" if job.status == "completed" else "released" if released else "reserved"
+    released = job.is_over and not job.is_completed
+    charge = "charged" if job.is_completed else "released" if released else "reserved"
     return {
         "refund_scope": "full" if released else None,
         "charge_status": charge,
         "refund_status": "completed" if released else "not_required",
-        "reserved_credits": job.reserved,
-        "charged_credits": job.charged,
-        "refunded_credits": job.refunded,
-        "refunded_at": int(job.ended) if released and job.ended else None,
+        "reserved_credits": job.plan.reserved,
+        "charged_credits": job.credits_charged,
+        "refunded_credits": job.credits_refunded,
+        "refunded_at": int(job.state.ended) if released and job.state.ended else None,
     }

@@ -1,4 +1,4 @@
-"""The control plane under ``/_emulator/``: knobs, books, faults, and a hand on single jobs."""
+"""The control plane under ``/_emulator/``: settings, books, faults, and changes of single jobs."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 _STATES = {"pending", "processing"} | ENDED
-_DEFAULT_REASONS = {
+_DEFAULT_FAILURES = {
     "failed": DEFAULT_FAILURE,
     "cancelled": Failure("request_cancelled", "The request was cancelled"),
 }
-_JOB_ORDERS = {"state", "code", "message", "expire_links", "vanish", "release"}
+_JOB_CHANGES = {"state", "code", "message", "expire_links", "vanish", "release"}
 
 
-class Control:
+class ControlPlane:
     """
-    The control plane over HTTP. It asks for no key.
+    The control plane over HTTP. It needs no API key.
 
     :param world: The state.
     """
@@ -45,32 +45,28 @@ class Control:
         ]
 
     async def health(self, _: Request) -> Response:
-        """Say that the emulator is up."""
+        """Report that the emulator is up."""
         return JSONResponse({"status": "ok"})
 
     async def reset(self, _: Request) -> Response:
-        """Forget everything and turn all knobs back."""
+        """Forget everything and restore the settings of the start."""
         self._world.reset()
         return JSONResponse({"status": "ok"})
 
     async def settings(self, request: Request) -> Response:
-        """
-        Show or turn the knobs.
-
-        :param request: The request.
-        """
+        """Show or change the settings."""
         if request.method == "POST":
-            changes = await _object(request)
+            changes = await _json_object(request)
             try:
                 self._world.settings = self._world.settings.changed(changes)
             except (TypeError, ValueError) as error:
-                raise _refused(str(error)) from error
+                raise _bad_request(str(error)) from error
         return JSONResponse(self._world.settings.public())
 
     async def books(self, _: Request) -> Response:
         """Show what was ordered and what it cost."""
         world = self._world
-        world.move_by_clock()
+        world.update_all()
         books = world.books
         return JSONResponse(
             {
@@ -86,83 +82,76 @@ class Control:
         )
 
     async def faults(self, request: Request) -> Response:
-        """
-        Queue a fault, show the queue with its account, or clear it.
-
-        :param request: The request.
-        """
+        """Queue a fault, show the queue, or clear it."""
         if request.method == "DELETE":
             self._world.faults.clear()
         if request.method == "POST":
             try:
-                return JSONResponse(self._world.faults.add(await _object(request)).public())
+                return JSONResponse(self._world.faults.add(await _json_object(request)).public())
             except ValueError as error:
-                raise _refused(str(error)) from error
+                raise _bad_request(str(error)) from error
         return JSONResponse({"faults": self._world.faults.public()})
 
     async def job(self, request: Request) -> Response:
-        """
-        Show one job, or change it by force.
-
-        :param request: The request.
-        """
+        """Show one job, or change it."""
         job = self._world.jobs.get(request.path_params["job_id"])
         if job is None:
             raise ApiError(404, {"error": "no such job"})
         if request.method == "POST":
-            self._change(job, await _object(request))
+            self._change(job, await _json_object(request))
         return JSONResponse(_entry(job))
 
-    def _change(self, job: Job, order: dict[str, Any]) -> None:
-        unknown = sorted(set(order) - _JOB_ORDERS)
-        state = order.get("state")
+    def _change(self, job: Job, changes: dict[str, Any]) -> None:
+        unknown = sorted(set(changes) - _JOB_CHANGES)
+        state = changes.get("state")
         if unknown or (state is not None and state not in _STATES):
-            raise _refused(f"unknown: {', '.join(unknown) or state}")
-        if state is not None and job.is_over():
-            raise ApiError(409, {"error": f"the job is already {job.status}"})
+            raise _bad_request(f"unknown: {', '.join(unknown) or state}")
+        if state is not None and job.is_over:
+            raise ApiError(409, {"error": f"the job is already {job.state.status}"})
         if state is not None:
-            self._world.force(job, state, _reason(state, order))
-        job.held = job.held and not order.get("release")
-        job.vanished = bool(order.get("vanish", job.vanished))
-        job.link_epoch += bool(order.get("expire_links"))
+            self._world.force(job, state, _failure(state, changes))
+        job.state.held = job.state.held and not changes.get("release")
+        job.state.vanished = bool(changes.get("vanish", job.state.vanished))
+        job.state.link_version += bool(changes.get("expire_links"))
 
 
 def _entry(job: Job) -> dict[str, Any]:
+    order = job.order
     return {
         "id": job.id,
-        "model": job.model,
-        "key_fingerprint": job.key_fingerprint,
-        "idempotency_key": job.idempotency_key,
-        "status": job.status,
-        "progress": job.progress,
-        "credits_reserved": job.reserved,
-        "credits_charged": job.charged,
-        "refunded": job.refunded,
-        "body": job.body,
-        "truncated": [name for name, value in job.body.items() if job.effective[name] != value],
+        "model": order.model,
+        "key_fingerprint": order.caller.key_fingerprint,
+        "idempotency_key": order.idempotency_key,
+        "status": job.state.status,
+        "progress": job.state.progress,
+        "credits_reserved": job.plan.reserved,
+        "credits_charged": job.credits_charged,
+        "refunded": job.credits_refunded,
+        "body": order.body,
+        "truncated": [name for name, value in order.body.items() if order.effective[name] != value],
         "created": job.created,
-        "ended": job.ended,
-        "reads": job.reads,
-        "error": {"code": job.failure.code, "message": job.failure.message} if job.failure else None,
+        "ended": job.state.ended,
+        "reads": job.state.reads,
+        "error": {"code": job.state.failure.code, "message": job.state.failure.message} if job.state.failure else None,
     }
 
 
-def _reason(state: str, order: dict[str, Any]) -> Failure | None:
-    default = _DEFAULT_REASONS.get(state)
+def _failure(state: str, changes: dict[str, Any]) -> Failure | None:
+    default = _DEFAULT_FAILURES.get(state)
     if default is None:
         return None
-    return Failure(str(order.get("code", default.code)), str(order.get("message", default.message)))
+    return Failure(str(changes.get("code", default.code)), str(changes.get("message", default.message)))
 
 
-async def _object(request: Request) -> dict[str, Any]:
+async def _json_object(request: Request) -> dict[str, Any]:
     try:
         body = json.loads(await request.body() or b"{}")
     except ValueError as error:
-        raise _refused("the body is not JSON") from error
+        raise _bad_request("the body is not JSON") from error
     if not isinstance(body, dict):
-        raise _refused("the body must be a JSON object")
+        raise _bad_request("the body must be a JSON object")
     return body
 
 
-def _refused(message: str) -> ApiError:
+def _bad_request(message: str) -> ApiError:
     return ApiError(400, {"error": message})

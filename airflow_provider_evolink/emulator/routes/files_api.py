@@ -1,4 +1,4 @@
-"""The file API, with its own envelope, and the addresses of uploaded files."""
+"""The file API, which has its own envelope, and the addresses of uploaded files."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from starlette.datastructures import UploadFile
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from airflow_provider_evolink.emulator.orders.materials import MaterialGone, fetch, is_loopback
+from airflow_provider_evolink.emulator.orders.input_media import InputUnavailable, fetch, is_loopback
 from airflow_provider_evolink.emulator.routes.bodies import ApiError
-from airflow_provider_evolink.emulator.routes.request import base_of, caller_of, json_of, number_from
-from airflow_provider_evolink.emulator.state.uploads import UploadRefused
+from airflow_provider_evolink.emulator.routes.request import authenticate, base_url, query_number, read_json
+from airflow_provider_evolink.emulator.state.uploads import UploadRejected
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from airflow_provider_evolink.emulator.state.world import Caller, World
+    from airflow_provider_evolink.emulator.orders.order import Caller
+    from airflow_provider_evolink.emulator.state.world import World
 
-_HIGHEST_PAGE_SIZE = 100
+_MAX_PAGE_SIZE = 100
 
 
 class FilesApi:
@@ -47,11 +48,7 @@ class FilesApi:
         ]
 
     async def from_base64(self, request: Request) -> Response:
-        """
-        Take a file from raw base64 or a data URL.
-
-        :param request: The request.
-        """
+        """Store a file sent as base64 or as a data URL."""
         caller, body = self._caller(request), await self._json(request)
         try:
             content = base64.b64decode(str(body.get("base64_data") or "").split("base64,")[-1], validate=True)
@@ -60,11 +57,7 @@ class FilesApi:
         return self._store(request, caller, content, body)
 
     async def from_stream(self, request: Request) -> Response:
-        """
-        Take a file from a multipart form.
-
-        :param request: The request.
-        """
+        """Store a file sent in a multipart form."""
         caller = self._caller(request)
         if not request.headers.get("content-type", "").startswith("multipart/form-data"):
             raise file_error(400, 400, "multipart/form-data is required")
@@ -80,11 +73,7 @@ class FilesApi:
             return self._store(request, caller, content, details, file.filename or "")
 
     async def from_url(self, request: Request) -> Response:
-        """
-        Take a file from an address on this machine.
-
-        :param request: The request.
-        """
+        """Store a file from an address on this machine."""
         caller, body = self._caller(request), await self._json(request)
         address = body.get("file_url")
         if not isinstance(address, str) or not address:
@@ -93,7 +82,7 @@ class FilesApi:
             raise file_error(400, 40004, "the emulator downloads from loopback addresses only")
         try:
             path = await asyncio.to_thread(fetch, address, self._world.folder)
-        except MaterialGone as error:
+        except InputUnavailable as error:
             raise file_error(400, 40004, f"download of the source failed: {error}") from error
         content = await asyncio.to_thread(path.read_bytes)
         return self._store(request, caller, content, body)
@@ -107,18 +96,14 @@ class FilesApi:
             upload = world.uploads.add(
                 content, caller.account, world.settings, world.now(), name=name, folder=folder, original=original
             )
-        except UploadRefused as refusal:
-            raise file_error(400, refusal.code, refusal.message) from refusal
-        return _success(upload.public(base_of(request)))
+        except UploadRejected as rejection:
+            raise file_error(400, rejection.code, rejection.message) from rejection
+        return _success(upload.public(base_url(request)))
 
     async def quota(self, request: Request) -> Response:
-        """
-        Show how many files there are and may be.
-
-        :param request: The request.
-        """
+        """Show how many files the account has and may have."""
         caller, settings = self._caller(request), self._world.settings
-        used = len(self._world.uploads.of(caller.account, self._world.now()))
+        used = len(self._world.uploads.owned_by(caller.account, self._world.now()))
         return _success(
             {
                 "user_group": settings.user_group,
@@ -131,51 +116,39 @@ class FilesApi:
         )
 
     async def list(self, request: Request) -> Response:
-        """
-        List the account's files.
-
-        :param request: The request.
-        """
+        """List the account's files."""
         caller = self._caller(request)
-        files = [upload.public("") for upload in self._world.uploads.of(caller.account, self._world.now())]
-        page, size = number_from(request, "page", 1, 10**9), number_from(request, "pageSize", 20, _HIGHEST_PAGE_SIZE)
+        files = [upload.public("") for upload in self._world.uploads.owned_by(caller.account, self._world.now())]
+        page, size = query_number(request, "page", 1, 10**9), query_number(request, "pageSize", 20, _MAX_PAGE_SIZE)
         names = ("file_id", "file_name", "file_size", "upload_time")
         shown = [{name: file[name] for name in names} for file in files[(page - 1) * size : page * size]]
         return _success({"total": len(files), "files": shown})
 
     async def delete(self, request: Request) -> Response:
-        """
-        Delete a file.
-
-        :param request: The request.
-        """
+        """Delete a file."""
         caller = self._caller(request)
         if not self._world.uploads.remove(request.path_params["file_id"], caller.account):
             raise file_error(404, 404, "file not found")
         return _success({})
 
     async def serve(self, request: Request) -> Response:
-        """
-        Serve an uploaded file to anybody who has its address.
-
-        :param request: The request.
-        """
-        upload = self._world.uploads.at(request.path_params["path"], self._world.now())
+        """Serve an uploaded file to anyone who has its address."""
+        upload = self._world.uploads.find(request.path_params["path"], self._world.now())
         if upload is None:
             raise file_error(404, 404, "file not found")
         return FileResponse(upload.path, media_type=upload.mime_type)
 
     def _caller(self, request: Request) -> Caller:
         try:
-            return caller_of(request, self._world, "upload")
+            return authenticate(request, self._world.settings, "upload")
         except ApiError as error:
             raise file_error(401, 401, "invalid or expired API key") from error
 
     async def _json(self, request: Request) -> dict[str, Any]:
-        # base64 takes a third more room than the file
-        largest = self._world.settings.max_upload_bytes * 4 // 3 + 100_000
+        # base64 needs a third more space than the file
+        max_bytes = self._world.settings.max_upload_bytes * 4 // 3 + 100_000
         try:
-            body = await json_of(request, largest)
+            body = await read_json(request, max_bytes)
         except ApiError as error:
             code = 40001 if error.status == 413 else error.status
             raise file_error(error.status, code, "unusable request body") from error
@@ -186,7 +159,7 @@ class FilesApi:
 
 def file_error(status: int, code: int, message: str) -> ApiError:
     """
-    Compose a refusal in the file API's envelope.
+    Return an error in the file API's envelope.
 
     :param status: HTTP status.
     :param code: ``code`` in the body.

@@ -1,4 +1,4 @@
-"""What ASGI cannot say: raw bytes on the wire and cut connections, through uvicorn's own transport."""
+"""What ASGI cannot express: raw bytes on the wire and dropped connections, through uvicorn's own transport."""
 
 from __future__ import annotations
 
@@ -17,18 +17,14 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _TRANSPORT = "emulator.transport"
-_HEAD_START = 0.1  # seconds; a reset overtakes what the client has not read yet
+_TIME_TO_READ = 0.1  # seconds; a reset discards what the client has not read yet
 
 
-class OpenProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1 protocol, handing the connection's transport to the application."""
+class TransportProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1 protocol, which hands the connection's transport to the application."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """
-        Remember the transport for the requests of this connection.
-
-        :param transport: The connection.
-        """
+        """Store the transport for the requests of this connection."""
         super().connection_made(transport)
         inner = self.app
 
@@ -40,14 +36,14 @@ class OpenProtocol(H11Protocol):
 
 
 @dataclass
-class Answer:
+class BufferedResponse:
     """A whole response in memory, to be damaged before it is sent."""
 
     status: int = 200
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
 
-    def get(self, name: str) -> str | None:
+    def header(self, name: str) -> str | None:
         """
         Return a header.
 
@@ -55,7 +51,7 @@ class Answer:
         """
         return next((value for key, value in self.headers if key == name), None)
 
-    def put(self, name: str, value: str | None) -> None:
+    def set_header(self, name: str, value: str | None) -> None:
         """
         Replace or remove a header.
 
@@ -66,83 +62,73 @@ class Answer:
         if value is not None:
             self.headers.append((name.lower(), value))
 
-    def with_body(self, body: bytes) -> Answer:
-        """
-        Replace the body and its length.
-
-        :param body: The new body.
-        """
+    def with_body(self, body: bytes) -> BufferedResponse:
+        """Replace the body and its length."""
         self.body = body
-        self.put("content-length", str(len(body)))
+        self.set_header("content-length", str(len(body)))
         return self
 
 
-async def answer_of(app: ASGIApp, scope: Scope, receive: Receive) -> Answer:
-    """
-    Let the application process a request and keep its answer here.
-
-    :param app: The application.
-    :param scope: The request.
-    :param receive: Its body.
-    """
-    answer = Answer()
-    parts: list[bytes] = []
+async def buffered_response(app: ASGIApp, scope: Scope, receive: Receive) -> BufferedResponse:
+    """Let the application process a request and return its response instead of sending it."""
+    response = BufferedResponse()
+    chunks: list[bytes] = []
 
     async def keep(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            answer.status = message["status"]
-            answer.headers = [(key.decode("latin-1"), val.decode("latin-1")) for key, val in message["headers"]]
+            response.status = message["status"]
+            response.headers = [(key.decode("latin-1"), val.decode("latin-1")) for key, val in message["headers"]]
         elif message["type"] == "http.response.body":
-            parts.append(message.get("body", b""))
+            chunks.append(message.get("body", b""))
 
     await app(scope, receive, keep)
-    answer.body = b"".join(parts)
-    return answer
+    response.body = b"".join(chunks)
+    return response
 
 
-async def send_answer(answer: Answer, send: Send) -> None:
-    """
-    Send an answer properly.
-
-    :param answer: The answer; its length header must be right.
-    :param send: ASGI's send.
-    """
-    headers = [(key.encode("latin-1"), value.encode("latin-1")) for key, value in answer.headers]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+async def send_response(response: BufferedResponse, send: Send) -> None:
+    """Send a response through ASGI; its content-length must be right."""
+    headers = [(key.encode("latin-1"), value.encode("latin-1")) for key, value in response.headers]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
 
 
 async def send_raw(
-    scope: Scope, answer: Answer, *, pieces: Iterable[bytes] | None = None, pause: float = 0, reset: bool = False
+    scope: Scope,
+    response: BufferedResponse,
+    *,
+    chunks: Iterable[bytes] | None = None,
+    pause: float = 0,
+    reset: bool = False,
 ) -> None:
     """
-    Write an answer as it is, right or wrong, and end the connection.
+    Write a response unchecked and close the connection.
 
     :param scope: The request.
-    :param answer: Status, headers and body.
-    :param pieces: What to send instead of the whole body.
-    :param pause: Seconds between the pieces.
-    :param reset: End with a reset instead of an ordinary close.
+    :param response: Status, headers and body.
+    :param chunks: What to send instead of the whole body.
+    :param pause: Seconds between the chunks.
+    :param reset: Close with a TCP reset.
     """
     transport = scope[_TRANSPORT]
-    transport.write(_head(answer))
-    for piece in [answer.body] if pieces is None else pieces:
+    transport.write(_head(response))
+    for chunk in [response.body] if chunks is None else chunks:
         if transport.is_closing():
             return
-        transport.write(piece)
+        transport.write(chunk)
         await asyncio.sleep(pause)
     if reset:
-        await asyncio.sleep(_HEAD_START)
+        await asyncio.sleep(_TIME_TO_READ)
         _reset(transport)
     transport.close()
 
 
-def cut(scope: Scope, *, reset: bool = False) -> None:
+def drop_connection(scope: Scope, *, reset: bool = False) -> None:
     """
-    End the connection without a byte.
+    Close the connection without sending a byte.
 
     :param scope: The request.
-    :param reset: End with a reset instead of an ordinary close.
+    :param reset: Close with a TCP reset.
     """
     transport = scope[_TRANSPORT]
     if reset:
@@ -151,35 +137,27 @@ def cut(scope: Scope, *, reset: bool = False) -> None:
 
 
 async def drain(receive: Receive) -> None:
-    """
-    Read a request to its end.
-
-    :param receive: ASGI's receive.
-    """
+    """Read a request to its end."""
     while (message := await receive())["type"] == "http.request" and message.get("more_body"):
         pass
 
 
-async def until_closed(receive: Receive) -> None:
-    """
-    Wait until the connection is gone, so that uvicorn does not add an answer of its own.
-
-    :param receive: ASGI's receive.
-    """
+async def wait_for_disconnect(receive: Receive) -> None:
+    """Wait until the connection is closed, so that uvicorn does not add a response of its own."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-def _head(answer: Answer) -> bytes:
+def _head(response: BufferedResponse) -> bytes:
     try:
-        phrase = HTTPStatus(answer.status).phrase
+        phrase = HTTPStatus(response.status).phrase
     except ValueError:
         phrase = "Unknown"
-    lines = [f"HTTP/1.1 {answer.status} {phrase}", *(f"{key}: {value}" for key, value in answer.headers)]
+    lines = [f"HTTP/1.1 {response.status} {phrase}", *(f"{key}: {value}" for key, value in response.headers)]
     return "\r\n".join([*lines, "connection: close", "", ""]).encode("latin-1")
 
 
 def _reset(transport: Any) -> None:
-    raw = transport.get_extra_info("socket")
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()

@@ -1,51 +1,49 @@
-"""Small helpers the routes share: who calls, what was sent, where we are."""
+"""What the routes read from a request: the caller, the JSON body, numbers of the query."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_evolink.emulator.orders.order import Caller
 from airflow_provider_evolink.emulator.routes.bodies import api_error
-from airflow_provider_evolink.emulator.state.world import Caller, World
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-_LARGEST_BODY = 10 * 1024 * 1024
+    from airflow_provider_evolink.emulator.settings import Settings
+
+_MAX_BODY = 10 * 1024 * 1024
 
 
-def caller_of(request: Request, world: World, operation: str) -> Caller:
+def authenticate(request: Request, settings: Settings, operation: str) -> Caller:
     """
-    Check the API key.
+    Check the API key and return the caller.
 
     :param request: The request.
-    :param world: Knows which keys are accepted.
-    :param operation: The call, for the right error body.
+    :param settings: Hold the accepted keys.
+    :param operation: Decides the form of the error body.
     :raises ApiError: There is no acceptable key.
     """
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     key = key.strip()
-    accepted = not world.settings.keys or key in world.settings.keys
+    accepted = not settings.keys or key in settings.keys
     if scheme.lower() != "bearer" or not key or "expired" in key or not accepted:
         raise api_error(401, operation)
-    return Caller.of(key)
+    return Caller.from_key(key)
 
 
-def base_of(request: Request) -> str:
-    """
-    Return scheme, host and port as the caller sees them; links are built on it.
-
-    :param request: The request.
-    """
+def base_url(request: Request) -> str:
+    """Return scheme, host and port as the client sees them; links start with it."""
     return str(request.base_url).rstrip("/")
 
 
-async def json_of(request: Request, largest: int = _LARGEST_BODY) -> Any:
+async def read_json(request: Request, max_bytes: int = _MAX_BODY) -> Any:
     """
     Return the decoded JSON body.
 
     :param request: The request.
-    :param largest: Most bytes accepted.
+    :param max_bytes: A larger body is refused.
     :raises ApiError: The body is too large, not declared as JSON, or not JSON.
     """
     declared = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
@@ -54,26 +52,26 @@ async def json_of(request: Request, largest: int = _LARGEST_BODY) -> Any:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > largest:
+        if len(body) > max_bytes:
             raise api_error(413)
     try:
-        return json.loads(body, parse_constant=_no_constant)
+        return json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise api_error(400, message="the request body is not valid JSON") from error
 
 
-def _no_constant(name: str) -> Any:
+def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
 
 
-def number_from(request: Request, name: str, default: int, highest: int) -> int:
+def query_number(request: Request, name: str, default: int, maximum: int) -> int:
     """
-    Return a positive whole number from the query.
+    Return a positive integer of the query.
 
     :param request: The request.
     :param name: The query parameter.
-    :param default: If it is missing or unusable.
-    :param highest: Larger ones become this.
+    :param default: Returned if it is missing or no such number.
+    :param maximum: Returned if it is larger.
     """
     value = request.query_params.get(name, "")
-    return min(int(value), highest) if value.isascii() and value.isdigit() and int(value) > 0 else default
+    return min(int(value), maximum) if value.isascii() and value.isdigit() and int(value) > 0 else default

@@ -1,4 +1,4 @@
-"""``result_data``: what a completed job tells of its results, in the shape its kind of model has."""
+"""``result_data`` of a completed job, which depends on what its model produces."""
 
 from __future__ import annotations
 
@@ -15,35 +15,29 @@ _NAMESPACE = uuid.UUID("6f1b6f0e-6a57-4c62-9d0b-0d3c1f1f5a10")
 
 def result_data(job: Job, links: list[str]) -> Any:
     """
-    Return ``result_data`` of a completed job, or None where it has none.
+    Return ``result_data`` of a completed job; None if it has none.
 
     :param job: The job.
-    :param links: Its fresh links.
+    :param links: Its result links.
     """
-    compose = _SHAPES.get(job.output.shape)
-    return compose(job, links) if compose else None
+    describe = _DATA_OF_CONTENT.get(job.plan.output.content)
+    return describe(job, links) if describe else None
 
 
-def result_id(job: Job, number: int) -> str:
-    """
-    Return the id of one song.
-
-    :param job: The job.
-    :param number: Which song, from 1.
-    """
+def _result_id(job: Job, number: int) -> str:
     return str(uuid.uuid5(_NAMESPACE, f"{job.id}/{number}"))
 
 
 def _songs(job: Job, links: list[str]) -> dict[str, Any]:
-    title = job.body.get("title") or "Untitled"
+    title = job.order.body.get("title") or "Untitled"
     return {
         "songs": [
             {
-                "result_id": result_id(job, number),
+                "result_id": _result_id(job, number),
                 "audio_url": link,
                 "title": title,
-                "tags": job.body.get("style") or "",
-                "duration": job.output.seconds,
+                "tags": job.order.body.get("style") or "",
+                "duration": job.plan.output.seconds,
             }
             for number, link in enumerate(links, 1)
         ]
@@ -52,7 +46,7 @@ def _songs(job: Job, links: list[str]) -> dict[str, Any]:
 
 def _layers(job: Job, links: list[str]) -> list[dict[str, Any]]:
     base: dict[str, Any] = {"image_url": links[0], "z_index": 0}
-    width, height = job.output.width, job.output.height
+    width, height = job.plan.output.width, job.plan.output.height
     layers = [
         {
             "image_url": link,
@@ -67,12 +61,12 @@ def _layers(job: Job, links: list[str]) -> list[dict[str, Any]]:
 
 
 def _speech(job: Job, links: list[str]) -> list[dict[str, Any]] | None:
-    return [{"audio_url": links[0], "duration": job.output.seconds}] if "qwen-audio" in job.model else None
+    return [{"audio_url": links[0], "duration": job.plan.output.seconds}] if "qwen-audio" in job.order.model else None
 
 
 def _voice(job: Job, links: list[str]) -> dict[str, Any]:
-    kind = "cloned" if job.body.get("audio_url") else "designed"
-    voice = {"voice": f"{job.body.get('preferred_name', 'voice')}-{_short(job)}", "voice_type": kind}
+    kind = "cloned" if job.order.body.get("audio_url") else "designed"
+    voice = {"voice": f"{job.order.body.get('preferred_name', 'voice')}-{_short(job)}", "voice_type": kind}
     return voice | ({"audio_url": links[0]} if links else {})
 
 
@@ -92,7 +86,7 @@ def _short(job: Job) -> str:
     return hashlib.sha256(job.id.encode()).hexdigest()[:10]
 
 
-_SHAPES: dict[str, Callable[[Job, list[str]], Any]] = {
+_DATA_OF_CONTENT: dict[str, Callable[[Job, list[str]], Any]] = {
     "songs": _songs,
     "layers": _layers,
     "speech": _speech,

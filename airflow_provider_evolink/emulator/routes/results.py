@@ -1,4 +1,4 @@
-"""Serves results under signed links: ranges, ETag, and a dislike of Python's default User-Agent."""
+"""Serves results under signed links, with ranges and ETag; refuses Python's default User-Agent, as a CDN may."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from starlette.requests import Request
 
     from airflow_provider_evolink.emulator.rendering.gallery import Gallery
     from airflow_provider_evolink.emulator.state.world import World
 
-_TYPES = {
+_MEDIA_TYPES = {
     "mp4": "video/mp4",
     "mov": "video/quicktime",
     "png": "image/png",
@@ -31,7 +33,7 @@ _NOT_FOUND = (
 )
 
 
-class Media:
+class ResultsApi:
     """
     Results over HTTP.
 
@@ -48,31 +50,27 @@ class Media:
         return [Route("/media/{job_id}/{name}", self.serve, methods=["GET"])]
 
     async def serve(self, request: Request) -> Response:
-        """
-        Serve one result file.
-
-        :param request: The request.
-        """
+        """Serve one result file."""
         if request.headers.get("user-agent", "").startswith("Python-urllib"):
             return PlainTextResponse("error code: 1010", 403)
         job = self._world.jobs.get(request.path_params["job_id"])
-        if job is None or job.status != "completed":
+        if job is None or not job.is_completed:
             return _xml(404, _NOT_FOUND)
         name, query = request.path_params["name"], request.query_params
-        refusal = self._world.links.refusal(
+        rejection = self._world.links.rejection(
             job, name, query.get("expires", ""), query.get("signature", ""), self._world.now()
         )
-        if refusal is not None:
-            return _xml(403, refusal)
+        if rejection is not None:
+            return _xml(403, rejection)
         number, _, extension = name.partition(".")
         path = await self._gallery.file(job, int(number))
-        return _file(path, f"{job.id}/{name}", _TYPES[extension])
+        return _file(path, f"{job.id}/{name}", _MEDIA_TYPES[extension])
 
 
-def _file(path: object, identity: str, media_type: str) -> Response:
-    # results never change, so their tag needs neither size nor time
+def _file(path: Path, identity: str, media_type: str) -> Response:
+    # results never change, so their ETag depends on neither size nor time
     etag = hashlib.sha256(identity.encode()).hexdigest()[:32]
-    return FileResponse(str(path), media_type=media_type, headers={"etag": f'"{etag}"'})
+    return FileResponse(path, media_type=media_type, headers={"etag": f'"{etag}"'})
 
 
 def _xml(status: int, body: bytes) -> Response:

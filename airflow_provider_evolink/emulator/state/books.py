@@ -1,45 +1,34 @@
-"""Who ordered what, what it cost, and which order a repeated key belongs to."""
+"""The books: what was ordered, what it cost, and which job an idempotency key belongs to."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.emulator.orders.jobs import Job
-
-_KEY_SHAPE = re.compile(r"[A-Za-z0-9._-]{16,96}")
+    from airflow_provider_evolink.emulator.orders.order import Order
 
 
 class KeyReused(Exception):
     """The idempotency key was used before, with another body."""
 
 
-def is_usable_key(key: str) -> bool:
-    """
-    Say whether an idempotency key has the accepted shape.
-
-    :param key: The header's value.
-    """
-    return _KEY_SHAPE.fullmatch(key) is not None
-
-
-def fingerprint(secret: str) -> str:
-    """
-    Name an API key without showing it.
-
-    :param secret: The key.
-    """
-    return hashlib.sha256(secret.encode()).hexdigest()[:12]
-
-
 @dataclass
 class Books:
-    """The emulator's accounts. Everything a test may want to prove about money is here."""
+    """
+    Accounts of the emulator: everything that a test may want to prove about money.
+
+    :param spent: Credits charged.
+    :param reserved: Credits reserved for jobs that have not ended.
+    :param orders: Accepted orders, without replays.
+    :param replays: Submissions that returned the job of an earlier one.
+    :param media_requests_with_authorization: Downloads that leaked the API key to the media host.
+    :param requests: Number of requests per operation.
+    """
 
     spent: float = 0.0
     reserved: float = 0.0
@@ -51,54 +40,39 @@ class Books:
 
     def balance(self, start: float) -> float:
         """
-        Say how many credits can still be ordered for.
+        Return the credits that can still be spent.
 
         :param start: Credits of the account at the start.
         """
         return round(start - self.spent - self.reserved, 4)
 
-    def earlier_order(self, caller: str, key: str, body: dict[str, Any]) -> str | None:
+    def job_of_key(self, order: Order) -> str | None:
         """
-        Find the job an idempotency key already stands for.
+        Return the id of the job that was accepted under the order's idempotency key; None if there is none.
 
-        :param caller: Fingerprint of the API key.
-        :param key: The idempotency key.
-        :param body: The order, as sent.
-        :return: The job id, or None.
-        :raises KeyReused: The key stands for another body.
+        :raises KeyReused: It was accepted with another body.
         """
-        known = self._by_key.get((caller, key))
+        known = self._by_key.get((order.caller.key_fingerprint, order.idempotency_key or ""))
         if known is None:
             return None
-        job_id, content = known
-        if content != _content(body):
+        job_id, digest = known
+        if digest != _digest(order.body):
             raise KeyReused
         return job_id
 
-    def enter(self, job: Job) -> None:
-        """
-        Enter a new order and hold its credits.
-
-        :param job: The accepted job.
-        """
+    def open(self, job: Job) -> None:
+        """Record a new job and reserve its credits."""
         self.orders += 1
-        self.reserved = round(self.reserved + job.reserved, 4)
-        if job.idempotency_key is not None:
-            self._by_key[(job.key_fingerprint, job.idempotency_key)] = (job.id, _content(job.body))
+        self.reserved = round(self.reserved + job.plan.reserved, 4)
+        order = job.order
+        if order.idempotency_key is not None:
+            self._by_key[(order.caller.key_fingerprint, order.idempotency_key)] = (job.id, _digest(order.body))
 
     def settle(self, job: Job) -> None:
-        """
-        Charge a completed job, or give the hold of any other ended job back.
-
-        :param job: A job that has just come to its end.
-        """
-        self.reserved = round(self.reserved - job.reserved, 4)
-        if job.status == "completed":
-            job.charged = job.due
-            self.spent = round(self.spent + job.due, 4)
-        else:
-            job.refunded = job.reserved
+        """Record the end of a job: its credits are no longer reserved, and are spent if it completed."""
+        self.reserved = round(self.reserved - job.plan.reserved, 4)
+        self.spent = round(self.spent + job.credits_charged, 4)
 
 
-def _content(body: dict[str, Any]) -> str:
+def _digest(body: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Faults waiting to happen, and the account of which ones were met."""
+"""The queue of injected faults, and how often each of them happened."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ OPERATIONS = (
 
 
 @dataclass(frozen=True)
-class Kind:
+class FaultKind:
     """
     One kind of fault.
 
-    :param default_on: The operation it is meant for when none is named.
-    :param params: What may be given with it.
-    :param stage: ``request``: when a request arrives. ``order``: when an order is accepted.
-        ``result``: when an answer shows a completed job.
+    :param default_on: The operation it affects if none is given.
+    :param params: Its parameters.
+    :param stage: When it happens. ``request``: a request arrives. ``order``: an order is accepted.
+        ``result``: a response shows a completed job.
     """
 
     default_on: str = "any"
@@ -40,8 +40,8 @@ class Kind:
     stage: str = "request"
 
 
-def _kind(default_on: str, *params: str, stage: str = "request") -> Kind:
-    return Kind(default_on, frozenset(params), stage)
+def _kind(default_on: str, *params: str, stage: str = "request") -> FaultKind:
+    return FaultKind(default_on, frozenset(params), stage)
 
 
 KINDS = {
@@ -68,7 +68,7 @@ KINDS = {
     "no_results": _kind("read", "as", stage="result"),
     "job_fails": _kind("submit", "code", "message", stage="order"),
 }
-_OWN = {"on", "kind", "times", "after", "path"}
+_COMMON_FIELDS = {"on", "kind", "times", "after", "path"}
 
 
 @dataclass
@@ -77,14 +77,14 @@ class Fault:
     A fault in the queue.
 
     :param id: Number, for display.
-    :param on: The operation it waits for, or ``any``.
+    :param on: The operation it affects, or ``any``.
     :param kind: One of :data:`KINDS`.
-    :param times: How often it happens; -1 for ever.
-    :param after: How many matching requests pass before the first.
+    :param times: How often it happens; -1 for always.
+    :param after: How many matching requests are served normally before the first fault.
     :param path: Only requests whose path contains this, for instance a job id.
-    :param params: What this kind takes.
+    :param params: Parameters of its kind.
     :param met: How often it has happened.
-    :param passed: How many matching requests it has let pass.
+    :param skipped: How many matching requests were served normally because of ``after``.
     """
 
     id: int
@@ -95,87 +95,81 @@ class Fault:
     path: str
     params: dict[str, Any]
     met: int = 0
-    passed: int = 0
+    skipped: int = 0
 
     def public(self) -> dict[str, Any]:
-        """Describe the fault with its account: ``met`` of ``times``, ``done`` when used up."""
+        """Return the fault for display: how often it was ``met``, and whether it is ``done``."""
         own = {"id": self.id, "on": self.on, "kind": self.kind, "times": self.times, "after": self.after}
-        return own | {"path": self.path, "met": self.met, "done": self.is_spent()} | self.params
+        return own | {"path": self.path, "met": self.met, "done": self.is_done()} | self.params
 
-    def is_spent(self) -> bool:
-        """Say whether the fault has happened as often as it should."""
+    def is_done(self) -> bool:
+        """Return whether the fault has happened as often as requested."""
         return 0 <= self.times <= self.met
 
-    def waits_for(self, operation: str, path: str, stage: str) -> bool:
-        """
-        Say whether a request is one this fault is meant for.
-
-        :param operation: The call.
-        :param path: Path of the request.
-        :param stage: How far the request is.
-        """
-        here = self.on in {operation, "any"} and self.path in path
-        return here and KINDS[self.kind].stage == stage and not self.is_spent()
+    def matches(self, operation: str, path: str, stage: str) -> bool:
+        """Return whether the fault is meant for a request at this stage."""
+        affected = self.on in {operation, "any"} and self.path in path
+        return affected and KINDS[self.kind].stage == stage and not self.is_done()
 
 
-class Faults:
-    """The queue. The first fault that matches a request happens to it; the rest wait."""
+class FaultQueue:
+    """The queue. The first fault that matches a request happens to it, and no other."""
 
     def __init__(self) -> None:
-        self._waiting: list[Fault] = []
+        self._faults: list[Fault] = []
         self._numbers = itertools.count(1)
 
-    def add(self, order: dict[str, Any]) -> Fault:
+    def add(self, details: dict[str, Any]) -> Fault:
         """
         Queue a fault.
 
-        :param order: ``kind`` and, as wanted, ``on``, ``times``, ``after``, ``path`` and the kind's own parameters.
+        :param details: ``kind``; optionally ``on``, ``times``, ``after``, ``path`` and parameters of the kind.
         :raises ValueError: The kind, the operation or a parameter is unknown.
         """
-        name = order.get("kind")
+        name = details.get("kind")
         kind = KINDS.get(name) if isinstance(name, str) else None
         if not isinstance(name, str) or kind is None:
             raise ValueError(f"unknown kind of fault: {name!r}")
-        on = order.get("on") or kind.default_on
+        on = details.get("on") or kind.default_on
         if on not in {*OPERATIONS, "any"}:
             raise ValueError(f"unknown operation: {on!r}")
-        params = {key: value for key, value in order.items() if key not in _OWN}
+        params = {key: value for key, value in details.items() if key not in _COMMON_FIELDS}
         unknown = sorted(set(params) - kind.params)
         if unknown:
             raise ValueError(f"{name} takes no {', '.join(unknown)}")
-        times, after = order.get("times", 1), order.get("after", 0)
+        times, after = details.get("times", 1), details.get("after", 0)
         if not all(isinstance(number, int) for number in (times, after)) or times < -1 or after < 0:
             raise ValueError("times must be -1 or more and after 0 or more")
-        fault = Fault(next(self._numbers), on, name, times, after, str(order.get("path", "")), params)
+        fault = Fault(next(self._numbers), on, name, times, after, str(details.get("path", "")), params)
         _check_params(fault)
-        self._waiting.append(fault)
+        self._faults.append(fault)
         return fault
 
     def take(self, operation: str, path: str, stage: str = "request") -> Fault | None:
         """
-        Return the fault that happens to this request and count it.
+        Return the fault that happens to a request, and count it.
 
-        :param operation: The call.
+        :param operation: One of :data:`OPERATIONS`.
         :param path: Path of the request.
-        :param stage: How far the request is.
+        :param stage: Stage of the request, see :class:`FaultKind`.
         """
-        for fault in self._waiting:
-            if not fault.waits_for(operation, path, stage):
+        for fault in self._faults:
+            if not fault.matches(operation, path, stage):
                 continue
-            if fault.passed < fault.after:
-                fault.passed += 1
+            if fault.skipped < fault.after:
+                fault.skipped += 1
                 continue
             fault.met += 1
             return fault
         return None
 
     def public(self) -> list[dict[str, Any]]:
-        """Describe all faults, used up ones too."""
-        return [fault.public() for fault in self._waiting]
+        """Return all faults for display, including those that are done."""
+        return [fault.public() for fault in self._faults]
 
     def clear(self) -> None:
         """Forget all faults."""
-        self._waiting.clear()
+        self._faults.clear()
 
 
 def _is_number(value: Any) -> bool:
@@ -193,17 +187,17 @@ _PARAM_CHECKS: dict[str, Callable[[Any], bool]] = {
     "location": lambda value: isinstance(value, str),
     "text": lambda value: isinstance(value, str),
 }
-_NEEDED = {"headers": ("headers",), "patch_json": ("fields",), "redirect": ("location",), "status": ("status",)}
+_REQUIRED_PARAM = {"headers": "headers", "patch_json": "fields", "redirect": "location", "status": "status"}
 
 
 def _check_params(fault: Fault) -> None:
-    missing = [name for name in _NEEDED.get(fault.kind, ()) if name not in fault.params]
-    if missing:
-        raise ValueError(f"{fault.kind} needs {', '.join(missing)}")
+    required = _REQUIRED_PARAM.get(fault.kind)
+    if required is not None and required not in fault.params:
+        raise ValueError(f"{fault.kind} needs {required}")
     for name, value in fault.params.items():
         if name in _PARAM_CHECKS and not _PARAM_CHECKS[name](value):
-            raise ValueError(f"{name}: {value!r} makes no sense")
+            raise ValueError(f"{name}: invalid value {value!r}")
     status = fault.params.get("status")
-    http = fault.kind in {"status", "html", "redirect"} and status is not None
-    if http and not (isinstance(status, int) and 200 <= status <= 599):
-        raise ValueError(f"status: {status!r} makes no sense")
+    is_http_status = fault.kind in {"status", "html", "redirect"} and status is not None
+    if is_http_status and not (isinstance(status, int) and 200 <= status <= 599):
+        raise ValueError(f"status: invalid value {status!r}")

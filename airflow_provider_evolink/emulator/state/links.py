@@ -1,4 +1,4 @@
-"""Signed result links, in the manner of object stores."""
+"""Signed result links, in the style of object stores."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ EXPIRED_LINK = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n'
     b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
 )
-BAD_LINK = (
+INVALID_LINK = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n'
     b"<Error><Code>SignatureDoesNotMatch</Code><Message>The signature does not match</Message></Error>"
 )
 
 
 @dataclass(frozen=True)
-class Links:
+class LinkSigner:
     """
     Signs result links and checks them.
 
@@ -33,40 +33,41 @@ class Links:
 
     def sign(self, job: Job, base: str, expires: int) -> list[str]:
         """
-        Make the links of a completed job.
+        Return the links of a completed job.
 
         :param job: The job.
         :param base: Scheme, host and port.
-        :param expires: Unix seconds at which they die.
+        :param expires: When they expire, in Unix seconds.
         """
-        return [f"{base}/media/{job.id}/{name}?{self._query(job, name, expires)}" for name in job.output.names()]
+        names = job.plan.output.file_names()
+        return [f"{base}/media/{job.id}/{name}?{self._query(job, name, expires)}" for name in names]
 
-    def refusal(self, job: Job, name: str, expires: str, signature: str, now: float) -> bytes | None:
+    def rejection(self, job: Job, name: str, expires: str, signature: str, now: float) -> bytes | None:
         """
-        Say why a link is refused: the XML body, or None if it is good.
+        Check a link; return None if it is valid, or the XML body of the error.
 
         :param job: The job in the path.
         :param name: The file in the path.
-        :param expires: As in the query.
-        :param signature: As in the query.
+        :param expires: From the query.
+        :param signature: From the query.
         :param now: Unix seconds.
         """
         if not expires.isascii() or not expires.isdigit() or not signature.isascii():
-            return BAD_LINK
+            return INVALID_LINK
         matching = [
-            epoch
-            for epoch in range(job.link_epoch + 1)
-            if hmac.compare_digest(signature, self._signature(job.id, name, expires, epoch))
+            version
+            for version in range(job.state.link_version + 1)
+            if hmac.compare_digest(signature, self._signature(job.id, name, expires, version))
         ]
         if not matching:
-            return BAD_LINK
-        alive = matching[-1] == job.link_epoch and int(expires) > now
-        return None if alive else EXPIRED_LINK
+            return INVALID_LINK
+        is_current = matching[-1] == job.state.link_version and int(expires) > now
+        return None if is_current else EXPIRED_LINK
 
     def _query(self, job: Job, name: str, expires: int) -> str:
-        signature = self._signature(job.id, name, str(expires), job.link_epoch)
+        signature = self._signature(job.id, name, str(expires), job.state.link_version)
         return urlencode({"expires": expires, "signature": signature})
 
-    def _signature(self, job_id: str, name: str, expires: str, epoch: int) -> str:
-        content = f"{job_id}/{name}?{expires}#{epoch}"
+    def _signature(self, job_id: str, name: str, expires: str, version: int) -> str:
+        content = f"{job_id}/{name}?{expires}#{version}"
         return hmac.new(self.secret, content.encode(), hashlib.sha256).hexdigest()

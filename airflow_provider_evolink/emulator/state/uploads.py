@@ -1,4 +1,4 @@
-"""Uploaded files: what is accepted, where it lies, when it dies."""
+"""Uploaded files: which are accepted, where they are kept, when they expire."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _OTHERS = {
 }
 
 
-class UploadRefused(Exception):
+class UploadRejected(Exception):
     """
-    The file is not taken.
+    The file is not accepted.
 
     :param code: Code in the file API's envelope.
     :param message: ``msg`` in the envelope.
@@ -50,14 +50,14 @@ class Upload:
     folder: str
     mime_type: str
     size: int
-    at: float
+    uploaded: float
     expires: float
     path: Path
     account: str
 
     def public(self, base: str) -> dict[str, Any]:
         """
-        Describe the file as the file API does.
+        Return the file as the file API describes it.
 
         :param base: Scheme, host and port of the emulator.
         """
@@ -70,20 +70,20 @@ class Upload:
             "upload_path": self.folder,
             "file_url": f"{base}/files/{quote(self.public_path())}",
             "download_url": f"{base}/files/download/{self.id}",
-            "upload_time": _stamp(self.at),
-            "expires_at": _stamp(self.expires),
+            "upload_time": _timestamp(self.uploaded),
+            "expires_at": _timestamp(self.expires),
         }
 
     def public_path(self) -> str:
-        """Return what follows ``/files/`` in the address."""
+        """Return the part of its address after ``/files/``."""
         return f"{self.folder}/{self.name}" if self.folder else self.name
 
 
-class Uploads:
+class UploadStore:
     """
     The files of all accounts.
 
-    :param folder: Where the bytes go.
+    :param folder: Where they are stored.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -102,37 +102,37 @@ class Uploads:
         original: str = "",
     ) -> Upload:
         """
-        Take a file. An earlier one of the same name is replaced.
+        Store a file. An earlier one with the same path is replaced.
 
-        :param content: The bytes.
-        :param account: Whose it is.
-        :param settings: The knobs in force.
+        :param content: The file.
+        :param account: Its owner.
+        :param settings: The current settings.
         :param now: Unix seconds.
-        :param name: File name; empty for one of our choice.
+        :param name: File name; empty for a generated one.
         :param folder: ``upload_path``.
-        :param original: What the sender calls the file.
-        :raises UploadRefused: Too large, of a type not allowed, or one too many.
+        :param original: The sender's name of the file.
+        :raises UploadRejected: The file is too large, its type is not allowed, or the quota is used up.
         """
         if len(content) > settings.max_upload_bytes:
-            raise UploadRefused(40001, "file too large")
-        mime_type = sniff(content)
+            raise UploadRejected(40001, "file too large")
+        mime_type = detect_type(content)
         allowed = _IMAGES if settings.files_images_only else _IMAGES | _OTHERS
         if mime_type is None or mime_type not in allowed:
-            raise UploadRefused(40002, "file type not allowed")
-        if len(self.of(account, now)) >= settings.max_files:
-            raise UploadRefused(40003, "file quota used up")
+            raise UploadRejected(40002, "file type not allowed")
+        if len(self.owned_by(account, now)) >= settings.max_files:
+            raise UploadRejected(40003, "file quota used up")
         number = secrets.token_hex(8)
-        stored = _clean(name) or f"{number}.{allowed[mime_type]}"
+        stored = _safe_name(name) or f"{number}.{allowed[mime_type]}"
         path = self._folder / f"upload-{number}"
         path.write_bytes(content)
         upload = Upload(
             id=f"file_{number}",
             name=stored,
             original_name=original or name or stored,
-            folder="/".join(filter(None, map(_clean, folder.split("/")))),
+            folder="/".join(filter(None, map(_safe_name, folder.split("/")))),
             mime_type=mime_type,
             size=len(content),
-            at=now,
+            uploaded=now,
             expires=now + settings.file_seconds,
             path=path,
             account=account,
@@ -140,21 +140,21 @@ class Uploads:
         self._by_path[upload.public_path()] = upload
         return upload
 
-    def of(self, account: str, now: float) -> list[Upload]:
+    def owned_by(self, account: str, now: float) -> list[Upload]:
         """
-        List the living files of an account, newest first.
+        Return the files of an account that have not expired, newest first.
 
         :param account: The account.
         :param now: Unix seconds.
         """
-        mine = [upload for upload in self._by_path.values() if upload.account == account and upload.expires > now]
-        return sorted(mine, key=lambda upload: upload.at, reverse=True)
+        owned = [upload for upload in self._by_path.values() if upload.account == account and upload.expires > now]
+        return sorted(owned, key=lambda upload: upload.uploaded, reverse=True)
 
-    def at(self, public_path: str, now: float) -> Upload | None:
+    def find(self, public_path: str, now: float) -> Upload | None:
         """
-        Find a living file by its address or by ``download/<id>``.
+        Return a file by its address or by ``download/<id>``; None if there is none or it has expired.
 
-        :param public_path: What follows ``/files/``.
+        :param public_path: The part of the address after ``/files/``.
         :param now: Unix seconds.
         """
         found = self._by_path.get(public_path)
@@ -165,10 +165,10 @@ class Uploads:
 
     def remove(self, file_id: str, account: str) -> bool:
         """
-        Delete a file.
+        Delete a file and return whether there was one.
 
         :param file_id: Its id.
-        :param account: Whose it must be.
+        :param account: Its owner.
         """
         for path, upload in self._by_path.items():
             if upload.id == file_id and upload.account == account:
@@ -177,14 +177,10 @@ class Uploads:
         return False
 
 
-def sniff(content: bytes) -> str | None:
-    """
-    Tell the type of a file from its first bytes.
-
-    :param content: The file.
-    """
-    for start, mime_type in _STARTS:
-        if content.startswith(start):
+def detect_type(content: bytes) -> str | None:
+    """Return the MIME type of a file by its first bytes; None for a type that is never accepted."""
+    for signature, mime_type in _SIGNATURES:
+        if content.startswith(signature):
             return mime_type
     if content[:4] == b"RIFF":
         return {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(content[8:12])
@@ -194,7 +190,7 @@ def sniff(content: bytes) -> str | None:
     return "audio/mpeg" if is_mp3 else None
 
 
-_STARTS = (
+_SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"GIF8", "image/gif"),
@@ -204,9 +200,9 @@ _STARTS = (
 )
 
 
-def _clean(name: str) -> str:
+def _safe_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[:120]
 
 
-def _stamp(moment: float) -> str:
+def _timestamp(moment: float) -> str:
     return datetime.fromtimestamp(moment, _SHANGHAI).isoformat(timespec="seconds")

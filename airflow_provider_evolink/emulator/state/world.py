@@ -1,24 +1,25 @@
-"""The state of one emulator, and every change to it that HTTP may ask for. Knows nothing of HTTP."""
+"""The state of one emulator, and every change to it that HTTP may cause. Knows nothing of HTTP."""
 
 from __future__ import annotations
 
 import logging
 import secrets
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from airflow_provider_evolink.emulator.orders.jobs import Failure, Job, advance, finish, new_id
-from airflow_provider_evolink.emulator.state.books import Books, fingerprint
-from airflow_provider_evolink.emulator.state.faults import Faults
-from airflow_provider_evolink.emulator.state.links import Links
-from airflow_provider_evolink.emulator.state.uploads import Uploads
+from airflow_provider_evolink.emulator.state.books import Books
+from airflow_provider_evolink.emulator.state.faults import FaultQueue
+from airflow_provider_evolink.emulator.state.links import LinkSigner
+from airflow_provider_evolink.emulator.state.uploads import UploadStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from airflow_provider_evolink.emulator.orders.plans import Plan
+    from airflow_provider_evolink.emulator.orders.jobs import Plan
+    from airflow_provider_evolink.emulator.orders.order import Order
     from airflow_provider_evolink.emulator.settings import Settings
 
 log = logging.getLogger("evolink.emulator")
@@ -26,89 +27,45 @@ log = logging.getLogger("evolink.emulator")
 DEFAULT_FAILURE = Failure("generation_failed_no_content", "The model produced no content")
 
 
-class NoCredits(Exception):
+class InsufficientCredits(Exception):
     """The account cannot pay for the order."""
-
-
-@dataclass(frozen=True)
-class Caller:
-    """
-    Who is calling. Keys that contain "other-account" belong to a second account, all others to the first.
-
-    :param key_fingerprint: Names the API key without showing it.
-    :param account: The account it belongs to.
-    """
-
-    key_fingerprint: str
-    account: str
-
-    @classmethod
-    def of(cls, key: str) -> Caller:
-        """
-        Tell the caller from the API key.
-
-        :param key: The key.
-        """
-        return cls(fingerprint(key), "other" if "other-account" in key else "main")
-
-
-@dataclass(frozen=True)
-class Order:
-    """
-    One request for media.
-
-    :param caller: Who orders.
-    :param key: The idempotency key, if one counts.
-    :param kind: ``video``, ``image`` or ``audio``.
-    :param body: The order, as sent.
-    :param effective: The order, as understood: long texts are cut.
-    """
-
-    caller: Caller
-    key: str | None
-    kind: str
-    body: dict[str, Any]
-    effective: dict[str, Any]
 
 
 class World:
     """
-    Everything one emulator remembers.
+    Everything that one emulator remembers.
 
-    :param settings: The knobs at the start; a reset returns to them.
+    :param settings: The settings at the start; a reset restores them.
     :param folder: For uploads and results.
-    :param clock: Gives Unix seconds.
+    :param clock: Returns Unix seconds.
     """
 
     def __init__(self, settings: Settings, folder: Path, clock: Callable[[], float] = time.time) -> None:
-        self._at_start = settings
+        self._initial_settings = settings
         self._clock = clock
         self.folder = folder
-        self.links = Links(secrets.token_bytes(32))
+        self.links = LinkSigner(secrets.token_bytes(32))
         self.reset()
 
     def reset(self) -> None:
-        """Forget jobs, money, faults and files, and turn all knobs back."""
-        self.settings = self._at_start
+        """Forget jobs, money, faults and files, and restore the settings of the start."""
+        self.settings = self._initial_settings
         self.books = Books()
-        self.faults = Faults()
+        self.faults = FaultQueue()
         self.jobs: dict[str, Job] = {}
-        self.uploads = Uploads(self.folder)
+        self.uploads = UploadStore(self.folder)
 
     def now(self) -> float:
         """Return the emulator's time in Unix seconds."""
         return self._clock() + self.settings.clock_shift
 
-    def earlier(self, order: Order) -> Job | None:
+    def replayed_job(self, order: Order) -> Job | None:
         """
-        Return the job that the order's idempotency key already stands for.
+        Return the job that was already accepted under the order's idempotency key, and count the replay.
 
-        :param order: The order.
-        :raises KeyReused: The key stands for another body.
+        :raises KeyReused: It was accepted with another body.
         """
-        if order.key is None:
-            return None
-        job_id = self.books.earlier_order(order.caller.key_fingerprint, order.key, order.body)
+        job_id = self.books.job_of_key(order)
         if job_id is None:
             return None
         self.books.replays += 1
@@ -117,96 +74,78 @@ class World:
 
     def accept(self, order: Order, plan: Plan, source: Job | None = None) -> Job:
         """
-        Turn an order into a job and hold its credits.
+        Turn an order into a job and reserve its credits.
 
-        :param order: The order, checked.
-        :param plan: What will come of it.
-        :param source: The earlier job it goes on from.
-        :raises NoCredits: The balance is too small.
+        :param order: The checked order.
+        :param plan: What it will produce and cost.
+        :param source: The earlier job it continues.
+        :raises InsufficientCredits: The balance is too small.
         """
         if plan.reserved > self.books.balance(self.settings.balance):
-            raise NoCredits
+            raise InsufficientCredits
         now = self.now()
         job = Job(
             id=new_id(now),
-            kind=order.kind,
-            model=str(order.body["model"]),
-            body=order.body,
-            effective=order.effective,
-            account=order.caller.account,
-            key_fingerprint=order.caller.key_fingerprint,
-            idempotency_key=order.key,
+            order=order,
+            plan=replace(plan, failure=plan.failure or self._injected_failure()),
             created=now,
-            estimate=self.settings.estimate_for(order.kind),
-            output=plan.output,
-            reserved=plan.reserved,
-            due=plan.due,
-            materials=plan.materials,
-            planned_failure=plan.failure or self._failure_to_come(),
+            estimate=self.settings.reported_estimate(order.kind),
             source=source,
         )
         self.jobs[job.id] = job
-        self.books.enter(job)
-        log.info("submit   %s %s, %g credits held", job.id, job.model, job.reserved)
+        self.books.open(job)
+        log.info("submit   %s %s, %g credits reserved", job.id, order.model, plan.reserved)
         return job
 
-    def _failure_to_come(self) -> Failure | None:
+    def _injected_failure(self) -> Failure | None:
         fault = self.faults.take("submit", "", "order")
         if fault is None:
             return None
         code = str(fault.params.get("code", DEFAULT_FAILURE.code))
-        return Failure(code, str(fault.params.get("message", f"The emulator was told to fail: {code}")))
+        return Failure(code, str(fault.params.get("message", f"Injected failure: {code}")))
 
-    def read(self, job: Job) -> None:
-        """
-        Count a reading of a job and move it on.
+    def poll(self, job: Job) -> None:
+        """Count a poll of a job and bring it up to date."""
+        job.state.reads += 1
+        self.update(job)
 
-        :param job: The job.
-        """
-        job.reads += 1
-        self.move(job)
-
-    def move(self, job: Job) -> None:
-        """
-        Move a job as far as it has got, and settle it if it came to its end.
-
-        :param job: The job.
-        """
+    def update(self, job: Job) -> None:
+        """Bring a job up to date, and settle it if it has just ended."""
         if advance(job, self.settings, self.now()):
             self._settle(job)
 
-    def move_by_clock(self) -> None:
-        """Move every job as far as the clock allows, without counting a reading."""
+    def update_all(self) -> None:
+        """Bring all jobs up to date, without counting a poll."""
         for job in self.jobs.values():
-            self.move(job)
+            self.update(job)
 
     def force(self, job: Job, status: str, failure: Failure | None = None) -> None:
         """
-        Put a running job into a state of one's choice. ``pending`` and ``processing`` last until forced again.
+        Set the status of a job that has not ended. ``pending`` and ``processing`` last until the next change.
 
-        :param job: A job that is not over.
-        :param status: The state.
+        :param job: The job.
+        :param status: The new status.
         :param failure: Why, for ``failed`` and ``cancelled``.
         """
         if status in {"pending", "processing"}:
-            job.held, job.status, job.progress = True, status, 0 if status == "pending" else 50
+            job.state.held, job.state.status, job.state.progress = True, status, 0 if status == "pending" else 50
             return
         finish(job, status, self.now(), failure)
         self._settle(job)
 
     def _settle(self, job: Job) -> None:
         self.books.settle(job)
-        word = "charged" if job.status == "completed" else "given back"
-        log.info("%-8s %s, %g credits %s", job.status, job.id, job.charged or job.refunded, word)
+        verb = "charged" if job.is_completed else "released"
+        log.info("%-8s %s, %g credits %s", job.state.status, job.id, job.credits_charged or job.credits_refunded, verb)
 
-    def links_of(self, job: Job, base: str) -> list[str]:
+    def result_links(self, job: Job, base: str) -> list[str]:
         """
         Return the result links of a job; none unless it completed.
 
         :param job: The job.
         :param base: Scheme, host and port of the emulator.
         """
-        if job.status != "completed" or job.ended is None:
+        if not job.is_completed or job.state.ended is None:
             return []
-        born = self.now() if self.settings.resign_links else job.ended
-        return self.links.sign(job, base, int(born + self.settings.link_seconds))
+        signed_at = self.now() if self.settings.resign_links else job.state.ended
+        return self.links.sign(job, base, int(signed_at + self.settings.link_seconds))

@@ -1,4 +1,4 @@
-"""The material an order points at: what the emulator may fetch, and what it finds there."""
+"""The input media a request names: what the emulator may fetch, and what it finds in the files."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _TIMEOUT = 10
-_LARGEST = 100 * 1024 * 1024
+_MAX_BYTES = 100 * 1024 * 1024
 
 
-class MaterialGone(Exception):
-    """An address the emulator is responsible for leads nowhere."""
+class InputUnavailable(Exception):
+    """There is no usable file at an address the emulator may fetch."""
 
 
 @dataclass(frozen=True)
-class Material:
+class InputMedia:
     """
-    Something an order points at.
+    One input of a request.
 
-    :param width: Pixels; 0 if it has no picture.
-    :param height: Pixels; 0 if it has no picture.
+    :param width: Pixels; 0 without a picture.
+    :param height: Pixels; 0 without a picture.
     :param seconds: Length; 0 for images.
-    :param open: Gives the file. May take long: it may have to be rendered first.
+    :param open: Returns the file. May take long, since it may have to be rendered first.
     """
 
     width: int
@@ -40,7 +40,7 @@ class Material:
 
 def is_loopback(address: str) -> bool:
     """
-    Say whether an address is plain http on this machine.
+    Return whether an address is plain HTTP on this machine.
 
     :param address: A URL.
     """
@@ -53,41 +53,41 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-def fetch(address: str, folder: Path, largest: int = _LARGEST) -> Path:
+def fetch(address: str, folder: Path, max_bytes: int = _MAX_BYTES) -> Path:
     """
-    Download from this machine. Redirects are not followed.
+    Download a file from this machine. Redirects are not followed.
 
     :param address: An http URL on a loopback address.
     :param folder: Where to put the file.
-    :param largest: Bytes at which to give up.
-    :raises MaterialGone: There is nothing usable at the address.
+    :param max_bytes: A larger file is refused.
+    :raises InputUnavailable: There is no usable file at the address.
     """
     parts = urlsplit(address)
     if not is_loopback(address):
-        raise MaterialGone("only loopback addresses are fetched")
+        raise InputUnavailable("only loopback addresses are fetched")
     target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=_TIMEOUT)
     try:
         connection.request("GET", target, headers={"User-Agent": "evolink-emulator"})
-        answer = connection.getresponse()
-        content = answer.read(largest + 1)
+        response = connection.getresponse()
+        content = response.read(max_bytes + 1)
     except (OSError, http.client.HTTPException) as error:
-        raise MaterialGone(str(error)) from error
+        raise InputUnavailable(str(error)) from error
     finally:
         connection.close()
-    if answer.status != 200 or not content or len(content) > largest:
-        raise MaterialGone(f"HTTP {answer.status}, {len(content)} bytes")
+    if response.status != 200 or not content or len(content) > max_bytes:
+        raise InputUnavailable(f"HTTP {response.status}, {len(content)} bytes")
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
         file.write(content)
     return Path(file.name)
 
 
-def examine(path: Path) -> Material:
+def measure(path: Path) -> InputMedia:
     """
-    Look into a media file.
+    Read size and length of a media file.
 
     :param path: The file.
-    :raises MaterialGone: It is not media.
+    :raises InputUnavailable: It is not a media file.
     """
     import av
 
@@ -97,8 +97,8 @@ def examine(path: Path) -> Material:
             seconds = _seconds(container, picture)
             width, height = (picture.width, picture.height) if picture else (0, 0)
     except (av.FFmpegError, ValueError) as error:
-        raise MaterialGone("not a media file") from error
-    return Material(width, height, seconds, lambda: path)
+        raise InputUnavailable("not a media file") from error
+    return InputMedia(width, height, seconds, lambda: path)
 
 
 def _seconds(container: Any, picture: Any) -> float:

@@ -1,13 +1,14 @@
 """
-### Salvage a job: bring a paid result home by its id
+### Recover a paid job by its ID
 
-For a job that no task waits for any more: its run was deleted, its task was marked failed, its worker died while it
-ordered. Trigger this DAG with the id of the job, which is in the log of the task that ordered, in the record
-`evolink_generation` of its task instance, or on the EvoLink dashboard. `wait` waits until the job is over, `download`
-brings the result to the staging folder, `archive` files it. Nothing is ordered, so nothing is paid.
+For a job that no task waits for anymore: its run was deleted, its task was marked failed, or its worker died while it
+was submitting. Trigger this DAG with the job ID. You find it in the log of the task that submitted the job, in the
+record `evolink_generation` of its task instance, or on the EvoLink dashboard. `wait` waits until the job has
+finished, `download` brings the result to the staging path, and `archive` archives it. Nothing is submitted, so
+nothing is charged.
 
-**Settings**: as for `evolink_daily_video`. **Parameter** `job_id`: EvoLink's id, `task-unified-...`. EvoLink keeps the
-links of a result for 24 hours.
+**Configuration**: as for `evolink_daily_video`. **Parameter** `job_id`: EvoLink's ID, `task-unified-...`. EvoLink
+keeps result links for 24 hours.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from airflow_provider_evolink.operators import EvoLinkArchiveOperator, EvoLinkDo
 from airflow_provider_evolink.sensors import EvoLinkJobSensor
 
 with DAG(
-    dag_id="evolink_salvage",
+    dag_id="evolink_recover",
     schedule=None,
     start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
     catchup=False,
-    params={"job_id": Param(type="string", minLength=1, maxLength=128, description="EvoLink's id of the job")},
+    params={"job_id": Param(type="string", minLength=1, maxLength=128, description="EvoLink's job ID")},
     default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
     doc_md=__doc__,
     tags=["evolink", "example"],
 ) as dag:
-    # [START salvage]
+    # [START recover]
     wait = EvoLinkJobSensor(
         task_id="wait",
         job_id="{{ params.job_id }}",
@@ -44,7 +45,7 @@ with DAG(
     archive = EvoLinkArchiveOperator(
         task_id="archive",
         files=download.output,
-        archive="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
+        archive_path="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
     )
-    # [END salvage]
+    # [END recover]
     wait >> download >> archive

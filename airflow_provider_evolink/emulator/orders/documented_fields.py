@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from airflow_provider_evolink.emulator.orders.fields import Field, Refusal, check_field, is_link
+from airflow_provider_evolink.emulator.orders.fields import Field, Refusal, check_field, is_url
 from airflow_provider_evolink.emulator.orders.model_file import DocumentedModel, FieldSchema, is_of_type
 
 
@@ -69,7 +69,7 @@ def _check_text(name: str, value: str, schema: FieldSchema) -> None:
         raise Refusal(f"{name} has {len(value)} characters, which is not allowed", name)
     if schema.pattern is not None and not schema.pattern.search(value):
         raise Refusal(f"{name} must match {schema.pattern.pattern}", name)
-    if schema.format == "uri" and not is_link(value):
+    if schema.format == "uri" and not is_url(value):
         raise Refusal(f"{name} must be an http or https URL", name)
 
 
