@@ -730,7 +730,7 @@ def test_a_worker_that_is_told_to_end_orders_no_more_and_stops_waiting(
 
     monkeypatch.setattr(Ledger, "write_submitted", keep)
     monkeypatch.setattr(schedule.PollSchedule, "on_reading", noted)
-    with pytest.raises(Exception, match="told to end; 6 other"):
+    with pytest.raises(Exception, match="being terminated; 6 other"):
         waiting.execute(stage.retry().context())
     assert paid(long) == once(6)
 

@@ -540,7 +540,7 @@ def test_without_the_extra_a_warning_and_no_probing(
 ) -> None:
     monkeypatch.setattr("airflow_provider_evolink.execution.input_uploads.can_measure", lambda: False)
     frame.write_bytes(png(200, 300))
-    with pytest.raises(Exception, match="ended the job"):
+    with pytest.raises(Exception, match="reported the job as failed"):
         stage.run(first_frame(make, frame))
     assert uploads(emulator) == 1
     assert any("the extra media (PyAV) is not installed" in line for line in logs.told)

@@ -115,7 +115,7 @@ def next_try(scene: Scene, does: str, policy: str, paid: int) -> None:
             (True, False): "reattaches",
             (False, True): "sends the same key: paid once",
             (False, False): "submits",
-        }["nothing ordered" in scene.logs.text, "once more with its key" in scene.logs.text]
+        }["nothing submitted" in scene.logs.text, "once more with idempotency key" in scene.logs.text]
     )
 
 

@@ -68,7 +68,7 @@ def test_a_model_of_another_kind_is_refused(stage: Any, make: Any, emulator: Emu
     with pytest.raises(AirflowFailException) as told:
         stage.run(make(operator, model="wan2.7-text-to-video", prompt="a boat"))
 
-    assert f"model: makes video, and {operator.__name__} orders {operator.kind_made} only" in str(told.value)
+    assert f"model: makes video, and {operator.__name__} submits {operator.kind_made} only" in str(told.value)
     assert "submit" not in emulator.books()["requests"]
 
 

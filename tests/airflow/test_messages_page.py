@@ -64,7 +64,7 @@ def _(scene: Scene) -> str:
 @case("ordered")
 def _(scene: Scene) -> str:
     scene.defers()
-    return scene.said("ordered:")
+    return scene.said("Submitted EvoLink job")
 
 
 @case("attached")
@@ -72,7 +72,7 @@ def _(scene: Scene) -> str:
     scene.defers()
     job_id = scene.completes()
     assert scene.stage.retry().run(scene.make())["job_id"] == job_id
-    return scene.said("nothing ordered")
+    return scene.said("nothing submitted")
 
 
 @case("told-to-end")
@@ -150,13 +150,13 @@ def _(scene: Scene) -> str:
     scene.says_the_key_is_honoured()
     scene.after("lost_answer")
     scene.stage.run(scene.make(on_unknown_submit="replay"))
-    return scene.said("once more with its key")
+    return scene.said("once more with idempotency key")
 
 
 @case("reconcile-waits")
 def _(scene: Scene) -> str:
     CASES["reconcile-found"](scene)
-    return scene.said("until no stopped worker")
+    return scene.said("until no stalled worker")
 
 
 @case("reconcile-found")
@@ -194,7 +194,7 @@ def _(scene: Scene) -> str:
 def _(scene: Scene) -> str:
     scene.after("job_fails", code="service_error").fails()
     scene.stage.retry().run(scene.make())
-    return scene.said("ordering anew")
+    return scene.said("submitting again")
 
 
 @case("triggerer-gave-up")
@@ -210,7 +210,7 @@ def _(scene: Scene) -> str:
     method = scene.defers().method_name
     event = {"event": {"job_id": scene.completes(), "status": "unreadable"}}
     assert scene.make()().resume_execution(method, event, scene.stage.context())["status"] == "completed"
-    return scene.said("triggerer cannot read")
+    return scene.said("triggerer cannot poll")
 
 
 @case("link-dead")
@@ -252,7 +252,7 @@ def _(scene: Scene) -> str:
 def _(scene: Scene) -> str:
     scene.stage.store = None
     scene.stage.run(scene.make())
-    return scene.said("Nothing remembers")
+    return scene.said("not durable")
 
 
 def paid(name: str) -> set[int]:

@@ -535,7 +535,7 @@ def test_a_store_that_dies_after_the_order_asks_before_it_orders_again(
             stage.run(make())
     (job,) = emulator.books()["jobs"]
     assert told.value.job_id == job["id"]
-    assert f"EvoLink job {job['id']} ordered" in logs.text
+    assert f"Submitted EvoLink job {job['id']} " in logs.text
     with pytest.raises(AirflowFailException, match="nothing is sent"):
         stage.retry().run(make())
     assert emulator.books()["requests"]["submit"] == 1

@@ -14,8 +14,9 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 from airflow_provider_evolink.api.client import EvoLinkClient
 from airflow_provider_evolink.api.errors import EvoLinkLedgerError, EvoLinkOrderStopped
 from airflow_provider_evolink.emulator.server import EmulatorServer
+from airflow_provider_evolink.execution import submission
 from airflow_provider_evolink.execution.generation import GenerationAttempt
-from airflow_provider_evolink.execution.submission import OrderSubmitter
+from airflow_provider_evolink.execution.job_tracker import JobTracker
 from airflow_provider_evolink.ledger import lease, ledger
 from airflow_provider_evolink.operators import EvoLinkGenerateOperator
 
@@ -191,7 +192,7 @@ def test_every_map_index_has_its_file(stage: Any, kept: Any, emulator: EmulatorS
 # --- a try that was frozen and cleared away writes late
 
 
-def frozen_in(monkeypatch: pytest.MonkeyPatch, owner: type, method: str, meanwhile: Callable[[], Any]) -> None:
+def frozen_in(monkeypatch: pytest.MonkeyPatch, owner: Any, method: str, meanwhile: Callable[[], Any]) -> None:
     """Let the next try stand still as it enters a method, and something else happen."""
     real = getattr(owner, method)
 
@@ -215,7 +216,7 @@ def test_a_late_try_does_not_mark_the_job_of_the_next_one_delivered(
         defer(stage.clear(), kept)
         slow.job(slow.books()["jobs"][0]["id"], state="completed")
 
-    frozen_in(monkeypatch, GenerationAttempt, "early_look", meanwhile)
+    frozen_in(monkeypatch, JobTracker, "poll_before_defer", meanwhile)
     first = late.run(kept)
     assert stage.clear().run(kept)["job_id"] == first["job_id"]
     assert orders(slow) == 1
@@ -233,7 +234,7 @@ def test_a_late_try_does_not_write_over_the_next_order(
             kept().execute(stage.clear().context())
         newer.append(slow.books()["jobs"][-1]["id"])
 
-    frozen_in(monkeypatch, GenerationAttempt, "early_look", meanwhile)
+    frozen_in(monkeypatch, JobTracker, "poll_before_defer", meanwhile)
     with pytest.raises(AirflowFailException):
         late.run(kept)
     assert orders(slow) == 2
@@ -278,7 +279,7 @@ def test_a_late_try_does_not_order_where_the_next_one_has(
         with pytest.raises(TaskDeferred):
             kept().execute(stage.retry().context())
 
-    frozen_in(monkeypatch, OrderSubmitter, "_check_budget", meanwhile)
+    frozen_in(monkeypatch, submission, "check_budget", meanwhile)
     with pytest.raises(EvoLinkOrderStopped, match="another try has taken over"):
         late.run(kept)
     assert stage.retry().run(kept)["job_id"] == slow.books()["jobs"][0]["id"]
@@ -351,7 +352,7 @@ def test_a_late_delivery_does_not_hide_the_next_job_where_a_read_fails(
             kept().execute(stage.clear().context())
         once(monkeypatch, ledger.FolderStore, "get")
 
-    frozen_in(monkeypatch, GenerationAttempt, "_delivered", meanwhile)
+    frozen_in(monkeypatch, GenerationAttempt, "mark_delivered", meanwhile)
     late.run(kept)
     assert stage.retry().run(kept)["job_id"] == slow.books()["jobs"][1]["id"]
     assert orders(slow) == 2
