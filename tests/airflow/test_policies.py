@@ -63,7 +63,7 @@ def test_a_backfill_that_must_not_order_does_not_order_after_a_refusal(
     emulator.fault("status", **THROTTLED)
     with pytest.raises(EvoLinkRateLimited):
         stage.run(make(on_backfill="fail"))
-    with pytest.raises(AirflowFailException, match="nothing is (ordered|submitted)"):
+    with pytest.raises(AirflowFailException, match=r"nothing is (ordered|submitted)"):
         backfill(stage.retry()).run(make(on_backfill="fail"))
     assert orders(emulator) == 0
 

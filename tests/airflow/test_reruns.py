@@ -62,7 +62,7 @@ def test_what_a_backfill_of_a_delivered_run_means(
     stage.run(make())
     again = backfill(stage).clear()
     if policy == "fail":
-        with pytest.raises(AirflowFailException, match="nothing is (ordered|submitted)"):
+        with pytest.raises(AirflowFailException, match=r"nothing is (ordered|submitted)"):
             again.run(make(on_backfill=policy))
     else:
         again.run(make(on_backfill=policy, on_clear="regenerate"))
