@@ -43,6 +43,6 @@ with DAG(
     archive = EvoLinkArchiveOperator(
         task_id="archive",
         files=download.output,
-        archive="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
+        archive_path="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
     )
     generate >> download >> archive

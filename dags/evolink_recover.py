@@ -45,7 +45,7 @@ with DAG(
     archive = EvoLinkArchiveOperator(
         task_id="archive",
         files=download.output,
-        archive="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
+        archive_path="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
     )
     # [END recover]
     wait >> download >> archive

@@ -54,6 +54,6 @@ with DAG(
     ).expand(job=shots.output)
     EvoLinkArchiveOperator.partial(
         task_id="archive",
-        archive="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
+        archive_path="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
     ).expand(files=files.output)
     # [END storyboard]

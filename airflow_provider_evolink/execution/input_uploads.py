@@ -1,10 +1,10 @@
-"""Files of the user's in an order: held against the model's limits, named by content, uploaded before the order."""
+"""Local files in a request: checked against the limits of the model, and uploaded before the request is submitted."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,8 @@ from airflow_provider_evolink.api.files.probe import can_measure
 from airflow_provider_evolink.api.files.upload import Uploaded, upload
 from airflow_provider_evolink.api.redaction import describe_value, sanitize
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
-from airflow_provider_evolink.ledger.upload_cache import ENOUGH, UploadCache
+from airflow_provider_evolink.ledger.record import file_name
+from airflow_provider_evolink.ledger.upload_cache import MIN_SECONDS_LEFT, UploadCache
 from airflow_provider_evolink.storage.input_files import InputSource, InvalidInputFile
 from airflow_provider_evolink.storage.object_store import public_uri
 
@@ -26,14 +27,89 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.api.settings import ClientSettings
     from airflow_provider_evolink.execution.options import GenerationOptions
 
-ENOUGH_FOR_REPLAY = 600.0  # seconds; another link under the same key would be another order
+MIN_SECONDS_LEFT_FOR_REPLAY = 600.0  # a replay must send the link it sent before, so an upload serves to its end
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class InputFileMap:
+    """
+    The local files of a request, under each name that they have on the way to EvoLink.
+
+    The user gives a **URI**. The catalog checks links only, so a **placeholder** link stands for the file meanwhile. In
+    the body that the record's fingerprint is made of, its **name** is URI and checksum. EvoLink gets a **link**.
+
+    :param uris: The files, each once.
+    :param checksums: SHA-256 by URI. If one is missing, that file cannot be read any more, and all names are
+        URIs alone.
+    """
+
+    uris: tuple[str, ...] = ()
+    checksums: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, uris: Iterable[str]) -> InputFileMap:
+        """
+        Return a map of files that were not read yet.
+
+        :param uris: The files; one may be given several times.
+        """
+        return cls(tuple(dict.fromkeys(uris)))
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether the content of all files is known."""
+        return len(self.checksums) == len(self.uris)
+
+    @property
+    def _placeholders(self) -> dict[str, str]:
+        return {uri: f"https://input.invalid/{number}" for number, uri in enumerate(self.uris)}
+
+    @property
+    def _names(self) -> dict[str, str]:
+        known = self.checksums if self.is_readable else {}
+        return {uri: file_name(public_uri(uri), known.get(uri)) for uri in self.uris}
+
+    def to_placeholders(self, request: dict[str, Any]) -> dict[str, Any]:
+        """
+        Return a request with a placeholder for each URI.
+
+        :param request: As the user gave it.
+        """
+        return dict(replace_strings(request, self._placeholders))
+
+    def to_names(self, body: dict[str, Any]) -> dict[str, Any]:
+        """
+        Return a body with a name for each placeholder.
+
+        :param body: As the catalog built it.
+        """
+        names = self._names
+        return dict(replace_strings(body, {link: names[uri] for uri, link in self._placeholders.items()}))
+
+    def to_links(self, body: dict[str, Any], links: Mapping[str, str]) -> dict[str, Any]:
+        """
+        Return a body with a link for each name.
+
+        :param body: With the names of the files.
+        :param links: By checksum.
+        """
+        return dict(replace_strings(body, {name: links[self.checksums[uri]] for uri, name in self._names.items()}))
+
+    def describe(self, violation: Violation) -> Violation:
+        """
+        Return a violation that shows the URI instead of its placeholder.
+
+        :param violation: As the catalog raised it.
+        """
+        shown = {describe_value(link): describe_value(public_uri(uri)) for uri, link in self._placeholders.items()}
+        return replace(violation, value=shown.get(violation.value or "", violation.value))
+
+
 class InputFiles:
     """
-    The files of one try.
+    Reads, checks and uploads the local files of the request of one try.
 
     :param options: The arguments of a generate operator.
     :param context: Airflow's context.
@@ -41,92 +117,105 @@ class InputFiles:
 
     def __init__(self, options: GenerationOptions, context: Context) -> None:
         self._options = options
-        self._memory = UploadCache(context, options.ledger_path)
-        self._files: dict[str, InputFile] = {}
-        self._sums: dict[str, str] = {}
-        self._uris: dict[str, str] = {}
+        self._uploads = UploadCache(context, options.ledger_path)
+        self._inspected: dict[str, InputFile] = {}
+        self._checksums: dict[str, str] = {}
+        self._map = InputFileMap()
 
-    def body(self, given: dict[str, Any], found: list[tuple[MediaField, str]], *, known: bool) -> dict[str, Any]:
+    def body(self, request: dict[str, Any], found: list[tuple[MediaField, str]], *, submitted: bool) -> dict[str, Any]:
         """
-        Return the body with each file as ``uri#sha256=...``, so that the same content is the same order.
+        Return the body with each file named by URI and content, so that the same content is the same request.
 
-        :param given: The request.
-        :param found: Its files.
-        :param known: The order was sent before: nothing is checked any more, and a file that is gone counts as it was.
+        :param request: The request, as the user gave it.
+        :param found: Its local files.
+        :param submitted: The request was submitted before: files are not checked again, and if one of them cannot be
+            read any more, all are named by URI alone.
         :raises EvoLinkRequestError: request or files break rules of the model.
         """
-        uris = list(dict.fromkeys(uri for _, uri in found))
-        stand_ins = {uri: f"https://input.invalid/{number}" for number, uri in enumerate(uris)}
-        body, broken = self._built(replace_strings(given, stand_ins), {link: uri for uri, link in stand_ins.items()})
-        if known:
-            self._sums = {uri: self._sum_of(uri, uris) for uri in uris}
+        files = InputFileMap.of(uri for _, uri in found)
+        body, violations = self._build(request, files)
+        if submitted:
+            self._read_checksums(files.uris)
         else:
-            broken += self._inspect(found, body)
-        if broken:
-            raise EvoLinkRequestError(sanitize(self._options.model, 80), broken)
-        names = {uri: f"{public_uri(uri)}#sha256={self._sums[uri]}" for uri in uris}
-        self._uris = {names[uri]: uri for uri in uris}
-        return dict(replace_strings(body, {stand_ins[uri]: names[uri] for uri in uris}))
+            violations += self._check(found, body)
+        if violations:
+            raise EvoLinkRequestError(sanitize(self._options.model, 80), violations)
+        known = {uri: self._checksums[uri] for uri in files.uris if uri in self._checksums}
+        self._map = replace(files, checksums=known)
+        return self._map.to_names(body)
 
-    def sent(self, body: dict[str, Any], *, trusts: bool, replays: bool) -> dict[str, Any]:
+    def with_links(self, body: dict[str, Any], *, reuse: bool, replay: bool) -> dict[str, Any]:
         """
-        Return the body with a link for each file. What EvoLink does not have is uploaded.
+        Return the body with a link for each file. A file that EvoLink does not have is uploaded.
 
         :param body: What :meth:`body` returned.
-        :param trusts: Take uploads of earlier tries.
-        :param replays: Take them also when they are near their end.
-        :raises EvoLinkError: a file cannot be read or uploaded; nothing was ordered.
+        :param reuse: Use uploads of earlier tries.
+        :param replay: Use them also when they expire soon.
+        :raises EvoLinkError: a file cannot be read or uploaded; nothing was submitted.
         """
+        if not self._map.is_readable:
+            raise EvoLinkInputError(
+                "an input file cannot be read any more, so the order cannot be sent again; nothing was submitted. What "
+                "to do: put it back"
+            )
         settings = EvoLinkHook(self._options.evolink_conn_id).settings
-        enough = ENOUGH_FOR_REPLAY if replays else ENOUGH
+        min_seconds_left = MIN_SECONDS_LEFT_FOR_REPLAY if replay else MIN_SECONDS_LEFT
         links: dict[str, str] = {}
-        by_content: dict[str, Uploaded] = {}
-        for name, uri in self._uris.items():
-            content = self._sums[uri]
-            kept = by_content.get(content) or (self._memory.find(content, settings, enough=enough) if trusts else None)
-            by_content[content] = kept or self._upload(uri, settings)
-            links[name] = by_content[content].url
-        self._memory.saw({uri: self._sums[uri] for uri in self._uris.values()})
-        return dict(replace_strings(body, links))
+        for uri, sha256 in self._map.checksums.items():
+            if sha256 not in links:
+                cached = self._uploads.get(sha256, settings, min_seconds_left=min_seconds_left) if reuse else None
+                links[sha256] = (cached or self._upload(uri, sha256, settings)).url
+        return self._map.to_links(body, links)
 
-    def _built(self, given: dict[str, Any], uris: dict[str, str]) -> tuple[dict[str, Any], list[Violation]]:
-        options = self._options
+    def _build(self, request: dict[str, Any], files: InputFileMap) -> tuple[dict[str, Any], list[Violation]]:
+        given = files.to_placeholders(request)
         try:
-            return catalog.build_request(options.model, given, validation=options.validation), []
+            return catalog.build_request(self._options.model, given, validation=self._options.validation), []
         except EvoLinkRequestError as error:
-            shown = {describe_value(link): describe_value(public_uri(uri)) for link, uri in uris.items()}
-            return given, [replace(one, value=shown.get(one.value or "", one.value)) for one in error.violations]
+            return given, [files.describe(violation) for violation in error.violations]
 
-    def _inspect(self, found: list[tuple[MediaField, str]], body: dict[str, Any]) -> list[Violation]:
-        """Look at every file, and say what is wrong with them."""
-        measures = any(slot.media.needs_probing for slot, _ in found) and self._may_measure()
-        broken: list[Violation] = []
-        for slot, uri in found:
+    def _check(self, found: list[tuple[MediaField, str]], body: dict[str, Any]) -> list[Violation]:
+        """Read each file and return what is wrong with the files."""
+        measure = any(media_field.media.needs_probing for media_field, _ in found) and self._may_measure()
+        violations: list[Violation] = []
+        for media_field, uri in found:
             try:
-                if uri not in self._files:
-                    self._files[uri] = InputSource(uri).inspect(measure=measures)
-                    self._sums[uri] = self._files[uri].sha256
+                file = self._inspect(uri, measure=measure)
             except InvalidInputFile as error:
-                # In every mode: nothing that is no media leaves this machine.
-                broken.append(Violation(slot.path, error.rule, error.given or describe_value(public_uri(uri))))
+                # In every mode of validation: what is not media never leaves this machine.
+                violations.append(
+                    Violation(media_field.path, error.rule, error.given or describe_value(public_uri(uri)))
+                )
             else:
-                broken += self._faults(slot, self._files[uri], body)
-        return broken
+                violations += self._broken_limits(media_field, file, body)
+        return violations
 
-    def _faults(self, slot: MediaField, file: InputFile, body: dict[str, Any]) -> Iterator[Violation]:
+    def _inspect(self, uri: str, *, measure: bool) -> InputFile:
+        if uri not in self._inspected:
+            self._inspected[uri] = InputSource(uri).inspect(measure=measure)
+            self._checksums[uri] = self._inspected[uri].sha256
+        return self._inspected[uri]
+
+    def _broken_limits(self, media_field: MediaField, file: InputFile, body: dict[str, Any]) -> Iterator[Violation]:
         mode = self._options.validation
         if mode == "off":
             return
-        row = catalog.find_spec(self._options.model)
-        longest = body.get(slot.media.within or "")
-        if longest is None and row and slot.media.within in row.parameters:
-            longest = row.parameters[slot.media.within].default
-        number = longest if isinstance(longest, int | float) else None
-        for rule, given in slot.media.faults(file, slot.kind, longest=number):
+        for rule, given in media_field.media.faults(
+            file, media_field.kind, longest=self._seconds_ordered(media_field, body)
+        ):
+            violation = Violation(media_field.path, rule, given)
             if mode == "warn":
-                log.warning("request for %s: %s", sanitize(self._options.model, 80), Violation(slot.path, rule, given))
+                log.warning("request for %s: %s", sanitize(self._options.model, 80), violation)
             else:
-                yield Violation(slot.path, rule, given)
+                yield violation
+
+    def _seconds_ordered(self, media_field: MediaField, body: dict[str, Any]) -> float | None:
+        """Return the value of the field that a clip must fit into, or its default."""
+        spec = catalog.find_spec(self._options.model)
+        seconds = body.get(media_field.media.within or "")
+        if seconds is None and spec and media_field.media.within in spec.parameters:
+            seconds = spec.parameters[media_field.media.within].default
+        return seconds if isinstance(seconds, int | float) else None
 
     def _may_measure(self) -> bool:
         if self._options.validation == "off":
@@ -134,50 +223,39 @@ class InputFiles:
         if can_measure():
             return True
         log.warning(
-            "Pixels and length of the input files are not checked: the extra media (PyAV) is not installed here. "
-            "Type and size are"
+            "Only type and size of the input files are checked, not dimensions and duration: the extra media (PyAV) is "
+            "not installed on this worker"
         )
         return False
 
-    def _sum_of(self, uri: str, uris: list[str]) -> str:
-        if uri in self._sums:
-            return self._sums[uri]
-        try:
-            return InputSource(uri).checksum()
-        except Exception as error:
-            remembered = self._memory.contents_of(uris).get(uri)
-            if remembered is None:
-                raise
-            log.info("An input file cannot be read any more (%s); it counts as it was", type(error).__name__)
-            return remembered
+    def _read_checksums(self, uris: Iterable[str]) -> None:
+        for uri in uris:
+            if uri in self._checksums:
+                continue
+            try:
+                self._checksums[uri] = InputSource(uri).checksum()
+            except Exception as error:  # noqa: BLE001 - every store has its own errors, and the job is paid
+                log.info("An input file cannot be read any more, comparing by URI only (%s)", type(error).__name__)
 
-    def _upload(self, uri: str, settings: ClientSettings) -> Uploaded:
+    def _upload(self, uri: str, sha256: str, settings: ClientSettings) -> Uploaded:
         source = InputSource(uri)
-        file = self._files.get(uri)
         try:
-            if file is None or file.sha256 != self._sums[uri]:
-                file = source.inspect(measure=False)
-            return send(source, file, settings, self._memory)
+            file = self._inspected.get(uri) or source.inspect(measure=False)
+            if file.sha256 != sha256:
+                raise EvoLinkInputError("an input file changed while it was being read; a retry reads it again")
+            return _send(source, file, settings, self._uploads)
         except InvalidInputFile as error:
             raise EvoLinkInputError(
-                f"an input file cannot be uploaded: {error.rule}; nothing is ordered. What to do: put it back"
+                f"an input file cannot be uploaded: {error.rule}; nothing was submitted. What to do: put it back"
             ) from None
 
 
-def send(source: InputSource, file: InputFile, settings: ClientSettings, memory: UploadCache) -> Uploaded:
-    """
-    Upload a file and remember it.
-
-    :param source: Where it lies.
-    :param file: What it is.
-    :param settings: Key and hosts.
-    :param memory: What was uploaded before.
-    """
+def _send(source: InputSource, file: InputFile, settings: ClientSettings, uploads: UploadCache) -> Uploaded:
     with source.copy(file) as local:
         uploaded = upload(settings, local, file)
-    memory.keep(file.sha256, settings, uploaded)
+    uploads.put(file.sha256, settings, uploaded)
     until = datetime.fromtimestamp(uploaded.expires, UTC).isoformat(timespec="minutes")
-    log.info("Input file uploaded: %s, %d bytes, there until %s", file.content_type, file.size, until)
+    log.info("Uploaded an input file: %s, %d bytes, available until %s", file.content_type, file.size, until)
     return uploaded
 
 
@@ -185,25 +263,25 @@ def upload_file(
     uri: str, conn_id: str | None, settings: ClientSettings, context: Context, *, reuse: bool
 ) -> dict[str, Any]:
     """
-    Upload one file, or find the upload of it, and say what it is.
+    Upload one file, or find an earlier upload of it, and describe it.
 
-    :param uri: Where it lies.
-    :param conn_id: Airflow connection of the store.
+    :param uri: The file.
+    :param conn_id: Connection for the object store, if required.
     :param settings: Key and hosts.
     :param context: Airflow's context.
-    :param reuse: Take an earlier upload of the same content.
-    :raises EvoLinkRequestError: there is no such file, or it is no media.
+    :param reuse: Use an earlier upload of the same content.
+    :raises EvoLinkRequestError: the file does not exist, or is not media.
     """
-    source, memory = InputSource(uri, conn_id), UploadCache(context)
+    source, uploads = InputSource(uri, conn_id), UploadCache(context)
     try:
         file = source.inspect(measure=False)
     except InvalidInputFile as error:
         given = error.given or describe_value(public_uri(uri))
         raise EvoLinkRequestError("an upload", [Violation("path", error.rule, given)]) from None
-    kept = memory.find(file.sha256, settings) if reuse else None
-    if kept is not None:
-        log.info("EvoLink has this file of %d bytes already: nothing uploaded", file.size)
-    uploaded = kept or send(source, file, settings, memory)
+    cached = uploads.get(file.sha256, settings) if reuse else None
+    if cached is not None:
+        log.info("Nothing uploaded: EvoLink already has this file of %d bytes", file.size)
+    uploaded = cached or _send(source, file, settings, uploads)
     return {
         "url": uploaded.url,
         "expires_at": datetime.fromtimestamp(uploaded.expires, UTC).isoformat(timespec="seconds"),

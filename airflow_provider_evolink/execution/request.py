@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.api.catalog import media_fields
 from airflow_provider_evolink.api.redaction import Redactor, public_link
-from airflow_provider_evolink.ledger.record import Record, fingerprint
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_evolink.execution.input_uploads import InputFiles
     from airflow_provider_evolink.execution.options import GenerationOptions
+    from airflow_provider_evolink.ledger.record import Record
     from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
 
 log = logging.getLogger(__name__)
@@ -46,13 +46,13 @@ class Inputs:
         """
         Return the body as it counts for the record: files of the user's by name and content, not yet as links.
 
-        :param known: The order was sent before: files that are gone since then count as they were.
+        :param known: The order was sent before: if a file cannot be read any more, all are named by URI alone.
         :raises EvoLinkRequestError: the request breaks rules of the model.
         """
         operator = self._operator
         given = media_fields.plain(operator.request())
         if found := _files_in(operator.model, given):
-            body = self._files.body(given, found, known=known)
+            body = self._files.body(given, found, submitted=known)
         else:
             body = catalog.build_request(operator.model, given, validation=operator.validation)
         if operator.makes_request:
@@ -67,7 +67,7 @@ class Inputs:
         :param trusts: Take uploads of earlier tries. Not after an order that came to nothing: they may be the reason.
         :param replays: The order is sent once more, so it must have the links it had.
         """
-        return self._files.sent(body, trusts=trusts, replays=replays) if "_files" in self.__dict__ else body
+        return self._files.with_links(body, reuse=trusts, replay=replays) if "_files" in self.__dict__ else body
 
     def same_body(self, record: Record | None) -> dict[str, Any] | None:
         """
@@ -82,7 +82,7 @@ class Inputs:
             return self._operator.kept_request() or {}
         try:
             body = self.body(known=True)
-            same = record is None or record.fingerprint == fingerprint(body)
+            same = record is None or record.matches(body)
         except Exception as error:  # noqa: BLE001 - whatever has become of the inputs, the job was paid
             log.info("The request cannot be built any more (%s)", type(error).__name__)
             return None
@@ -123,7 +123,8 @@ def _shown(body: dict[str, Any]) -> dict[str, Any]:
 def _without_secrets(value: Any) -> Any:
     """Drop the query of links, which may be signed, and user names and passwords."""
     if isinstance(value, str):
-        return public_link(value)
+        is_web_link = value[:8].lower().startswith(("http://", "https://"))
+        return public_link(value) if is_web_link else value  # the fragment of another URI is a file's checksum
     if isinstance(value, list):
         return [_without_secrets(item) for item in value]
     if isinstance(value, dict):

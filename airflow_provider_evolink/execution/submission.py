@@ -21,7 +21,7 @@ from airflow_provider_evolink.execution.budget import check_budget
 from airflow_provider_evolink.execution.metrics import count_credits
 from airflow_provider_evolink.ledger.decisions import may_replay, may_resubmit, unknown_submit_policy
 from airflow_provider_evolink.ledger.lease import Lease, uninterrupted
-from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, fingerprint
+from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, fingerprint, uri_fingerprint
 from airflow_provider_evolink.storage.object_store import open_folder
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ class OrderSubmitter:
             order_number=order_number,
             clear_count=self._identity.clear_count,
             fingerprint=fingerprint(body),
+            uri_fingerprint=uri_fingerprint(body),
             model=operator.model,
             ordered_at=time.time(),
             attempt=self._identity.attempt,

@@ -1,1 +1,1 @@
-"""What must outlive a try."""
+"""State that outlives a try: the record of a generation, and uploads."""

@@ -52,7 +52,7 @@ def _is_refused(identity: TaskIdentity, policies: Policies) -> bool:
 
 
 def _wants_new_result(record: Record, identity: TaskIdentity, policies: Policies) -> bool:
-    """Tell whether the task was cleared after its result was delivered, and such a clear is to submit again."""
+    """Return whether the task was cleared after its result was delivered, and such a clear is to submit again."""
     if record.state is not State.DELIVERED or record.clear_count == identity.clear_count:
         return False
     # Each try empties XCom as it begins, so only the very next one can see that the result never reached it.
@@ -67,7 +67,7 @@ def _repeats_nothing(identity: TaskIdentity, policies: Policies) -> bool:
 
 def resubmits_failed_job(record: Record, identity: TaskIdentity, policies: Policies, *, repeatable: bool) -> bool:
     """
-    Tell whether a job that EvoLink reported as failed is replaced by a new order, which is paid like any other.
+    Return whether a job that EvoLink reported as failed is replaced by a new order, which is paid like any other.
 
     A clear always submits again. A retry does so for a failure that may not repeat, up to ``max_regenerations``.
 
@@ -109,7 +109,7 @@ def unknown_submit_policy(identity: TaskIdentity, policies: Policies) -> OnUnkno
 
 def may_replay(record: Record, *, honored: bool, now: float) -> bool:
     """
-    Tell whether an order may be sent again with the same idempotency key.
+    Return whether an order may be sent again with the same idempotency key.
 
     :param record: The record of the order.
     :param honored: Whether the connection says that EvoLink returns the first job for a repeated key.
@@ -120,7 +120,7 @@ def may_replay(record: Record, *, honored: bool, now: float) -> bool:
 
 def may_resubmit(record: Record) -> bool:
     """
-    Tell whether ``on_unknown_submit="resubmit"`` may still submit a second order, which may be paid twice.
+    Return whether ``on_unknown_submit="resubmit"`` may still submit a second order, which may be paid twice.
 
     :param record: The record of the order whose outcome is unknown.
     """

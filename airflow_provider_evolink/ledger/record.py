@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 VERSION = 2
+_CHECKSUM = re.compile(r"#sha256=[0-9a-f]{64}\Z")
 
 
 class State(StrEnum):
@@ -46,7 +48,7 @@ class Record:
     :param key: Idempotency key of the order.
     :param order_number: Number of the order in this task instance, from 0. A clear or a resubmission gets the next.
     :param clear_count: The task's ``max_tries``; it changes when the task is cleared, not when it is retried.
-    :param fingerprint: Hash of the request body, links without their query.
+    :param fingerprint: Hash of the request body: links without their query, files by URI and content.
     :param model: EvoLink's name of the model.
     :param ordered_at: When the order was submitted, in epoch seconds; the deadline counts from it.
     :param job_id: EvoLink's ID, once known.
@@ -56,6 +58,8 @@ class Record:
     :param extra_payments: How often it was submitted again although the outcome was unknown.
     :param newest_job_created: When the newest known job was created, by EvoLink's clock. The job of a later order is
         newer.
+    :param uri_fingerprint: The same with files by URI alone, for a retry that cannot read them any more; ``None``: the
+        request has no files, or an older version wrote the record.
     :param version: Version of this format.
     """
 
@@ -72,7 +76,16 @@ class Record:
     regenerations: int = 0
     extra_payments: int = 0
     newest_job_created: float = 0.0
+    uri_fingerprint: str | None = None
     version: int = VERSION
+
+    def matches(self, body: Mapping[str, Any]) -> bool:
+        """
+        Return whether a request is the one that was submitted.
+
+        :param body: The request body, with its files named by :func:`file_name`.
+        """
+        return fingerprint(body) in (self.fingerprint, self.uri_fingerprint)
 
     def moved(self, state: State, **changes: Any) -> Record:
         """
@@ -176,6 +189,16 @@ class TaskIdentity:
         return "af1-" + base64.b32encode(digest).decode().rstrip("=").lower()
 
 
+def file_name(uri: str, sha256: str | None) -> str:
+    """
+    Return how a file is named in the request that a fingerprint is made of.
+
+    :param uri: Its URI.
+    :param sha256: Checksum of its content; ``None``: it cannot be read any more.
+    """
+    return uri if sha256 is None else f"{uri}#sha256={sha256}"
+
+
 def fingerprint(body: Mapping[str, Any]) -> str:
     """
     Return a short hash of a request body, links without their query, since signatures change with every try.
@@ -184,19 +207,30 @@ def fingerprint(body: Mapping[str, Any]) -> str:
     :raises EvoLinkRequestError: it cannot be sent as JSON. Raised before there is an intent to submit it.
     """
     try:
-        text = json.dumps(_without_queries(body), sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
+        stable = _map_strings(body, link_identity)
+        text = json.dumps(stable, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         rule = f"must be plain JSON: strings, numbers, booleans, lists and objects ({type(error).__name__})"
         raise EvoLinkRequestError(str(body.get("model")), [Violation("parameters", rule)]) from None
     return hashlib.sha256(text).hexdigest()[:32]
 
 
-def _without_queries(value: Any) -> Any:
+def uri_fingerprint(body: Mapping[str, Any]) -> str | None:
+    """
+    Return the fingerprint of a request body with its files by URI alone; ``None`` if it has no files.
+
+    :param body: The request body, with its files named by :func:`file_name`.
+    """
+    by_uri = fingerprint(_map_strings(body, lambda text: _CHECKSUM.sub("", text)))
+    return None if by_uri == fingerprint(body) else by_uri
+
+
+def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, str):
-        return link_identity(value)
+        return change(value)
     if isinstance(value, Mapping):
-        return {name: _without_queries(item) for name, item in value.items()}
-    return [_without_queries(item) for item in value] if isinstance(value, list | tuple) else value
+        return {name: _map_strings(item, change) for name, item in value.items()}
+    return [_map_strings(item, change) for item in value] if isinstance(value, list | tuple) else value
 
 
 def newest_of(records: Iterable[Record]) -> Record | None:
@@ -237,6 +271,7 @@ def read_record(value: Any) -> Record:
             state=State(value["state"]),
             key=str(value["key"])[:96],
             fingerprint=str(value["fingerprint"])[:64],
+            uri_fingerprint=str(value.get("uri_fingerprint") or "")[:64] or None,
             model=str(value["model"])[:128],
             ordered_at=float(value["ordered_at"]),
             newest_job_created=float(value.get("newest_job_created", 0.0)),

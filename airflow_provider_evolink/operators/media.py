@@ -1,4 +1,4 @@
-"""Operators for finished jobs: download the results, archive the files. Neither ever costs credits."""
+"""Operators for finished jobs: download the results, archive the files. They never cost credits."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ if TYPE_CHECKING:
 
 class EvoLinkDownloadOperator(BaseOperator):
     """
-    Download the results of a finished job into object storage, before their links die (24 hours).
+    Download the results of a finished job into object storage, before their links expire (24 hours).
 
-    The job is read again for fresh links. A file appears only when it is whole and verified: length, container and
-    checksum. A second run changes nothing. Nothing is ever ordered.
+    The job is read again for fresh links. A file appears only when it is complete and verified: length, container and
+    checksum. A second run changes nothing. Nothing is ever submitted.
 
-    :param job: The job, as a generate operator returns it, or a job id. (templated)
+    :param job: The job, as a generate operator returns it, or a job ID. (templated)
     :param destination: Folder: ``s3://``, ``gs://``, ``abfs://``, ``file://``. (templated)
-    :param destination_conn_id: Airflow connection of the store, where it needs one. (templated)
+    :param destination_conn_id: Connection for the object store, if required. (templated)
     :param evolink_conn_id: Connection of type ``evolink``. (templated)
     :return: One entry per file: ``uri``, ``sha256``, ``size``, ``content_type``, ``index``, ``width``, ``height``,
-        ``duration`` (where known), ``job_id``, ``model`` and ``job``: what was ordered and what it cost.
-    :raises EvoLinkMediaError: a link gave no usable file; a retry asks for fresh links.
+        ``duration`` (if known), ``job_id``, ``model`` and ``job``, with ``created``, ``credits`` and ``request``.
+    :raises AirflowFailException: the job failed for good, or has no results: no retries are used.
+    :raises EvoLinkMediaError: a link gave no usable file; a retry reads fresh links.
+    :raises EvoLinkJobTimeout: the job is still running; a retry tries again.
     """
 
     template_fields: Sequence[str] = ("job", "destination", "destination_conn_id", "evolink_conn_id")
@@ -49,7 +51,7 @@ class EvoLinkDownloadOperator(BaseOperator):
         self.evolink_conn_id = evolink_conn_id
 
     def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002 - Airflow's signature
-        """Read the job for fresh links and bring its results to the destination."""
+        """Read the job for fresh links and download its results."""
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
         from airflow_provider_evolink.storage.object_store import open_folder
         from airflow_provider_evolink.storage.results import fetch_media, job_id_of
@@ -66,17 +68,20 @@ class EvoLinkArchiveOperator(BaseOperator):
     """
     Copy staged files into the archive, with a manifest beside them.
 
-    Layout: ``<archive>/<model>/<yyyy>/<mm>/<dd>/<job id>/``, by the day of the order (UTC). The manifest holds model,
-    request, seed, job id, credits, checksums and the DAG run. A file whose checksum has changed since the download is
-    not archived. A second run changes nothing.
+    Layout: ``<archive_path>/<model>/<yyyy>/<mm>/<dd>/<job id>/``, by the day the job was created (UTC). The manifest
+    holds model, request, seed, job ID, credits, checksums and the DAG run. A file whose checksum has changed since the
+    download is not archived. A second run changes nothing.
 
     :param files: What the download returned. (templated)
-    :param archive: Root folder of the archive: ``s3://``, ``gs://``, ``abfs://``, ``file://``. (templated)
-    :param archive_conn_id: Airflow connection of the store, where it needs one. (templated)
-    :return: The files, with the ``uri`` they have in the archive and that of their ``manifest``.
+    :param archive_path: Root folder of the archive: ``s3://``, ``gs://``, ``abfs://``, ``file://``. (templated)
+    :param archive_conn_id: Connection for the object store, if required. (templated)
+    :return: One entry per file, as the download returned it: ``uri`` is the file in the archive, ``manifest`` the
+        manifest beside it, and ``job`` is left out.
+    :raises AirflowFailException: ``files`` is not what a download returns: no retries are used.
+    :raises EvoLinkMediaError: a staged file no longer exists or has changed; run the download again.
     """
 
-    template_fields: Sequence[str] = ("files", "archive", "archive_conn_id")
+    template_fields: Sequence[str] = ("files", "archive_path", "archive_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"files": "json"}
     ui_color = "#e8e4ff"
 
@@ -84,24 +89,24 @@ class EvoLinkArchiveOperator(BaseOperator):
         self,
         *,
         files: list[dict[str, Any]],
-        archive: str,
+        archive_path: str,
         archive_conn_id: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.files = files
-        self.archive = archive
+        self.archive_path = archive_path
         self.archive_conn_id = archive_conn_id
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
-        """Copy what is not there yet, then write the manifest."""
+        """Copy the files that are not archived yet, then write the manifest."""
         from airflow_provider_evolink.storage.archive import archive_files
         from airflow_provider_evolink.storage.object_store import open_folder
 
         ti: Any = context["ti"]
         run = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
         with airflow_failures():
-            archived = archive_files(self.files, open_folder(self.archive, self.archive_conn_id), run)
+            archived = archive_files(self.files, open_folder(self.archive_path, self.archive_conn_id), run)
         for file in archived:
             self.log.info("Archived result %d of EvoLink job %s", file["index"], file["job_id"])
         return archived

@@ -1,4 +1,4 @@
-"""The operator that gives EvoLink a file of the user's. It never costs credits."""
+"""The operator that uploads a local file to EvoLink. It never costs credits."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
 class EvoLinkUploadOperator(BaseOperator):
     """
-    Upload a file to EvoLink and return a link to it, for the media fields of orders. Free.
+    Upload a file to EvoLink and return a link to it, for the media fields of requests. Free.
 
-    Generate operators upload the files that their fields name by themselves. This operator is for a file that several
-    tasks use, and for a model that the catalog does not know. EvoLink keeps a file for 72 hours; **whoever has the
-    link may read it** until then. Only images, video and audio of up to 100 MB are sent, told by their content.
+    Generate operators upload the files in their fields themselves. This operator is for a file that several tasks use,
+    and for a model that the catalog does not know. EvoLink keeps a file for 72 hours; until then **anyone who has the
+    link can read it**. Only images, video and audio of up to 100 MB are sent, recognized by their content.
 
-    A retry or a clear takes the upload of an earlier try while that has twelve hours left; with a ledger folder
-    (``[evolink] ledger_path``) every task takes it.
+    A retry or a clear reuses the upload of an earlier try if that is available for twelve more hours; with a ledger
+    folder (``[evolink] ledger_path``) every task reuses it.
 
     :param path: The file: ``s3://``, ``gs://``, ``abfs://``, ``file://``, an ``ObjectStoragePath`` or a path on the
         worker. (templated)
-    :param path_conn_id: Airflow connection of the store, where it needs one. (templated)
-    :param evolink_conn_id: Connection of type ``evolink``; its extra ``files_host`` says where files go. (templated)
-    :param reuse: Take an earlier upload of the same content. False: every try uploads.
+    :param path_conn_id: Connection for the object store, if required. (templated)
+    :param evolink_conn_id: Connection of type ``evolink``; its extra ``files_host`` sets where files go. (templated)
+    :param reuse: Reuse an earlier upload of the same content. False: every try uploads.
     :return: ``url``, ``expires_at`` (UTC), ``sha256``, ``size``, ``content_type``, ``file_id``.
-    :raises AirflowFailException: there is no such file, it is no media, or EvoLink refuses it: no retries are used.
-    :raises EvoLinkError: anything that may pass; Airflow's retries apply.
+    :raises AirflowFailException: the file does not exist, is not media, or EvoLink refuses it: no retries are used.
+    :raises EvoLinkError: a transient failure; Airflow's retries apply.
     """
 
     template_fields: Sequence[str] = ("path", "path_conn_id", "evolink_conn_id")
@@ -53,7 +53,7 @@ class EvoLinkUploadOperator(BaseOperator):
         self.reuse = reuse
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Look at the file, and upload it unless EvoLink has it."""
+        """Read the file, and upload it unless EvoLink already has it."""
         from airflow_provider_evolink.execution.input_uploads import upload_file
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 

@@ -1,4 +1,4 @@
-"""Files of the user's that become inputs: what they are, told by their content, and a copy that is proven the same."""
+"""Local files that become inputs: their type, size and checksum by content, and a verified copy."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 class InvalidInputFile(Exception):
     """
-    There is no such file, or nobody would take it.
+    The file does not exist, or EvoLink would not accept it.
 
     :param rule: What is wrong, in words.
-    :param given: What there is instead.
+    :param given: The value that is wrong.
     """
 
     def __init__(self, rule: str, given: str | None = None) -> None:
@@ -40,7 +40,7 @@ class InputSource:
     A file in object storage or on this machine.
 
     :param uri: ``s3://``, ``gs://``, ``file://`` and so on; a plain path means ``file``.
-    :param conn_id: Airflow connection of the store.
+    :param conn_id: Connection for the object store, if required.
     """
 
     def __init__(self, uri: str, conn_id: str | None = None) -> None:
@@ -49,42 +49,42 @@ class InputSource:
     def checksum(self) -> str:
         """Read the file and return its SHA-256."""
         with self._open() as file:
-            return _sum(file)[0]
+            return _checksum(file)[0]
 
     def inspect(self, *, measure: bool) -> InputFile:
         """
-        Read the file and say what it is. Only media passes: nothing else of a worker's disk is ever sent anywhere.
+        Read and describe the file. Only media is accepted: nothing else on a worker's disk is ever sent anywhere.
 
-        :param measure: Look for pixels and seconds as well, where the extra ``media`` is there to tell.
-        :raises InvalidInputFile: it is missing, empty, too large, damaged or no media.
-        :raises EvoLinkInputError: the store does not answer.
+        :param measure: Read dimensions and duration as well; this needs the extra ``media``.
+        :raises InvalidInputFile: it is missing, empty, too large, damaged or not media.
+        :raises EvoLinkInputError: the object store does not respond.
         """
         with self._open() as file:
-            digest, size = _sum(file)
+            digest, size = _checksum(file)
             _check_size(size)
             file.seek(0)
             if size and recognise(file.read(HEAD_SIZE)) is None:
-                raise InvalidInputFile("is no image, video or audio of a known type")
+                raise InvalidInputFile("is not an image, video or audio file of a known type")
             try:
                 container = check_media(file, size, None)
             except EvoLinkMediaError as error:
                 raise InvalidInputFile(error.message) from None
-            sides = _measured(file, container.content_type) if measure else (None, None, None)
-        return InputFile(digest, size, container.content_type, container.extension, *sides)
+            dimensions = _measure(file, container.content_type) if measure else (None, None, None)
+        return InputFile(digest, size, container.content_type, container.extension, *dimensions)
 
     @contextmanager
     def copy(self, file: InputFile) -> Iterator[Path]:
         """
-        Lend a copy on this machine, which is deleted on every exit.
+        Provide a local copy, which is deleted on every exit.
 
-        :param file: What the file was when it was inspected.
-        :raises EvoLinkInputError: it is another one by now.
+        :param file: The file as it was inspected.
+        :raises EvoLinkInputError: its content has changed since.
         """
         with spool() as local:
             with self._open() as source, local.open("wb") as out:
-                digest, _ = _sum(source, out)
+                digest, _ = _checksum(source, out)
             if digest != file.sha256:
-                raise EvoLinkInputError("an input file was changed while it was read; a retry reads it again")
+                raise EvoLinkInputError("an input file changed while it was being read; a retry reads it again")
             yield local
 
     @contextmanager
@@ -94,21 +94,22 @@ class InputSource:
             with self._path.open("rb") as file:  # type: ignore[no-untyped-call]
                 yield file
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise InvalidInputFile("there is no such file") from None
+            raise InvalidInputFile("the file does not exist") from None
         except (InvalidInputFile, EvoLinkError):
             raise
         except Exception as error:
             raise EvoLinkInputError(
-                f"an input file cannot be read ({type(error).__name__}), so nothing is ordered. A retry reads it again"
+                f"an input file cannot be read ({type(error).__name__}), so nothing was submitted. A retry reads it "
+                "again"
             ) from error
 
 
 def _check_size(size: int) -> None:
     if size > MAX_UPLOAD:
-        raise InvalidInputFile(f"can be uploaded up to {MAX_UPLOAD // MB} MB", f"{size / MB:.1f} MB")
+        raise InvalidInputFile(f"must not exceed {MAX_UPLOAD // MB} MB", f"{size / MB:.1f} MB")
 
 
-def _sum(file: BinaryIO, out: BinaryIO | None = None) -> tuple[str, int]:
+def _checksum(file: BinaryIO, out: BinaryIO | None = None) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     while size <= MAX_UPLOAD and (chunk := file.read(CHUNK)):
         size += len(chunk)
@@ -118,7 +119,7 @@ def _sum(file: BinaryIO, out: BinaryIO | None = None) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def _measured(file: BinaryIO, content_type: str) -> tuple[int | None, int | None, float | None]:
+def _measure(file: BinaryIO, content_type: str) -> tuple[int | None, int | None, float | None]:
     from airflow_provider_evolink.api.files.probe import probe
 
     return probe(file, content_type)

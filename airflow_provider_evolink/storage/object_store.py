@@ -1,4 +1,4 @@
-"""Files in object storage: publish a whole file or nothing, read small JSON, copy with a check."""
+"""Files in object storage: publish a whole file or nothing, read small JSON documents, copy with a checksum."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 CHUNK = 1024 * 1024
 MAX_JSON = 64 * CHUNK
-# Stores whose put shows an object only when it is whole. Elsewhere a file is put under another name and renamed.
+# Stores in which an object appears only when it is complete. Elsewhere a file is written under another name first.
 _ATOMIC = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "adl", "az"})
 _USER_INFO = re.compile(r"^([a-z0-9+.-]+://)[^/@]*@")
 
 
 def open_folder(uri: str, conn_id: str | None = None, *, what: str = "destination") -> ObjectStoragePath:
     """
-    Return a folder in object storage, and fail now rather than after a paid job if it cannot be used.
+    Return a path in object storage, and fail now rather than after a paid job if it cannot be used.
 
-    :param uri: e.g. ``s3://bucket/videos`` or ``file:///data/videos``; a plain path means ``file``.
-    :param conn_id: Airflow connection of the store.
-    :param what: What an error calls it.
-    :raises EvoLinkConfigError: the scheme is unknown or its package is missing.
+    :param uri: For example ``s3://bucket/videos`` or ``file:///data/videos``; a plain path means ``file``.
+    :param conn_id: Connection for the object store, if required.
+    :param what: Its name in errors.
+    :raises EvoLinkConfigError: it is empty, its scheme is unknown, or the package for the scheme is missing.
     """
     from airflow_provider_evolink.api.errors import EvoLinkConfigError
 
@@ -58,12 +58,12 @@ def public_uri(uri: object) -> str:
 
 def publish(local: Path, target: ObjectStoragePath) -> None:
     """
-    Put a whole local file in its place. Readers see all of it or nothing.
+    Publish a local file. Readers see all of it or nothing.
 
     :param local: The file, verified.
-    :param target: Where it goes; what is there is replaced.
+    :param target: Where it goes; an existing file is replaced.
     """
-    if target.protocol in _ATOMIC:  # no mkdir there: it would try to make the bucket
+    if target.protocol in _ATOMIC:  # no mkdir: it would try to create the bucket
         target.fs.put_file(str(local), target.path)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def publish(local: Path, target: ObjectStoragePath) -> None:
 
 def publish_json(value: Any, target: ObjectStoragePath) -> None:
     """
-    Put a JSON document in its place.
+    Publish a JSON document.
 
     :param value: Plain JSON.
     :param target: Where it goes.
@@ -93,9 +93,9 @@ def publish_json(value: Any, target: ObjectStoragePath) -> None:
 
 def read_json(source: ObjectStoragePath) -> Any | None:
     """
-    Read a JSON document, or ``None`` if there is none or it is not JSON.
+    Read a JSON document; ``None`` if it does not exist or is not JSON.
 
-    :param source: Where it is.
+    :param source: The document.
     """
     if not source.exists():
         return None
@@ -112,9 +112,9 @@ def copy_checked(source: ObjectStoragePath, target: ObjectStoragePath, *, sha256
 
     :param source: A staged file.
     :param target: Where it goes.
-    :param sha256: What it must be.
-    :param size: Bytes it must have; no more are ever read.
-    :raises EvoLinkMediaError: the staged file is missing or no longer what it was.
+    :param sha256: Its expected checksum.
+    :param size: Its expected size in bytes; no more are ever read.
+    :raises EvoLinkMediaError: the staged file no longer exists, or its content has changed.
     """
     from airflow_provider_evolink.api.errors import EvoLinkMediaError
 
@@ -128,7 +128,9 @@ def copy_checked(source: ObjectStoragePath, target: ObjectStoragePath, *, sha256
                     digest.update(chunk)
                     out.write(chunk)
         except (FileNotFoundError, IsADirectoryError):
-            raise EvoLinkMediaError(f"staged file {public_uri(source)} is gone: run the download again") from None
+            raise EvoLinkMediaError(
+                f"staged file {public_uri(source)} no longer exists: run the download again"
+            ) from None
         if digest.hexdigest() != sha256:
             raise EvoLinkMediaError(
                 f"staged file {public_uri(source)} has changed since it was downloaded (SHA-256 differs), so it is not "
@@ -139,6 +141,6 @@ def copy_checked(source: ObjectStoragePath, target: ObjectStoragePath, *, sha256
 
 @contextmanager
 def spool() -> Iterator[Path]:
-    """Lend the name of a private local file that is deleted on every exit."""
+    """Provide the path of a private local file that is deleted on every exit."""
     with tempfile.TemporaryDirectory(prefix="evolink-") as folder:
         yield Path(folder) / "spool"

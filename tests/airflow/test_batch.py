@@ -358,7 +358,7 @@ def test_the_keys_of_a_single_order_are_what_they_were_and_those_of_a_batch_are_
     one = TaskIdentity("dag", "run", "task", -1, 0)
     assert one.key("https://api.evolink.ai", 0) == "af1-ipqyewvfgohxvw2mxm5ls4c3e7wpmvmf2den2ll67n7gnd6565ra"
     assert one.record_name == "evolink_generation"
-    parts = [TaskIdentity("dag", "run", "task", -1, 0, part=number) for number in range(3)]
+    parts = [TaskIdentity("dag", "run", "task", -1, 0, item=number) for number in range(3)]
     keys = {part.key("https://api.evolink.ai", epoch) for part in parts for epoch in range(3)}
     keys |= {one.key("https://api.evolink.ai", epoch, attempt) for epoch in range(3) for attempt in (None, 0, 1, 2)}
     assert len(keys) == 9 + 12
@@ -718,7 +718,7 @@ def test_a_worker_that_is_told_to_end_orders_no_more_and_stops_waiting(
             operator.on_kill()
 
     monkeypatch.setattr(Ledger, "write_submitted", told)
-    with pytest.raises(Exception, match="told to end"):
+    with pytest.raises(Exception, match="being terminated"):
         operator.execute(stage.context())
     assert sum(paid(long).values()) == 3
     waiting = batch(deferrable=False)()

@@ -1,4 +1,4 @@
-"""Files of the user's as inputs: checked, uploaded once, then ordered with. Real HTTP throughout."""
+"""Local files as inputs: checked, uploaded once, then submitted. Real HTTP throughout."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ Make = Callable[..., Callable[[], Any]]
 SECRETS = ("xylophonist", "test-key-0123456789", "/files/airflow/", "secret-key")
 
 
-def png(width: int = 640, height: int = 360, colour: str = "green") -> bytes:
+def png(width: int = 640, height: int = 360, color: str = "green") -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (width, height), colour).save(buffer, "PNG")
+    Image.new("RGB", (width, height), color).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -95,7 +95,7 @@ def sent_bodies(emulator: EmulatorServer) -> list[dict[str, Any]]:
 def test_a_local_png_and_a_clip_in_s3_become_links_that_evolink_can_open(
     stage: Any, make: Make, emulator: EmulatorServer, frame: Path, clip: str, logs: Any
 ) -> None:
-    """The clip is gone on with, to an end that is on the worker's disk."""
+    """The clip is continued, up to an end frame on the worker's disk."""
     operator = make(
         EvoLinkImageToVideoOperator, video_urls=[clip], image_end=frame.as_uri(), prompt="a xylophonist", duration=5
     )
@@ -111,7 +111,7 @@ def test_a_local_png_and_a_clip_in_s3_become_links_that_evolink_can_open(
     assert "store@" not in json.dumps(result)
 
 
-def test_a_clear_orders_anew_and_uploads_nothing(
+def test_a_clear_submits_again_and_uploads_nothing(
     stage: Any, make: Make, emulator: EmulatorServer, frame: Path, clip: str
 ) -> None:
     operator = make(EvoLinkImageToVideoOperator, video_urls=[clip], image_end=str(frame), duration=5)
@@ -122,14 +122,14 @@ def test_a_clear_orders_anew_and_uploads_nothing(
     assert sent_bodies(emulator)[0] == sent_bodies(emulator)[1]
 
 
-def test_links_go_as_they_are(stage: Any, make: Make, emulator: EmulatorServer) -> None:
+def test_links_are_sent_unchanged(stage: Any, make: Make, emulator: EmulatorServer) -> None:
     stage.run(first_frame(make, "https://example.com/a.png?signature=1"))
     assert sent_bodies(emulator)[0]["image_start"] == "https://example.com/a.png?signature=1"
     assert uploads(emulator) == 0
     assert list(stage.store.rows) == ["evolink_generation"]
 
 
-def test_paths_lists_and_free_maps_are_looked_through(
+def test_files_are_found_in_paths_lists_and_maps(
     stage: Any, make: Make, emulator: EmulatorServer, tmp_path: Path
 ) -> None:
     """The same content is uploaded once, under however many names."""
@@ -173,21 +173,109 @@ def test_a_kill_between_upload_and_order_leaves_one_upload_and_one_order(scene: 
     assert (scene.orders, uploads(scene.emulator)) == (1, 1)
 
 
-def test_an_attach_uploads_nothing_even_when_the_file_is_gone(
+def test_an_attach_uploads_nothing_even_if_the_file_no_longer_exists(
     stage: Any, make: Make, slow: EmulatorServer, frame: Path
 ) -> None:
     with pytest.raises(TaskDeferred):
         first_frame(make, frame)().execute(stage.context())
     frame.unlink()
-    assert (
-        stage.retry()
-        .run(first_frame(make, frame))["request"]["image_start"]
-        .endswith(f".png#sha256={hashlib.sha256(png()).hexdigest()}")
-    )
+    assert stage.retry().run(first_frame(make, frame))["request"]["image_start"] == str(frame)
     assert (slow.books()["orders"], uploads(slow)) == (1, 1)
 
 
-def test_in_a_batch_every_file_that_is_gone_counts_as_it_was(
+def test_an_attach_needs_only_the_record_if_the_file_no_longer_exists(
+    stage: Any, make: Make, slow: EmulatorServer, frame: Path
+) -> None:
+    with pytest.raises(TaskDeferred):
+        first_frame(make, frame)().execute(stage.context())
+    stage.store.rows = {"evolink_generation": stage.store.rows["evolink_generation"]}
+    frame.unlink()
+    assert stage.retry().run(first_frame(make, frame))["request"]["image_start"] == str(frame)
+    assert (slow.books()["orders"], uploads(slow)) == (1, 1)
+
+
+def test_another_file_that_cannot_be_read_stops_an_open_order(
+    stage: Any, make: Make, slow: EmulatorServer, frame: Path
+) -> None:
+    with pytest.raises(TaskDeferred):
+        first_frame(make, frame)().execute(stage.context())
+    with pytest.raises(AirflowFailException, match="inputs of this task have changed"):
+        stage.retry().run(first_frame(make, frame.with_name("other.png")))
+    assert (slow.books()["orders"], uploads(slow)) == (1, 1)
+
+
+def test_other_parameters_stop_an_open_order_if_the_file_no_longer_exists(
+    stage: Any, make: Make, slow: EmulatorServer, frame: Path
+) -> None:
+    with pytest.raises(TaskDeferred):
+        first_frame(make, frame)().execute(stage.context())
+    frame.unlink()
+    with pytest.raises(AirflowFailException, match="inputs of this task have changed"):
+        stage.retry().run(first_frame(make, frame, duration=3))
+    assert (slow.books()["orders"], uploads(slow)) == (1, 1)
+
+
+@pytest.mark.parametrize("given", [None, ""])
+def test_a_record_without_uris_stops_a_retry_if_the_file_no_longer_exists(
+    stage: Any, make: Make, slow: EmulatorServer, frame: Path, given: Any
+) -> None:
+    """An older version of this package has written it."""
+    with pytest.raises(TaskDeferred):
+        first_frame(make, frame)().execute(stage.context())
+    record = {name: value for name, value in stage.store.record.items() if name != "uri_fingerprint"}
+    stage.store.rows.clear()
+    stage.store.set("evolink_generation", record if given is None else record | {"uri_fingerprint": given})
+    frame.unlink()
+    with pytest.raises(AirflowFailException, match="inputs of this task have changed"):
+        stage.retry().run(first_frame(make, frame))
+    assert (slow.books()["orders"], uploads(slow)) == (1, 1)
+
+
+def test_a_record_holds_neither_name_nor_content_of_a_file(
+    stage: Any, make: Make, slow: EmulatorServer, frame: Path
+) -> None:
+    with pytest.raises(TaskDeferred):
+        first_frame(make, frame)().execute(stage.context())
+    text = json.dumps(stage.store.record)
+    assert len(text) < 1000
+    assert frame.name not in text
+    assert hashlib.sha256(png()).hexdigest()[:16] not in text
+
+
+def test_of_two_files_the_remaining_one_is_not_compared_by_content(
+    stage: Any, make: Make, slow: EmulatorServer, frame: Path, tmp_path: Path
+) -> None:
+    """The record holds one hash for all files, so their URIs are all that can be compared then."""
+    end = tmp_path / "end.png"
+    end.write_bytes(png(color="blue"))
+    operator = first_frame(make, frame, image_end=str(end))
+    with pytest.raises(TaskDeferred):
+        operator().execute(stage.context())
+    frame.unlink()
+    end.write_bytes(png(color="red"))
+    request = stage.retry().run(operator)["request"]
+    assert (request["image_start"], request["image_end"]) == (str(frame), str(end)), "no checksum of what was not sent"
+    assert (slow.books()["orders"], uploads(slow)) == (1, 2)
+
+
+def test_a_replay_whose_file_no_longer_exists_submits_nothing(scene: Scene, frame: Path) -> None:
+    """Its link is known by the content only, and another link under the same key would be another order."""
+    scene.says_the_key_is_honoured()
+    operator = scene.make
+    scene.make = lambda **given: operator(EvoLinkImageToVideoOperator, **given)
+    fields = {"image_start": str(frame), "duration": 2, "on_unknown_submit": "replay"}
+    scene.dies(Ledger, "write_submitted", die, **fields)
+    content = frame.read_bytes()
+    frame.unlink()
+    with pytest.raises(EvoLinkInputError, match=r"cannot be read any more.*put it back"):
+        scene.stage.retry().run(scene.make(**fields))
+    assert (scene.orders, uploads(scene.emulator), scene.emulator.books()["requests"]["submit"]) == (1, 1, 1)
+    frame.write_bytes(content)
+    assert scene.stage.retry().run(scene.make(**fields))["status"] == "completed"
+    assert (scene.orders, uploads(scene.emulator), scene.emulator.books()["replays"]) == (1, 1, 1)
+
+
+def test_in_a_batch_every_missing_file_is_compared_by_uri(
     stage: Any, make: Make, slow: EmulatorServer, tmp_path: Path
 ) -> None:
     frames = [tmp_path / f"{number}.png" for number in range(26)]
@@ -206,7 +294,7 @@ def test_in_a_batch_every_file_that_is_gone_counts_as_it_was(
     assert (slow.books()["orders"], uploads(slow)) == (26, 26)
 
 
-def test_a_file_that_is_gone_counts_as_it_was_where_only_the_folder_is_left(
+def test_a_missing_file_is_compared_by_uri_where_only_the_folder_is_left(
     stage: Any, make: Make, slow: EmulatorServer, frame: Path, tmp_path: Path
 ) -> None:
     given = {"ledger_path": tmp_path.joinpath("ledger").as_uri()}
@@ -219,7 +307,7 @@ def test_a_file_that_is_gone_counts_as_it_was_where_only_the_folder_is_left(
 
 
 @pytest.mark.parametrize("error", [EvoLinkConfigError("no such extra"), RuntimeError("no secrets")])
-def test_a_file_whose_store_cannot_be_opened_counts_as_it_was(
+def test_a_file_whose_store_cannot_be_opened_is_compared_by_uri(
     stage: Any, make: Make, slow: EmulatorServer, frame: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     with pytest.raises(TaskDeferred):
@@ -253,7 +341,7 @@ def test_a_store_that_keeps_nothing_leaves_the_folder(
 
 
 @pytest.mark.parametrize("case", ["its own upload", "an upload of another task", "no store"])
-def test_no_error_tells_the_link_of_an_upload(
+def test_no_error_holds_the_link_of_an_upload(
     stage: Any, make: Make, slow: EmulatorServer, frame: Path, tmp_path: Path, logs: Any, case: str
 ) -> None:
     given = {} if case == "its own upload" else {"ledger_path": tmp_path.joinpath("ledger").as_uri()}
@@ -279,7 +367,7 @@ def test_another_content_under_the_same_name_stops_an_open_order(
 ) -> None:
     with pytest.raises(TaskDeferred):
         first_frame(make, frame)().execute(stage.context())
-    frame.write_bytes(png(colour="red"))
+    frame.write_bytes(png(color="red"))
     with pytest.raises(AirflowFailException, match="inputs of this task have changed"):
         stage.retry().run(first_frame(make, frame))
     assert (slow.books()["orders"], uploads(slow)) == (1, 1)
@@ -308,10 +396,10 @@ def test_an_upload_near_its_end_is_not_trusted(
     assert (emulator.books()["orders"], uploads(emulator)) == (1, 2)
 
 
-def test_after_an_order_that_came_to_nothing_files_are_uploaded_again(
+def test_after_a_refused_order_files_are_uploaded_again(
     stage: Any, make: Make, emulator: EmulatorServer, frame: Path
 ) -> None:
-    """EvoLink may have lost the file: its link is not tried for ever."""
+    """EvoLink may have lost the file: its link is not tried forever."""
     emulator.fault("status", on="submit", status=400)
     with pytest.raises(AirflowFailException):
         stage.run(first_frame(make, frame))
@@ -361,7 +449,7 @@ def test_a_replay_sends_the_links_it_sent_before(scene: Scene, frame: Path) -> N
 @pytest.mark.parametrize(
     "edited", [{"url": "file:///etc/passwd", "expires": 0}, {"url": "https://a/", "expires": 1e12}, 7, {}]
 )
-def test_an_edited_record_of_uploads_is_not_believed(
+def test_an_edited_record_of_uploads_is_not_trusted(
     stage: Any, make: Make, emulator: EmulatorServer, frame: Path, edited: Any
 ) -> None:
     stage.run(first_frame(make, frame))
@@ -387,8 +475,8 @@ def too_large(path: Path) -> None:
 
 
 WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "no file": (lambda path: path.unlink(), "image_start: there is no such file"),
-    "text": (not_media, "image_start: is no image, video or audio of a known type"),
+    "no file": (lambda path: path.unlink(), "image_start: the file does not exist"),
+    "text": (not_media, "image_start: is not an image, video or audio file of a known type"),
     "empty": (lambda path: path.write_bytes(b""), "image_start: the file is empty"),
     "a clip": (lambda path: path.write_bytes(mp4(2)), r"image_start: takes jpeg, .*\(given: video/mp4\)"),
     "a gif": (lambda path: Image.new("P", (300, 300)).save(path, "GIF"), r"takes jpeg.*\(given: image/gif\)"),
@@ -411,7 +499,9 @@ def test_a_wrong_file_is_refused_before_anything_is_sent(
     assert stage.store.rows == {}
 
 
-def test_files_and_request_are_told_together(stage: Any, make: Make, emulator: EmulatorServer, frame: Path) -> None:
+def test_all_problems_of_files_and_request_are_reported_together(
+    stage: Any, make: Make, emulator: EmulatorServer, frame: Path
+) -> None:
     not_media(frame)
     with pytest.raises(AirflowFailException) as told:
         stage.run(first_frame(make, frame, duration=99, audio_urls=[str(frame)] * 2))
@@ -433,7 +523,7 @@ def test_length_of_a_clip(stage: Any, make: Make, emulator: EmulatorServer, tmp_
 
 
 @pytest.mark.parametrize(("duration", "rule"), [(4, "which is 4 s"), (None, "which is 5 s"), (6, None)])
-def test_a_clip_fits_into_the_length_that_is_ordered(
+def test_a_clip_fits_into_the_requested_length(
     stage: Any, make: Make, tmp_path: Path, duration: int | None, rule: str | None
 ) -> None:
     (tmp_path / "clip.mp4").write_bytes(mp4(5.5))
@@ -445,7 +535,7 @@ def test_a_clip_fits_into_the_length_that_is_ordered(
         stage.run(operator)
 
 
-def test_without_the_extra_a_note_and_no_probing(
+def test_without_the_extra_a_warning_and_no_probing(
     stage: Any, make: Make, emulator: EmulatorServer, frame: Path, monkeypatch: pytest.MonkeyPatch, logs: Any
 ) -> None:
     monkeypatch.setattr("airflow_provider_evolink.execution.input_uploads.can_measure", lambda: False)
@@ -456,7 +546,7 @@ def test_without_the_extra_a_note_and_no_probing(
     assert any("the extra media (PyAV) is not installed" in line for line in logs.told)
 
 
-def test_warn_sends_what_off_does_not_look_at_and_neither_sends_what_is_no_media(
+def test_warn_sends_what_off_does_not_check_and_neither_sends_what_is_not_media(
     stage: Any, make: Make, emulator: EmulatorServer, frame: Path, logs: Any
 ) -> None:
     emulator.settings(polls=10_000, estimated_time=60)
@@ -472,7 +562,7 @@ def test_warn_sends_what_off_does_not_look_at_and_neither_sends_what_is_no_media
         first_frame(make, frame, validation="off", durable=False)().execute(stage.retry().context())
     not_media(frame)
     for mode in ("warn", "off"):
-        with pytest.raises(AirflowFailException, match="is no image, video or audio"):
+        with pytest.raises(AirflowFailException, match="is not an image, video or audio"):
             first_frame(make, frame, validation=mode, durable=False)().execute(stage.retry().context())
     assert emulator.books()["orders"] == 3
 
@@ -487,7 +577,7 @@ def test_warn_sends_what_off_does_not_look_at_and_neither_sends_what_is_no_media
         ({"max_files": 0}, EvoLinkUnavailable, "as many files as it may"),
     ],
 )
-def test_a_refused_upload_orders_nothing(
+def test_a_refused_upload_submits_nothing(
     stage: Any, make: Make, emulator: EmulatorServer, frame: Path, changes: Any, kind: Any, told: str, logs: Any
 ) -> None:
     emulator.settings(**changes)
@@ -499,7 +589,7 @@ def test_a_refused_upload_orders_nothing(
         assert secret not in str(error.value)
 
 
-def test_a_clip_that_the_files_api_does_not_take_is_told_so(
+def test_a_clip_that_the_files_api_does_not_take_is_reported(
     stage: Any, make: Make, emulator: EmulatorServer, tmp_path: Path
 ) -> None:
     emulator.settings(files_images_only=True)
@@ -509,7 +599,7 @@ def test_a_clip_that_the_files_api_does_not_take_is_told_so(
     assert "submit" not in emulator.books()["requests"]
 
 
-def test_passing_faults_of_an_upload_are_tried_again_and_a_bad_key_is_not(
+def test_transient_failures_of_an_upload_are_retried_and_a_bad_key_is_not(
     stage: Any, make: Make, emulator: EmulatorServer, frame: Path
 ) -> None:
     emulator.fault("status", on="upload", status=503, times=2)
@@ -523,7 +613,7 @@ def test_passing_faults_of_an_upload_are_tried_again_and_a_bad_key_is_not(
     assert uploads(emulator) == 1
 
 
-def test_a_store_that_does_not_answer_uses_retries(
+def test_a_store_that_does_not_respond_uses_retries(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, clip: str
 ) -> None:
     facts = {"conn_type": "aws", "login": "key", "password": "secret-key"}
@@ -545,17 +635,42 @@ def test_a_file_that_changes_while_it_is_read_is_not_sent(
 
     def changed_after(self: Any, *, measure: bool) -> Any:
         found = inspect(self, measure=measure)
-        frame.write_bytes(png(colour="red"))
+        frame.write_bytes(png(color="red"))
         return found
 
     monkeypatch.setattr(input_files.InputSource, "inspect", changed_after)
-    with pytest.raises(EvoLinkInputError, match="changed while it was read"):
+    with pytest.raises(EvoLinkInputError, match="changed while it was being read"):
         stage.run(first_frame(make, frame))
     assert emulator.books()["requests"] == {}
 
 
+def test_a_file_that_changes_before_it_is_uploaded_again_is_not_sent(
+    scene: Scene, frame: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replay has one key for one content."""
+    from airflow_provider_evolink.storage import input_files
+
+    scene.says_the_key_is_honoured()
+    operator = scene.make
+    scene.make = lambda **given: operator(EvoLinkImageToVideoOperator, **given)
+    fields = {"image_start": str(frame), "duration": 2}
+    scene.after("lost_answer").fails(**fields)
+    scene.stage.store.delete("evolink_uploads")
+    checksum = input_files.InputSource.checksum
+
+    def changed_after(self: Any) -> str:
+        found = checksum(self)
+        frame.write_bytes(png(color="red"))
+        return found
+
+    monkeypatch.setattr(input_files.InputSource, "checksum", changed_after)
+    scene.stage.retry()
+    assert "changed while it was being read" in scene.fails(**fields, on_unknown_submit="replay")
+    assert (uploads(scene.emulator), scene.emulator.books()["requests"]["submit"]) == (1, 1)
+
+
 def test_a_large_file_is_streamed(stage: Any, emulator: EmulatorServer, tmp_path: Path) -> None:
-    """A file of 60 MB leaves the memory as it is. The emulator is in this process, so only the sending is measured."""
+    """A file of 60 MB does not grow the memory. The emulator runs in this process, so only reading is measured."""
     import tracemalloc
 
     path = tmp_path / "long.mp4"
@@ -607,14 +722,14 @@ def test_its_link_is_an_input(stage: Any, make: Make, emulator: EmulatorServer, 
     assert uploads(emulator) == 1
 
 
-def test_the_operator_refuses_what_is_no_media_and_says_which_field(
+def test_the_operator_refuses_what_is_not_media_and_names_the_field(
     stage: Any, emulator: EmulatorServer, frame: Path
 ) -> None:
     not_media(frame)
-    with pytest.raises(AirflowFailException, match="path: is no image, video or audio"):
+    with pytest.raises(AirflowFailException, match="path: is not an image, video or audio"):
         stage.run(upload_operator(str(frame)))
     frame.unlink()
-    with pytest.raises(AirflowFailException, match="path: there is no such file"):
+    with pytest.raises(AirflowFailException, match="path: the file does not exist"):
         stage.run(upload_operator(str(frame)))
     with pytest.raises(AirflowFailException, match="scheme"):
         stage.run(upload_operator("nosuch://bucket/a.png"))
@@ -644,7 +759,7 @@ def test_without_a_store_it_uploads_each_time(stage: Any, emulator: EmulatorServ
     assert uploads(emulator) == 2
 
 
-def test_in_a_folder_alone_a_file_that_is_gone_counts_as_it_was(
+def test_a_missing_file_is_compared_by_uri_with_a_folder_alone(
     stage: Any, make: Make, slow: EmulatorServer, frame: Path, tmp_path: Path
 ) -> None:
     """Before Airflow 3.3 the ledger folder is all there is."""

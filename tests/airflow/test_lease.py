@@ -1,4 +1,4 @@
-"""The right to send an order: which clocks it goes by, and that it begins anew before a second sending."""
+"""The lease: which clocks it uses, and that it starts again before a second attempt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Make = Callable[..., Callable[[], EvoLinkGenerateOperator]]
 
 
 @pytest.mark.parametrize(("monotonic", "wall", "stopped"), [(3600, 0, True), (0, 3600, True), (9, 9, False)])
-def test_either_clock_tells_that_the_worker_stood_still(
+def test_either_clock_shows_that_the_worker_stalled(
     monkeypatch: pytest.MonkeyPatch, monotonic: float, wall: float, stopped: bool
 ) -> None:
     """A machine that sleeps may stop one clock, and a person may set the other back."""
@@ -34,7 +34,7 @@ def test_either_clock_tells_that_the_worker_stood_still(
         right.check()
 
 
-def test_a_worker_that_stands_still_while_it_writes_its_intent_does_not_order(
+def test_a_worker_that_stalls_while_it_writes_its_intent_does_not_submit(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "LEASE_SECONDS", 2.0)
@@ -54,7 +54,7 @@ def test_a_worker_that_stands_still_while_it_writes_its_intent_does_not_order(
     assert emulator.books()["orders"] == 1
 
 
-def test_an_order_that_was_throttled_for_longer_than_the_lease_is_sent(
+def test_an_order_that_was_throttled_for_longer_than_the_lease_is_submitted(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "LEASE_SECONDS", 2.0)

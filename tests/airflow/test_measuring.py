@@ -1,4 +1,4 @@
-"""Pixels and seconds of media, as the file says them: nothing is decoded, and FFmpeg opens nothing beside it."""
+"""Dimensions and duration of media, by its headers: nothing is decoded, and FFmpeg opens no other file."""
 
 from __future__ import annotations
 

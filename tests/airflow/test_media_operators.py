@@ -1,4 +1,4 @@
-"""Download and archive: whole, verified files in their place, once; never an order."""
+"""Download and archive: complete, verified files, once; nothing is ever submitted."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def archive(stage: Any, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
 
     def run(files: Any, where: str | None = None, **given: Any) -> list[dict[str, Any]]:
         root = where or f"file://{tmp_path}/archive"
-        operator = EvoLinkArchiveOperator(task_id="archive", files=files, archive=root, **given)
+        operator = EvoLinkArchiveOperator(task_id="archive", files=files, archive_path=root, **given)
         found: list[dict[str, Any]] = operator.execute(stage.context())
         assert json.loads(json.dumps(found)) == found
         return found
@@ -95,7 +95,22 @@ def test_the_results_are_downloaded_and_verified(
     assert emulator.books()["orders"] == 1
 
 
-def test_a_job_id_is_enough_to_salvage_a_job(job: dict[str, Any], download: Any) -> None:
+def test_what_is_stored_about_a_file(job: dict[str, Any], download: Any, archive: Any, tmp_path: Path) -> None:
+    """XCom, receipts and manifests outlive a release of this package."""
+    (file,) = download(job)
+    fields = ("uri", "sha256", "size", "content_type", "index", "job_id", "model", "width", "height", "duration")
+    assert tuple(file) == (*fields, "job")
+    assert file["job"] == {"created": job["created"], "credits": job["credits"], "request": job["request"]}
+    receipt = json.loads((tmp_path / "staging" / f"{job['job_id']}.json").read_text())
+    info = {"created": job["created"], "credits": job["credits"]}
+    row = {name: file[name] for name in fields}
+    assert receipt == {"version": 1, "job_id": job["job_id"], "job": info, "files": [row]}
+    (archived,) = archive([{**file, "note": "of a user"}])
+    added = {"uri": archived["uri"], "manifest": archived["manifest"], "note": "of a user"}
+    assert archived == {**row, **added}
+
+
+def test_a_job_id_is_enough_to_recover_a_job(job: dict[str, Any], download: Any) -> None:
     (file,) = download(job["job_id"])
     assert file["job"]["credits"] == 10.88
     assert file["job"]["request"] is None
@@ -108,7 +123,7 @@ def test_what_is_no_job_is_refused(download: Any, stage: Any, emulator: Emulator
     assert emulator.books()["requests"] == {}
 
 
-def test_a_second_download_changes_nothing_even_when_the_links_have_died(
+def test_a_second_download_changes_nothing_even_if_the_links_have_expired(
     job: dict[str, Any], download: Any, emulator: EmulatorServer, tmp_path: Path
 ) -> None:
     first = download(job)
@@ -130,7 +145,7 @@ def test_a_second_download_needs_no_job_any_more(job: dict[str, Any], download: 
     assert emulator.books()["requests"]["read"] == reads
 
 
-def test_the_empty_receipt_of_a_job_without_media_is_honoured(
+def test_the_empty_receipt_of_a_job_without_media_is_honored(
     stage: Any, make: Make, download: Any, emulator: EmulatorServer
 ) -> None:
     parameters = {"audio_url": "https://example.com/a.mp3", "preferred_name": "ann"}
@@ -157,7 +172,7 @@ def test_a_damaged_staging_folder_is_repaired(job: dict[str, Any], download: Any
     assert hashlib.sha256(video.read_bytes()).hexdigest() == first[0]["sha256"]
 
 
-def test_dead_links_in_the_xcom_do_not_matter_as_the_job_is_read_again(
+def test_expired_links_in_the_xcom_do_not_matter_as_the_job_is_read_again(
     job: dict[str, Any], download: Any, emulator: EmulatorServer
 ) -> None:
     emulator.job(job["job_id"], expire_links=True)
@@ -165,7 +180,7 @@ def test_dead_links_in_the_xcom_do_not_matter_as_the_job_is_read_again(
     assert emulator.books()["orders"] == 1
 
 
-def test_a_link_that_dies_between_reading_and_fetching_is_asked_for_again(
+def test_for_a_link_that_expires_before_the_download_the_job_is_read_again(
     job: dict[str, Any], download: Any, emulator: EmulatorServer
 ) -> None:
     emulator.fault("link_expired")
@@ -173,7 +188,7 @@ def test_a_link_that_dies_between_reading_and_fetching_is_asked_for_again(
     assert emulator.faults()[0]["done"]
 
 
-def test_links_that_stay_dead_are_an_error_and_never_an_order(
+def test_links_that_stay_expired_are_an_error_and_never_an_order(
     job: dict[str, Any], download: Any, emulator: EmulatorServer, tmp_path: Path
 ) -> None:
     emulator.fault("link_expired", times=-1)
@@ -198,7 +213,9 @@ def test_a_failed_job_has_nothing_to_download(stage: Any, make: Make, download: 
         stage.run(make())
     with pytest.raises(EvoLinkJobFailed, match="service_error") as told:
         download(emulator.books()["jobs"][0]["id"])
-    assert "xylophonist" not in str(told.value), "nobody here knows the order, so nothing of EvoLink's words is told"
+    assert "xylophonist" not in str(told.value), (
+        "the request is not known here, so none of EvoLink's words are repeated"
+    )
 
 
 def test_a_job_that_still_runs_is_not_downloaded(stage: Any, make: Make, download: Any, slow: EmulatorServer) -> None:
@@ -207,7 +224,7 @@ def test_a_job_that_still_runs_is_not_downloaded(stage: Any, make: Make, downloa
     with pytest.raises(TaskDeferred):
         make()().execute(stage.context())
     job_id = stage.store.record["job_id"]
-    with pytest.raises(EvoLinkJobTimeout, match="still runs"):
+    with pytest.raises(EvoLinkJobTimeout, match="still running"):
         download(job_id)
     slow.job(job_id, state="completed")
     assert download(job_id)
@@ -222,7 +239,7 @@ def test_a_job_whose_links_are_not_there_yet_is_read_again(
     assert emulator.faults()[0]["done"]
 
 
-def test_links_that_are_missing_when_a_fresh_one_is_asked_for_are_waited_for(
+def test_links_that_are_missing_when_a_fresh_one_is_needed_are_waited_for(
     job: dict[str, Any], download: Any, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schedule, "REREAD_AFTER", 0.05)
@@ -335,7 +352,7 @@ def test_files_of_one_job_archived_by_two_tasks_share_a_manifest(
     assert names == [f"{job['job_id']}-0.mp4", f"{job['job_id']}-1.mp4"]
 
 
-def test_a_salvage_that_adds_a_file_keeps_what_the_manifest_knows(
+def test_a_recovery_that_adds_a_file_keeps_what_the_manifest_holds(
     stage: Any, job: dict[str, Any], download: Any, archive: Any
 ) -> None:
     (file,) = download({**job, "request": {**job["request"], "seed": 7}})
@@ -343,18 +360,20 @@ def test_a_salvage_that_adds_a_file_keeps_what_the_manifest_knows(
     path = Path(row["manifest"].removeprefix("file://"))
     before = json.loads(path.read_text())
     path.write_text(json.dumps({**before, "archived": "2026-01-02T03:04:05+00:00"}))
-    stage.ti.task_id = "salvage"
-    (salvaged,) = download(job["job_id"])
-    archive([salvaged, {**salvaged, "index": 1}])
+    stage.ti.task_id = "recovery"
+    (recovered,) = download(job["job_id"])
+    archive([recovered, {**recovered, "index": 1}])
     after = json.loads(path.read_text())
     assert (len(before["files"]), len(after["files"])) == (1, 2)
     assert (after["seed"], after["request"]["prompt"]) == (7, job["request"]["prompt"])
     assert after == {**before, "archived": "2026-01-02T03:04:05+00:00", "files": after["files"]}
 
 
-def test_what_a_salvage_did_not_know_is_added_to_its_manifest(job: dict[str, Any], download: Any, archive: Any) -> None:
-    (salvaged,) = download(job["job_id"])
-    archive([salvaged])
+def test_what_a_recovery_did_not_know_is_added_to_its_manifest(
+    job: dict[str, Any], download: Any, archive: Any
+) -> None:
+    (recovered,) = download(job["job_id"])
+    archive([recovered])
     (file,) = download(job)
     (row,) = archive([{**file, "index": 1}])
     assert json.loads(Path(row["manifest"].removeprefix("file://")).read_text())["request"] == job["request"]
@@ -380,7 +399,7 @@ def test_a_staging_folder_that_was_moved_is_found_where_it_is(
     assert file["uri"] == f"file://{tmp_path}/moved/{job['job_id']}-0.mp4"
 
 
-def test_a_receipt_of_another_job_is_not_believed(job: dict[str, Any], download: Any, tmp_path: Path) -> None:
+def test_a_receipt_of_another_job_is_not_trusted(job: dict[str, Any], download: Any, tmp_path: Path) -> None:
     (file,) = download(job)
     receipt = tmp_path / "staging" / f"{job['job_id']}.json"
     receipt.write_text(receipt.read_text().replace(f'"job_id": "{job["job_id"]}"', '"job_id": "another"'))
@@ -406,7 +425,7 @@ def test_no_more_of_a_staged_file_is_read_than_it_should_have(
     assert sum(hashed) == file["size"] + 1
 
 
-@pytest.mark.parametrize(("uri", "says"), [("nonsense://x/y.mp4", "staged file"), ("file:///tmp", "is gone")])
+@pytest.mark.parametrize(("uri", "says"), [("nonsense://x/y.mp4", "staged file"), ("file:///tmp", "no longer exists")])
 def test_a_staged_file_at_an_odd_place_is_a_clear_error(
     job: dict[str, Any], download: Any, archive: Any, uri: str, says: str
 ) -> None:
@@ -427,7 +446,7 @@ def test_a_staged_file_that_has_changed_is_not_archived(
         archive(files)
     assert [path for path in (tmp_path / "archive").rglob("*") if path.is_file()] == []
     path.unlink()
-    with pytest.raises(EvoLinkMediaError, match="is gone"):
+    with pytest.raises(EvoLinkMediaError, match="no longer exists"):
         archive(files)
 
 

@@ -54,7 +54,7 @@ PAUSES = (2, 1, 0, 3)
 
 @dataclass(frozen=True)
 class Setting:
-    """What stays the same in a world."""
+    """The settings of a world."""
 
     unknown: str = "fail"
     honored: bool = False
@@ -83,9 +83,9 @@ class Setting:
 
 class World:
     """
-    A task instance with its stores, its clock and its EvoLink, and what is owed to its owner.
+    A task instance with its stores, its clock and its EvoLink, and what its owner is owed.
 
-    :param setting: What stays the same.
+    :param setting: Its settings.
     """
 
     current: World
@@ -114,7 +114,7 @@ class World:
     # --- running a program
 
     def run(self, program: bytes) -> None:
-        """Let a program happen, then everything that is still under way, then one quiet try."""
+        """Run a program, then everything that is still in flight, then one undisturbed try."""
         World.current, self.program, self.at = self, program, 0
         self._go(len(program) // STEP)
         for _ in self.server.late[:]:
@@ -164,7 +164,7 @@ class World:
         self.task, self.is_backfill, self.deferred = "retry", backfill, None
 
     def _wish_anew(self) -> None:
-        """Once somebody has cleared a task whose result its owner has, the owner wants another; or not, by policy."""
+        """After a clear of a task whose result its owner has, the owner wants another one; or not, by policy."""
         newest = self._newest()
         if newest is None or newest["clear_count"] == self.max_tries:
             return  # never cleared, or an earlier try has seen to it
@@ -181,7 +181,7 @@ class World:
         return max(records, key=lambda record: record["revision"], default=None)
 
     def _may_have_result(self) -> bool:
-        """Tell whether the owner may have the present wish, as far as a task can know: a try empties XCom."""
+        """Return whether the owner may have the present wish, as far as a task can know: a try empties XCom."""
         newest = self._newest()
         if newest is None or newest["state"] != "delivered" or self.wishes[newest["key"]] != self.wish:
             return False
@@ -234,7 +234,7 @@ class World:
         return context
 
     def _ended(self, run: Any, holder: int) -> None:
-        """Run a try and let Airflow draw its conclusions, unless another try has taken its place."""
+        """Run a try and update the task's state as Airflow would, unless another try has taken over."""
         self._set_policies()
         task, deferred, result = "retry", None, None
         before, number, self.own_clears = self.own_clears, self.number, self.clears
@@ -267,7 +267,7 @@ class World:
             self.xcom = self.has_result = True
 
     def _is_not_handed_over(self, number: int) -> None:
-        """Note that what a try has delivered, perhaps once more, never reached XCom, which it had emptied."""
+        """Note that what a try delivered, perhaps again, never reached XCom, which it had emptied."""
         newest = self._newest()
         if newest and (newest["state"], newest["attempt"]) == ("delivered", number) and self.setting.shows_xcom:
             self.has_result = False
@@ -282,7 +282,7 @@ class World:
     # --- what happens outside
 
     def client(self) -> ModelClient:
-        """Return what a try takes for EvoLink's client."""
+        """Return the stand-in for EvoLink's client."""
         seams = Seams(self.point, self._take_answer, self._sent, self._accepted)
         return ModelClient(self.server, seams, says_so=self.setting.honored and self.setting.unknown == "replay")
 
@@ -292,7 +292,7 @@ class World:
         return answer
 
     def point(self, name: str) -> None:
-        """Let the try that passes here be killed, or stand still while other things happen."""
+        """Kill the try that reaches this point, or stall it while other things happen."""
         where, stands, steps = self._strike
         if not name.endswith("read"):
             self.story.append(f"{'  ' * self.depth}  ({name})")
@@ -304,7 +304,7 @@ class World:
         if not stands or self.depth >= 3:
             self.seen.add(f"killed: {name}")
             raise Killed(name)
-        self.seen.add(f"stood still: {name}")
+        self.seen.add(f"stalled: {name}")
         kept = self._answer
         self.depth += 1
         self.under_way += name == "order under way"
@@ -324,7 +324,7 @@ class World:
             running[0].code = "content_policy_violation" if name.endswith("for good") else "service_error"
 
     def _lose(self, place: Place) -> None:
-        """Lose one of two copies; to lose the only good one is leave to order anew."""
+        """Lose one of two copies; losing the only good one would permit a new order."""
         mine, other = place.peek(), (self.folder if place is self.state else self.state).peek()
         if mine and other and other["revision"] >= mine["revision"]:
             place.content = None
@@ -340,7 +340,7 @@ class World:
     # --- what is owed
 
     def _sent(self, key: str) -> int:
-        """Say which wish an order is for, by its key: the first one sent for a new wish, or one in its place."""
+        """Return which wish an order is for, by its key: the first one sent for a new wish, or one that replaces it."""
         if not any(key == one for one in [*(order.key for order in self.server.orders), *dict(self.server.late)]):
             self.wishes[key] = self.wish  # also where an earlier order under it was refused
         self.cleared_at[key] = self.own_clears
@@ -355,8 +355,8 @@ class World:
         of_wish = [one for one in self.server.orders if one.wish == order.wish]
         failed = [one for one in of_wish if one.status == "failed" and one is not order]
         bad = [one for one in failed if one.fails_for_good and one.cleared == self.clears]
-        most = 1 + len(failed) - len(bad) + (1 if self.setting.unknown == "resubmit" else 0)
-        assert len(of_wish) <= most, f"P-PAY: {len(of_wish)} orders for one wish, {most} are the most: {of_wish}"
+        maximum = 1 + len(failed) - len(bad) + (1 if self.setting.unknown == "resubmit" else 0)
+        assert len(of_wish) <= maximum, f"P-PAY: {len(of_wish)} orders for one wish, at most {maximum}: {of_wish}"
 
     def _is_true(self, result: dict[str, Any]) -> None:
         """P-TRUTH: a success is a completed job of the present wish."""
@@ -367,7 +367,7 @@ class World:
         self.seen.add("delivered")
 
     def _nothing_is_lost(self) -> None:
-        """P-LOSS: the id of every accepted order is recorded or said, or its key was named as unknown."""
+        """P-LOSS: the ID of every accepted order is recorded or logged, or its key was reported as unknown."""
         records = [record for place in (self.state, self.folder) if (record := place.peek())]
         asked = [record["key"] for record in records if record["state"] in ("intent", "unknown")]
         said = " ".join([*self.said, *asked, *(f"{record['job_id']}" for record in records)]) + " "

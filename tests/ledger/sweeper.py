@@ -1,5 +1,5 @@
 """
-A process that dies at every line: one forked try per executed line of ours, then further tries to the end.
+A process that is struck at every line: one forked try per executed line of the package, then more tries to the end.
 
 Started by test_every_line.py with a JSON plan as its argument; prints one JSON line per point. It has one thread, so
 that forking is safe, and all imports are done, so that a point costs milliseconds.
@@ -36,15 +36,15 @@ from airflow_provider_evolink.triggers.evolink import EvoLinkJobTrigger
 
 SWEPT = check(swept_files())
 FAR = 10**9
-MOST_TRIES = 4
+MAX_TRIES = 4
 
 
 class Struck(RuntimeError):
-    """The exception that a line raises where it is not killed."""
+    """The exception that a line raises if it is not killed."""
 
 
 class FileStore:
-    """Airflow's task state store as a file that survives the process: whole or not at all, as a database row."""
+    """Airflow's task state store as a file that survives the process: written atomically, like a database row."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -105,7 +105,7 @@ class Sweep:
         self._address = host, int(port)
 
     def run(self) -> None:
-        """Go through all points until a first try gets to its end alive."""
+        """Go through all points until a first try reaches its end."""
         self._warm_up()
         self._hire()
         for number in count(1, self._plan.get("step", 1)):
@@ -137,7 +137,7 @@ class Sweep:
     def _go_on(self, ti: Any, tries: list[dict[str, Any]]) -> None:
         """Let the next tries run: retries after a kill or an error, one clear where Airflow would not retry."""
         cleared = False
-        while tries[-1]["end"] in ("killed", "error", "stop") and len(tries) < MOST_TRIES:
+        while tries[-1]["end"] in ("killed", "error", "stop") and len(tries) < MAX_TRIES:
             if tries[-1]["end"] == "stop":
                 if cleared:
                     return
@@ -147,9 +147,9 @@ class Sweep:
 
     def _is_news(self, facts: dict[str, Any]) -> bool:
         """
-        Tell whether the next try is worth running: not where an earlier point left exactly the same behind.
+        Return whether the next try is worth running: not if an earlier point left exactly the same behind.
 
-        Only before the intent and once the id is recorded; between the two an order may still be under way.
+        This holds before the intent and once the ID is recorded; between the two an order may still be in flight.
         """
         if self._plan["follow"] == "all" or facts["state"] in ("intent", "unknown"):
             return True
@@ -161,7 +161,7 @@ class Sweep:
         return new
 
     def _warm_up(self) -> None:
-        """Go the whole way once in this process, so that no child has to import and build what it needs."""
+        """Run one try to its end in this process, so that no child has to import and build what it needs."""
         (self._folder / "task").mkdir()
         self._ask("POST", "settings", self._plan["emulator"])
         ti = SimpleNamespace(dag_id="dag", run_id="run", task_id="task", map_index=-1, try_number=1, max_tries=3)
@@ -306,9 +306,9 @@ def collected_log(path: Path) -> Iterator[None]:
 
 
 def hurry() -> None:
-    """Shorten the looks that are only there to be cheap."""
-    looks = schedule.worker_poll_delays
-    schedule.worker_poll_delays = lambda *args: tuple(wait / 1000 for wait in looks(*args))  # type: ignore[assignment]
+    """Shorten the polls on the worker."""
+    delays = schedule.worker_poll_delays
+    schedule.worker_poll_delays = lambda *args: tuple(wait / 1000 for wait in delays(*args))  # type: ignore[assignment]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """
-Every line: a try is killed, or fails, at every line of ours that it executes; the next tries go on from there.
+Every line: a try is killed, or raises, at every line of the package that it executes; then the next tries run.
 
 The tries are real (operator, ledger, HTTP, SIGKILL); what a process leaves behind is on disk, and what was paid for is
 in the books of an emulator. A point that leaves behind exactly what an earlier one did is not followed by another try.
-EVOLINK_SWEEP=every goes through every plan line by line; EVOLINK_SWEEP=all follows each point as well.
+EVOLINK_SWEEP=every runs every plan line by line; EVOLINK_SWEEP=all follows each point as well.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Plan:
     One sweep.
 
     :param how: ``kill`` or ``raise``.
-    :param honored: EvoLink honours the key and ``on_unknown_submit="replay"``; else it does not, and ``"fail"``.
+    :param honored: EvoLink honors the key, with ``on_unknown_submit="replay"``; else it does not, with ``"fail"``.
     :param deferrable: Up to ``defer()``, or up to the result.
     :param store: ``state``: Airflow's task state store; ``folder``: a ledger folder alone.
-    :param lost: The answer of the first order is lost.
+    :param lost: The response to the first order is lost.
     :param step: 1: every line.
     """
 
@@ -92,7 +92,7 @@ PLANS = FEW if SWEEP == "few" else [*EVERY, *LOST]
 
 
 def swept(plan: Plan, folder: Path) -> list[dict[str, Any]]:
-    """Run a sweep on an emulator of its own and return its points."""
+    """Run a sweep on its own emulator and return its points."""
     with EmulatorServer(polls=2, estimated_time=60) as emulator:
         process = plan.started(emulator.url, folder)
         try:
@@ -139,12 +139,12 @@ def summed_up(points: list[dict[str, Any]], plan: Plan) -> dict[str, int]:
 
 
 def is_unknown(one: dict[str, Any]) -> bool:
-    """Tell whether a try stopped because nobody knows what became of an order, and named its key."""
+    """Return whether a try stopped because the outcome of an order is unknown, and named its key."""
     return one["end"] == "stop" and "EvoLinkSubmissionUnknown" in one["text"] and "key is af1-" in one["text"]
 
 
 def is_lost(point: dict[str, Any]) -> bool:
-    """Tell whether a paid job is neither recorded nor named nor said to be possible."""
+    """Return whether a paid job is neither recorded nor named nor reported as possible."""
     recorded = (point["record"] or {}).get("job_id")
     said = point["whole_log"] + " ".join(one.get("text", "") for one in point["tries"])
     unknown = any(is_unknown(one) for one in point["tries"])

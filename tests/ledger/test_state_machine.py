@@ -1,9 +1,9 @@
 """
 Random lives of a task: retries, clears, backfills, kills, stopped workers, lost answers and lost records.
 
-The code under test is the package's (operator, generation, buyer, ledger, lease, decisions); EvoLink, the stores and
-the clock are in memory. EVOLINK_STEPS sets how many things happen, a hundred thousand in each test. The programs are
-Hypothesis's; a failing one is cut down to the steps that matter and told as a story.
+The code under test is the package's (operator, generation, submission, ledger, lease, decisions); EvoLink, the stores
+and the clock are in memory. EVOLINK_STEPS sets how many steps there are, a hundred thousand in each test. Hypothesis
+makes the programs; a failing one is reduced to the steps that matter and printed as a story.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MUST_HAPPEN = {"killed", "unknown", "delivered", "a stale worker woke up", "EvoL
 
 
 class Log:
-    """The task's log: what it says is kept, as a shipped log would be."""
+    """The task's log: its lines are kept, as a shipped log would be."""
 
     def _keep(self, line: str, *args: Any) -> None:
         World.current.said.append(line % args if args else line)

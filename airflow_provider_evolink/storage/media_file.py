@@ -1,0 +1,100 @@
+"""A file of a job: what XCom, receipts and manifests hold of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+
+from airflow_provider_evolink.api.jobs.job import JobId  # noqa: TC001 - pydantic reads it
+
+Moment = Annotated[datetime, PlainSerializer(datetime.isoformat, when_used="json")]
+
+
+class JobInfo(BaseModel):
+    """
+    What is known about the job of a file.
+
+    :param created: When EvoLink created the job (UTC).
+    :param credits: What it cost.
+    :param request: What was submitted, without secrets; ``None``: not known, as where only a job ID was given.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    created: Moment | None = None
+    credits: float | None = None
+    request: dict[str, Any] | None = None
+
+
+class MediaFile(BaseModel):
+    """
+    One verified file of a job: an entry of the list that a download or an archive task returns, as XCom holds it.
+
+    XCom can be edited, so it is validated when it is read. Fields that are not listed here are passed on.
+
+    :param uri: The file.
+    :param sha256: Checksum of its content.
+    :param size: In bytes.
+    :param content_type: By its content, for example ``video/mp4``.
+    :param index: Number of the result in its job, from 0.
+    :param job_id: EvoLink's ID of the job.
+    :param model: EvoLink's name of the model.
+    :param width: In pixels; like height and the duration of a clip, known only with the extra ``media``.
+    :param height: In pixels.
+    :param duration: In seconds.
+    :param job: About the job; downloads only.
+    :param manifest: URI of the manifest; archived files only.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    uri: str = Field(min_length=1)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size: int = Field(ge=1)
+    content_type: str
+    index: int = Field(ge=0)
+    job_id: JobId
+    model: str | None = None
+    width: int | None = None
+    height: int | None = None
+    duration: float | None = None
+    job: JobInfo = JobInfo()
+    manifest: str | None = None
+
+    def downloaded(self, job: JobInfo) -> dict[str, Any]:
+        """
+        Return what a download task returns for this file.
+
+        :param job: About its job.
+        """
+        return self.model_copy(update={"job": job}).model_dump(mode="json", exclude={"manifest"})
+
+    def archived(self, uri: str, manifest: str) -> dict[str, Any]:
+        """
+        Return what an archive task returns for this file.
+
+        :param uri: The file in the archive.
+        :param manifest: The manifest beside it.
+        """
+        return self.model_copy(update={"uri": uri, "manifest": manifest}).model_dump(mode="json", exclude={"job"})
+
+
+class Receipt(BaseModel):
+    """
+    What a download writes beside its files: with it a second run needs neither links nor the job.
+
+    :param job_id: EvoLink's ID of the job.
+    :param job: About the job, without its request.
+    :param files: All files of the job.
+    """
+
+    version: int = 1
+    job_id: JobId
+    job: JobInfo
+    files: list[MediaFile]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON."""
+        return self.model_dump(mode="json", exclude={"job": {"request"}, "files": {"__all__": {"job", "manifest"}}})
