@@ -4,7 +4,8 @@
 # make chaos   kill tries at every line, and a real Airflow at every step of an order (45 minutes)
 # make mutants break the package on purpose: do the tests notice?
 # make bench   measure beside other providers (an hour; QUICK=1: five minutes; ONLY="waiting imports": parts)
-# make check   lint, types, import rules
+# make check   lint, types, import rules, models
+# make check-models   check the models of catalog and emulator (ARGS=--write: write the pages made from them)
 # make docs    build the documentation
 #
 # Everything is set up by itself: the Python that is found (3.11 or newer), uv from the package index if it is missing.
@@ -21,7 +22,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 
 BENCH := .bench/venv
 
-.PHONY: demo test bench chaos mutants matrix check docs env clean format
+.PHONY: demo test bench chaos mutants matrix check check-models docs env clean format
 demo: env
 	@$(RUN) scripts/demo.py
 
@@ -41,11 +42,14 @@ mutants: env
 bench: $(BENCH)/.ready
 	@$(BENCH)/bin/python benchmarks/run.py $(if $(QUICK),--quick) $(ONLY) $(ARGS)
 
-check: env
+check: env check-models
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports
+
+check-models: env
+	@$(RUN) scripts/check_models.py $(ARGS)
 
 docs: env
 	$(RUN) -m sphinx -W --keep-going -b html docs docs/_build

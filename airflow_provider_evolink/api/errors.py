@@ -104,8 +104,8 @@ class Violation:
     One broken rule of a request.
 
     :param field: Path of the field, e.g. ``model_params.voice_bindings.image3``.
-    :param rule: The rule in words, with its limits.
-    :param value: The value given, shortened; ``None`` where the field is missing.
+    :param rule: What the field must be, in words, with its limits.
+    :param value: What it is instead, shortened; ``None`` where that tells nothing.
     """
 
     field: str
@@ -113,8 +113,8 @@ class Violation:
     value: str | None = None
 
     def __str__(self) -> str:
-        given = "" if self.value is None else f" (given: {self.value})"
-        return f"{self.field}: {self.rule}{given}"
+        got = "" if self.value is None else f", got {self.value}"
+        return f"{self.field}: {self.rule}{got}"
 
 
 class EvoLinkRequestError(EvoLinkError, ValueError):
@@ -131,7 +131,8 @@ class EvoLinkRequestError(EvoLinkError, ValueError):
         self.model = model
         self.violations = tuple(violations)
         lines = "".join(f"\n  - {violation}" for violation in self.violations)
-        super().__init__(f"request for {model} not sent, {len(self.violations)} rule(s) broken:{lines}")
+        problems = f"{len(self.violations)} problem{'s' * (len(self.violations) != 1)}"
+        super().__init__(f"Invalid request for {model} ({problems}); nothing was sent:{lines}")
 
 
 class EvoLinkInputError(EvoLinkError):

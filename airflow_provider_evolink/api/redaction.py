@@ -140,9 +140,9 @@ def describe_value(value: Any, *, private: bool = False) -> str:
     if isinstance(value, str):
         return _text(value, private=private)
     if isinstance(value, Mapping):
-        return f"object with {count(len(value), 'entry', 'entries')}"
+        return f"an object with {count(len(value), 'entry', 'entries')}"
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-        return f"list of {count(len(value), 'item')}"
+        return f"a list of {count(len(value), 'item')}"
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, int | float) and not private:
@@ -163,15 +163,15 @@ def _number(value: float) -> str:
 
 def _text(text: str, *, private: bool) -> str:
     if not text:
-        return "empty text"
+        return "an empty string"
     size = count(len(text), "character")
     if text[:5].lower() == "data:":
         return f"inline data of {size}"
     if private:
-        return f"text of {size}"
+        return f"a string of {size}"
     if _WORD.fullmatch(text):
-        return sanitize(text, MAX_SHOWN)
-    return _link(text) or f"text of {size}"
+        return f"'{sanitize(text, MAX_SHOWN - 2)}'"
+    return _link(text) or f"a string of {size}"
 
 
 def _link(text: str) -> str | None:

@@ -100,6 +100,6 @@ def test_a_persona_goes_into_a_song(stage: Any, make: Make, emulator: EmulatorSe
 def test_a_job_of_another_model_is_refused_in_either_form(stage: Any, make: Make, emulator: EmulatorServer) -> None:
     other = ordered(stage, make, "wan2.7-text-to-video", {"prompt": "a boat", "duration": 2})
     for given in (other, rendered(other)):
-        with pytest.raises(AirflowFailException, match="source_task_id: takes a job of"):
+        with pytest.raises(AirflowFailException, match="source_task_id: must be a job of"):
             ordered(stage, make, "seedance-2.5-draft-to-video", {"source_task_id": given})
     assert emulator.books()["orders"] == 1

@@ -250,7 +250,7 @@ def test_the_function_may_name_the_model(stage: Any, emulator: EmulatorServer, d
         ("a prompt", "must return a dict of the request's fields, not str"),
         (None, "not NoneType"),
         ({1: "x"}, "not dict"),
-        ({"prompt": "x", "model": "gpt-image-2"}, f"is {MODEL} already"),
+        ({"prompt": "x", "model": "gpt-image-2"}, f"must be {MODEL} or left out"),
         ({"prompt": "x", "duration": 99}, "duration"),
     ],
 )

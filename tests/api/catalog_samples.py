@@ -1,4 +1,4 @@
-"""Requests made from rows of the catalog: a smallest good one, and bad ones, one for each thing a row forbids."""
+"""Requests made from models of the catalog: a smallest good one, and bad ones, one for each thing a model forbids."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _SAMPLES = {
 
 
 def places(parameters: Any, around: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """Yield every parameter of a row with its path, those inside objects and lists too."""
+    """Yield every parameter of a spec with its path, those inside objects and lists too."""
     for name, parameter in parameters.items():
         yield from _places((*around, name), parameter)
 
@@ -80,10 +80,10 @@ def written(path: tuple[Any, ...]) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
 
 
-def put(row: Any, body: dict[str, Any], path: tuple[Any, ...], value: Any) -> None:
+def put(spec: Any, body: dict[str, Any], path: tuple[Any, ...], value: Any) -> None:
     """Set a value at a path; what lies around it and is missing is filled with good values."""
     around: Any = body
-    known = dict(places(row.parameters))
+    known = dict(places(spec.parameters))
     for depth, key in enumerate(path[:-1], 1):
         if isinstance(around, dict) and not around.get(key):
             around[key] = sample(known[path[:depth]])
@@ -99,26 +99,26 @@ def drop(body: dict[str, Any], path: tuple[Any, ...]) -> None:
     around.pop(path[-1], None)
 
 
-def smallest(row: Any) -> dict[str, Any]:
-    """Make the smallest request that keeps all rules of a row: what is required, and what rules ask for."""
-    body = {name: sample(parameter) for name, parameter in row.parameters.items() if parameter.required}
+def smallest(spec: Any) -> dict[str, Any]:
+    """Make the smallest request that keeps all rules of a spec: what is required, and what rules ask for."""
+    body = {name: sample(parameter) for name, parameter in spec.parameters.items() if parameter.required}
     for _ in range(5):
-        texts = {violation.rule for violation in row.check(body).violations}
-        for rule in row.rules:
+        texts = {violation.rule for violation in spec.check(body).violations}
+        for rule in spec.rules:
             if rule.text in texts:
-                _mend(row, rule, body)
+                _mend(spec, rule, body)
     return body
 
 
-def _mend(row: Any, rule: Any, body: dict[str, Any]) -> None:
-    known = {written(path): (path, parameter) for path, parameter in places(row.parameters)}
+def _mend(spec: Any, rule: Any, body: dict[str, Any]) -> None:
+    known = {written(path): (path, parameter) for path, parameter in places(spec.parameters)}
     if rule.shape == "mentions":
         body[rule.field] = " ".join(f"{rule.name}{number + 1}" for number in range(len(body[rule.listed])))
         return
     fields = sorted(rule.allowed[0]) if rule.shape == "sets" else rule.fields
     for field in fields if rule.shape in ("needs", "sets") else fields[:1]:
         path, parameter = known[field]
-        put(row, body, path, sample(parameter))
+        put(spec, body, path, sample(parameter))
 
 
 def bad_values(parameter: Any) -> Iterator[tuple[str, Any, str | None]]:
@@ -190,71 +190,71 @@ def _bad_objects(parameter: Any) -> Iterator[tuple[str, Any, str | None]]:
                 yield "required", {k: v for k, v in _sample_object(parameter).items() if k != name}, f".{name}"
 
 
-def broken_by(row: Any, rule: Any, base: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def broken_by(spec: Any, rule: Any, base: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield requests that break one rule between fields, made from a good request."""
     body = copy.deepcopy(base)
-    known = {written(path): (path, parameter) for path, parameter in places(row.parameters)}
+    known = {written(path): (path, parameter) for path, parameter in places(spec.parameters)}
     for field, condition in rule.when.items():
         path, parameter = known[field]
-        _fulfil(row, condition, body, path, parameter)
-    yield from _BREAKS[rule.shape](row, rule, body, known)
+        _fulfil(spec, condition, body, path, parameter)
+    yield from _BREAKS[rule.shape](spec, rule, body, known)
 
 
-def _fulfil(row: Any, condition: Any, body: dict[str, Any], path: tuple[Any, ...], parameter: Any) -> None:
+def _fulfil(spec: Any, condition: Any, body: dict[str, Any], path: tuple[Any, ...], parameter: Any) -> None:
     if condition.equals is not None:
         value = next((one for one in condition.equals if one is not None), None)
         if None in condition.equals:
             drop(body, path)
         else:
-            put(row, body, path, value)
+            put(spec, body, path, value)
     elif condition.differs is not None:
         low = sample(parameter)
-        put(row, body, path, next(one for one in (low, 2, 1.5, 0.5) if one not in condition.differs))
+        put(spec, body, path, next(one for one in (low, 2, 1.5, 0.5) if one not in condition.differs))
     elif condition.matches is not None:
-        put(row, body, path, next(text for text in TEXTS if re.fullmatch(condition.matches, text)))
+        put(spec, body, path, next(text for text in TEXTS if re.fullmatch(condition.matches, text)))
     elif condition.given is False:
         drop(body, path)
     else:
         value = sample(parameter)
-        put(row, body, path, value * (condition.min_items or 1) if isinstance(value, list) else value)
+        put(spec, body, path, value * (condition.min_items or 1) if isinstance(value, list) else value)
 
 
-def _changed(row: Any, body: dict[str, Any], changes: dict[tuple[Any, ...], Any]) -> dict[str, Any]:
+def _changed(spec: Any, body: dict[str, Any], changes: dict[tuple[Any, ...], Any]) -> dict[str, Any]:
     changed = copy.deepcopy(body)
     for path, value in changes.items():
         if value is None:
             drop(changed, path)
         else:
-            put(row, changed, path, copy.deepcopy(value))
+            put(spec, changed, path, copy.deepcopy(value))
     return changed
 
 
-def _break_needs(row: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
+def _break_needs(spec: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
     for field in rule.fields:
         path, parameter = known[field]
-        yield _changed(row, body, {path: "" if parameter.required else None})
+        yield _changed(spec, body, {path: "" if parameter.required else None})
 
 
-def _break_refuses(row: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
+def _break_refuses(spec: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
     for field in rule.fields:
         path, parameter = known[field]
-        yield _changed(row, body, {path: sample(parameter)})
+        yield _changed(spec, body, {path: sample(parameter)})
 
 
-def _break_at_least_one(row: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
-    yield _changed(row, body, {known[field][0]: None for field in rule.fields})
+def _break_at_least_one(spec: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
+    yield _changed(spec, body, {known[field][0]: None for field in rule.fields})
 
 
-def _break_exactly_one(row: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
-    yield _changed(row, body, {known[field][0]: sample(known[field][1]) for field in rule.fields})
+def _break_exactly_one(spec: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
+    yield _changed(spec, body, {known[field][0]: sample(known[field][1]) for field in rule.fields})
     keep = known[rule.fields[0]][0]
     if len(keep) == 1:
-        yield from _break_at_least_one(row, rule, body, known)
+        yield from _break_at_least_one(spec, rule, body, known)
 
 
-def _break_total(row: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
+def _break_total(spec: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
     if rule.minimum:
-        yield _changed(row, body, {known[field][0]: None for field in rule.fields})
+        yield _changed(spec, body, {known[field][0]: None for field in rule.fields})
     if rule.maximum is None:
         return
     left, changes = rule.maximum + 1, {}
@@ -271,60 +271,60 @@ def _break_total(row: Any, rule: Any, body: dict[str, Any], known: Any) -> Itera
             left -= number
     assert left == 0 or rule.minimum, f"{rule.text}: the limits of the fields leave nothing to this rule"
     if left == 0:
-        yield _changed(row, body, changes)
+        yield _changed(spec, body, changes)
 
 
-def _break_limits(row: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
+def _break_limits(spec: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
     path, parameter = known[rule.field]
     if rule.enum is not None:
         values = [*(parameter.enum or ()), *([True, False] if parameter.type == "boolean" else []), 5, 7]
-        yield _changed(row, body, {path: next(value for value in values if value not in rule.enum)})
+        yield _changed(spec, body, {path: next(value for value in values if value not in rule.enum)})
     if rule.maximum is not None:
-        yield _changed(row, body, {path: rule.maximum + 1})
+        yield _changed(spec, body, {path: rule.maximum + 1})
     if rule.minimum is not None:
-        yield _changed(row, body, {path: rule.minimum - 1})
+        yield _changed(spec, body, {path: rule.minimum - 1})
     if rule.max_length is not None:
-        yield _changed(row, body, {path: "a" * (rule.max_length + 1)})
+        yield _changed(spec, body, {path: "a" * (rule.max_length + 1)})
 
 
-def _break_pattern(row: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
-    yield _changed(row, body, {known[rule.field][0]: next(t for t in AVOIDED if re.search(rule.avoids, t))})
+def _break_pattern(spec: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
+    yield _changed(spec, body, {known[rule.field][0]: next(t for t in AVOIDED if re.search(rule.avoids, t))})
 
 
-def _break_equal(row: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
+def _break_equal(spec: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
     pairs = [known[field] for field in rule.fields]
     values = pairs[0][1].enum or ("one", "two")
-    yield _changed(row, body, {pairs[0][0]: values[0], pairs[1][0]: values[1]})
+    yield _changed(spec, body, {pairs[0][0]: values[0], pairs[1][0]: values[1]})
 
 
-def _break_distance(row: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
+def _break_distance(spec: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
     for distance in (rule.minimum - 1, rule.maximum + 1):
-        yield _changed(row, body, {known[rule.start][0]: 1, known[rule.end][0]: 1 + distance})
+        yield _changed(spec, body, {known[rule.start][0]: 1, known[rule.end][0]: 1 + distance})
 
 
-def _break_sum(row: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
+def _break_sum(spec: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
     path, parameter = known[rule.field]
     shot = {name: sample(inner) for name, inner in parameter.items.properties.items()}
     for length in ("4", "five"):
-        yield _changed(row, body, {path: [shot | {rule.entry: length}, shot | {rule.entry: "2"}]})
+        yield _changed(spec, body, {path: [shot | {rule.entry: length}, shot | {rule.entry: "2"}]})
 
 
-def _break_mentions(row: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
-    yield _changed(row, body, {known[rule.field][0]: f"{rule.name}10 walks"})
+def _break_mentions(spec: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
+    yield _changed(spec, body, {known[rule.field][0]: f"{rule.name}10 walks"})
 
 
-def _break_sets(row: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
+def _break_sets(spec: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
     for size in range(len(rule.fields) + 1):
         for names in itertools.combinations(rule.fields, size):
             if frozenset(names) not in rule.allowed:
                 given = {known[f][0]: sample(known[f][1]) if f in names else None for f in rule.fields}
-                yield _changed(row, body, given)
+                yield _changed(spec, body, given)
 
 
-def _break_keys_index(row: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
+def _break_keys_index(spec: Any, rule: Any, body: dict[str, Any], known: Any) -> Iterator[dict[str, Any]]:
     path, parameter = known[rule.field]
     for key in ("image9", "sound1", "image0"):
-        yield _changed(row, body, {path: {key: sample(parameter.additional_properties)}})
+        yield _changed(spec, body, {path: {key: sample(parameter.additional_properties)}})
 
 
 _BREAKS = {

@@ -125,7 +125,7 @@ def test_a_null_inside_model_params_is_not_sent_and_leaves_no_empty_object():
 
 def test_a_required_field_set_to_null_counts_as_missing():
     violation = only_violation(T2V, {"prompt": None})
-    assert (violation.field, violation.rule, violation.value) == ("prompt", "required", None)
+    assert (violation.field, violation.rule, violation.value) == ("prompt", "is required", None)
 
 
 def test_the_given_parameters_stay_untouched():
@@ -158,25 +158,25 @@ def test_text_from_templates_becomes_the_declared_type(field, value, sent):
     ("field", "value", "shown"),
     [
         ("duration", 5.5, "5.5"),
-        ("duration", "5.5", "5.5"),
+        ("duration", "5.5", "'5.5'"),
         ("duration", True, "true"),
-        ("duration", "", "empty text"),
-        ("duration", "five", "five"),
-        ("duration", "9" * 5000, "text of 5000 characters"),
+        ("duration", "", "an empty string"),
+        ("duration", "five", "'five'"),
+        ("duration", "9" * 5000, "a string of 5000 characters"),
         pytest.param("duration", 10**5000, "a number of more than 60 digits", id="huge"),
         ("duration", float("nan"), "nan"),
         ("duration", float("inf"), "inf"),
-        ("duration", [5], "list of 1 item"),
+        ("duration", [5], "a list of 1 item"),
         ("seed", b"7", "a value of type bytes"),
-        ("prompt_extend", "yes", "yes"),
+        ("prompt_extend", "yes", "'yes'"),
         ("prompt_extend", 1, "1"),
-        ("prompt_extend", "", "empty text"),
+        ("prompt_extend", "", "an empty string"),
         ("negative_prompt", 5, "a value of type int"),
-        ("negative_prompt", {"a": 1}, "object with 1 entry"),
+        ("negative_prompt", {"a": 1}, "an object with 1 entry"),
         ("audio_urls", SOUND, SOUND),
         ("audio_urls", {SOUND}, "a value of type set"),
-        ("audio_urls", {"0": SOUND}, "object with 1 entry"),
-        ("quality", "", "empty text"),
+        ("audio_urls", {"0": SOUND}, "an object with 1 entry"),
+        ("quality", "", "an empty string"),
         ("aspect_ratio", 1, "1"),
     ],
 )
@@ -193,16 +193,16 @@ def test_text_that_evolink_cuts_is_warned_about_in_every_mode(mode, field, limit
     assert logged == []
     body = build_request(T2V, given | {field: "é" * (limit + 1)}, validation=mode)
     assert len(body[field]) == limit + 1
-    assert logged == [f"request for {T2V}: {field}: EvoLink cuts it to {limit} characters (given: {limit + 1})"]
+    assert logged == [f"request for {T2V}: {field}: EvoLink cuts it to {limit} characters, got {limit + 1}"]
 
 
-def test_fields_without_effect_are_noticed():
+def test_fields_without_effect_are_warned_about():
     given = {"prompt": "a", "image_urls": [IMAGE], "audio_urls": [SOUND], "aspect_ratio": "1:1"}
     assert warnings_of(R2V, given) == []
-    (notice,) = warnings_of(R2V, given | {"model_params": {"voice_bindings": {"image1": SOUND}}})
-    assert notice.startswith("audio_urls: ignored")
-    (notice,) = warnings_of(R2V, given | {"image_start": IMAGE})
-    assert notice.startswith("aspect_ratio: ignored")
+    (warning,) = warnings_of(R2V, given | {"model_params": {"voice_bindings": {"image1": SOUND}}})
+    assert warning.startswith("audio_urls: is ignored")
+    (warning,) = warnings_of(R2V, given | {"image_start": IMAGE})
+    assert warning.startswith("aspect_ratio: is ignored")
 
 
 def test_warn_logs_what_is_broken_and_still_builds_the_body(logged):
@@ -210,8 +210,8 @@ def test_warn_logs_what_is_broken_and_still_builds_the_body(logged):
     body = build_request(T2V, given, validation="warn")
     assert body == {"model": T2V, "prompt": "a", "duration": "16", "seed": 7, "qualty": "720p"}
     assert logged == [
-        f"request for {T2V}: duration: whole seconds from 2 to 15 (given: 16)",
-        f"request for {T2V}: qualty: unknown field, did you mean quality? (given: text of 4 characters)",
+        f"request for {T2V}: duration: must be an integer from 2 to 15, got 16",
+        f"request for {T2V}: qualty: is not a known field; did you mean quality?",
     ]
 
 
@@ -249,7 +249,7 @@ def test_a_blank_model_is_refused(model):
 def test_the_model_may_be_repeated_but_not_contradicted():
     assert build_request(T2V, {"model": T2V, "prompt": "a"}) == {"model": T2V, "prompt": "a"}
     violation = only_violation(T2V, {"model": EDIT, "prompt": "a"})
-    assert (violation.field, violation.value) == ("model", EDIT)
+    assert (violation.field, violation.value) == ("model", f"'{EDIT}'")
 
 
 def test_known_models_tell_kind_and_endpoint():

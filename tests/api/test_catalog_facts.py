@@ -54,18 +54,30 @@ def size_faults(model, field, width, height, content_type="video/mp4"):
         # "short side up to 2160 px": a clip in 4K has one of 2160
         ("tencent-video-upscale", "video_urls", (3840, 2160), "video/mp4", []),
         ("tencent-video-upscale", "video_urls", (2160, 3840), "video/mp4", []),
-        ("tencent-video-upscale", "video_urls", (3840, 2162), "video/mp4", ["a shorter side of at most 2160 pixels"]),
+        (
+            "tencent-video-upscale",
+            "video_urls",
+            (3840, 2162),
+            "video/mp4",
+            ["have a shorter side of at most 2160 pixels"],
+        ),
         ("MiniMax-Hailuo-02", "image_urls", (750, 300), "image/png", []),
-        ("MiniMax-Hailuo-02", "image_urls", (760, 300), "image/png", ["a ratio up to 2.5:1"]),
-        ("MiniMax-Hailuo-02", "image_urls", (400, 299), "image/png", ["sides of at least 300 pixels"]),
+        ("MiniMax-Hailuo-02", "image_urls", (760, 300), "image/png", ["have a ratio of at most 2.5:1"]),
+        ("MiniMax-Hailuo-02", "image_urls", (400, 299), "image/png", ["have sides of at least 300 pixels"]),
         ("doubao-seedream-5.0-pro-layerize", "image_urls", (512, 512), "image/png", []),
-        ("doubao-seedream-5.0-pro-layerize", "image_urls", (511, 600), "image/png", ["sides of at least 512 pixels"]),
-        ("happyhorse-1.0-video-edit", "video_urls", (640, 640), "video/webm", ["mp4, mov"]),
+        (
+            "doubao-seedream-5.0-pro-layerize",
+            "image_urls",
+            (511, 600),
+            "image/png",
+            ["have sides of at least 512 pixels"],
+        ),
+        ("happyhorse-1.0-video-edit", "video_urls", (640, 640), "video/webm", ["be mp4 or mov"]),
         ("doubao-seedream-5.0-pro", "image_urls", (640, 640), "image/heic", []),
     ],
 )
 def test_limits_of_files_are_those_of_the_notes(model, field, size, content_type, refused):
-    assert size_faults(model, field, *size, content_type) == [f"takes {words}" for words in refused]
+    assert size_faults(model, field, *size, content_type) == [f"must {words}" for words in refused]
 
 
 GEMINI, SEED, MASK = "gemini-omni-flash-image-to-video", "doubao-seed-audio-1-0", "mj-v8.2-upload-paint"

@@ -1,176 +1,278 @@
-"""catalog.json keeps its own format, is what the script makes, and the pages that follow from it are up to date."""
+"""The files of the catalog: all valid, what a slip in one is told, and the pages made from them."""
 
 from __future__ import annotations
 
+import copy
 import json
-import re
+import os
+import shutil
 import subprocess
 import sys
-from importlib import resources
 from pathlib import Path
 
 import catalog_docs
-import catalogue as script
+import catalog_schema
+import check_models
+import jsonschema
 import pytest
-from catalogue_parts import written
+from pydantic import ValidationError
 
 from airflow_provider_evolink.api.catalog import catalog
-from airflow_provider_evolink.api.catalog.catalog import known_models, find_spec
+from airflow_provider_evolink.api.catalog.catalog import check_request, find_spec, known_models
+from airflow_provider_evolink.api.catalog.model_files import read_file
+from airflow_provider_evolink.api.catalog.model_spec import ModelSpec
 
 ROOT = Path(__file__).parents[2]
-TEXT = resources.files("airflow_provider_evolink.api.catalog").joinpath("catalog.json").read_text(encoding="utf-8")
-CONTENT = json.loads(TEXT)
-T2V = "wan2.7-text-to-video"
+SCHEMA = jsonschema.Draft202012Validator(catalog_schema.file_schema())
+FILES = sorted(path for path in check_models.MODELS.glob("*.json") if path != check_models.SCHEMA)
 
 
-def test_the_file_is_small_and_written_by_the_script():
-    assert len(TEXT.encode()) < script.LARGEST == 200_000
-    assert written(CONTENT) == TEXT
-    assert CONTENT.keys() == {"about", "shared", "parameters", "rules", "models"}
+def test_every_model_reads_and_names_are_distinct():
+    specs = [find_spec(model) for model in known_models()]
+    assert len(specs) > 170
+    assert len({name for spec in specs for name in (spec.model, *spec.aliases)}) == sum(
+        1 + len(spec.aliases) for spec in specs
+    )
+    for spec in specs:
+        assert spec.source
+        assert spec.as_of
+        assert all(find_spec(alias) is spec for alias in spec.aliases)
 
 
-def test_every_row_reads_and_names_are_told_apart():
-    rows = [find_spec(model) for model in known_models()]
-    assert len(rows) == len(CONTENT["models"]) == 173
-    assert sum(row.status == "documented" for row in rows) == 163
-    assert len({row.family for row in rows}) == 40
-    names = [name for row in rows for name in (row.model, *row.aliases)]
-    assert len(names) == len(set(names))
-    for row in rows:
-        assert row.endpoint == f"/v1/{row.kind}s/generations"
-        assert all(find_spec(alias) is row for alias in row.aliases)
+def test_the_check_of_all_models_finds_nothing():
+    specs, problems = check_models.check_files(check_models.MODELS)
+    assert problems == []
+    assert sorted(specs) == list(known_models())
 
 
-def test_what_rows_share_is_used():
-    used = {stated for row in CONTENT["models"] for stated in row["parameters"].values() if isinstance(stated, str)}
-    assert used == set(CONTENT["parameters"])
-    rules = [rule for row in CONTENT["models"] for kind in ("rules", "notices") for rule in row.get(kind, [])]
-    assert {rule for rule in rules if isinstance(rule, str)} == set(CONTENT["rules"])
+def test_the_schema_that_ships_is_the_one_that_is_checked_and_the_files_name_it():
+    shipped = json.loads(check_models.SCHEMA.read_text(encoding="utf-8"))
+    assert shipped == catalog_schema.file_schema()
+    jsonschema.Draft202012Validator.check_schema(shipped)
+    assert all(json.loads(path.read_text(encoding="utf-8"))["$schema"] == check_models.SCHEMA.name for path in FILES)
 
 
-def test_rows_by_hand_and_prices_are_in_the_file_as_they_were_written():
-    shipped = {row["model"]: row for row in json.loads(TEXT)["models"]}
-    prices = script._data("prices")
-    for row in script._data("rows")["models"]:
-        assert row.items() <= shipped[row["model"]].items()
-    for model, price in prices.items():
-        assert shipped[model]["price"] == price
-    assert {model for model, row in shipped.items() if "price" in row} == prices.keys()
+def test_every_origin_of_a_limit_is_used():
+    text = "".join(path.read_text(encoding="utf-8") for path in FILES)
+    assert '"prose"' in text
+    assert '"convention"' in text
 
 
-@pytest.mark.parametrize(
-    "note", ["span ≤2 s", "0-23 for a draft source", "30 s in total", "aspect ratio must equal the source image"]
-)
-def test_rules_that_only_notes_state_are_on_the_page_too(note):
-    page = script.PAGE.read_text(encoding="utf-8")
-    assert [line for line in page.splitlines() if line.startswith("| ") and note in line]
-
-
-def test_every_rule_that_is_not_checked_is_explained_in_the_docs():
-    page = (ROOT / "docs" / "unchecked-rules.md").read_text()
-    decided = script._data("sentences") | script._data("notes")
-    reasons = {words: one["unchecked"] for words, one in decided.items() if "unchecked" in one}
-    assert [words for words, reason in reasons.items() if f"| {words} | {reason} | `" not in page] == []
-    assert len(reasons) == len(re.findall(r"^\| .* \| `", page, flags=re.MULTILINE))
+def test_what_no_request_shows_is_on_the_page():
+    page = (ROOT / "docs" / "unchecked-rules.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    for spec in map(find_spec, known_models()):
+        for sentence, reason in spec.unchecked.items():
+            assert any(row.startswith(f"| {sentence} | {reason} |") and f"`{spec.model}`" in row for row in rows)
+    for words in ("span ≤2 s", "0-23 for a draft source", "30 s in total", "aspect ratio must equal the source image"):
+        assert any(words in row for row in rows)
 
 
 def test_the_pages_made_from_the_catalog_are_up_to_date():
-    for path, text in catalog_docs.pages():
-        assert path.read_text() == text, f"run scripts/catalog_docs.py: {path.name} is old"
+    assert check_models.check_pages(write=False) == []
 
 
-def test_the_page_of_mistakes_has_ten_that_are_all_told():
+def test_the_page_of_mistakes_has_ten_that_are_all_reported():
     page = (ROOT / "docs" / "mistakes.md").read_text()
     assert len(catalog_docs.MISTAKES) == page.count("\n## ") == 10
-    assert page.count("EvoLinkRequestError: request for") == 9
+    assert page.count("EvoLinkRequestError: Invalid request for") == 9
     assert page.count("WARNING request for") == 1
 
 
-FACTS = {
-    "gathered": "2030-01",
+FILE = {
+    "$schema": "schema.json",
+    "as_of": "2030-01",
+    "shared": {
+        "parameters": {"prompt": {"type": "string", "required": True, "maxLength": 2000}},
+        "rules": {
+            "end needs start": {
+                "shape": "needs",
+                "when": {"image_end": {"given": True}},
+                "fields": ["image_start"],
+                "text": "must be set with image_end",
+            }
+        },
+    },
     "models": [
         {
-            "model": "made-up-1",
-            "kind": "image",
-            "family": "made-up",
-            "endpoint": "/v1/images/generations",
-            "task_type": "text-to-image",
-            "source": "https://example.com/made-up",
-            "status": "documented",
-            "as_of": "2030-01",
-            "link_validity_hours": None,
-            "rules": ["image_end needs image_start", "cannot be cancelled", "aspect_ratio refused"],
-            "parameters": [
-                {"name": "prompt", "type": "string", "required": True, "max_tokens": 10, "length_unit": "tokens"},
-                {"name": "image_start", "type": "string", "required": False, "format": "uri"},
-                {
-                    "name": "image_end",
-                    "type": "string",
-                    "required": False,
-                    "format": "uri",
-                    "note": "needs image_start",
+            "model": "invented-video-1",
+            "aliases": ["invented"],
+            "family": "invented",
+            "kind": "video",
+            "task": "image-to-video",
+            "endpoint": "/v1/videos/generations",
+            "source": "https://example.com/invented-video-1",
+            "parameters": {
+                "prompt": "prompt",
+                "image_start": {"type": "string", "format": "uri"},
+                "image_end": {"type": "string", "format": "uri"},
+                "duration": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": 4,
+                    "default": 2,
+                    "stated": {"maximum": "prose"},
                 },
-                {"name": "n", "type": "integer", "required": False, "enum": [1, 2], "from_prose": ["enum"]},
-                {"name": "callback_url", "type": "string", "required": False, "format": "uri", "maxLength": 2048},
-            ],
+            },
+            "rules": ["end needs start"],
+            "unchecked": {"no real people": "images are not inspected"},
         }
     ],
 }
 
 
-@pytest.fixture
-def no_rows_by_hand(monkeypatch):
-    """Only the facts of the test."""
-    data = script._data
-    empty = {"rows": {"shared": {}, "models": []}, "prices": {}}
-    monkeypatch.setattr(script, "_data", lambda name: empty[name] if name in empty else data(name))
+def changed(path, value):
+    """The file with one value changed, or taken away; a path is written with dots."""
+    content = copy.deepcopy(FILE)
+    *around, last = path.split(".")
+    place = content
+    for key in around:
+        place = place[int(key) if key.isdigit() else key]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    return content
 
 
-def test_facts_become_a_row(no_rows_by_hand):
-    text, page, maker = script.make(FACTS)
-    assert script.make(FACTS)[0] == text, "not the same twice"
-    (row,) = json.loads(text)["models"]
-    assert row["parameters"] == {
-        "prompt": {"type": "string", "required": True, "maxLength": 10, "length_unit": "tokens"},
-        "image_start": {"type": "string", "format": "uri"},
-        "image_end": {"type": "string", "format": "uri", "note": "needs image_start"},
-        "n": {"type": "integer", "enum": [1, 2], "soft": ["enum"]},
-        "callback_url": {"type": "string", "maxLength": 2048, "format": "callback"},
-    }
-    assert [rule["shape"] for rule in row["rules"]] == ["needs"], "a rule that two sentences state is one rule"
-    assert row["outputs"] == {"counted_by": "n", "most": 2, "link_hours": None}
-    assert "| cannot be cancelled |" in page
-    assert [model for models in maker.unchecked.values() for model in models] == ["made-up-1"]
+def test_a_file_without_slips_is_fine():
+    specs, problems = check_models.check_file(json.dumps(FILE))
+    assert problems == []
+    assert specs["invented-video-1"].as_of == "2030-01"
+    assert specs["invented-video-1"].parameters["prompt"].required
+
+
+SLIPS = [
+    ("models.0.kind", "text", "kind"),
+    ("models.0.kind", ..., "kind"),
+    ("models.0.nmae", "x", "nmae"),
+    ("models.0.status", "gone", "status"),
+    ("models.0.parameters.duration", {"type": "integer", "maximun": 3}, "duration.maximun"),
+    ("models.0.parameters.duration", {"type": "int"}, "duration.type"),
+    ("models.0.parameters.duration", {"maximum": 3}, "duration"),
+    ("models.0.parameters.duration", {"type": "integer", "maximum": "three"}, "duration.maximum"),
+    ("models.0.parameters.duration.stated", {"maximum": "hearsay"}, "duration.stated.maximum"),
+    ("models.0.parameters.duration.stated", {"maximun": "prose"}, "duration"),
+    ("models.0.parameters.image_start.format", "link", "image_start.format"),
+    ("models.0.rules", [{"shape": "wishes", "fields": ["duration"], "text": "x"}], "rules.0"),
+    ("models.0.rules", [{"shape": "needs", "fields": ["duration"]}], "rules.0"),
+    ("models.0.rules", [{"shape": "needs", "text": "x", "fields": ["duration"], "field": "duration"}], "rules.0"),
+    ("models.0.unchecked", ["no real people"], "unchecked"),
+    ("models.0.outputs", {"most": 4}, "outputs.most"),
+    ("models.0.price", {"per_second": 1}, "price.as_of"),
+    ("shared.rules.end needs start.when", {"image_end": {"gone": True}}, "rules.0"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "place"), SLIPS, ids=[f"{path}-{place}" for path, _, place in SLIPS])
+def test_a_slip_is_refused_by_the_schema_and_by_the_reader_and_its_place_named(path, value, place):
+    content = changed(path, value)
+    assert list(SCHEMA.iter_errors(content)) != []
+    with pytest.raises(ValidationError):
+        ModelSpec.model_validate(read_file(content)["invented-video-1"])
+    _, problems = check_models.check_file(json.dumps(content))
+    assert any(place in problem for problem in problems), problems
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("path", "value", "words"),
     [
-        ({"rules": ["a rule nobody has seen"]}, "a rule nobody has seen"),
-        ({"rules": ["no reference images"], "parameters": [{"name": "image_urls", "type": "array"}]}, "is refused"),
-        ({"parameters": [{"name": "n", "type": "integer", "note": "only on Sundays"}]}, "only on Sundays"),
-        ({"parameters": [{"name": "image_end", "type": "string"}]}, "lacks a field"),
+        ("models.0.parameters.prompt", "promt", "invented-video-1: prompt: the file shares nothing that is called"),
+        ("models.0.rules", [], "shared.rules: no model uses 'end needs start'"),
+        ("models.0.parameters.prompt", {"type": "string"}, "shared.parameters: no model uses 'prompt'"),
+        ("shared.rules.end needs start.fields", ["start"], "rules.0: the model has no field start"),
+        ("shared.rules.end needs start.when", {"end": {"given": True}}, "rules.0: the model has no field end"),
+        ("models.0.parameters.duration.default", 0, "parameters.duration: the default breaks minimum"),
+        ("models.0.parameters.duration.stated", {"enum": "prose"}, "the parameter has no limit enum"),
+        ("models.0.endpoint", "/v1/images/generations", "does not fit kind video"),
+        ("models.0.outputs", {"counted_by": "n"}, "the model has no field n"),
+        ("models.0.source", ..., "'source' is a required property"),
+        ("models.0.as_of", "last year", "does not match"),
+        ("models", [*FILE["models"], *FILE["models"]], "invented-video-1 stands there twice"),
+        ("as_of", ..., "as_of is missing"),
+        ("models", ..., "models is missing"),
     ],
 )
-def test_a_rule_that_nobody_has_decided_about_stops_the_script(change, words, no_rows_by_hand):
-    with pytest.raises(script.Undecided, match=words):
-        script.make({**FACTS, "models": [FACTS["models"][0] | change]})
+def test_what_a_file_may_not_say_is_found_by_the_check(path, value, words):
+    _, problems = check_models.check_file(json.dumps(changed(path, value)))
+    assert any(words in problem for problem in problems), problems
 
 
-def test_importing_operators_reads_no_catalog():
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"models": [1], "as_of": "2030-01"}'])
+def test_a_file_that_is_no_file_of_models_is_found_by_the_check(text):
+    assert len(check_models.check_file(text)[1]) == 1
+
+
+def test_a_name_that_is_there_twice_is_found_by_the_check():
+    text = json.dumps(FILE).replace('"prompt": "prompt", ', '"prompt": "prompt", "prompt": {"type": "string"}, ')
+    assert check_models.check_file(text)[1] == ["prompt is there twice"]
+
+
+def test_names_are_compared_between_files(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(FILE))
+    (tmp_path / "b.json").write_text(json.dumps(changed("models.0.aliases", [])))
+    (tmp_path / "c.json").write_text(json.dumps(changed("models.0.model", "invented")))
+    problems = check_models.check_files(tmp_path)[1]
+    assert "b.json: invented-video-1: is also in another file" in problems
+    assert "invented: is the name of several models" in problems
+
+
+def test_a_job_reference_to_an_unknown_model_is_found_by_the_check(tmp_path):
+    source = {"type": "string", "from_job": {"models": ["invented-video-0"]}}
+    (tmp_path / "a.json").write_text(json.dumps(changed("models.0.parameters.duration", source)))
+    problems = check_models.check_files(tmp_path)[1]
+    assert problems == ["invented-video-1: from_job names an unknown model: invented-video-0"]
+
+
+def test_a_page_that_is_old_is_found_and_written(tmp_path, monkeypatch):
+    page = tmp_path / "models.md"
+    monkeypatch.setattr(check_models, "ROOT", tmp_path)
+    monkeypatch.setattr(check_models, "SCHEMA", tmp_path / "schema.json")
+    monkeypatch.setattr(catalog_docs, "pages", lambda: [(page, "new\n")])
+    page.write_text("old\n")
+    problems = check_models.check_pages(write=False)
+    assert [problem.partition(" ")[0] for problem in problems] == ["models.md", "schema.json"]
+    assert check_models.check_pages(write=True) == check_models.check_pages(write=False) == []
+    assert page.read_text() == "new\n"
+
+
+def test_importing_operators_reads_no_models():
     program = (
         "import sys\n"
         "opened = []\n"
         "sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == 'open' else None)\n"
         "import airflow_provider_evolink.operators.wan, airflow_provider_evolink.operators.generate\n"
-        "assert not [name for name in opened if name.endswith('catalog.json')], 'read on import'\n"
+        "assert not [name for name in opened if '/catalog/models/' in name], 'read on import'\n"
         "assert 'airflow_provider_evolink.api.catalog.catalog' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
     assert (done.returncode, done.stderr[-500:]) == (0, "")
 
 
-def test_a_model_that_is_one_row_is_used_like_any_other(monkeypatch):
+def test_a_model_in_a_new_file_is_used_like_any_other(tmp_path):
+    package = tmp_path / "airflow_provider_evolink"
+    shutil.copytree(ROOT / package.name / "api", package / "api")
+    for name in ("__init__.py", "__main__.py"):
+        shutil.copy(ROOT / package.name / name, package / name)
+    (package / "api" / "catalog" / "models" / "invented.json").write_text(json.dumps(FILE))
+    request = {"model": "invented", "prompt": "a boat", "duration": 9, "image_end": "https://example.com/a.png"}
+    (tmp_path / "request.json").write_text(json.dumps(request))
+    done = subprocess.run(
+        [sys.executable, "-m", "airflow_provider_evolink", "validate", "--json", "request.json"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    (answer,) = json.loads(done.stdout)
+    assert (done.returncode, answer["known"]) == (1, True)
+    assert [one["field"] for one in answer["violations"]] == ["image_start"]
+    assert [text.partition(" ")[0].rstrip(":") for text in answer["warnings"]] == ["duration"]
+
+
+def test_a_registered_model_is_used_like_any_other(monkeypatch):
     monkeypatch.setattr(catalog, "_registered", {})
     catalog.register(
         {
@@ -179,20 +281,20 @@ def test_a_model_that_is_one_row_is_used_like_any_other(monkeypatch):
             "kind": "video",
             "endpoint": "/v1/videos/generations",
             "parameters": {
-                "prompt": "prompt 1",
-                "duration": {"type": "integer", "minimum": 1, "maximum": 4, "soft": ["maximum"]},
+                "prompt": {"type": "string", "required": True},
+                "duration": {"type": "integer", "minimum": 1, "maximum": 4, "stated": {"maximum": "prose"}},
                 "source": {"type": "string", "from_job": {"models": ["invented-video-1"]}},
                 "image_urls": {"type": "array", "maxItems": 3, "items": {"type": "string", "format": "uri"}},
             },
             "rules": [{"shape": "at_least_one", "fields": ["source", "image_urls"], "text": "something to start from"}],
-            "outputs": {"most": 4, "counted_by": "n", "link_hours": 1},
+            "outputs": {"max_files": 4, "counted_by": "n", "link_hours": 1},
         }
     )
     body = {"prompt": "a boat", "source": {"job_id": "task-1", "model": "invented-video-1"}, "duration": 9}
     assert catalog.build_request("invented-video-1", body)["source"] == "task-1"
     assert catalog.kind("invented") == "video"
     assert catalog.outputs("invented-video-1").max_files == 4
-    (notice,) = warnings_of("invented-video-1", body)
-    assert notice.startswith("duration: a whole number from 1 to 4 (given: 9)")
+    (warning,) = check_request("invented-video-1", body).warnings
+    assert warning.startswith("duration: must be an integer from 1 to 4, got 9")
     with pytest.raises(ValueError, match="something to start from"):
         catalog.build_request("invented-video-1", {"prompt": "a boat"})

@@ -24,10 +24,10 @@ MODELS = known_models()
 COUNTS = {"models": 0, "limits that refuse": 0, "limits that warn": 0, "rules that refuse": 0, "rules that warn": 0}
 
 
-def row_of(model):
-    row = catalog.find_spec(model)
-    assert row is not None
-    return row
+def spec_of(model):
+    spec = catalog.find_spec(model)
+    assert spec is not None
+    return spec
 
 
 def warnings_of(model, parameters):
@@ -46,28 +46,28 @@ def faults(model, body):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_smallest_request_of_every_model_builds(model):
-    body = samples.smallest(row_of(model))
+    body = samples.smallest(spec_of(model))
     assert build_request(model, body) == {"model": model, **body}
     COUNTS["models"] += 1
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_limit_of_every_parameter_refuses_or_warns(model):
-    row = row_of(model)
-    base = samples.smallest(row)
-    for name, parameter in row.parameters.items():
+    spec = spec_of(model)
+    base = samples.smallest(spec)
+    for name, parameter in spec.parameters.items():
         if parameter.required:
             assert name in {found.field for found in faults(model, {k: v for k, v in base.items() if k != name})}
             COUNTS["limits that refuse"] += 1
         (typo,) = [found for found in faults(model, base | {f"{name}_": 1}) if found.field == f"{name}_"]
         assert f"did you mean {name}?" in typo.rule
-    for path, parameter in samples.places(row.parameters):
+    for path, parameter in samples.places(spec.parameters):
         for limit, value, inside in samples.bad_values(parameter):
             body = copy.deepcopy(base)
-            samples.put(row, body, path, value)
+            samples.put(spec, body, path, value)
             field = samples.written(path) + (inside or "")
             if is_soft(parameter, limit):
-                others = {rule.text for rule in row.rules if rule.is_refused}
+                others = {rule.text for rule in spec.rules if rule.is_refused}
                 assert field not in {f.field for f in faults(model, body) if f.rule not in others}, (field, limit)
                 assert [text for text in warnings_of(model, body) if text.startswith(f"{field}: ")], (field, limit)
                 COUNTS["limits that warn"] += 1
@@ -82,16 +82,16 @@ def is_soft(parameter, limit):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_rule_between_fields_refuses_or_warns(model):
-    row = row_of(model)
-    base = samples.smallest(row)
-    for rule in (rule for rule in row.rules if rule.is_refused):
-        for body in samples.broken_by(row, rule, base):
+    spec = spec_of(model)
+    base = samples.smallest(spec)
+    for rule in (rule for rule in spec.rules if rule.is_refused):
+        for body in samples.broken_by(spec, rule, base):
             named = [found.field for found in faults(model, body) if found.rule == rule.text]
             assert named, (rule, body)
             assert all(part.partition("[")[0] for field in named for part in field.split(", "))
             COUNTS["rules that refuse"] += 1
-    for rule in (rule for rule in row.rules if not rule.is_refused):
-        for body in samples.broken_by(row, rule, base):
+    for rule in (rule for rule in spec.rules if not rule.is_refused):
+        for body in samples.broken_by(spec, rule, base):
             assert [text for text in warnings_of(model, body) if text.endswith(f": {rule.text}")], (rule, body)
             COUNTS["rules that warn"] += 1
 

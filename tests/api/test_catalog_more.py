@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_evolink.api.catalog.catalog import build_request, check_request, kind, max_credits, outputs
-from airflow_provider_evolink.api.catalog.sizes import Pixels, length_words, measure
+from airflow_provider_evolink.api.catalog.sizes import Pixels, describe_length, measure
 from airflow_provider_evolink.api.errors import EvoLinkRequestError
 from airflow_provider_evolink.api.jobs.job import Job
 
@@ -78,7 +78,7 @@ def test_the_result_of_a_retexture_can_only_be_upscaled():
 
 
 def test_a_job_without_the_thing_wanted_is_refused():
-    with pytest.raises(EvoLinkRequestError, match="voice: the job holds no voice"):
+    with pytest.raises(EvoLinkRequestError, match="voice: must be a job with a voice"):
         build_request("qwen3-tts-vd", {"prompt": "a", "voice": {"job_id": "x", "model": "qwen-voice-design"}})
 
 
@@ -86,15 +86,15 @@ def test_a_job_without_the_thing_wanted_is_refused():
 def test_a_limit_that_only_the_words_of_a_page_state_is_warned_about_and_sent(mode):
     given = {"prompt": "a", "duration": 7}
     assert build_request("wan2.5-text-to-video", given, validation=mode)["duration"] == 7
-    (notice,) = warnings_of("wan2.5-text-to-video", given)
-    assert notice.startswith("duration: one of 5, 10 (given: 7)")
+    (warning,) = warnings_of("wan2.5-text-to-video", given)
+    assert warning.startswith("duration: must be 5 or 10, got 7 (documented in prose only")
     assert warnings_of("wan2.5-text-to-video", {"prompt": "a", "duration": "10"}) == []
 
 
 def test_tokens_are_guessed_and_warned_about():
     assert warnings_of("seedance-1.5-pro", {"prompt": "a word " * 1000}) == []
-    (notice,) = warnings_of("seedance-1.5-pro", {"prompt": "a word " * 2000})
-    assert notice == "prompt: EvoLink's limit is 2000 tokens (given: about 3500)"
+    (warning,) = warnings_of("seedance-1.5-pro", {"prompt": "a word " * 2000})
+    assert warning == "prompt: should be at most 2000 tokens, got about 3500"
 
 
 def test_a_prompt_that_is_wrong_in_bytes_is_refused():
@@ -124,14 +124,14 @@ def test_limits_of_pixels(limits, good, bad):
     assert pixels.fits(good)
     assert not pixels.fits(bad)
     assert not pixels.fits(f"{good}\n")
-    assert pixels.words().startswith("WIDTHxHEIGHT in pixels")
+    assert pixels.describe().startswith("WIDTHxHEIGHT in pixels")
 
 
 def test_lengths_are_measured_in_the_unit_of_the_limit():
     text = "ab" + "\u4f60\u597d" + "é€"
     assert [measure(text, unit) for unit in ("characters", "wide", "tokens")] == [6, 8, 4]
-    assert length_words(1, "characters") == "1 character"
-    assert "Chinese" in length_words(5000, "wide")
+    assert describe_length(1, "characters") == "1 character"
+    assert "Chinese" in describe_length(5000, "wide")
 
 
 def test_a_model_answers_to_its_other_names_and_is_sent_as_it_was_named():
@@ -140,8 +140,8 @@ def test_a_model_answers_to_its_other_names_and_is_sent_as_it_was_named():
 
 
 def test_a_withdrawn_model_is_warned_about():
-    (notice,) = warnings_of("sora-2-beta", {"prompt": "a"})
-    assert "withdrawn" in notice
+    (warning,) = warnings_of("sora-2-beta", {"prompt": "a"})
+    assert "withdrawn" in warning
     assert build_request("sora-2-beta", {"prompt": "a"})
 
 

@@ -40,7 +40,9 @@ CLASSES = [kind for kind in tree(EvoLinkError) if kind.__module__ == errors.__na
 
 def one(kind: type[EvoLinkError]) -> EvoLinkError:
     if kind is EvoLinkRequestError:
-        return EvoLinkRequestError("wan", [Violation("seed", "at most 5", "9"), Violation("prompt", "needed")])
+        return EvoLinkRequestError(
+            "wan", [Violation("seed", "must be at most 5", "9"), Violation("prompt", "is required")]
+        )
     own = OWN.get(kind.__name__)
     return kind("it broke", **FACTS, **({own: True} if own else {}))
 
@@ -66,7 +68,9 @@ def test_a_wrong_request_names_every_rule():
     error = one(EvoLinkRequestError)
     assert isinstance(error, ValueError)
     assert str(error) == (
-        "request for wan not sent, 2 rule(s) broken:\n  - seed: at most 5 (given: 9)\n  - prompt: needed"
+        "Invalid request for wan (2 problems); nothing was sent:\n"
+        "  - seed: must be at most 5, got 9\n"
+        "  - prompt: is required"
     )
 
 

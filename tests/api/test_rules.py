@@ -12,8 +12,8 @@ RULE = TypeAdapter(Rule)
 
 def broken(rule, values, *wrong):
     """Fields that a rule names for these values; ``wrong`` are fields that failed their own check."""
-    facts = RequestView(values, frozenset(tuple(path.split(".")) for path in wrong))
-    return [(found.field, found.value) for found in RULE.validate_python({"text": "t", **rule}).check(facts)]
+    view = RequestView(values, frozenset(tuple(path.split(".")) for path in wrong))
+    return [(found.field, found.value) for found in RULE.validate_python({"text": "t", **rule}).check(view)]
 
 
 NEEDS = {"shape": "needs", "fields": ["b", "c"]}
@@ -41,7 +41,7 @@ KEYS = {"shape": "keys_index", "field": "m.k", "lists": {"image": "b", "video": 
         (NEEDS, {"b": 0, "c": False}, []),
         (NEEDS, {"b": "", "c": []}, [("b", None), ("c", None)]),
         (REFUSES, {"a": 1}, []),
-        (REFUSES, {"b": "x", "c": [1, 2]}, [("b", "x"), ("c", "list of 2 items")]),
+        (REFUSES, {"b": "x", "c": [1, 2]}, [("b", "'x'"), ("c", "a list of 2 items")]),
         (REFUSES, {"b": [], "c": {}}, []),
         (ONE, {}, [("b, c", None)]),
         (ONE, {"c": 0}, []),
@@ -54,26 +54,26 @@ KEYS = {"shape": "keys_index", "field": "m.k", "lists": {"image": "b", "video": 
         (LIMITS, {"b": 4}, []),
         (LIMITS, {"b": 5}, [("b", "5")]),
         (CHOICE, {"b": "y"}, []),
-        (CHOICE, {"b": "z"}, [("b", "z")]),
+        (CHOICE, {"b": "z"}, [("b", "'z'")]),
         (SETS, {}, [("a, b, c", None)]),
         (SETS, {"a": 1}, []),
         (SETS, {"b": 1, "a": 1}, []),
         (SETS, {"b": 1}, [("b", "b")]),
-        (SETS, {"a": 1, "c": 1}, [("a, c", "a + c")]),
+        (SETS, {"a": 1, "c": 1}, [("a, c", "a and c")]),
         (EXACTLY, {}, [("b, c", None)]),
         (EXACTLY, {"b": 1}, []),
-        (EXACTLY, {"b": 1, "c": 2}, [("b, c", "b + c")]),
+        (EXACTLY, {"b": 1, "c": 2}, [("b, c", "b and c")]),
         (AMOUNT, {"b": [1, 2], "n": 1}, []),
-        (AMOUNT, {"b": [1, 2], "n": 2}, [("b, n", "4 in all")]),
-        (AMOUNT, {"b": [1, 2, 3, 4]}, [("b, n", "4 in all")]),
+        (AMOUNT, {"b": [1, 2], "n": 2}, [("b, n", "4 in total")]),
+        (AMOUNT, {"b": [1, 2, 3, 4]}, [("b, n", "4 in total")]),
         (LONG, {"b": "xy"}, []),
-        (LONG, {"b": "xyz"}, [("b", "xyz")]),
+        (LONG, {"b": "xyz"}, [("b", "'xyz'")]),
         (FORM, {}, []),
         (FORM, {"b": "xy"}, []),
-        (FORM, {"b": "yx"}, [("b", "yx")]),
-        (FORM, {"b": "xz"}, [("b", "xz")]),
+        (FORM, {"b": "yx"}, [("b", "'yx'")]),
+        (FORM, {"b": "xz"}, [("b", "'xz'")]),
         (EQUAL, {"b": 1, "d": 1}, []),
-        (EQUAL, {"b": 1, "d": 2}, [("b, d", "1 + 2")]),
+        (EQUAL, {"b": 1, "d": 2}, [("b, d", "1 and 2")]),
         (APART, {"b": 1}, []),
         (APART, {"b": 1, "c": 3}, []),
         (APART, {"b": 1, "c": 5}, []),
@@ -85,11 +85,11 @@ KEYS = {"shape": "keys_index", "field": "m.k", "lists": {"image": "b", "video": 
         (SUM, {"b": 5, "m": {"k": [{"d": "two"}]}}, [("m.k[].d", None)]),
         (SUM, {"m": {"k": [{"d": "2"}]}}, []),
         (NAMED, {"b": "item1 and item2", "c": [1, 2]}, []),
-        (NAMED, {"b": "item12 and item2", "c": [1, 2, 3]}, [("b", "without item1, item3")]),
+        (NAMED, {"b": "item12 and item2", "c": [1, 2, 3]}, [("b", "a string without item1, item3")]),
         (NAMED, {"b": "nothing"}, []),
         (KEYS, {}, []),
         (KEYS, {"b": [1], "m": {"k": {"image1": 1}}}, []),
-        (KEYS, {"b": [1], "m": {"k": {"image2": 1, "x": 1}}}, [("m.k.image2", "image2"), ("m.k.x", "x")]),
+        (KEYS, {"b": [1], "m": {"k": {"image2": 1, "x": 1}}}, [("m.k.image2", "'image2'"), ("m.k.x", "'x'")]),
     ],
 )
 def test_a_shape_names_what_breaks_it(rule, values, expected):
@@ -100,13 +100,13 @@ def test_a_shape_names_what_breaks_it(rule, values, expected):
     ("rule", "values", "wrong", "expected"),
     [
         (NEEDS, {"c": 1}, "b", []),
-        (REFUSES, {"b": "x"}, "b", [("b", "x")]),
+        (REFUSES, {"b": "x"}, "b", [("b", "'x'")]),
         (ONE, {}, "b", []),
         (TOTAL, {"b": "x"}, "b", []),
         (TOTAL, {"b": ["x", "y", "z"], "c": ["x"]}, "b", [("b, c", "4 items")]),
         (LIMITS, {"b": "x"}, "b", []),
         (EXACTLY, {}, "b", []),
-        (EXACTLY, {"c": 1}, "b", [("b, c", "b + c")]),
+        (EXACTLY, {"c": 1}, "b", [("b, c", "b and c")]),
         (AMOUNT, {"b": [1, 2, 3], "n": 9}, "n", []),
         (FORM, {"b": "yx"}, "b", []),
         (EQUAL, {"b": 1, "c": 2}, "c", []),
@@ -116,7 +116,7 @@ def test_a_shape_names_what_breaks_it(rule, values, expected):
         (SETS, {"b": ""}, "a", []),
         (SETS, {"c": "x"}, "c", [("c", "c")]),
         (KEYS, {"b": "x", "m": {"k": {"image2": 1}}}, "b", []),
-        (KEYS, {"b": [1], "m": {"k": {"image2": ""}}}, "m.k.image2", [("m.k.image2", "image2")]),
+        (KEYS, {"b": [1], "m": {"k": {"image2": ""}}}, "m.k.image2", [("m.k.image2", "'image2'")]),
         (KEYS, {"m": {"k": [1]}}, "m.k", []),
     ],
 )
@@ -167,7 +167,7 @@ def test_a_condition_never_trusts_a_value_that_is_wrong_in_itself():
 def test_a_refused_prompt_stays_hidden():
     rule = RULE.validate_python({"shape": "refuses", "fields": ["prompt"], "text": "t"})
     (found,) = rule.check(RequestView({"prompt": "kitten"}, private=frozenset({"prompt"})))
-    assert found.value == "text of 6 characters"
+    assert found.value == "a string of 6 characters"
 
 
 def test_a_number_that_is_not_set_is_the_one_evolink_takes():

@@ -33,7 +33,7 @@ def build_request(model: str, parameters: Mapping[str, Any], *, validation: Vali
     """
     Check a request against the rules of its model and return the body to send.
 
-    The body holds ``model`` and what was set, never a default. ``None`` means "not set", also one level deep
+    The body contains ``model`` and what was set, never a default. ``None`` means "not set", also one level deep
     (``model_params``). Airflow templates render to text, so ``"5"`` is read as a number and ``"true"`` as a boolean
     where the model wants one. Where a field takes the id of an earlier job, or a voice or element that it made, the
     job may be given instead. What EvoLink accepts but cuts or ignores, and limits that only the text of its pages
@@ -144,14 +144,14 @@ def _unknown_model(model: str) -> str:
     near = difflib.get_close_matches(str(model), known_models(), n=1)
     near = near or [name for name in known_models() if model and name.startswith(str(model))]
     hint = f" Did you mean {near[0]}?" if near else ""
-    return f"the model is not in the catalog of this package, nothing was checked.{hint}"
+    return f"the model is not in the catalog of this package, so nothing was checked.{hint}"
 
 
 def _model_violations(model: str, given: Mapping[str, Any]) -> list[Violation]:
     if not isinstance(model, str) or not model.strip():
-        return [Violation("model", "the name of a model is needed", describe_value(model))]
+        return [Violation("model", "must be the name of a model", describe_value(model))]
     if given.get("model", model) != model:
-        return [Violation("model", f"is {_shown(model)} already", describe_value(given["model"]))]
+        return [Violation("model", f"must be {_shown(model)} or left out", describe_value(given["model"]))]
     return []
 
 

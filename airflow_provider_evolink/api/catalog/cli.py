@@ -1,4 +1,4 @@
-"""The command line of the catalog: list models, show one, hold a request file against it. Nothing is sent."""
+"""The command line of the catalog: list models, show one, validate a request file. Nothing is sent."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from typing import Any
 from airflow_provider_evolink.api.catalog import catalog
 from airflow_provider_evolink.api.catalog.describe import lines_of, summary, table
 from airflow_provider_evolink.api.catalog.media_fields import find_local_files, replace_strings
-from airflow_provider_evolink.api.redaction import describe_value, sanitize
+from airflow_provider_evolink.api.errors import Violation
+from airflow_provider_evolink.api.redaction import count, describe_value, sanitize
 
 _WIDEST = 120
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """
-    Answer one command.
+    Run one command.
 
     :param arguments: Command line without the program's name.
-    :return: Exit status: 0 fine, 1 a rule is broken or the model to show is unknown, 2 the command or file is wrong.
+    :return: Exit status: 0 fine, 1 a request is invalid or a model unknown, 2 the command or file is wrong.
     """
-    # Warnings are part of the answer here, not log lines beside it.
+    # Warnings are part of the output here, not log lines beside it.
     logging.getLogger("airflow_provider_evolink").addHandler(logging.NullHandler())
     options = _parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     try:
-        status: int = options.answer(options)
+        status: int = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has seen enough (`| head`); what Python would still write at its end must not fail either.
+        # The reader has closed the pipe (`| head`); what Python still flushes at its end must not fail either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return status
@@ -50,48 +51,48 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     models = commands.add_parser("models", help="list models")
-    models.add_argument("text", nargs="?", default="", help="only models with this in name, family or task")
-    models.add_argument("--kind", choices=("video", "image", "audio"), help="only models that make this")
-    models.add_argument("--retired", action="store_true", help="also those whose page EvoLink has withdrawn")
-    models.set_defaults(answer=_models)
+    models.add_argument("text", nargs="?", default="", help="filter by name, family or task")
+    models.add_argument("--kind", choices=("video", "image", "audio"), help="filter by output type")
+    models.add_argument("--retired", action="store_true", help="include retired models")
+    models.set_defaults(run=_models)
     show = commands.add_parser("show", help="show the parameters and rules of a model")
     show.add_argument("model", metavar="MODEL")
-    show.set_defaults(answer=_show)
-    validate = commands.add_parser("validate", help="hold a request file against the rules of its model")
-    validate.add_argument("file", metavar="FILE", help="JSON: a request with its model, or a list of them; - is stdin")
-    validate.set_defaults(answer=_validate)
+    show.set_defaults(run=_show)
+    validate = commands.add_parser("validate", help="validate a request file")
+    validate.add_argument("file", metavar="FILE", help="JSON: a request with its model, or a list of them; - for stdin")
+    validate.set_defaults(run=_validate)
     for command in (models, show, validate):
-        command.add_argument("--json", action="store_true", help="answer in JSON")
+        command.add_argument("--json", action="store_true", help="write JSON")
     return parser
 
 
 def _models(options: argparse.Namespace) -> int:
     found = [
-        summary(row)
-        for row in map(catalog.find_spec, catalog.known_models())
-        if row
-        and (options.retired or row.status == "documented")
-        and options.kind in (None, row.kind)
-        and options.text.lower() in f"{row.model} {' '.join(row.aliases)} {row.family} {row.task}".lower()
+        summary(spec)
+        for spec in map(catalog.find_spec, catalog.known_models())
+        if spec
+        and (options.retired or spec.status == "documented")
+        and options.kind in (None, spec.kind)
+        and options.text.lower() in f"{spec.model} {' '.join(spec.aliases)} {spec.family} {spec.task}".lower()
     ]
     if options.json:
         _write_json(found)
         return 0
     columns = ("model", "kind", "task", "family", "status")
     _write(table([[str(one[name]) for name in columns] for one in found], columns))
-    _write([f"{len(found)} models; python -m airflow_provider_evolink show MODEL tells more"])
+    _write([f"{len(found)} models; run `python -m airflow_provider_evolink show MODEL` for details"])
     return 0
 
 
 def _show(options: argparse.Namespace) -> int:
-    row = catalog.find_spec(options.model)
-    if row is None:
+    spec = catalog.find_spec(options.model)
+    if spec is None:
         # The warning about an unknown model names the nearest one.
         return _fail(f"{sanitize(options.model, 80)}: {' '.join(catalog.check_request(options.model, {}).warnings)}", 1)
     if options.json:
-        _write_json(row.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+        _write_json(spec.model_dump(mode="json", by_alias=True, exclude_defaults=True))
         return 0
-    _write(lines_of(row, min(shutil.get_terminal_size().columns, _WIDEST)))
+    _write(lines_of(spec, min(shutil.get_terminal_size().columns, _WIDEST)))
     return 0
 
 
@@ -108,17 +109,17 @@ def _validate(options: argparse.Namespace) -> int:
     if not requests or not all(
         isinstance(request, dict) and isinstance(request.get("model"), str) for request in requests
     ):
-        return _fail(f"{options.file}: a request is an object with the name of a model in it", 2)
-    answers = [_checked(request) for request in requests]
+        return _fail(f"{options.file}: a request must be an object with the name of a model in it", 2)
+    reports = [_report(request) for request in requests]
     if options.json:
-        _write_json(answers)
+        _write_json(reports)
     else:
-        for answer in answers:
-            _write(_told(answer))
-    return int(not all(answer["valid"] for answer in answers))
+        for report in reports:
+            _write(_lines(report))
+    return int(not all(report["valid"] for report in reports))
 
 
-def _checked(request: dict[str, Any]) -> dict[str, Any]:
+def _report(request: dict[str, Any]) -> dict[str, Any]:
     model = request["model"]
     inner = request.get("parameters")
     fields = inner if isinstance(inner, dict) and request.keys() <= {"model", "kind", "parameters"} else request
@@ -133,27 +134,25 @@ def _checked(request: dict[str, Any]) -> dict[str, Any]:
         "known": spec is not None,
         "valid": not checked.violations,
         "violations": [
-            {"field": one.field, "rule": one.rule, "value": shown.get(one.value, one.value) if one.value else one.value}
+            {"field": one.field, "rule": one.rule, "value": shown.get(one.value or "", one.value)}
             for one in checked.violations
         ],
         "warnings": [
             *checked.warnings,
-            *(
-                f"{slot.path}: a file of yours, not looked at here (given: {describe_value(uri)})"
-                for slot, uri in files
-            ),
+            *(f"{field.path}: local file, not inspected here, got {describe_value(uri)}" for field, uri in files),
         ],
     }
 
 
-def _told(answer: dict[str, Any]) -> Iterator[str]:
-    found = answer["violations"]
-    passed = "keeps the rules" if answer["known"] else "not checked"
-    yield f"{sanitize(answer['model'], 80)}: {f'{len(found)} rule(s) broken' if found else passed}"
+def _lines(report: dict[str, Any]) -> Iterator[str]:
+    found = report["violations"]
+    verdict = "valid" if report["known"] else "not checked"
+    if found:
+        verdict = f"invalid: {count(len(found), 'error')}"
+    yield f"{sanitize(report['model'], 80)}: {verdict}"
     for one in found:
-        given = "" if one["value"] is None else f" (given: {one['value']})"
-        yield f"  wrong    {one['field']}: {one['rule']}{given}"
-    for warning in answer["warnings"]:
+        yield f"  error    {Violation(one['field'], one['rule'], one['value'])}"
+    for warning in report["warnings"]:
         yield f"  warning  {warning}"
 
 

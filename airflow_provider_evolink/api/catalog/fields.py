@@ -48,16 +48,39 @@ class Fault:
         return self.limit in _SIZES
 
 
-def check_fields(
+@dataclass(frozen=True)
+class CheckedFields:
+    """
+    The fields of a request after the check of each one.
+
+    :param values: Those without faults in their declared types, the others as they were given.
+    :param refused: Faults for which the request is refused.
+    :param warned: Faults with which it is sent.
+    """
+
+    values: dict[str, Any]
+    refused: tuple[Fault, ...]
+    warned: tuple[Fault, ...]
+
+    @property
+    def invalid(self) -> frozenset[tuple[str, ...]]:
+        """Paths of the values that rules cannot use."""
+        return frozenset(fault.path for fault in self.refused if not fault.is_size)
+
+
+def check_fields(parameters: Mapping[str, Parameter], given: Mapping[str, Any]) -> CheckedFields:
+    """Check the fields of a request. Of a field that is refused, nothing is warned about."""
+    faults: list[Fault] = []
+    read = _check_object(parameters, given, faults)
+    refused = tuple(fault for fault in faults if fault.is_refused)
+    wrong = {fault.location[0] for fault in refused if not fault.is_size}
+    warned = tuple(fault for fault in faults if not fault.is_refused and fault.location[0] not in wrong)
+    return CheckedFields({name: given[name] if name in wrong else read[name] for name in given}, refused, warned)
+
+
+def _check_object(
     parameters: Mapping[str, Parameter], given: Mapping[str, Any], faults: list[Fault], around: Location = ()
 ) -> dict[str, Any]:
-    """
-    Check the fields of a request, or of an object in it.
-
-    :param faults: Takes what is wrong.
-    :param around: Location of the object.
-    :return: The fields in their declared types, those with faults as they were given.
-    """
     values: dict[str, Any] = {}
     for name, parameter in parameters.items():
         location = (*around, name)
@@ -92,7 +115,7 @@ def _check_inside(parameter: Parameter, value: Any, location: Location, faults: 
     if parameter.items is not None:
         return [_check(parameter.items, entry, (*location, at), faults) for at, entry in enumerate(value)]
     if parameter.properties is not None:
-        return check_fields(parameter.properties, value, faults, location)
+        return _check_object(parameter.properties, value, faults, location)
     if (inner := parameter.additional_properties) is not None:
         return {name: _check(inner, entry, (*location, name), faults) for name, entry in value.items()}
     return value

@@ -1,4 +1,4 @@
-"""Where a request has media, and which of it lies where EvoLink cannot fetch it. Pure: no file is touched."""
+"""Where a request has media, and which of it EvoLink cannot fetch itself. Pure: no file is opened."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _NO_LIMITS = Media()
 @dataclass(frozen=True)
 class MediaField:
     """
-    A place in a request that takes a link to media.
+    A field, or an item of one, that takes a link to media.
 
-    :param path: The place, e.g. ``image_urls[1]``.
+    :param path: Its path, e.g. ``image_urls[1]``.
     :param kind: ``video``, ``image`` or ``audio``, by the name of the field.
     :param media: What the file may be.
     """
@@ -33,7 +33,7 @@ class MediaField:
 
 def plain(value: Any) -> Any:
     """
-    Write paths, also those in object storage, as text, at every depth.
+    Convert paths, also those in object storage, to text, at every depth.
 
     :param value: A request or a part of it.
     """
@@ -46,35 +46,37 @@ def plain(value: Any) -> Any:
 
 def find_local_files(parameters: Mapping[str, Parameter], given: Mapping[str, Any]) -> list[tuple[MediaField, str]]:
     """
-    Find the files of the user's in a request, each with its place.
+    Find the files in a request that EvoLink cannot fetch itself, each with its field.
 
-    :param parameters: Rows of the fields of its model.
-    :param given: FieldValidator that were set.
+    :param parameters: Parameters of its model.
+    :param given: Fields that were set.
     """
-    places = [
-        (MediaField(name, _kind(name)), parameter, given[name])
+    return [
+        found
         for name, parameter in parameters.items()
         if name in given
+        for found in _in_value(MediaField(name, _kind(name)), parameter, given[name])
     ]
-    return [found for place in places for found in _in_value(*place)]
 
 
-def _in_value(slot: MediaField, parameter: Parameter, value: Any) -> Iterator[tuple[MediaField, str]]:
-    slot = replace(slot, media=parameter.media or slot.media)
+def _in_value(field: MediaField, parameter: Parameter, value: Any) -> Iterator[tuple[MediaField, str]]:
+    field = replace(field, media=parameter.media or field.media)
     if parameter.format in ("uri", "media"):
-        if slot.kind is not None and is_local_file(value):
-            yield slot, value
+        if field.kind is not None and is_local_file(value):
+            yield field, value
     elif parameter.items and is_list(value):
         for at, entry in enumerate(value):
-            yield from _in_value(replace(slot, path=f"{slot.path}[{at}]"), parameter.items, entry)
+            yield from _in_value(replace(field, path=f"{field.path}[{at}]"), parameter.items, entry)
     elif isinstance(value, Mapping):
         shapes = [shape for shape in (parameter, *parameter.variants) if shape.properties]
         fields = {name: inner for shape in shapes for name, inner in (shape.properties or {}).items()}
         for name, entry in value.items():
             inner = fields.get(str(name))
-            kind = _kind(str(name)) or slot.kind if inner else slot.kind  # keys of a free map are the user's own
+            kind = (
+                _kind(str(name)) or field.kind if inner else field.kind
+            )  # users choose the keys of a free-form object
             if inner := inner or parameter.additional_properties:
-                yield from _in_value(replace(slot, path=f"{slot.path}.{name}", kind=kind), inner, entry)
+                yield from _in_value(replace(field, path=f"{field.path}.{name}", kind=kind), inner, entry)
 
 
 def _kind(name: str) -> str | None:
@@ -83,10 +85,10 @@ def _kind(name: str) -> str | None:
 
 def replace_strings(value: Any, swaps: Mapping[str, str]) -> Any:
     """
-    Put other texts in the place of some, at every depth.
+    Replace texts at every depth.
 
     :param value: A request or a part of it.
-    :param swaps: The other text for each of them.
+    :param swaps: The new text for each old one.
     """
     if isinstance(value, str):
         return swaps.get(value, value)

@@ -1,4 +1,4 @@
-"""What EvoLink's pages say of the files behind media links: type, bytes, pixels, seconds. Pure."""
+"""Limits of the files behind media links: type, bytes, pixels, seconds. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 MB = 1024 * 1024
 MAX_UPLOAD = 100 * MB  # EvoLink's pages state no limit of the files API; its clients stop at 95 and at 100 MB
+_KINDS = {"video": "a video", "image": "an image", "audio": "audio"}
 _SLACK = 0.1  # seconds: containers count the length of a clip in frames
 CONTENT_TYPES = {
     "gif": "image/gif",
@@ -28,12 +29,12 @@ CONTENT_TYPES = {
 @dataclass(frozen=True)
 class InputFile:
     """
-    A file that is to be an input.
+    A file to be used as an input.
 
     :param sha256: Its checksum, in hexadecimal.
     :param size: Bytes.
-    :param content_type: Told by the content, e.g. ``video/mp4``.
-    :param extension: Told by the content, e.g. ``.mp4``.
+    :param content_type: By the content, e.g. ``video/mp4``.
+    :param extension: By the content, e.g. ``.mp4``.
     :param width: Pixels; as height and seconds known only with the extra ``media``.
     """
 
@@ -53,17 +54,17 @@ class InputFile:
 
 class Media(BaseModel):
     """
-    Limits of the files that a field takes. A limit that is not stated does not hold.
+    Limits of the files that a field takes. A limit that is not stated does not apply.
 
-    :param types: Endings of the types it takes.
-    :param max_mb: Most megabytes (of 1024 x 1024 bytes) of a file.
-    :param min_side: Least pixels of a side.
-    :param max_side: Most pixels of a side.
-    :param max_short_side: Most pixels of the shorter side.
-    :param max_ratio: Longer side by the shorter one, at the most.
-    :param min_seconds: Least length.
-    :param max_seconds: Most length.
-    :param within: Field with the seconds that a clip may have at the most.
+    :param types: Extensions of the types that are allowed.
+    :param max_mb: Maximum size of a file in megabytes of 1024 x 1024 bytes.
+    :param min_side: Minimum pixels of a side.
+    :param max_side: Maximum pixels of a side.
+    :param max_short_side: Maximum pixels of the shorter side.
+    :param max_ratio: Maximum ratio of the longer side to the shorter one.
+    :param min_seconds: Minimum length.
+    :param max_seconds: Maximum length.
+    :param within: Field with the maximum number of seconds of a clip.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,13 +81,13 @@ class Media(BaseModel):
 
     @property
     def needs_probing(self) -> bool:
-        """Whether it has limits that only a look into the media can hold."""
+        """Whether the media must be probed to check its limits."""
         sides = self.min_side, self.max_side, self.max_short_side, self.max_ratio
         return any(limit is not None for limit in (*sides, self.min_seconds, self.max_seconds, self.within))
 
     def faults(self, file: InputFile, kind: str | None, *, longest: float | None = None) -> Iterator[tuple[str, str]]:
         """
-        Say which limits a file breaks, and what it has instead.
+        Yield the limits a file breaks, each with what it has instead.
 
         :param file: The file.
         :param kind: ``video``, ``image`` or ``audio``, by the name of the field.
@@ -94,12 +95,12 @@ class Media(BaseModel):
         """
         wanted = {CONTENT_TYPES[name] for name in self.types if name in CONTENT_TYPES}
         if wanted and file.content_type not in wanted:
-            yield f"takes {', '.join(self.types)}", file.content_type
+            yield f"must be {' or '.join(self.types)}", file.content_type
         elif kind is not None and file.kind != kind:
-            yield f"takes {kind}", file.content_type
-        most = min(self.max_mb * MB if self.max_mb else MAX_UPLOAD, MAX_UPLOAD)
-        if file.size > most:
-            yield f"takes files up to {most // MB} MB", f"{file.size / MB:.1f} MB"
+            yield f"must be {_KINDS[kind]}", file.content_type
+        max_size = min(self.max_mb * MB if self.max_mb else MAX_UPLOAD, MAX_UPLOAD)
+        if file.size > max_size:
+            yield f"must be at most {max_size // MB} MB", f"{file.size / MB:.1f} MB"
         yield from self._pixel_faults(file)
         yield from self._length_faults(file, longest)
 
@@ -109,21 +110,21 @@ class Media(BaseModel):
         short, long = sorted((file.width, file.height))
         given = f"{file.width}x{file.height}"
         if self.min_side is not None and short < self.min_side:
-            yield f"takes sides of at least {self.min_side} pixels", given
+            yield f"must have sides of at least {self.min_side} pixels", given
         if self.max_side is not None and long > self.max_side:
-            yield f"takes sides of at most {self.max_side} pixels", given
+            yield f"must have sides of at most {self.max_side} pixels", given
         if self.max_short_side is not None and short > self.max_short_side:
-            yield f"takes a shorter side of at most {self.max_short_side} pixels", given
+            yield f"must have a shorter side of at most {self.max_short_side} pixels", given
         if self.max_ratio is not None and long > self.max_ratio * short:
-            yield f"takes a ratio up to {self.max_ratio:g}:1", given
+            yield f"must have a ratio of at most {self.max_ratio:g}:1", given
 
     def _length_faults(self, file: InputFile, longest: float | None) -> Iterator[tuple[str, str]]:
         if file.seconds is None:
             return
         given = f"{file.seconds:.1f} s"
         if self.min_seconds is not None and file.seconds < self.min_seconds - _SLACK:
-            yield f"takes a length of at least {self.min_seconds:g} s", given
+            yield f"must be at least {self.min_seconds:g} s long", given
         if self.max_seconds is not None and file.seconds > self.max_seconds + _SLACK:
-            yield f"takes a length of at most {self.max_seconds:g} s", given
+            yield f"must be at most {self.max_seconds:g} s long", given
         if longest is not None and file.seconds > longest + _SLACK:
-            yield f"may not be longer than {self.within}, which is {longest:g} s", given
+            yield f"must not be longer than {self.within}, which is {longest:g} s", given

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from airflow_provider_evolink.api.catalog.fields import Fault, check_fields
+from airflow_provider_evolink.api.catalog.fields import check_fields
 from airflow_provider_evolink.api.catalog.job_references import resolve_references
 from airflow_provider_evolink.api.catalog.parameter import Parameter
 from airflow_provider_evolink.api.catalog.prices import Price
@@ -27,7 +27,7 @@ class Outputs(BaseModel):
     :param min_files: Minimum number of media files of a job.
     :param max_files: Maximum number; ``null`` if EvoLink states no limit.
     :param counted_by: Field with the number of files to make, ``min_files`` if it is not set.
-    :param data: What ``result_data`` holds beside or instead of links.
+    :param data: What ``result_data`` contains beside or instead of links.
     :param link_hours: How long a link is valid at least; ``null`` if EvoLink does not say.
     :param note: For readers.
     """
@@ -73,7 +73,7 @@ class ModelSpec(BaseModel):
     :param status: ``retired`` if EvoLink has withdrawn that page.
     :param retired_on: When it did.
     :param parameters: Every field of the request but ``model``.
-    :param rules: What holds between fields.
+    :param rules: Rules between fields.
     :param outputs: What a job returns.
     :param price: Maximum cost of a request, where it is published.
     :param unchecked: What the page states but no request shows, each with the reason why it is not checked.
@@ -104,20 +104,17 @@ class ModelSpec(BaseModel):
         :param given: Fields that were set, without ``model``.
         """
         resolved, violations = self.resolve(given)
-        faults: list[Fault] = []
-        values = check_fields(self.parameters, resolved, faults)
-        wrong = {fault.location[0] for fault in faults if fault.is_refused and not fault.is_size}
-        values |= {name: value for name, value in resolved.items() if name in wrong}
-        view = RequestView(values, _broken_paths(faults), self._private, self._defaults)
-        violations += [violation(fault) for fault in faults if fault.is_refused]
-        warnings = [self._retired()] if self.status == "retired" else []
-        warnings += [warning(fault) for fault in faults if not fault.is_refused and fault.location[0] not in wrong]
+        fields = check_fields(self.parameters, resolved)
+        violations += map(violation, fields.refused)
+        warnings = [*self._retirement(), *map(warning, fields.warned)]
+        view = RequestView(fields.values, fields.invalid, self._private, self.defaults)
         for rule in self.rules:
-            broken = list(rule.check(view))
-            violations += broken if rule.is_refused else []
-            warnings += [] if rule.is_refused else [f"{one.field}: {one.rule}" for one in broken]
-        ordered = {name: values.get(name, resolved[name]) for name in resolved}
-        return CheckedRequest(ordered, tuple(violations), tuple(warnings))
+            for broken in rule.check(view):
+                if rule.is_refused:
+                    violations.append(broken)
+                else:
+                    warnings.append(f"{broken.field}: {broken.rule}")
+        return CheckedRequest(fields.values, tuple(violations), tuple(warnings))
 
     def resolve(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Violation]]:
         """
@@ -127,21 +124,18 @@ class ModelSpec(BaseModel):
         """
         return resolve_references(self.parameters, given)
 
-    def _retired(self) -> str:
-        day = f" on {self.retired_on}" if self.retired_on else ""
-        return f"EvoLink has withdrawn the page of this model{day}, it may no longer answer"
-
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """What EvoLink assumes for fields that are not set, by path."""
-        return self._defaults
+    def _retirement(self) -> Iterator[str]:
+        if self.status == "retired":
+            day = f" on {self.retired_on}" if self.retired_on else ""
+            yield f"EvoLink has withdrawn the page of this model{day}; it may no longer work"
 
     @cached_property
     def _private(self) -> frozenset[str]:
         return frozenset(path for path, parameter in _paths(self.parameters) if parameter.private)
 
     @cached_property
-    def _defaults(self) -> dict[str, Any]:
+    def defaults(self) -> dict[str, Any]:
+        """What EvoLink assumes for fields that are not set, by path."""
         return {path: inner.default for path, inner in _paths(self.parameters) if inner.default is not None}
 
 
@@ -149,7 +143,3 @@ def _paths(parameters: Mapping[str, Parameter], around: str = "") -> Iterator[tu
     for name, parameter in parameters.items():
         yield f"{around}{name}", parameter
         yield from _paths(parameter.properties or {}, f"{around}{name}.")
-
-
-def _broken_paths(faults: list[Fault]) -> frozenset[tuple[str, ...]]:
-    return frozenset(fault.path for fault in faults if fault.is_refused and not fault.is_size)

@@ -51,7 +51,7 @@ class Price(BaseModel):
 
     def max_credits(self, body: Mapping[str, Any], defaults: Mapping[str, Any]) -> float | None:
         """
-        Return the maximum cost of a request in credits, or ``None`` if its fields do not tell.
+        Return the maximum cost of a request in credits, or ``None`` if its fields do not determine it.
 
         :param body: The request.
         :param defaults: What EvoLink assumes for fields that are not set.

@@ -1,4 +1,4 @@
-"""What the user gave, as the rules between fields see it, and the conditions under which a rule holds."""
+"""A request as the rules between fields see it, and the conditions under which a rule applies."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Path = tuple[str, ...]
 @dataclass(frozen=True)
 class RequestView:
     """
-    What the user gave, as the rules see it.
+    A request as the rules see it.
 
     :param values: Fields that were set.
-    :param broken: Paths that failed their own check. They count as given, but their values decide nothing.
+    :param invalid: Paths that failed their own check. They count as set, but rules ignore their values.
     :param private: Paths of fields whose text may not be shown.
-    :param defaults: What EvoLink takes for fields that are not set, by path.
+    :param defaults: What EvoLink assumes for fields that are not set, by path.
     """
 
     values: Mapping[str, Any]
-    broken: frozenset[Path] = frozenset()
+    invalid: frozenset[Path] = frozenset()
     private: frozenset[str] = frozenset()
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
-    def raw(self, field: str) -> Any:
+    def value(self, field: str) -> Any:
         """Return the value at a path, checked or not."""
         first, *rest = field.split(".")
         value = self.values.get(first)
@@ -38,50 +38,50 @@ class RequestView:
             value = value.get(name) if isinstance(value, Mapping) else None
         return value
 
-    def is_broken(self, field: str) -> bool:
-        """Tell whether the field, or something around or inside it, failed its own check."""
+    def is_invalid(self, field: str) -> bool:
+        """Whether the field, or something around or inside it, failed its own check."""
         path = tuple(field.split("."))
-        return any(path[: len(other)] == other[: len(path)] for other in self.broken)
+        return any(path[: len(other)] == other[: len(path)] for other in self.invalid)
 
-    def given(self, field: str) -> bool:
-        """Tell whether the field holds anything."""
-        value = self.raw(field)
+    def is_set(self, field: str) -> bool:
+        """Whether the field is set to something that is not empty."""
+        value = self.value(field)
         return value is not None and value not in ("", [], (), {})
 
-    def shown(self, field: str) -> str:
+    def describe(self, field: str) -> str:
         """Describe the value at a path for a message."""
-        return describe_value(self.raw(field), private=field in self.private)
+        return describe_value(self.value(field), private=field in self.private)
 
-    def items(self, field: str) -> int | None:
-        """Count the items of a list, 1 for another value, ``None`` if that cannot be said."""
-        value = self.raw(field)
+    def item_count(self, field: str) -> int | None:
+        """Count the items of a list, 1 for another value, ``None`` if that is unknown."""
+        value = self.value(field)
         if isinstance(value, list | tuple):
             return len(value)
-        return None if self.is_broken(field) else int(self.given(field))
+        return None if self.is_invalid(field) else int(self.is_set(field))
 
     def number(self, field: str) -> float | None:
-        """Return the number at a path, or the one EvoLink takes; ``None`` if there is none that can be trusted."""
-        value = self.raw(field)
+        """Return the number at a path, or the one EvoLink assumes; ``None`` if there is none, or an invalid one."""
+        value = self.value(field)
         value = self.defaults.get(field) if value is None else value
-        usable = isinstance(value, int | float) and not isinstance(value, bool) and not self.is_broken(field)
+        usable = isinstance(value, int | float) and not isinstance(value, bool) and not self.is_invalid(field)
         return value if usable else None
 
     def text(self, field: str) -> str | None:
-        """Return the text at a path, unless it is wrong in itself."""
-        value = self.raw(field)
-        return value if isinstance(value, str) and not self.is_broken(field) else None
+        """Return the text at a path; ``None`` if there is none, or an invalid one."""
+        value = self.value(field)
+        return value if isinstance(value, str) and not self.is_invalid(field) else None
 
 
 class Condition(BaseModel):
     """
-    What must be true of one field. All stated parts must hold.
+    What must be true of one field. All stated parts must be.
 
-    :param equals: (``is``) One of these; ``null`` stands for "not given".
-    :param differs: (``not``) None of these; ``null`` stands for "not given".
-    :param given: Whether the field holds anything.
-    :param min_items: Least items of a list.
-    :param max_items: Most items of a list.
-    :param matches: A text of this form.
+    :param given: Whether the field must be set, or must not.
+    :param equals: One of these values; ``null`` stands for "not given".
+    :param differs: None of these values; ``null`` stands for "not given".
+    :param min_items: Minimum number of items of a list.
+    :param max_items: Maximum number of items of a list.
+    :param matches: Regular expression that a text must match as a whole.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -94,45 +94,37 @@ class Condition(BaseModel):
     matches: str | None = None
 
     def holds(self, view: RequestView, field: str) -> bool:
-        """
-        Tell whether the condition holds for a field.
-
-        :param view: What the user gave.
-        :param field: Path of the field.
-        """
-        if self.given is not None and view.given(field) is not self.given:
+        """Whether the condition holds for the field at a path."""
+        if self.given is not None and view.is_set(field) is not self.given:
             return False
-        if self.min_items is not None and (view.items(field) or 0) < self.min_items:
+        if self.min_items is not None and (view.item_count(field) or 0) < self.min_items:
             return False
-        if self.max_items is not None and (view.items(field) or 0) > self.max_items:
+        if self.max_items is not None and (view.item_count(field) or 0) > self.max_items:
             return False
         if self.matches is not None and not re.fullmatch(self.matches, view.text(field) or ""):
             return False
         if self.equals is None and self.differs is None:
             return True
-        value = view.raw(field)
-        unsure = view.is_broken(field)
+        value = view.value(field)
+        unsure = view.is_invalid(field)
         return not unsure and (self.equals is None or value in self.equals) and value not in (self.differs or ())
 
-    def words(self, field: str) -> str:
-        """
-        Say the condition.
-
-        :param field: Path of the field.
-        """
+    def describe(self, field: str) -> str:
+        """Describe the condition for the field at a path."""
         texts = []
         if self.equals is not None:
             texts.append(f"{field} is {_listed(self.equals)}")
         if self.differs is not None:
             texts.append(f"{field} is not {_listed(self.differs)}")
         if self.given is not None:
-            texts.append(f"{field} is {'given' if self.given else 'not given'}")
+            texts.append(f"{field} is {'set' if self.given else 'not set'}")
         if self.min_items is not None or self.max_items is not None:
-            texts.append(f"{field} has {self.min_items or 0} to {self.max_items or 'many'} items")
+            texts.append(f"{field} has {self.min_items or 0} to {self.max_items or 'any number of'} items")
         if self.matches is not None:
             texts.append(f"{field} has the form {self.matches}")
         return " and ".join(texts)
 
 
 def _listed(values: tuple[Any, ...]) -> str:
-    return " or ".join("not given" if value is None else describe_value(value) for value in values)
+    words = {None: "not set", True: "true", False: "false"}
+    return " or ".join(words[value] if value is None or isinstance(value, bool) else str(value) for value in values)

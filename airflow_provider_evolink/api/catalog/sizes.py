@@ -1,4 +1,4 @@
-"""How long a text is in the units EvoLink counts in. Tokens are a guess: only EvoLink's tokenizer knows."""
+"""Lengths of texts and sizes of pictures in the units EvoLink uses. Tokens are estimated: only its tokenizer knows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 _SIZE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
-
 
 Unit = Literal["characters", "tokens", "wide"]
 
@@ -21,9 +20,8 @@ def measure(text: str, unit: Unit) -> int:
     """
     Measure a text.
 
-    :param text: The text.
-    :param unit: ``characters``; ``wide``, where a Chinese character counts as two; ``tokens``, guessed low (four plain
-        characters to a token, one for any other), so that a warning is rarely wrong.
+    :param unit: ``characters``; ``wide``, where a Chinese character counts as two; ``tokens``, estimated low (four
+        ASCII characters or one other to a token), so that a warning is rarely wrong.
     """
     if unit == "characters":
         return len(text)
@@ -33,28 +31,32 @@ def measure(text: str, unit: Unit) -> int:
     return plain // _CHARACTERS_PER_TOKEN + len(text) - plain
 
 
-def length_words(most: int, unit: Unit) -> str:
-    """
-    Write a limit in words.
-
-    :param most: The limit.
-    :param unit: Its unit.
-    """
+def describe_length(maximum: int, unit: Unit) -> str:
+    """Write the maximum length of a text in words."""
     if unit == "tokens":
-        return f"{most} tokens"
-    text = f"{most} character{'s' * (most != 1)}"
-    return text + ", a Chinese one counts as two" if unit == "wide" else text
+        return f"{maximum} tokens"
+    text = f"{maximum} character{'s' * (maximum != 1)}"
+    return f"{text} (a Chinese one counts as two)" if unit == "wide" else text
+
+
+def describe_range(minimum: float | None, maximum: float | None) -> str:
+    """Write limits of a number in words, with a blank before; empty if there are none."""
+    if minimum is not None and maximum is not None:
+        return f" from {minimum} to {maximum}"
+    if minimum is not None:
+        return f" of at least {minimum}"
+    return "" if maximum is None else f" of at most {maximum}"
 
 
 class Pixels(BaseModel):
     """
-    Limits of ``WIDTHxHEIGHT``. A limit that is not stated does not hold.
+    Limits of ``WIDTHxHEIGHT``. A limit that is not stated does not apply.
 
-    :param min_side: Least pixels of a side.
-    :param max_side: Most pixels of a side.
-    :param min_area: Least pixels in all.
-    :param max_area: Most pixels in all.
-    :param max_ratio: Longer side by the shorter one, at the most.
+    :param min_side: Minimum pixels of a side.
+    :param max_side: Maximum pixels of a side.
+    :param min_area: Minimum number of pixels.
+    :param max_area: Maximum number of pixels.
+    :param max_ratio: Maximum ratio of the longer side to the shorter one.
     :param step: Both sides are multiples of this.
     """
 
@@ -68,11 +70,7 @@ class Pixels(BaseModel):
     step: int = 1
 
     def fits(self, text: str) -> bool:
-        """
-        Tell whether a text is a size within the limits.
-
-        :param text: What the user gave.
-        """
+        """Whether a text is a size within the limits."""
         match = _SIZE.fullmatch(text)
         if not match:
             return False
@@ -86,11 +84,11 @@ class Pixels(BaseModel):
             and short % self.step == long % self.step == 0
         )
 
-    def words(self) -> str:
-        """Say in words what sizes pass."""
+    def describe(self) -> str:
+        """Describe the sizes that are allowed."""
         limits = [
-            _between("sides", self.min_side, self.max_side),
-            _between("area", self.min_area, self.max_area),
+            _describe_pixels("sides", self.min_side, self.max_side),
+            _describe_pixels("area", self.min_area, self.max_area),
             f"ratio up to {self.max_ratio:g}:1" if self.max_ratio else "",
             f"multiples of {self.step}" if self.step > 1 else "",
         ]
@@ -98,7 +96,6 @@ class Pixels(BaseModel):
         return f"WIDTHxHEIGHT in pixels ({stated})" if stated else "WIDTHxHEIGHT in pixels"
 
 
-def _between(noun: str, least: int, most: int | None) -> str:
-    if most is None:
-        return f"{noun} of at least {least}" if least > 1 else ""
-    return f"{noun} from {least} to {most}" if least > 1 else f"{noun} of at most {most}"
+def _describe_pixels(noun: str, minimum: int, maximum: int | None) -> str:
+    limits = describe_range(minimum if minimum > 1 else None, maximum)
+    return f"{noun}{limits}" if limits else ""
