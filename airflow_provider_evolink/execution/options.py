@@ -71,7 +71,7 @@ class GenerationOptions:
         return cls(
             model=operator.model,
             fields={path: value for path, value in typed.items() if value is not None},
-            parameters=operator.parameters,
+            parameters=operator.parameters or {},
             only_kind=operator.kind_made,
             timeout=_seconds("timeout", _total_seconds(operator.timeout)),
             poll_interval=_optional_seconds("poll_interval", operator.poll_interval),
@@ -133,7 +133,7 @@ def _item(shared: GenerationOptions, number: int, request: Any) -> GenerationOpt
     """Return the options of one request: its own fields win over those that all share."""
     if not isinstance(request, Mapping) or not all(isinstance(name, str) for name in request):
         raise EvoLinkConfigError(f"request {number} must be a dict of fields, not {type(request).__name__}")
-    parameters = {**dict(shared.parameters or {}), **request}
+    parameters = {**dict(shared.parameters), **request}
     model = str(parameters.pop("model", None) or shared.model)
     if not model:
         raise EvoLinkConfigError(f"request {number} names no model, and the operator has none")

@@ -75,15 +75,19 @@ class ArgumentSource:
         return None
 
 
-def draft(options: GenerationOptions, model: str, parameters: Mapping[str, Any]) -> Draft:
+def draft(options: GenerationOptions, model: str, parameters: Any) -> Draft:
     """
     Put the arguments that are fields of the request beside its other fields.
 
     :param options: The arguments of the operator.
     :param model: EvoLink's name of the model.
     :param parameters: The other fields.
-    :raises EvoLinkRequestError: a field is given twice, with two values, or the model makes another kind of media.
+    :raises EvoLinkRequestError: they are not a dict, a field is given twice, with two values, or the model makes
+        another kind of media.
     """
+    if not isinstance(parameters, Mapping):
+        rule = f"must be a dict of fields, not {type(parameters).__name__}"
+        raise EvoLinkRequestError(model, [Violation("parameters", rule)])
     made = catalog.kind(model) if options.only_kind else None
     if made not in (None, options.only_kind):
         rule = f"makes {made}, and {options.operator_name} submits {options.only_kind} only"

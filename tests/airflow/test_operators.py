@@ -265,6 +265,12 @@ def test_a_long_job_is_deferred_and_the_trigger_knows_what_it_needs(
     assert timedelta(seconds=60) < left < timedelta(seconds=180), "Airflow gives up later than the trigger itself"
 
 
+def test_parameters_that_are_not_a_dict_are_a_wrong_request(stage: Any, make: Make, emulator: EmulatorServer) -> None:
+    with pytest.raises(AirflowFailException, match="parameters: must be a dict of fields, not str"):
+        stage.run(make(parameters="a boat"))
+    assert unsent(emulator)
+
+
 # --- never pay twice
 
 
