@@ -3,7 +3,7 @@
 
 The whole pipeline in three tasks. `generate` submits a Wan 2.7 generation and waits in the triggerer, so no worker
 slot is occupied. `download` brings the result to the staging path before its link expires (24 hours) and verifies it.
-`archive` archives it under `<archive>/<model>/<yyyy>/<mm>/<dd>/<job id>/`, with a manifest.
+`archive` archives it under `<archive_path>/<model>/<yyyy>/<mm>/<dd>/<job id>/`, with a manifest.
 
 You can retry or clear any task: only clearing `generate` after its result was delivered pays for another generation.
 
