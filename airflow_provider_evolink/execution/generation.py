@@ -36,7 +36,6 @@ from airflow_provider_evolink.storage.results import fetch_media
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.client import EvoLinkClient
-    from airflow_provider_evolink.api.jobs.snapshot import JobReading
     from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.execution.request import RequestSource
     from airflow_provider_evolink.execution.task_run import TaskRun
@@ -154,12 +153,12 @@ class GenerationAttempt:
         if act is Act.REFUSE:
             raise EvoLinkRerunRefused('this is a backfill and on_backfill="fail": nothing is submitted')
         if act is Act.RESOLVE and self.record is not None:
-            self._count("outcome_unknown")
+            count_decision(self.options.operator_name, "outcome_unknown")
             return self._submitted(self._submitter.resolve_unknown(self.record))
         if act is Act.ATTACH and self.record is not None and self.record.job_id is not None:
             self.poll(again=False)
             return self._replace_failed_job(self.record) if self._replaces_failed_job() else self._attach(self.record)
-        self._count("fresh_submit" if self.ledger.is_durable else "no_task_state_store")
+        count_decision(self.options.operator_name, "fresh_submit" if self.ledger.is_durable else "no_task_state_store")
         counts = self.record.counts(self.identity.clear_count) if self.record else {}
         return self._submitted(self._submitter.submit(order_number, self.record, counts))
 
@@ -191,22 +190,20 @@ class GenerationAttempt:
             self._run.log.warning("The triggerer cannot poll EvoLink job %s, this worker can: it waits here", reported)
         return self.job_wait(reported, on_worker=on_worker)
 
-    def recorded_wait(self) -> JobWait:
-        """Return the wait for the recorded job, on the worker."""
-        if self.job_id is None:
-            raise EvoLinkConfigError("no job is recorded for this task, so there is nothing to wait for")
-        return self.job_wait(self.job_id, on_worker=True)
-
-    def job_wait(self, job_id: str, *, on_worker: bool = False) -> JobWait:
+    def job_wait(self, job_id: str | None = None, *, on_worker: bool = False) -> JobWait:
         """
         Return the wait for a job.
 
         ``timeout`` counts from the order, over all tries; ``execution_timeout`` from the start of this try, since
         Airflow 3 does not enforce it while a task is deferred.
 
-        :param job_id: EvoLink's id.
+        :param job_id: EvoLink's id; by default the recorded one.
         :param on_worker: The triggerer cannot poll it.
+        :raises EvoLinkConfigError: no job is recorded.
         """
+        job_id = job_id or self.job_id
+        if job_id is None:
+            raise EvoLinkConfigError("no job is recorded for this task, so there is nothing to wait for")
         job = self.tracker.reading.job if self.tracker.reading else None
         began = self._run.began
         started = self.record.ordered_at if self.record else min(began, (job.created if job else None) or began)
@@ -267,7 +264,11 @@ class GenerationAttempt:
         changed = record.state is not State.DELIVERED and not reading.has_failed
         if changed and self.request.same_body(record) is None:
             raise inputs_changed(record, self.identity)
-        self._count("already_succeeded" if reading.is_over and not reading.has_failed else "reconnect", reading.job)
+        count_decision(
+            self.options.operator_name,
+            "already_succeeded" if reading.is_over and not reading.has_failed else "reconnect",
+            reading.job,
+        )
         self._run.log.info("EvoLink job %s from an earlier try: reattached, nothing submitted", record.job_id)
         if record.clear_count != self.identity.clear_count:
             # Only the next clear means a new generation.
@@ -286,7 +287,9 @@ class GenerationAttempt:
 
     def _replace_failed_job(self, record: Record) -> JobWait:
         self._run.log.warning("EvoLink job %s failed; submitting again", record.job_id)
-        self._count("terminal_resubmit", self.tracker.reading.job if self.tracker.reading else None)
+        count_decision(
+            self.options.operator_name, "terminal_resubmit", self.tracker.reading.job if self.tracker.reading else None
+        )
         counts = record.counts(self.identity.clear_count, regenerated=1)
         return self._submitted(self._submitter.submit(record.order_number + 1, record, counts))
 
@@ -300,6 +303,3 @@ class GenerationAttempt:
             return failure
         why = f" — but {why_not_resubmitted(self.identity, self.options.policies)}" if failure.repeatable else ""
         return failure.amended(message=failure.message + why, permanent=True)
-
-    def _count(self, decision: str, job: JobReading | None = None) -> None:
-        count_decision(self.options.operator_name, decision, job)

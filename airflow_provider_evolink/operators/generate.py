@@ -163,7 +163,7 @@ class EvoLinkGenerateOperator(BaseOperator):
             if attempt.record is None:
                 return super().resume_execution(next_method, next_kwargs, context)
             self.log.warning("Airflow ended the wait in the triggerer; waiting on the worker")
-            return attempt.deliver(attempt.tracker.wait(attempt.recorded_wait()))
+            return attempt.deliver(attempt.tracker.wait(attempt.job_wait(on_worker=True)))
 
     def on_kill(self) -> None:
         """Say that the job keeps running: EvoLink has no cancel call. Touches nothing, not even the connection."""
