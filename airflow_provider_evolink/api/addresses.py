@@ -47,6 +47,7 @@ _NOT_PUBLIC = tuple(
 _UNSAFE = re.compile(r"[\s\x00-\x1f\x7f\\]")
 _BASE64 = re.compile(r"[A-Za-z0-9+/=_-]{200,}")
 _WEB = re.compile(r"https?://", re.IGNORECASE)
+_SIGNED = re.compile(r"^(https?://[^?#\s]*)[?#]\S*$", re.IGNORECASE)
 # A JPEG in base64 begins as a path would: /9j/
 _ELSEWHERE = re.compile(r"(?!https?://)[a-z][a-z0-9+.-]*://\S|/(?!9j/)[^/\s]", re.IGNORECASE)
 
@@ -58,6 +59,24 @@ def is_local_file(value: object) -> bool:
     :param value: What stands where a link to media belongs.
     """
     return isinstance(value, str) and _ELSEWHERE.match(value) is not None
+
+
+def is_web_link(text: str) -> bool:
+    """
+    Tell whether a text starts as a link to the web does.
+
+    :param text: Any text.
+    """
+    return _WEB.match(text) is not None
+
+
+def link_identity(text: str) -> str:
+    """
+    Return what of a link stays the same when it is signed again: all but query and fragment. Other texts stay whole.
+
+    :param text: Any text; one with a blank is no link.
+    """
+    return _SIGNED.sub(r"\1", text)
 
 
 def link_fault(text: str) -> str | None:
@@ -81,7 +100,7 @@ def media_fault(text: str) -> str | None:
     """
     if is_local_file(text) or not text.strip():
         return "must be a link, inline data or an id, not a file that EvoLink cannot fetch"
-    return link_fault(text) if _WEB.match(text) else None
+    return link_fault(text) if is_web_link(text) else None
 
 
 def callback_fault(text: str) -> str | None:

@@ -44,6 +44,7 @@ from airflow_provider_evolink.api.jobs.credits import Credits
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
 from airflow_provider_evolink.api.jobs.schedule import PollSchedule
 from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
+from airflow_provider_evolink.api.redaction import LINKS_ONLY, Redactor
 from airflow_provider_evolink.api.settings import ClientSettings
 
 KEEP_ALIVE = 300.0  # seconds; more than the longest wait between two looks
@@ -139,7 +140,7 @@ class EvoLinkClient:
         started: float | None = None,
         estimated_time: float | None = None,
         on_look: Callable[[Job], None] | None = None,
-        private: Sequence[str] = (),
+        redactor: Redactor = LINKS_ONLY,
     ) -> Job:
         """
         Wait, blocking, until a job is over, and return it with its links.
@@ -150,7 +151,7 @@ class EvoLinkClient:
         :param started: Epoch seconds of the order, by which the looks are paced; by default now.
         :param estimated_time: Seconds, as EvoLink told with the order: the first look waits for a part of it.
         :param on_look: Called with each reading, e.g. to log progress.
-        :param private: Texts of the order that the error of a failed job must not repeat.
+        :param redactor: Hides what the error of a failed job must not quote from the request.
         :raises EvoLinkJobFailed: EvoLink ended the job.
         :raises EvoLinkNoResults: completed without links.
         :raises EvoLinkJobTimeout: still running; wait again with the same id.
@@ -172,7 +173,7 @@ class EvoLinkClient:
                     on_look(job)
                 step = watch.saw(job, now)
             if step.end is not None:
-                return schedule.result_or_raise(job_id, step.end, job, step.error, private)
+                return schedule.result_or_raise(job_id, step.end, job, step.error, redactor)
             time.sleep(step.delay)
 
     def _do(self, call: Call, read: Read[T], tries: int = retries.TRIES, permit: Permit | None = None) -> T:

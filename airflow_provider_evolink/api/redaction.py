@@ -1,90 +1,131 @@
-"""Remote and private texts: what of them may stand in a log line or an error."""
+"""What of remote and private text may appear in a log line, an error or a manifest."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 MAX_SHOWN = 60
+MAX_MESSAGE = 2000
+QUOTE_LENGTH = 12  # characters of a private text that count as a quote of it; a shorter text must appear whole
 
-
-# Control characters, line ends, marks that turn the reading direction, and halves of broken characters.
+# Control characters, line ends, marks that change the reading direction, and halves of broken characters.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
-_USER = re.compile(r"(?i)(https?://)[^\s/?#\"<>]*@")
-_QUERY = re.compile(r"(?i)(https?://[^\s?#\"<>]*)[?#][^\s\"<>]*")
-_BEARER = re.compile(r"(?i)(bearer[\s:]+|\bsk-)[\w.~+/=-]{4,}")
+_KEY = re.compile(r"(?i)(bearer[\s:]+|\bsk-)[\w.~+/=-]{4,}")
 _WORD = re.compile(r"[\w.:+-]{1,40}", re.ASCII)
 # What counts as one blank where texts are compared: EvoLink may fold lines, or quote a text as JSON.
 _BLANKS = re.compile(rf"(?:{_CONTROL.pattern}|\s|\\[nrt])+")
+# Scheme, user-info (dropped), host and path; query and fragment follow.
+_LINK_PARTS = re.compile(r"([^/?#]*//)?(?:[^/?#]*@)?([^?#]*)")
+_WEB_LINK = re.compile(r"(?i)https?://[^\s\"<>]*")
 # A link, also percent-encoded, escaped as in JSON, or without its scheme.
-_LINK = re.compile(
+_ANY_LINK = re.compile(
     r"(?i)(?:https?(?::|%3a)[/\\%]|(?<![\w.-])[\w-]+(?:\.[\w-]+)*\.(?:[a-z]{2,}(?::\d+)?|\d+:\d+)/)[^\s\"<>]*"
 )
-SPAN = 12  # characters of ours that count as a quote of it; shorter texts must be there whole
-MAX_MESSAGE = 2000
-EVERYTHING = ("",)  # in place of private texts: every message repeats the empty one, so nothing of it is told
+
+
+def public_link(link: object) -> str:
+    """
+    Return a link without user-info, query and fragment: the query may be a signature that opens the file.
+
+    :param link: A link, readable or not. It is not made safe for a log line: see :func:`sanitize`.
+    """
+    parts = _LINK_PARTS.match(str(link))
+    return "".join(part or "" for part in parts.groups()) if parts else ""
 
 
 def sanitize(text: object, limit: int = 300) -> str:
     """
     Make remote text safe for one log line.
 
-    Control characters go, links lose their query (it may be signed) and user, key-like words are hidden, the rest
-    is cut.
+    Control characters are removed, links reduced to :func:`public_link`, words that look like a key hidden, and the
+    rest is cut.
 
     :param text: What EvoLink, a proxy or a library wrote.
     :param limit: Longest result, in characters.
     """
     line = _CONTROL.sub(" ", str(text)).strip()
-    line = _BEARER.sub(r"\1***", _QUERY.sub(r"\1", _USER.sub(r"\1", line)))
+    line = _KEY.sub(r"\1***", _WEB_LINK.sub(lambda found: public_link(found[0]), line))
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def private_texts(value: Any) -> Iterator[str]:
+@dataclass(frozen=True)
+class Redactor:
     """
-    Find the free text and the links of a request body: what is more than a single word.
+    Makes EvoLink's messages about a request safe for logs and errors: they may quote the prompt or a signed link.
 
-    :param value: The body, or a part of it.
+    :param texts: Private texts of the request.
+    :param hides_all: Nothing of a message may be shown, because nobody knows what it could quote.
     """
+
+    texts: tuple[str, ...] = field(default=(), repr=False)
+    hides_all: bool = False
+
+    @classmethod
+    def of(cls, body: object) -> Redactor:
+        """
+        Return a redactor that hides quotes of a request.
+
+        :param body: The request body. Its free text and links are private; single words, such as a model, are not.
+        """
+        return cls(tuple(_private_texts(body)))
+
+    @classmethod
+    def everything(cls) -> Redactor:
+        """Return a redactor for messages about a request that is not known: it hides each of them wholly."""
+        return cls(hides_all=True)
+
+    def apply(self, message: str) -> str:
+        """
+        Return a message as one line without links, cut where it begins to quote the request.
+
+        A quote is :data:`QUOTE_LENGTH` characters from anywhere in a private text, or the whole of a shorter one,
+        however blanks and line ends are written.
+
+        :param message: What EvoLink wrote.
+        """
+        if self.hides_all:
+            return "…"
+        line = _one_line(message[:MAX_MESSAGE])
+        places = _places(line)
+        quotes = [at for text in self.texts if (at := _find_quote(_one_line(text), line, places)) >= 0]
+        return sanitize(_ANY_LINK.sub("…", line[: min(quotes)] + "…" if quotes else line))
+
+
+LINKS_ONLY = Redactor()
+
+
+def _private_texts(value: object) -> Iterator[str]:
+    """Find free text and links: every text that is more than a single word."""
     if isinstance(value, str):
         if not _WORD.fullmatch(value) and value.strip():
             yield value.strip()
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from private_texts(item)
+            yield from _private_texts(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from private_texts(item)
+            yield from _private_texts(item)
 
 
-def without(private: tuple[str, ...], message: str) -> str:
-    """
-    Make EvoLink's words tellable: cut them off where they begin to quote a text of ours, and cut links out of them.
-
-    A quote is :data:`SPAN` characters from anywhere in a text, or the whole of a shorter one, however blanks and line
-    ends are written.
-
-    :param private: What :func:`private_texts` found in the request.
-    :param message: What EvoLink wrote.
-    """
-    line = _flat(message[:MAX_MESSAGE])
-    spans = {line[at : at + SPAN]: at for at in reversed(range(len(line) - SPAN + 1))}
-    at = min((place for text in private if (place := _quoted(_flat(text), line, spans)) >= 0), default=None)
-    return _LINK.sub("…", line if at is None else line[:at] + "…")
-
-
-def _flat(text: str) -> str:
+def _one_line(text: str) -> str:
     return _BLANKS.sub(" ", text).strip()
 
 
-def _quoted(text: str, line: str, spans: Mapping[str, int]) -> int:
+def _places(line: str) -> Mapping[str, int]:
+    """Map every piece of a line that is long enough for a quote to its first place."""
+    return {line[at : at + QUOTE_LENGTH]: at for at in reversed(range(len(line) - QUOTE_LENGTH + 1))}
+
+
+def _find_quote(text: str, line: str, places: Mapping[str, int]) -> int:
     """Return where a line first quotes a text, or -1; in a time that grows with their lengths, not their product."""
-    if len(text) < SPAN:
+    if len(text) < QUOTE_LENGTH:
         return line.find(text)
-    parts = (text[at : at + SPAN] for at in range(len(text) - SPAN + 1))
-    return min((spans[part] for part in parts if part in spans), default=-1)
+    pieces = (text[at : at + QUOTE_LENGTH] for at in range(len(text) - QUOTE_LENGTH + 1))
+    return min((places[piece] for piece in pieces if piece in places), default=-1)
 
 
 def describe_value(value: Any, *, private: bool = False) -> str:
@@ -131,16 +172,13 @@ def _text(text: str, *, private: bool) -> str:
         return f"text of {size}"
     if _WORD.fullmatch(text):
         return sanitize(text, MAX_SHOWN)
-    return _link(text) or f"text of {size}"
+    return sanitize(public_link(text), MAX_SHOWN) if _is_link(text) else f"text of {size}"
 
 
-def _link(text: str) -> str | None:
+def _is_link(text: str) -> bool:
     try:
         parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
+        _ = parts.port
     except ValueError:
-        return None
-    if not (parts.scheme.isalnum() and host) or re.search(r"\s", text):
-        return None
-    address = f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path}"
-    return sanitize(address, MAX_SHOWN)
+        return False
+    return bool(parts.scheme.isalnum() and parts.hostname and not re.search(r"\s", text))

@@ -191,7 +191,7 @@ class GenerationAttempt:
                 started=self.started,
                 estimated_time=self._estimated_time,
                 on_look=tell,
-                private=self._inputs.private(),
+                redactor=self._inputs.redactor(),
             )
         except EvoLinkJobFailed:
             if self._last is None:
@@ -218,7 +218,7 @@ class GenerationAttempt:
 
     def _result(self, job: Job) -> dict[str, Any]:
         """Return what is handed on of a job that is over, or raise why there is nothing."""
-        if failure := job_error(job, self._inputs.private()):
+        if failure := job_error(job, self._inputs.redactor()):
             raise self._failed(job, failure)
         result = {**job.summary(), "request": self._inputs.shown(self._record)}
         if self._operator.destination:

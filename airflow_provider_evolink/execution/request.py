@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import logging
-import re
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api import catalog
+from airflow_provider_evolink.api.addresses import is_web_link
 from airflow_provider_evolink.api.catalog import media_fields
-from airflow_provider_evolink.api.redaction import EVERYTHING, private_texts
+from airflow_provider_evolink.api.redaction import Redactor, public_link
 from airflow_provider_evolink.ledger.record import Record, fingerprint
 
 if TYPE_CHECKING:
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_evolink.execution.input_uploads import InputFiles
     from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
-
-# A link as scheme, user-info, the part that is shown, and query or fragment.
-_LINK = re.compile(r"^(https?://)(?:[^/?#]*@)?([^?#]*)(?:[?#].*)?$", re.DOTALL | re.IGNORECASE)
 
 log = logging.getLogger(__name__)
 
@@ -100,15 +97,15 @@ class Inputs:
             return None
         return _shown(body) or None
 
-    def private(self) -> tuple[str, ...]:
-        """Return the texts that no error may repeat."""
+    def redactor(self) -> Redactor:
+        """Return what hides quotes of the request in errors."""
         if self._operator.makes_request:
             kept = self._operator.kept_request()
-            return EVERYTHING if kept is None else tuple(private_texts(kept))
+            return Redactor.everything() if kept is None else Redactor.of(kept)
         try:
-            return tuple(private_texts(media_fields.plain(self._operator.request())))
+            return Redactor.of(media_fields.plain(self._operator.request()))
         except Exception:  # noqa: BLE001 - as above
-            return EVERYTHING
+            return Redactor.everything()
 
 
 def _files_in(model: str, given: dict[str, Any]) -> list[tuple[media_fields.MediaField, str]]:
@@ -123,7 +120,7 @@ def _shown(body: dict[str, Any]) -> dict[str, Any]:
 def _without_secrets(value: Any) -> Any:
     """Drop the query of links, which may be signed, and user names and passwords."""
     if isinstance(value, str):
-        return _LINK.sub(r"\1\2", value)
+        return public_link(value) if is_web_link(value) else value
     if isinstance(value, list):
         return [_without_secrets(item) for item in value]
     if isinstance(value, dict):

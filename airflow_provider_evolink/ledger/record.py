@@ -9,12 +9,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_evolink.api.addresses import link_identity
 from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkRequestError, Violation
 from airflow_provider_evolink.api.jobs.job import JOB_ID
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 VERSION = 2
-_LINK_QUERY = re.compile(r"^(https?://[^?#]*)[?#].*$", re.DOTALL | re.IGNORECASE)
 
 
 class State(StrEnum):
@@ -192,7 +191,7 @@ def fingerprint(body: Mapping[str, Any]) -> str:
 
 def _settled(value: Any) -> Any:
     if isinstance(value, str):
-        return _LINK_QUERY.sub(r"\1", value)
+        return link_identity(value)
     if isinstance(value, Mapping):
         return {name: _settled(item) for name, item in value.items()}
     return [_settled(item) for item in value] if isinstance(value, list | tuple) else value

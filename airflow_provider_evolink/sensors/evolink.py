@@ -87,7 +87,7 @@ class EvoLinkJobSensor(BaseSensorOperator):
         """Read the job once; a failed job fails the task."""
         from airflow_provider_evolink.api.errors import EvoLinkJobTimeout, EvoLinkRateLimited, EvoLinkUnavailable
         from airflow_provider_evolink.api.jobs.failures import job_error
-        from airflow_provider_evolink.api.redaction import EVERYTHING
+        from airflow_provider_evolink.api.redaction import Redactor
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
         from airflow_provider_evolink.storage.results import job_id_of, with_results
 
@@ -102,7 +102,7 @@ class EvoLinkJobSensor(BaseSensorOperator):
             if not job.status.is_over:
                 self.log.info("EvoLink job %s: %s, %.0f %%", job.job_id, job.status_text, job.progress or 0)
                 return PokeReturnValue(is_done=False)
-            if failure := job_error(job, EVERYTHING):
+            if failure := job_error(job, Redactor.everything()):
                 raise failure
         return PokeReturnValue(is_done=True, xcom_value={**job.summary(), "request": None})
 

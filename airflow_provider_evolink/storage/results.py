@@ -17,7 +17,7 @@ from airflow_provider_evolink.api.files.download import download
 from airflow_provider_evolink.api.files.probe import probe
 from airflow_provider_evolink.api.jobs.failures import job_error
 from airflow_provider_evolink.api.jobs.job import JOB_ID, JobStatus
-from airflow_provider_evolink.api.redaction import EVERYTHING
+from airflow_provider_evolink.api.redaction import Redactor
 from airflow_provider_evolink.storage.object_store import publish, publish_json, read_json
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _fetch_all(client: EvoLinkClient, job: Job, folder: ObjectStoragePath) -> di
             job_id=job.job_id,
         )
     job = with_results(client, job)
-    if failure := job_error(job, EVERYTHING):
+    if failure := job_error(job, Redactor.everything()):
         raise failure
     try:
         files = [asdict(_fetch(client, job, index, folder)) for index in range(len(job.results))]
@@ -124,7 +124,7 @@ def with_results(client: EvoLinkClient, job: Job) -> Job:
     :raises EvoLinkNoResults: it stays without links.
     """
     if job.status is JobStatus.COMPLETED and not job.has_output:
-        return client.wait(job.job_id, timeout=_PATIENCE, private=EVERYTHING)
+        return client.wait(job.job_id, timeout=_PATIENCE, redactor=Redactor.everything())
     return job
 
 
@@ -136,7 +136,7 @@ def _fetch(client: EvoLinkClient, job: Job, index: int, folder: ObjectStoragePat
         log.info("EvoLink job %s: link %d has died, asking for a fresh one", job.job_id, index)
     fresh = with_results(client, client.get_job(job.job_id))
     if index >= len(fresh.results):
-        raise job_error(fresh, EVERYTHING) or EvoLinkMediaError(f"result {index} is gone", job_id=job.job_id)
+        raise job_error(fresh, Redactor.everything()) or EvoLinkMediaError(f"result {index} is gone", job_id=job.job_id)
     return _download(client, fresh, index, folder)
 
 

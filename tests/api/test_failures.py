@@ -8,6 +8,7 @@ from airflow_provider_evolink.api import errors
 from airflow_provider_evolink.api.http.failures import REFUSAL_ADVICE, REFUSAL_STATUS, refusal, refused_before_charging
 from airflow_provider_evolink.api.jobs.failures import FAILURE_CODES, failure_code, job_error
 from airflow_provider_evolink.api.jobs.job import Job
+from airflow_provider_evolink.api.redaction import Redactor
 
 REPEATABLE = {"service_error", "generation_timeout", "resource_exhausted", "quota_exceeded", "service_unavailable"}
 FINAL = {
@@ -55,7 +56,9 @@ def test_a_failed_job(code):
 
 def test_a_failed_job_quotes_no_prompt_of_many_lines():
     prompt = "Scene 1:\nA secret boat\twith a sail"
-    error = job_error(job(status="failed", error={"message": f"rejected prompt: {prompt}"}), (prompt,))
+    error = job_error(
+        job(status="failed", error={"message": f"rejected prompt: {prompt}"}), Redactor.of({"prompt": prompt})
+    )
     assert "“rejected prompt: …”" in str(error)
 
 

@@ -34,6 +34,7 @@ from airflow_provider_evolink.api.files.download_response import (
     tells_samples,
     validator,
 )
+from airflow_provider_evolink.api.redaction import public_link, sanitize
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +164,7 @@ class RateMeter:
 
 def _about(error: EvoLinkMediaError, link: str, job_id: str | None) -> EvoLinkMediaError:
     """Return the same error with the link, without its query, and the job."""
-    shown = hosts.show_link(link)
+    shown = sanitize(public_link(link))
     message = error.message if shown in error.message else f"{shown}: {error.message}"
     return type(error)(message, status_code=error.status_code, job_id=job_id)
 
@@ -234,7 +235,7 @@ class _Fetch:
             self._stalled = 1 if self._spool.size > self._most else self._stalled + 1
             self._most = max(self._most, self._spool.size)
             self._pause = pause_before(self._stalled, self._limits.backoff, cut.retry_after)
-            log.warning("%s stopped at byte %d: %s", hosts.show_link(self._link), self._spool.size, cut)
+            log.warning("%s stopped at byte %d: %s", sanitize(public_link(self._link)), self._spool.size, cut)
             raise
 
     def _receive(self) -> None:

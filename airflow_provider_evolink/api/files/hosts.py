@@ -22,7 +22,7 @@ import httpx
 from airflow_provider_evolink.api.addresses import is_loopback_address, is_public, literal_address
 from airflow_provider_evolink.api.errors import EvoLinkLinkRefused, EvoLinkMediaError
 from airflow_provider_evolink.api.http.transport import Watchdog
-from airflow_provider_evolink.api.redaction import sanitize
+from airflow_provider_evolink.api.redaction import public_link, sanitize
 
 Resolver: TypeAlias = Callable[[str, int], Sequence[str]]
 
@@ -53,16 +53,6 @@ class Target:
             headers={"Host": self.url.netloc.decode("ascii"), **headers},
             extensions={"timeout": timeout.as_dict(), "sni_hostname": _host(self.url)},
         )
-
-
-def show_link(link: str | httpx.URL) -> str:
-    """Return a link for messages: scheme, host and path, never user-info or query (it may be signed)."""
-    try:
-        url = httpx.URL(link)
-    except (httpx.InvalidURL, TypeError):
-        return "(unreadable link)"
-    path = url.raw_path.partition(b"?")[0].decode("ascii", "replace")
-    return sanitize(f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}{path}")
 
 
 def read_link(link: str, base: httpx.URL | None = None) -> httpx.URL:
@@ -123,7 +113,7 @@ def _host(url: httpx.URL) -> str:
 
 
 def _refused(url: httpx.URL, reason: str) -> EvoLinkLinkRefused:
-    return EvoLinkLinkRefused(f"will not download from {show_link(url)}: {reason}")
+    return EvoLinkLinkRefused(f"will not download from {sanitize(public_link(url))}: {reason}")
 
 
 class Connector:

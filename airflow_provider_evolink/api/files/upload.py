@@ -26,7 +26,7 @@ from airflow_provider_evolink.api.http.failures import REFUSAL_ADVICE, network_e
 from airflow_provider_evolink.api.http.messages import Call, Response, json_object, reason, request_id
 from airflow_provider_evolink.api.http.transport import TooLong, Watchdog, answer, build, ssl_context
 from airflow_provider_evolink.api.jobs.job import MAX_LINK
-from airflow_provider_evolink.api.redaction import sanitize, without
+from airflow_provider_evolink.api.redaction import LINKS_ONLY
 from airflow_provider_evolink.api.settings import ClientSettings
 
 PATH = "/api/v1/files/upload/stream"
@@ -186,7 +186,7 @@ def _refusal(call: Call, came: Response, payload: dict[str, Any] | None) -> EvoL
     code, message = reason(payload)
     # 40003 passes, as files go by themselves; the files API says HTTP 400 to it all the same.
     kind = EvoLinkUnavailable if code in ("40003", "50001") else refusal(came.status, code)
-    said = f": “{sanitize(without((), message))}”" if message else ""
+    said = f": “{LINKS_ONLY.apply(message)}”" if message else ""
     return kind(
         f"{call.name}: EvoLink did not take the file{said}; nothing was ordered. What to do: "
         f"{_ADVICE.get(code or '', REFUSAL_ADVICE[kind])}",

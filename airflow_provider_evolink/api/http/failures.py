@@ -28,7 +28,6 @@ from airflow_provider_evolink.api.errors import (
 )
 from airflow_provider_evolink.api.http.messages import Call, Response, describe_body, json_object, reason, request_id
 from airflow_provider_evolink.api.http.retries import retry_after
-from airflow_provider_evolink.api.redaction import sanitize, without
 
 REFUSAL_STATUS: dict[int, type[EvoLinkAPIError]] = {
     400: EvoLinkInvalidError,
@@ -147,7 +146,7 @@ def _refusal(call: Call, answer: Response) -> EvoLinkError:
     payload = json_object(answer.content)
     code, message = reason(payload)
     facts: dict[str, Any] = {"code": code, "status_code": answer.status, "request_id": request_id(answer)}
-    said = f": “{sanitize(without(call.private, message))}”" if message else ""
+    said = f": “{call.redactor.apply(message)}”" if message else ""
     if call.paid and not refused_before_charging(answer.status, payload):
         return _unknown(call, f"HTTP {answer.status}{describe_body(answer)}{said}", **facts)
     kind = refusal(answer.status, code)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_evolink.api.redaction import sanitize
+from airflow_provider_evolink.api.redaction import LINKS_ONLY, Redactor, sanitize
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Call:
     One HTTP call to make.
 
     :param content: The request body as bytes of JSON.
-    :param private: Texts of the body that no error may show, such as the prompt.
+    :param redactor: Hides what no error may quote from the body, such as the prompt.
     :param paid: Accepting it costs credits: it is never sent twice unless provably not accepted.
     """
 
@@ -57,7 +57,7 @@ class Call:
     method: str
     path: str
     content: bytes | None = None
-    private: tuple[str, ...] = field(default=(), repr=False)
+    redactor: Redactor = LINKS_ONLY
     headers: Mapping[str, str] = field(default_factory=dict)
     job_id: str | None = None
     paid: bool = False

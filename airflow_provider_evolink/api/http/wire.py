@@ -27,7 +27,7 @@ from airflow_provider_evolink.api.http.messages import Call, Response, describe_
 from airflow_provider_evolink.api.jobs.credits import Credits
 from airflow_provider_evolink.api.jobs.job import JOB_ID, MAX_LINK, MAX_RESULTS, Job
 from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot, read_snapshot
-from airflow_provider_evolink.api.redaction import private_texts
+from airflow_provider_evolink.api.redaction import Redactor
 
 MAX_BATCH = 50
 
@@ -54,12 +54,12 @@ def submit(path: str, body: Mapping[str, Any], idempotency_key: str) -> Call:
         raise EvoLinkRequestError(model, [Violation("idempotency_key", rule)])
     try:
         content = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-        private = tuple(private_texts(body))
+        redactor = Redactor.of(body)
     except (TypeError, ValueError, RecursionError):
         rule = "must be JSON: text without broken characters, finite numbers, lists and objects"
         raise EvoLinkRequestError(model, [Violation("body", rule)]) from None
     headers = {"Idempotency-Key": idempotency_key, "Content-Type": "application/json"}
-    return Call("order", "POST", path, content, private, headers, paid=True)
+    return Call("order", "POST", path, content, redactor, headers, paid=True)
 
 
 def read_job(job_id: str) -> Call:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from airflow_provider_evolink.api.errors import EvoLinkJobError, EvoLinkJobFailed, EvoLinkNoResults
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
-from airflow_provider_evolink.api.redaction import sanitize, without
+from airflow_provider_evolink.api.redaction import LINKS_ONLY, Redactor
 
 
 @dataclass(frozen=True)
@@ -56,18 +55,18 @@ def failure_code(code: str | None) -> FailureCode:
     return FAILURE_CODES.get(code or "", _UNLISTED)
 
 
-def job_error(job: Job, private: Sequence[str] = ()) -> EvoLinkJobError | None:
+def job_error(job: Job, redactor: Redactor = LINKS_ONLY) -> EvoLinkJobError | None:
     """
     Return the error of a job that is over, or ``None`` if it has results.
 
     :param job: A job whose status is completed, failed or cancelled.
-    :param private: Texts of the order that the error must not repeat.
+    :param redactor: Hides what the error must not quote from the request.
     """
     if job.status is JobStatus.COMPLETED:
         return None if job.has_output else _no_results(job)
     code = job.error.code if job.error else None
     row = failure_code(code or ("request_cancelled" if job.status is JobStatus.CANCELLED else None))
-    said = sanitize(without(tuple(private), job.error.message)) if job.error and job.error.message else ""
+    said = redactor.apply(job.error.message) if job.error and job.error.message else ""
     reason = said or "no reason given"
     charged = job.credits_charged
     money = "EvoLink does not say what was charged" if charged is None else f"{charged:g} credits were charged"

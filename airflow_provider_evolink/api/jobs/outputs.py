@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from airflow_provider_evolink.api.addresses import link_identity
 from airflow_provider_evolink.api.redaction import sanitize
 
 KINDS = ("video", "image", "audio")
@@ -93,17 +94,13 @@ def _main_link(item: dict[str, Any], usual: str | None) -> tuple[str | None, str
 
 def _matching(links: tuple[str, ...], items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Find the item of each link: by the link but for its query, which is signed anew, else by its place."""
-    by_link = {_bare(value): item for item in items for value in item.values() if isinstance(value, str)}
+    by_link = {link_identity(value): item for item in items for value in item.values() if isinstance(value, str)}
     placed = items if len(items) == len(links) else [{}] * len(links)
-    return [by_link.get(_bare(link), item) for link, item in zip(links, placed, strict=True)]
-
-
-def _bare(link: str) -> str:
-    return link.partition("#")[0].partition("?")[0]
+    return [by_link.get(link_identity(link), item) for link, item in zip(links, placed, strict=True)]
 
 
 def _described(usual: str | None, link: str, item: dict[str, Any]) -> dict[str, Any]:
-    kinds = [kind for kind in KINDS if _bare(_link(item.get(f"{kind}_url"))) == _bare(link)]
+    kinds = [kind for kind in KINDS if link_identity(_link(item.get(f"{kind}_url"))) == link_identity(link)]
     kind = kinds[0] if kinds else _main_link(item, usual)[0]
     told: dict[str, Any] = {"kind": kind}
     for name, limit in _TEXTS.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -23,6 +23,7 @@ from airflow_provider_evolink.api.jobs.failures import job_error
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
 from airflow_provider_evolink.api.jobs.pace import DurationStats, Pace
 from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
+from airflow_provider_evolink.api.redaction import LINKS_ONLY, Redactor
 
 LONGEST = 60.0  # seconds between looks that fail
 APART = 1.0  # seconds by which looks of many waits are spread
@@ -192,7 +193,7 @@ def worker_poll_delays(job: Job, started: float, now: float, patience: float | N
 
 
 def result_or_raise(
-    job_id: str, end: WaitEnd, job: Job | None, error: EvoLinkError | None, private: Sequence[str] = ()
+    job_id: str, end: WaitEnd, job: Job | None, error: EvoLinkError | None, redactor: Redactor = LINKS_ONLY
 ) -> Job:
     """
     Return the job of a wait that is over with links, or raise why there is none.
@@ -201,7 +202,7 @@ def result_or_raise(
     :param end: Why the wait ended.
     :param job: The last reading, if the last look was one.
     :param error: The failure that ended the wait, if one did.
-    :param private: Texts of the order that no error may repeat.
+    :param redactor: Hides what no error may quote from the request.
     """
     if end is WaitEnd.TIMEOUT:
         state = "the job still runs" if error is None else f"the job could not be read ({type(error).__name__})"
@@ -212,6 +213,6 @@ def result_or_raise(
         ) from error
     if job is None:
         raise error or EvoLinkError("the job could not be read", job_id=job_id)
-    if failure := job_error(job, private):
+    if failure := job_error(job, redactor):
         raise failure
     return job
