@@ -47,7 +47,6 @@ _NOT_PUBLIC = tuple(
 _UNSAFE = re.compile(r"[\s\x00-\x1f\x7f\\]")
 _BASE64 = re.compile(r"[A-Za-z0-9+/=_-]{200,}")
 _WEB = re.compile(r"https?://", re.IGNORECASE)
-_SIGNED = re.compile(r"^(https?://[^?#\s]*)[?#]\S*$", re.IGNORECASE)
 # A JPEG in base64 begins as a path would: /9j/
 _ELSEWHERE = re.compile(r"(?!https?://)[a-z][a-z0-9+.-]*://\S|/(?!9j/)[^/\s]", re.IGNORECASE)
 
@@ -68,15 +67,6 @@ def is_web_link(text: str) -> bool:
     :param text: Any text.
     """
     return _WEB.match(text) is not None
-
-
-def link_identity(text: str) -> str:
-    """
-    Return what of a link stays the same when it is signed again: all but query and fragment. Other texts stay whole.
-
-    :param text: Any text; one with a blank is no link.
-    """
-    return _SIGNED.sub(r"\1", text)
 
 
 def link_fault(text: str) -> str | None:

@@ -21,6 +21,7 @@ _BLANKS = re.compile(rf"(?:{_CONTROL.pattern}|\s|\\[nrt])+")
 # Scheme, user-info (dropped), host and path; query and fragment follow.
 _LINK_PARTS = re.compile(r"([^/?#]*//)?(?:[^/?#]*@)?([^?#]*)")
 _WEB_LINK = re.compile(r"(?i)https?://[^\s\"<>]*")
+_SIGNED_LINK = re.compile(r"(?i)^(https?://[^?#\s]*)[?#]\S*$")
 # A link, also percent-encoded, escaped as in JSON, or without its scheme.
 _ANY_LINK = re.compile(
     r"(?i)(?:https?(?::|%3a)[/\\%]|(?<![\w.-])[\w-]+(?:\.[\w-]+)*\.(?:[a-z]{2,}(?::\d+)?|\d+:\d+)/)[^\s\"<>]*"
@@ -35,6 +36,15 @@ def public_link(link: object) -> str:
     """
     parts = _LINK_PARTS.match(str(link))
     return "".join(part or "" for part in parts.groups()) if parts else ""
+
+
+def link_identity(text: str) -> str:
+    """
+    Return what of a link stays the same when it is signed again: all but query and fragment. Other texts stay whole.
+
+    :param text: Any text; one with a blank is no link.
+    """
+    return _SIGNED_LINK.sub(r"\1", text)
 
 
 def sanitize(text: object, limit: int = 300) -> str:

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_evolink.api.addresses import link_identity
 from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkRequestError, Violation
 from airflow_provider_evolink.api.jobs.job import JOB_ID
+from airflow_provider_evolink.api.redaction import link_identity
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

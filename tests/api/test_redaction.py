@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from airflow_provider_evolink.api.redaction import LINKS_ONLY, Redactor, public_link
+from airflow_provider_evolink.api.redaction import LINKS_ONLY, Redactor, link_identity, public_link
 
 PROMPT = "Scene 1:\nA paper boat,\twith the  secret word\r\nxylophonist, drifts down a long river at dawn."
 
@@ -94,3 +94,20 @@ def test_long_texts_take_no_long_time():
     Redactor(("ab" * 500_000, "x. " * 300_000)).apply("ac" * 500_000)
     LINKS_ONLY.apply("a." * 500_000)
     assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(
+    ("text", "identity"),
+    [
+        ("https://a.b/c.png?sig=1", "https://a.b/c.png"),
+        ("HTTP://a.b/c.png#t=1", "HTTP://a.b/c.png"),
+        ("https://u@a.b/c?x=1#f", "https://u@a.b/c"),
+        ("https://a.b/c.png", "https://a.b/c.png"),
+        ("s3://bucket/c.png#sha256=0f3c", "s3://bucket/c.png#sha256=0f3c"),
+        ("Who? A boat.", "Who? A boat."),
+        ("https://a.b/shop?id=1 is the shop: film a boat", "https://a.b/shop?id=1 is the shop: film a boat"),
+        ("https://a.b/shop?id=1\nFilm a boat", "https://a.b/shop?id=1\nFilm a boat"),
+    ],
+)
+def test_a_link_is_the_same_one_after_it_was_signed_again(text, identity):
+    assert link_identity(text) == identity

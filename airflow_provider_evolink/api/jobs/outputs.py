@@ -11,8 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from airflow_provider_evolink.api.addresses import link_identity
-from airflow_provider_evolink.api.redaction import sanitize
+from airflow_provider_evolink.api.redaction import link_identity, sanitize
 
 KINDS = ("video", "image", "audio")
 EXPIRY = "draft_expires_at"
