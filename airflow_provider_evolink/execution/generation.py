@@ -190,7 +190,7 @@ class GenerationAttempt:
                 poll_interval=self._operator.poll_interval,
                 started=self.started,
                 estimated_time=self._estimated_time,
-                on_look=tell,
+                on_poll=tell,
                 redactor=self._inputs.redactor(),
             )
         except EvoLinkJobFailed:

@@ -226,7 +226,7 @@ def test_a_host_that_is_not_allowed_hears_nothing(
     )
     good, text = connect(host=name).test_connection()
     assert not good
-    assert "evil.example is not allowed to get the API key" in text
+    assert "evil.example is not in [evolink] allowed_hosts" in text
     assert heard == []
 
     monkeypatch.setenv("AIRFLOW__EVOLINK__ALLOWED_HOSTS", "proxy.example, Evil.Example ")

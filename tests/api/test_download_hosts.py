@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from airflow_provider_evolink.api import addresses
 from airflow_provider_evolink.api.errors import EvoLinkLinkRefused
 from airflow_provider_evolink.api.files import hosts
 
@@ -110,14 +111,14 @@ def locate(link, found=(PUBLIC,), allow_loopback=False):
 
 @pytest.mark.parametrize("address", NOT_PUBLIC)
 def test_an_inner_address_is_not_public(address):
-    assert not hosts.is_public(address)
+    assert not addresses.is_public_address(address)
 
 
 @pytest.mark.parametrize(
     "address", [PUBLIC, "8.8.8.8", "1.1.1.1", "2606:4700::1111", "2a00:1450:4001::1", "64:ff9b::808:808"]
 )
 def test_an_outer_address_is_public(address):
-    assert hosts.is_public(address)
+    assert addresses.is_public_address(address)
 
 
 @pytest.mark.parametrize("link", REFUSED_LINKS)

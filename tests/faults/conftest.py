@@ -92,7 +92,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Return a clock for all waits between looks: they take no time and are noted."""
     from airflow_provider_evolink.api import client
-    from airflow_provider_evolink.api.jobs.pace import Times
+    from airflow_provider_evolink.api.jobs.pace import DurationStats
     from airflow_provider_evolink.api.polling import poller
     from airflow_provider_evolink.execution import generation
     from airflow_provider_evolink.operators import generate
@@ -101,7 +101,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     for module in (client, poller, generation, generate):
         if getattr(module, "time", None) is time:
             monkeypatch.setattr(module, "time", clock)
-    monkeypatch.setattr(poller, "TIMES", Times())
+    monkeypatch.setattr(poller, "TIMES", DurationStats())
     monkeypatch.setattr(poller, "later", clock.instead_of(poller.later))
     return clock
 

@@ -78,9 +78,9 @@ class Reader:
         :raises EvoLinkError: no answer, or a refusal.
         """
         if len(job_ids) == 1:
-            return {job_ids[0]: await self._ask(functools.partial(AsyncEvoLinkClient.look, job_id=job_ids[0]))}
+            return {job_ids[0]: await self._ask(functools.partial(AsyncEvoLinkClient.poll_job, job_id=job_ids[0]))}
         try:
-            return await self._ask(functools.partial(AsyncEvoLinkClient.get_jobs, job_ids=job_ids))
+            return await self._ask(functools.partial(AsyncEvoLinkClient.poll_jobs, job_ids=job_ids))
         except EvoLinkError as error:
             if error.status_code not in NO_SUCH_CALL:
                 raise
@@ -115,7 +115,7 @@ class Reader:
             return self.client
 
     async def _make_client(self) -> AsyncEvoLinkClient:
-        return await AsyncEvoLinkClient.create(await EvoLinkHook.aget_settings(self._conn_id), reads_only=True)
+        return await AsyncEvoLinkClient.create(await EvoLinkHook.aget_settings(self._conn_id))
 
 
 async def read_all(evolink_conn_id: str, job_ids: list[str]) -> dict[str, JobReading]:
@@ -143,17 +143,17 @@ async def read_all(evolink_conn_id: str, job_ids: list[str]) -> dict[str, JobRea
 
     try:
         await reader.open()
-        for tries in range(1, retries.TRIES + 1):
+        for tries in range(1, retries.MAX_ATTEMPTS + 1):
             troubles.clear()
             left = [job_id for job_id in job_ids if job_id not in found]
             if len(left) > 1:
                 await asyncio.gather(*(read(left[at : at + MAX_BATCH]) for at in range(0, len(left), MAX_BATCH)))
-            if not troubles or tries == retries.TRIES:
+            if not troubles or tries == retries.MAX_ATTEMPTS:
                 await asyncio.gather(*(read([job_id]) for job_id in left if job_id not in found))
             pause = retries.wait_before_retry(
                 max(troubles, key=lambda error: error.retry_after or 0.0, default=None),
                 tries,
-                longest=LONGEST_PAUSE,
+                max_wait=LONGEST_PAUSE,
                 jitter=random.random(),  # noqa: S311
             )
             if not troubles or pause is None:
