@@ -239,7 +239,7 @@ def test_the_deployment_may_allow_hosts_and_a_connection_may_not(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fields = {"host": "https://proxy.example:8443", "extra": {"allowed_hosts": "proxy.example"}}
-    with pytest.raises(EvoLinkConfigError, match="not allowed"):
+    with pytest.raises(EvoLinkConfigError, match="refusing to send the API key"):
         _ = connect(**fields).settings
     monkeypatch.setenv("AIRFLOW__EVOLINK__ALLOWED_HOSTS", "other.example, PROXY.example")
     assert connect(**fields).settings.base_url == "https://proxy.example:8443"
