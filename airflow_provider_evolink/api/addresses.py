@@ -1,4 +1,8 @@
-"""Which addresses EvoLink can use as media links and for callbacks. Nothing is looked up or fetched."""
+"""
+What an address is: a link EvoLink can fetch, a callback it can reach, a public host, this machine.
+
+Nothing is resolved or fetched here.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
-
 _IPV6_UNICAST = ipaddress.IPv6Network("2000::/3")
-
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 # Not left to ``is_global`` alone: its table differs between patch releases of Python.
@@ -42,8 +44,6 @@ _NOT_PUBLIC = tuple(
         "3fff::/20",
     )
 )
-
-
 _UNSAFE = re.compile(r"[\s\x00-\x1f\x7f\\]")
 _BASE64 = re.compile(r"[A-Za-z0-9+/=_-]{200,}")
 _WEB = re.compile(r"https?://", re.IGNORECASE)
@@ -53,21 +53,30 @@ _ELSEWHERE = re.compile(r"(?!https?://)[a-z][a-z0-9+.-]*://\S|/(?!9j/)[^/\s]", r
 
 def is_local_file(value: object) -> bool:
     """
-    Tell a file of the user's (``s3://``, ``file://``, an absolute path) from a link that EvoLink fetches itself.
+    Return whether a value is a file that has to be uploaded (``s3://``, ``file://``, an absolute path).
 
-    :param value: What stands where a link to media belongs.
+    :param value: The value of a field that takes a link to media.
     """
     return isinstance(value, str) and _ELSEWHERE.match(value) is not None
 
 
+def is_web_link(text: str) -> bool:
+    """
+    Return whether a text starts like a link to the web.
+
+    :param text: Any text.
+    """
+    return _WEB.match(text) is not None
+
+
 def link_fault(text: str) -> str | None:
     """
-    Tell what is wrong with a media link, in words; ``None`` for a usable one.
+    Describe what is wrong with a media link; ``None`` for a usable one.
 
     EvoLink fetches media itself, so only http(s) links without a login work. Private addresses pass: the local
     emulator uses them.
 
-    :param text: What the user gave as link.
+    :param text: The link.
     """
     fault, _ = _parse(text, ("http", "https"), "must be an http or https link")
     return fault
@@ -75,28 +84,28 @@ def link_fault(text: str) -> str | None:
 
 def media_fault(text: str) -> str | None:
     """
-    Tell what is wrong in a media field that takes more than links: the data itself, or a name EvoLink gave.
+    Describe what is wrong in a media field that takes inline data and EvoLink's ids as well as links.
 
-    :param text: What the user gave.
+    :param text: The value of the field.
     """
     if is_local_file(text) or not text.strip():
         return "must be a link, inline data or an id, not a file that EvoLink cannot fetch"
-    return link_fault(text) if _WEB.match(text) else None
+    return link_fault(text) if is_web_link(text) else None
 
 
 def callback_fault(text: str) -> str | None:
     """
-    Tell what is wrong with a callback address, in words; ``None`` for a usable one.
+    Describe what is wrong with a callback address; ``None`` for a usable one.
 
     EvoLink calls back over HTTPS only and never to internal addresses (its text-to-video page). Host names are not
     resolved here.
 
-    :param text: What the user gave as ``callback_url``.
+    :param text: The value of ``callback_url``.
     """
     fault, parts = _parse(text, ("https",), "must be an https link")
     if fault or parts is None:
         return fault
-    return None if _public(parts.hostname or "") else "must lead to a public address"
+    return None if _is_public_host(parts.hostname or "") else "must lead to a public address"
 
 
 def _parse(text: str, schemes: tuple[str, ...], wanted: str) -> tuple[str | None, SplitResult | None]:
@@ -121,43 +130,20 @@ def _split(text: str) -> SplitResult | None:
     return None if port == 0 else parts
 
 
-def _public(host: str) -> bool:
+def _is_public_host(host: str) -> bool:
     name = unicodedata.normalize("NFKC", host).rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return False
-    address = _literal(name)
-    if address is None:
-        return True
-    return address.is_global and not address.is_multicast
+    address = literal_address(name) or _old_style_address(name)
+    return address is None or is_public_address(str(address))
 
 
-def _literal(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(name)
-    except ValueError:
-        return _old_style(name)
-
-
-def _old_style(name: str) -> ipaddress.IPv4Address | None:
-    # Resolvers read 127.1, 0x7f000001 and 2130706433 as 127.0.0.1, and inet_aton does so without a look-up.
+def _old_style_address(name: str) -> ipaddress.IPv4Address | None:
+    # Resolvers read 127.1, 0x7f000001 and 2130706433 as 127.0.0.1, and inet_aton does so without a lookup.
     try:
         return ipaddress.IPv4Address(socket.inet_aton(name))
     except (OSError, UnicodeError):
         return None
-
-
-def is_local_host(host: str | None) -> bool:
-    """
-    Tell whether a host name or address is this machine itself (where the emulator runs).
-
-    :param host: Host part of a URL.
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False
 
 
 def host_of(url: str) -> str | None:
@@ -169,8 +155,26 @@ def host_of(url: str) -> str | None:
     return urlsplit(url).hostname
 
 
-def is_public(address: str) -> bool:
-    """Tell whether an address is on the public internet, also when it carries another one inside."""
+def is_local_host(host: str | None) -> bool:
+    """
+    Return whether the host of an API base URL is this machine, where the emulator runs.
+
+    Only here ``localhost`` counts: the user has written it. In a link to download it is a name like any other, which
+    has to be resolved and its addresses checked.
+
+    :param host: Host part of a base URL.
+    """
+    return host is not None and (host == "localhost" or is_loopback_address(host))
+
+
+def is_loopback_address(address: str) -> bool:
+    """Return whether an IP address is this machine."""
+    ip = literal_address(address)
+    return ip is not None and any(ip in network for network in _LOOPBACK)
+
+
+def is_public_address(address: str) -> bool:
+    """Return whether an IP address is on the public internet, also when it carries another one inside."""
     ip = literal_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
         ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else ip.ipv4_mapped or ip
@@ -179,13 +183,8 @@ def is_public(address: str) -> bool:
     return ip.is_global and (ip.version == 4 or ip in _IPV6_UNICAST)
 
 
-def is_loopback_address(address: str) -> bool:
-    """Tell whether an address is this machine."""
-    ip = literal_address(address)
-    return ip is not None and any(ip in network for network in _LOOPBACK)
-
-
 def literal_address(host: str) -> IPAddress | None:
+    """Return the IP address that a host is written as, or ``None`` for a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:

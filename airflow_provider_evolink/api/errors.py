@@ -2,32 +2,32 @@
 What can go wrong with EvoLink. One class per reaction, not per cause.
 
 EvoLinkError
-├── EvoLinkConfigError           key, host or setting is unusable            fix the connection
+├── EvoLinkConfigError           key, host or setting is unusable            fix the connection or the setting
 ├── EvoLinkRequestError          the request breaks the model's rules        fix the request; nothing was sent
-├── EvoLinkInputError            a file to be uploaded cannot be read        nothing was ordered; a retry reads it again
+├── EvoLinkInputError            a file to be uploaded cannot be read        nothing was submitted; retry
 ├── EvoLinkBudgetError           the order would cost more than allowed      raise max_credits, or order less
-├── EvoLinkRerunRefused          this re-run is not to be, as things stand   follow the text; nothing was sent
-├── EvoLinkOrderStopped          the order was withdrawn before it was sent  nothing: the retry orders
-├── EvoLinkLedgerError           the record cannot be read or kept           mend the store; nothing more is ordered
-├── EvoLinkAPIError              EvoLink refused or could not answer
+├── EvoLinkRerunRefused          the task's settings forbid this re-run      follow the text; nothing was sent
+├── EvoLinkOrderStopped          stopped before the order was sent           nothing: the retry submits
+├── EvoLinkLedgerError           the record cannot be read or stored         fix the store; nothing more is submitted
+├── EvoLinkAPIError              EvoLink refused or could not respond
 │   ├── EvoLinkAuthError         the key is not accepted                     fix the key
 │   ├── EvoLinkAccessError       the key may not do this                     change the key's rights
 │   ├── EvoLinkCreditsError      balance or spending limit is used up        top up, raise the limit
-│   ├── EvoLinkInvalidError      EvoLink found the request wrong             fix the request
+│   ├── EvoLinkInvalidError      EvoLink found the request invalid           fix the request
 │   ├── EvoLinkContentError      content review refused the request          change the content
 │   ├── EvoLinkNotFoundError     EvoLink does not know this job              check the id
 │   ├── EvoLinkRateLimited       too many calls                              wait retry_after, send again
-│   └── EvoLinkUnavailable       no usable answer (network, 5xx, HTML page)  send again later
-├── EvoLinkSubmissionUnknown     an order may have been accepted             look before ordering again
-├── EvoLinkJobError              the job was accepted and gives no media
-│   ├── EvoLinkJobFailed         EvoLink ended the job as failed             by its code: change or repeat
-│   ├── EvoLinkNoResults         completed, but without links                look at the job, ask EvoLink
-│   └── EvoLinkJobTimeout        still running at our deadline               wait on: the job goes on
-└── EvoLinkMediaError            a result link gives no usable file
-    ├── EvoLinkLinkRefused       the link points where we do not go          ask EvoLink
-    └── EvoLinkLinkExpired       the link has died                           read the job for fresh links
+│   └── EvoLinkUnavailable       no usable response (network, 5xx, HTML)     send again later
+├── EvoLinkSubmissionUnknown     an order may have been accepted             check before submitting again
+├── EvoLinkJobError              the job was accepted and has no media
+│   ├── EvoLinkJobFailed         EvoLink reported the job as failed          by its code: change or repeat
+│   ├── EvoLinkNoResults         completed, but without links                check the job, ask EvoLink
+│   └── EvoLinkJobTimeout        still running after the timeout             keep waiting: the job keeps running
+└── EvoLinkMediaError            a result link returned no usable file
+    ├── EvoLinkLinkRefused       the link leads to a forbidden address       ask EvoLink
+    └── EvoLinkLinkExpired       the link has expired                        read the job for fresh links
 
-``permanent`` says that the same call fails the same way again, so a retry is pointless.
+``permanent`` means that the same call fails the same way again, so a retry is pointless.
 No error holds the API key, a request header, a prompt or a link with its query.
 """
 
@@ -45,10 +45,10 @@ class EvoLinkError(Exception):
 
     :param message: What happened and what the user can do.
     :param code: EvoLink's ``error.code``, always as text.
-    :param status_code: HTTP status of the answer.
+    :param status_code: HTTP status of the response.
     :param request_id: EvoLink's id of the call, for their support.
-    :param job_id: The job concerned; keep it, it may be paid for.
-    :param retry_after: Seconds EvoLink asked us to wait.
+    :param job_id: The job; keep it, it may be paid for.
+    :param retry_after: Seconds to wait, as EvoLink requests.
     """
 
     permanent: bool = False
@@ -72,14 +72,14 @@ class EvoLinkError(Exception):
         self.retry_after = retry_after
 
     def __str__(self) -> str:
-        facts = {
+        details = {
             "job": self.job_id,
             "code": self.code,
             "HTTP": self.status_code,
             "request id": self.request_id,
             "retry after": None if self.retry_after is None else f"{self.retry_after:g} s",
         }
-        known = ", ".join(f"{name} {value}" for name, value in facts.items() if value is not None)
+        known = ", ".join(f"{name} {value}" for name, value in details.items() if value is not None)
         return f"{self.message} [{known}]" if known else self.message
 
     def amended(self, *, message: str | None = None, permanent: bool | None = None) -> Self:
@@ -151,31 +151,31 @@ class EvoLinkRequestError(EvoLinkError, ValueError):
 
 
 class EvoLinkInputError(EvoLinkError):
-    """A file to be uploaded cannot be read right now, or changed meanwhile. Nothing was ordered; a retry may help."""
+    """A file to be uploaded cannot be read now, or has just changed. Nothing was submitted; a retry may help."""
 
 
 class EvoLinkBudgetError(EvoLinkError):
-    """The order would cost more than ``max_credits``, or nobody knows what it costs. Nothing was sent or paid."""
+    """The order would cost more than ``max_credits``, or its price is unknown. Nothing was sent or paid."""
 
     permanent = True
 
 
 class EvoLinkRerunRefused(EvoLinkError):
-    """The task's own settings forbid what this re-run would mean. Nothing was sent. A retry does not help."""
+    """The task's own settings forbid what this re-run would do. Nothing was sent. A retry does not help."""
 
     permanent = True
 
 
 class EvoLinkOrderStopped(EvoLinkError):
-    """The order was withdrawn before its first byte left: its worker was stopped or told to end. A retry orders."""
+    """The order was stopped before its first byte left: its worker stalled or is being terminated. A retry submits."""
 
 
 class EvoLinkLedgerError(EvoLinkError):
-    """The record of a generation cannot be read or kept. Nothing is ordered on such ground; a retry may help."""
+    """The record of a generation cannot be read or stored. Nothing more is submitted; a retry may help."""
 
 
 class EvoLinkAPIError(EvoLinkError):
-    """EvoLink refused a call or gave no usable answer."""
+    """EvoLink refused a call or sent no usable response."""
 
 
 class EvoLinkAuthError(EvoLinkAPIError):
@@ -197,7 +197,7 @@ class EvoLinkCreditsError(EvoLinkAPIError):
 
 
 class EvoLinkInvalidError(EvoLinkAPIError):
-    """EvoLink found the request wrong. Nothing was charged. A retry does not help."""
+    """EvoLink found the request invalid. Nothing was charged. A retry does not help."""
 
     permanent = True
 
@@ -209,7 +209,7 @@ class EvoLinkContentError(EvoLinkAPIError):
 
 
 class EvoLinkNotFoundError(EvoLinkAPIError):
-    """EvoLink does not know the job (any more): wrong id, other account, or aged out."""
+    """EvoLink does not know the job (any more): wrong id, another account, or too old."""
 
 
 class EvoLinkRateLimited(EvoLinkAPIError):
@@ -218,68 +218,68 @@ class EvoLinkRateLimited(EvoLinkAPIError):
 
 class EvoLinkUnavailable(EvoLinkAPIError):
     """
-    No usable answer: network fault, 5xx, or something that is not EvoLink's JSON. A read may be repeated.
+    No usable response: network failure, 5xx, or something that is not EvoLink's JSON. A read may be repeated.
 
     :param unsent: The call provably never reached EvoLink (no connection), so even an order may be sent again.
     """
 
-    def __init__(self, message: str, *, unsent: bool = False, **facts: Any) -> None:
-        super().__init__(message, **facts)
+    def __init__(self, message: str, *, unsent: bool = False, **details: Any) -> None:
+        super().__init__(message, **details)
         self.unsent = unsent
 
 
 class EvoLinkSubmissionUnknown(EvoLinkError):
     """
-    An order left this machine and no readable answer came back: it may run and cost credits.
+    An order was sent and no readable response came back: it may be running and cost credits.
 
-    Never sent again on our own. Look at the EvoLink dashboard before ordering again.
+    It is never sent again automatically. Check the EvoLink dashboard before submitting again.
 
-    :param idempotency_key: The key the order carried.
+    :param idempotency_key: The idempotency key of the order.
     """
 
     permanent = True
 
-    def __init__(self, message: str, *, idempotency_key: str | None = None, **facts: Any) -> None:
-        super().__init__(message, **facts)
+    def __init__(self, message: str, *, idempotency_key: str | None = None, **details: Any) -> None:
+        super().__init__(message, **details)
         self.idempotency_key = idempotency_key
 
 
 class EvoLinkJobError(EvoLinkError):
-    """The job was accepted and there is no media from it (yet)."""
+    """The job was accepted and has no media (yet)."""
 
 
 class EvoLinkJobFailed(EvoLinkJobError):
     """
-    EvoLink ended the job as failed or cancelled.
+    EvoLink reported the job as failed or cancelled.
 
-    :param repeatable: The same request may succeed if it is ordered again (EvoLink's error page).
+    :param repeatable: The same request may succeed if it is submitted again (EvoLink's error page).
     """
 
-    def __init__(self, message: str, *, repeatable: bool = False, **facts: Any) -> None:
-        super().__init__(message, **facts)
+    def __init__(self, message: str, *, repeatable: bool = False, **details: Any) -> None:
+        super().__init__(message, **details)
         self.repeatable = repeatable
         self.permanent = not repeatable
 
 
 class EvoLinkNoResults(EvoLinkJobError):
-    """The job is completed and stays without links. It may be charged; it is never ordered again on our own."""
+    """The job is completed and still has no links. It may be charged; it is never submitted again automatically."""
 
     permanent = True
 
 
 class EvoLinkJobTimeout(EvoLinkJobError):
-    """The job still runs at our deadline. It goes on and stays billable; a retry waits for the same job."""
+    """The job still runs after the timeout. It keeps running and is still billed; a retry waits for the same job."""
 
 
 class EvoLinkMediaError(EvoLinkError):
-    """A result link gave no usable file: cut, empty, an HTML page, an unknown container. Worth a retry."""
+    """A result link returned no usable file: truncated, empty, an HTML page, an unknown format. Worth a retry."""
 
 
 class EvoLinkLinkRefused(EvoLinkMediaError):
-    """The link or a redirect leads to an address we do not download from (not HTTPS, not public)."""
+    """The link or a redirect leads to an address that is never contacted (not HTTPS, not public)."""
 
     permanent = True
 
 
 class EvoLinkLinkExpired(EvoLinkMediaError):
-    """The link has died (EvoLink keeps them 24 hours). Read the job for fresh links; never order again for this."""
+    """The link has expired (after 24 hours). Read the job for fresh links; nothing is submitted again for this."""

@@ -1,109 +1,115 @@
-"""What of a remote or private text may appear in a log line or an error."""
+"""What of remote and private text may appear in a log line, an error or a manifest."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
-MAX_SHOWN = 60  # characters of a value
-MAX_MESSAGE = 2000  # characters of a message that are searched for quotes
-QUOTE = 12  # characters of a private text that count as a quote of it; a shorter text counts only as a whole
+MAX_SHOWN = 60
+MAX_MESSAGE = 2000
+QUOTE_LENGTH = 12  # characters of a private text that count as a quote of it; a shorter text must appear whole
 
 # Control characters, line ends, marks that change the reading direction, and halves of broken characters.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
-_PARTS_OF_LINK = re.compile(r"([a-z][a-z0-9+.-]*://)([^/?#]*@)?([^?#]*)([?#].*)?", re.IGNORECASE | re.DOTALL)
-_WEB_LINK = re.compile(r"https?://[^\s\"<>]*", re.IGNORECASE)
-_BEARER = re.compile(r"(?i)(bearer[\s:]+|\bsk-)[\w.~+/=-]{4,}")
+_KEY = re.compile(r"(?i)(bearer[\s:]+|\bsk-)[\w.~+/=-]{4,}")
 _WORD = re.compile(r"[\w.:+-]{1,40}", re.ASCII)
 # What counts as one blank where texts are compared: EvoLink may fold lines, or quote a text as JSON.
 _BLANKS = re.compile(rf"(?:{_CONTROL.pattern}|\s|\\[nrt])+")
+# Scheme, user-info (dropped), host and path; query and fragment follow.
+_LINK_PARTS = re.compile(r"([^/?#]*//)?(?:[^/?#]*@)?([^?#]*)")
+_WEB_LINK = re.compile(r"(?i)https?://[^\s\"<>]*")
+_SIGNED_LINK = re.compile(r"(?i)^(https?://[^?#\s]*)[?#]\S*$")
 # A link, also percent-encoded, escaped as in JSON, or without its scheme.
 _ANY_LINK = re.compile(
     r"(?i)(?:https?(?::|%3a)[/\\%]|(?<![\w.-])[\w-]+(?:\.[\w-]+)*\.(?:[a-z]{2,}(?::\d+)?|\d+:\d+)/)[^\s\"<>]*"
 )
 
 
-def public_link(text: str) -> str:
+def public_link(link: object) -> str:
     """
-    Return a link without user name, password, query and fragment: what may be shown. Other texts stay as they are.
+    Return a link without user-info, query and fragment: the query may be a signature that opens the file.
 
-    :param text: A link, whose query may be a signature.
+    :param link: A link, readable or not. It is not made safe for a log line: see :func:`sanitize`.
     """
-    parts = _PARTS_OF_LINK.fullmatch(text)
-    return parts[1] + parts[3] if parts else text
+    parts = _LINK_PARTS.match(str(link))
+    return "".join(part or "" for part in parts.groups()) if parts else ""
 
 
 def link_identity(text: str) -> str:
     """
-    Return what stays the same of an http(s) link when it is signed again. Other texts stay as they are.
+    Return what of a link stays the same when it is signed again: all but query and fragment. Other texts stay whole.
 
-    :param text: A link, whose query may be a signature.
+    :param text: Any text; one with a blank is no link.
     """
-    return re.split("[?#]", text, maxsplit=1)[0] if text[:8].lower().startswith(("http://", "https://")) else text
+    return _SIGNED_LINK.sub(r"\1", text)
 
 
 def sanitize(text: object, limit: int = 300) -> str:
     """
-    Make a remote text safe for one log line: no control characters, no signed links, nothing like a key.
+    Make remote text safe for one log line.
+
+    Control characters are removed, links reduced to :func:`public_link`, words that look like a key hidden, and the
+    rest is cut.
 
     :param text: What EvoLink, a proxy or a library wrote.
     :param limit: Longest result, in characters.
     """
     line = _CONTROL.sub(" ", str(text)).strip()
-    line = _BEARER.sub(r"\1***", _WEB_LINK.sub(lambda link: public_link(link[0]), line))
+    line = _KEY.sub(r"\1***", _WEB_LINK.sub(lambda found: public_link(found[0]), line))
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 @dataclass(frozen=True)
 class Redactor:
     """
-    Makes EvoLink's messages safe to show: they may quote a prompt, and they may hold links.
+    Makes EvoLink's messages about a request safe for logs and errors: they may quote the prompt or a signed link.
 
-    Without a request it removes links only.
-
-    :param texts: Free texts and links of the request.
-    :param hides_all: The request is not known, so nothing of a message can be shown.
+    :param texts: Private texts of the request.
+    :param hides_all: Nothing of a message may be shown, because nobody knows what it could quote.
     """
 
     texts: tuple[str, ...] = field(default=(), repr=False)
     hides_all: bool = False
 
     @classmethod
-    def of(cls, body: Any) -> Self:
+    def of(cls, body: object) -> Redactor:
         """
         Return a redactor that hides quotes of a request.
 
-        :param body: The request: each of its texts that is more than a single word is private.
+        :param body: The request body. Its free text and links are private; single words, such as a model, are not.
         """
         return cls(tuple(_private_texts(body)))
 
     @classmethod
-    def everything(cls) -> Self:
-        """Return a redactor for the messages of a request that is not known."""
+    def everything(cls) -> Redactor:
+        """Return a redactor for messages about a request that is not known: it hides each of them wholly."""
         return cls(hides_all=True)
 
     def apply(self, message: str) -> str:
         """
-        Return a message, cut where it begins to quote a private text, and without links.
+        Return a message as one line without links, cut where it begins to quote the request.
 
-        A quote is :data:`QUOTE` characters from anywhere in a text, or the whole of a shorter one, however blanks and
-        line ends are written.
+        A quote is :data:`QUOTE_LENGTH` characters from anywhere in a private text, or the whole of a shorter one,
+        however blanks and line ends are written.
 
         :param message: What EvoLink wrote.
         """
         if self.hides_all:
             return "…"
-        line = _flat(message[:MAX_MESSAGE])
-        spans = {line[at : at + QUOTE]: at for at in reversed(range(len(line) - QUOTE + 1))}
-        quotes = (_quoted(_flat(text), line, spans) for text in self.texts)
-        start = min((at for at in quotes if at >= 0), default=None)
-        return _ANY_LINK.sub("…", line if start is None else line[:start] + "…")
+        line = _one_line(message[:MAX_MESSAGE])
+        places = _places(line)
+        quotes = [at for text in self.texts if (at := _find_quote(_one_line(text), line, places)) >= 0]
+        return sanitize(_ANY_LINK.sub("…", line[: min(quotes)] + "…" if quotes else line))
 
 
-def _private_texts(value: Any) -> Iterator[str]:
+LINKS_ONLY = Redactor()
+
+
+def _private_texts(value: object) -> Iterator[str]:
+    """Find free text and links: every text that is more than a single word."""
     if isinstance(value, str):
         if not _WORD.fullmatch(value) and value.strip():
             yield value.strip()
@@ -115,16 +121,21 @@ def _private_texts(value: Any) -> Iterator[str]:
             yield from _private_texts(item)
 
 
-def _flat(text: str) -> str:
+def _one_line(text: str) -> str:
     return _BLANKS.sub(" ", text).strip()
 
 
-def _quoted(text: str, line: str, spans: Mapping[str, int]) -> int:
+def _places(line: str) -> Mapping[str, int]:
+    """Map every piece of a line that is long enough for a quote to its first place."""
+    return {line[at : at + QUOTE_LENGTH]: at for at in reversed(range(len(line) - QUOTE_LENGTH + 1))}
+
+
+def _find_quote(text: str, line: str, places: Mapping[str, int]) -> int:
     """Return where a line first quotes a text, or -1; in a time that grows with their lengths, not their product."""
-    if len(text) < QUOTE:
+    if len(text) < QUOTE_LENGTH:
         return line.find(text)
-    parts = (text[at : at + QUOTE] for at in range(len(text) - QUOTE + 1))
-    return min((spans[part] for part in parts if part in spans), default=-1)
+    pieces = (text[at : at + QUOTE_LENGTH] for at in range(len(text) - QUOTE_LENGTH + 1))
+    return min((places[piece] for piece in pieces if piece in places), default=-1)
 
 
 def describe_value(value: Any, *, private: bool = False) -> str:

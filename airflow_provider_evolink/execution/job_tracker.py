@@ -184,7 +184,7 @@ class JobTracker:
                 poll_interval=self._options.poll_interval,
                 started=wait.started,
                 estimated_time=self._estimated_time,
-                on_look=on_poll,
+                on_poll=on_poll,
                 redactor=self._request.redactor(),
             )
         except EvoLinkJobFailed:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from airflow_provider_evolink.api.catalog.media_limits import MAX_UPLOAD, MB, InputFile
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkInputError, EvoLinkMediaError
-from airflow_provider_evolink.api.files.containers import HEAD_SIZE, check_media, recognise
+from airflow_provider_evolink.api.files.containers import HEAD_SIZE, check_media, recognize
 from airflow_provider_evolink.storage.object_store import CHUNK, open_folder, spool
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class InputSource:
             digest, size = _checksum(file)
             _check_size(size)
             file.seek(0)
-            if size and recognise(file.read(HEAD_SIZE)) is None:
+            if size and recognize(file.read(HEAD_SIZE)) is None:
                 raise InvalidInputFile("is not an image, video or audio file of a known type")
             try:
                 container = check_media(file, size, None)

@@ -22,7 +22,7 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkOrderStopped,
     EvoLinkRateLimited,
 )
-from airflow_provider_evolink.api.http.retries import TRIES
+from airflow_provider_evolink.api.http.retries import MAX_ATTEMPTS
 from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.api.polling.batch_wait import AwaitedJob, BatchWait
 from airflow_provider_evolink.emulator.server import EmulatorServer
@@ -522,7 +522,7 @@ def test_no_more_jobs_run_at_a_time_than_allowed(
 def test_evolinks_own_limit_makes_a_batch_wait_for_its_jobs(
     stage: Any, batch: Make, long: EmulatorServer, deferrable: bool
 ) -> None:
-    long.fault("status", on="submit", status=429, code="rate_limit_exceeded", after=3, times=TRIES)
+    long.fault("status", on="submit", status=429, code="rate_limit_exceeded", after=3, times=MAX_ATTEMPTS)
     results = stage.run(batch(deferrable=deferrable))
     assert len(results) == 6
     assert paid(long) == once(6)
@@ -532,7 +532,7 @@ def test_evolinks_own_limit_makes_a_batch_wait_for_its_jobs(
 def test_an_order_that_waits_for_room_leaves_the_order_of_a_later_try_alone(
     stage: Any, batch: Make, long: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    long.fault("status", on="submit", status=429, code="rate_limit_exceeded", after=3, times=TRIES)
+    long.fault("status", on="submit", status=429, code="rate_limit_exceeded", after=3, times=MAX_ATTEMPTS)
     note = Ledger.write_best_effort
 
     def overtaken(self: Ledger, record: Any, **given: Any) -> None:
@@ -647,7 +647,7 @@ def test_a_passing_fault_at_the_delivery_costs_no_result(
         operator().execute(stage.context())
     event = fired(deferred.value.trigger)
     assert event["ended"] == 6
-    long.fault("status", on="batch", status=status, headers={"Retry-After": "1"}, times=TRIES + 1)
+    long.fault("status", on="batch", status=status, headers={"Retry-After": "1"}, times=MAX_ATTEMPTS + 1)
     long.fault("status", on="read", status=status, headers={"Retry-After": "1"}, times=12)
     results = operator().resume_execution("execute_complete", {"event": event}, stage.context())
     assert [result["status"] for result in results] == ["completed"] * 6
@@ -665,7 +665,7 @@ def test_a_failure_that_cannot_be_read_twice_orders_nothing(
     # Once EvoLink says that it failed; then it says nothing for a while; in truth the job runs.
     wrong = {"status": "failed", "error": {"code": "service_error", "message": "no"}}
     long.fault("patch_json", on="read", path=job_id, fields=wrong, times=1)
-    long.fault("status", on="read", path=job_id, status=503, times=TRIES)
+    long.fault("status", on="read", path=job_id, status=503, times=MAX_ATTEMPTS)
     long.fault("status", on="batch", status=404, body="not found", times=-1)
     with pytest.raises(TaskDeferred) as deferred:
         batch()().execute(stage.retry().context())

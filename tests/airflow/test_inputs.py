@@ -594,7 +594,7 @@ def test_a_clip_that_the_files_api_does_not_take_is_reported(
 ) -> None:
     emulator.settings(files_images_only=True)
     (tmp_path / "clip.mp4").write_bytes(mp4())
-    with pytest.raises(AirflowFailException, match="does not take this type of file; give a link"):
+    with pytest.raises(AirflowFailException, match="does not accept this type of file; give a link"):
         stage.run(make(EvoLinkImageToVideoOperator, video_urls=[str(tmp_path / "clip.mp4")]))
     assert "submit" not in emulator.books()["requests"]
 
@@ -748,7 +748,9 @@ def test_the_key_goes_to_the_files_host_and_nowhere_else(
     monkeypatch.setenv(
         "AIRFLOW_CONN_EVOLINK_DEFAULT", json.dumps(facts | {"extra": {"files_host": "https://files.example.com"}})
     )
-    with pytest.raises(AirflowFailException, match=r"files_host: host files\.example\.com is not allowed"):
+    with pytest.raises(
+        AirflowFailException, match=r"files_host: host files\.example\.com is not in \[evolink\] allowed_hosts"
+    ):
         stage.clear().run(first_frame(make, frame))
 
 

@@ -218,7 +218,7 @@ def _(scene: Scene) -> str:
     job_id = scene.stage.run(scene.make())["job_id"]
     scene.emulator.fault("link_expired", times=-1)
     download = EvoLinkDownloadOperator(task_id="download", job=job_id, destination=scene.folder.as_uri())
-    with pytest.raises(Exception, match="died") as told:
+    with pytest.raises(Exception, match="expired") as told:
         download.execute(scene.stage.context())
     return str(told.value)
 

@@ -202,7 +202,7 @@ async def test_an_unusable_connection_is_an_event_and_its_key_is_not_logged(
     bad = {"conn_type": "evolink", "host": "https://evil.example", "password": "test-key-0123456789"}
     monkeypatch.setenv("AIRFLOW_CONN_BAD", json.dumps(bad))
     assert (await payload(trigger("task-unified-1-x", evolink_conn_id="bad")))["status"] == "unreadable"
-    assert "is not allowed to get the API key" in logs.text
+    assert "refusing to send the API key" in logs.text
     assert "test-key-0123456789" not in logs.text
 
 
@@ -400,7 +400,7 @@ async def poll():
     from airflow_provider_evolink.api.settings import ClientSettings
     before = set(sys.modules)
     client = await AsyncEvoLinkClient.create(
-        ClientSettings(api_key="test-key-0123456789", base_url="http://127.0.0.1:9"), reads_only=True
+        ClientSettings(api_key="test-key-0123456789", base_url="http://127.0.0.1:9")
     )
     try:
         await client.poll_job("task-unified-1-x")

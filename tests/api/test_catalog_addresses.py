@@ -92,6 +92,10 @@ def test_a_public_https_callback_passes(address):
         "[fc00::1]",
         "[::ffff:10.0.0.1]",
         "[::ffff:127.0.0.1]",
+        "[64:ff9b::a00:1]",
+        "[4000::1]",
+        "168.63.129.16",
+        "192.88.99.1",
     ],
 )
 def test_a_callback_to_an_internal_address_is_refused(host):

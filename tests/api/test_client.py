@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 import socket
 import threading
@@ -41,48 +40,45 @@ def emulator(server):
 
 
 class Driver:
-    """One client of either kind behind one face; every call blocks until its answer."""
+    """One client of either kind behind one face; every call blocks until its response. Both submit on the worker."""
 
     def __init__(self, kind, url, **options):
         options = {"read_timeout": 2.0, "submit_timeout": 2.0, "connect_timeout": 1.0, "retry_wait": 0.05} | options
         self.settings = ClientSettings(KEY, base_url=url, **options)
-        self._runner = None if kind == "sync" else asyncio.Runner()
-        self.client = self._orders = EvoLinkClient(self.settings) if kind == "sync" else self._asynchronous()
-        if kind == "reads":
-            self.client = self._asynchronous(reads_only=True)
+        self._worker = EvoLinkClient(self.settings) if kind == "sync" else None
+        self._runner = asyncio.Runner() if kind == "polls" else None
+        self._polls = self._runner.run(AsyncEvoLinkClient.create(self.settings)) if self._runner else None
 
-    def _asynchronous(self, **options):
-        return self._run(AsyncEvoLinkClient.create(self.settings, **options))
-
-    def _run(self, result):
-        return self._runner.run(result) if inspect.isawaitable(result) or asyncio.iscoroutine(result) else result
+    @property
+    def _orders(self):
+        self._worker = self._worker or EvoLinkClient(self.settings)
+        return self._worker
 
     def submit(self, body=BODY, key=ORDER_KEY):
-        return self._run(self._orders.submit(body, idempotency_key=key))
+        return self._orders.submit(body, idempotency_key=key)
 
-    def get_job(self, job_id, **options):
-        return self._run(self.client.get_job(job_id, **options))
+    def get_job(self, job_id):
+        return self._orders.get_job(job_id)
 
     def get_credits(self):
-        return self._run(self.client.get_credits())
+        return self._orders.get_credits()
+
+    def read_once(self, job_id):
+        if self._runner:
+            return self._runner.run(self._polls.poll_job(job_id))
+        return self._orders.get_job(job_id, attempts=1)
 
     def close(self):
+        if self._worker:
+            self._worker.close()
         if self._runner:
-            self._run(self.client.aclose())
-            self._run(self._orders.aclose())
+            self._runner.run(self._polls.aclose())
             self._runner.close()
-        else:
-            self.client.close()
 
 
-@pytest.fixture(params=["sync", "async", "reads"])
-def kind(request):
-    return request.param
-
-
-@pytest.fixture
-def drive(kind, emulator):
-    """Make clients of the kind under test, for the emulator or another address."""
+@contextmanager
+def drivers(kind, emulator):
+    """Make clients of a kind, for the emulator or another address, and close them."""
     made = []
 
     def make(url=None, **options):
@@ -92,6 +88,25 @@ def drive(kind, emulator):
     yield make
     for driver in made:
         driver.close()
+
+
+@pytest.fixture
+def drive(emulator):
+    """Make clients for the worker."""
+    with drivers("sync", emulator) as make:
+        yield make
+
+
+@pytest.fixture(params=["sync", "polls"])
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def drive_both(kind, emulator):
+    """Make clients of the kind under test."""
+    with drivers(kind, emulator) as make:
+        yield make
 
 
 @contextmanager
@@ -306,7 +321,7 @@ def test_an_order_without_a_safe_connection_was_not_sent_and_is_tried_three_time
         assert len(seen) == 3
 
 
-def test_an_order_is_accepted_once_the_server_is_back(drive, kind):
+def test_an_order_is_accepted_once_the_server_is_back(drive):
     port = closed_port()
 
     def late():
@@ -370,29 +385,31 @@ PASSING = [
 
 
 @pytest.mark.parametrize("fault", PASSING, ids=lambda value: "-".join(str(part) for part in value.values())[:40])
-def test_a_read_outlives_two_passing_faults_and_not_three(drive, emulator, fault, kind):
+def test_a_read_outlives_two_transient_faults_and_not_three(drive, emulator, fault):
     driver = drive()
-    many = 6 if (kind, fault["kind"]) == ("reads", "cut_before") else 3  # aiohttp itself repeats a read that is cut
     job_id = driver.submit().job_id
     emulator.fault(**fault, on="read", times=2)
     assert driver.get_job(job_id).job_id == job_id
     assert met(emulator) == [(2, True)]
     emulator.clear_faults()
-    emulator.fault(**fault, on="read", times=many)
+    emulator.fault(**fault, on="read", times=3)
     with pytest.raises((EvoLinkUnavailable, errors.EvoLinkRateLimited)) as caught:
         driver.get_job(job_id)
     assert caught.value.job_id == job_id
-    assert met(emulator) == [(many, True)]
+    assert met(emulator) == [(3, True)]
     assert emulator.books()["orders"] == 1
 
 
-def test_a_caller_with_a_schedule_of_its_own_reads_once(drive, emulator):
-    driver = drive()
+@pytest.mark.parametrize("fault", PASSING, ids=lambda value: "-".join(str(part) for part in value.values())[:40])
+def test_a_caller_with_a_schedule_of_its_own_makes_one_attempt(drive_both, emulator, fault, kind):
+    driver = drive_both()
     job_id = driver.submit().job_id
-    emulator.fault("status", on="read", status=503, times=-1)
-    with pytest.raises(EvoLinkUnavailable):
-        driver.get_job(job_id, tries=1)
-    assert emulator.books()["requests"]["read"] == 1
+    emulator.fault(**fault, on="read", times=-1)
+    with pytest.raises((EvoLinkUnavailable, errors.EvoLinkRateLimited)) as caught:
+        driver.read_once(job_id)
+    assert caught.value.job_id == job_id
+    once = 2 if (kind, fault["kind"]) == ("polls", "cut_before") else 1  # aiohttp itself repeats a read that is cut
+    assert emulator.books()["requests"] == {"submit": 1, "read": once}
 
 
 @pytest.mark.parametrize(
@@ -405,17 +422,17 @@ def test_a_caller_with_a_schedule_of_its_own_reads_once(drive, emulator):
         (404, errors.EvoLinkNotFoundError),
     ],
 )
-def test_a_refused_read_is_not_repeated(drive, emulator, status, expected):
+def test_a_refused_read_is_not_repeated(drive_both, emulator, status, expected):
     emulator.fault("status", on="read", status=status, times=-1)
     with pytest.raises(expected):
-        drive().get_job("task-unified-1")
+        drive_both().read_once("task-unified-1")
     assert emulator.books()["requests"] == {"read": 1}
 
 
-def test_an_odd_id_is_not_asked_for(drive, emulator):
+def test_an_odd_id_is_not_asked_for(drive_both, emulator):
     for odd in ("..", "", "a/../../credits", "x?y"):
         with pytest.raises(errors.EvoLinkRequestError):
-            drive().get_job(odd)
+            drive_both().read_once(odd)
     assert emulator.books()["requests"] == {}
 
 
@@ -425,7 +442,7 @@ def test_credits(drive, emulator):
     assert met(emulator) == [(1, True)]
 
 
-def test_the_key_goes_into_one_header_and_nowhere_else(drive):
+def test_the_key_goes_into_one_header_and_nowhere_else(drive_both):
     heard = []
 
     def record(connection, number):
@@ -433,8 +450,8 @@ def test_the_key_goes_into_one_header_and_nowhere_else(drive):
         connection.sendall(response(JOB_ANSWER))
 
     with served(record) as (url, _):
-        drive(url).get_job("task-unified-1")
-        drive(url).submit()
+        drive_both(url).read_once("task-unified-1")
+        drive_both(url).submit()
     for head, body in heard:
         [line] = [line for line in head.split("\r\n") if KEY in line]
         assert (line.lower().split(":")[0], line.split(": ")[1]) == ("authorization", f"Bearer {KEY}")
@@ -445,20 +462,20 @@ def test_the_key_goes_into_one_header_and_nowhere_else(drive):
         assert not [name for name in headers if name.startswith("x-") or name == "cookie"]
 
 
-def test_a_key_that_comes_back_is_not_shown(drive):
+def test_a_key_that_comes_back_is_not_shown(drive_both):
     def echo(connection, number):
         request_of(connection)
         body = f'{{"error": {{"code": "{KEY}", "message": "bad key {KEY}"}}}}'
         connection.sendall(response(body, "401 Unauthorized", X_Request_Id=KEY))
 
     with served(echo) as (url, _), pytest.raises(errors.EvoLinkAuthError, match=r"bad key \*\*\*") as caught:
-        drive(url).get_job("task-unified-1")
+        drive_both(url).read_once("task-unified-1")
     assert KEY not in f"{caught.value}{vars(caught.value)}"
     assert caught.value.__cause__ is None
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
-def test_a_redirect_is_never_followed(drive, status):
+def test_a_redirect_is_never_followed(drive_both, status):
     def target(connection, number):
         request_of(connection)
         connection.sendall(response(JOB_ANSWER))
@@ -471,17 +488,18 @@ def test_a_redirect_is_never_followed(drive, status):
 
         with served(redirect) as (url, asked):
             with pytest.raises(EvoLinkUnavailable, match="a redirect, not followed"):
-                drive(url).get_job("task-unified-1")
+                drive_both(url).read_once("task-unified-1")
             with pytest.raises(EvoLinkSubmissionUnknown, match="a redirect, not followed"):
-                drive(url).submit()
-            assert len(asked) == 4
+                drive_both(url).submit()
+            assert len(asked) == 2
     assert followed == []
 
 
-def test_no_proxy_stands_between_us_and_this_machine(drive, emulator, monkeypatch):
+def test_no_proxy_stands_between_us_and_this_machine(drive_both, emulator, monkeypatch):
     for name in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port()}")
-    assert drive().get_credits().user.remaining_credits == 1000.0
+    driver = drive_both()
+    assert driver.read_once(driver.submit().job_id).status == "processing"
 
 
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "gopher://s3cret@127.0.0.1:1", "http://a:port"])
@@ -494,7 +512,7 @@ def test_a_proxy_that_cannot_be_used_is_a_wrong_setting(kind, monkeypatch, proxy
 
 @pytest.mark.parametrize("url", ["http://a..b:x", "https://[::1"])
 def test_an_address_that_is_none_is_a_wrong_setting(kind, url):
-    with pytest.raises(errors.EvoLinkConfigError, match="address"):
+    with pytest.raises(errors.EvoLinkConfigError, match="base URL"):
         Driver(kind, url)
 
 
@@ -534,13 +552,13 @@ SLOW = {
 
 
 @pytest.mark.parametrize("how", SLOW)
-def test_a_slow_answer_is_bounded_by_the_deadline_of_the_call(drive, how):
+def test_a_slow_answer_is_bounded_by_the_deadline_of_the_call(drive_both, how):
     def slow(connection, number):
         request_of(connection)
         SLOW[how](connection)
 
     with served(slow) as (url, seen):
-        driver = drive(url, submit_timeout=0.3, read_timeout=0.1)
+        driver = drive_both(url, submit_timeout=0.3, read_timeout=0.1)
         why = "ReadTimeout" if how != "no length" else "ReadTimeout|not EvoLink's JSON"
         started = time.monotonic()
         with pytest.raises(EvoLinkSubmissionUnknown, match=why):
@@ -548,7 +566,7 @@ def test_a_slow_answer_is_bounded_by_the_deadline_of_the_call(drive, how):
         assert 0.2 < time.monotonic() - started < 5
         started = time.monotonic()
         with pytest.raises(EvoLinkUnavailable, match=why):
-            driver.get_job("task-unified-1", tries=1)
+            driver.read_once("task-unified-1")
         assert time.monotonic() - started < 5
         assert len(seen) == 2
 
@@ -572,18 +590,18 @@ def test_a_slow_answer_is_bounded_by_the_deadline_of_the_call(drive, how):
     ],
     ids=range(13),
 )
-def test_whatever_a_server_sends_ends_in_one_of_our_errors(drive, data):
+def test_whatever_a_server_sends_ends_in_one_of_our_errors(drive_both, data):
     def send(connection, number):
         request_of(connection)
         connection.sendall(data)
 
     with served(send) as (url, seen):
-        driver = drive(url)
+        driver = drive_both(url)
         with pytest.raises(EvoLinkSubmissionUnknown):
             driver.submit()
         assert len(seen) == 1
         with pytest.raises(EvoLinkUnavailable):
-            driver.get_job("task-unified-1", tries=1)
+            driver.read_once("task-unified-1")
 
 
 # Waiting ----------------------------------------------------------------------------------------------------------
@@ -598,10 +616,10 @@ def waiting(emulator):
 
 def test_waiting_until_completed(waiting, emulator):
     client, job_id = waiting
-    looks = []
-    job = client.wait(job_id, timeout=5, poll_interval=0.02, on_look=looks.append)
+    polls = []
+    job = client.wait(job_id, timeout=5, poll_interval=0.02, on_poll=polls.append)
     assert (job.status, len(job.results)) == ("completed", 1)
-    assert [look.status for look in looks] == ["processing", "completed"]
+    assert [poll.status for poll in polls] == ["processing", "completed"]
     assert emulator.books()["requests"]["read"] == 2
 
 
@@ -692,7 +710,7 @@ def test_a_storm_does_not_end_the_wait_and_is_not_hammered(waiting, emulator, fa
     assert isinstance(caught.value.__cause__, EvoLinkError)
 
 
-def test_the_last_look_is_worth_a_few_tries(waiting, emulator):
+def test_the_last_poll_is_worth_a_few_attempts(waiting, emulator):
     client, job_id = waiting
     emulator.job(job_id, state="completed")
     emulator.fault("status", on="read", status=503, times=3)
@@ -737,38 +755,34 @@ def async_settings(url, **options):
     return ClientSettings(KEY, base_url=url, **{"read_timeout": 1.0, "retry_wait": 0.05} | options)
 
 
-async def test_the_loop_goes_on_while_a_client_is_made_and_answers_are_awaited(emulator):
-    clients.ssl_context.cache_clear()
+async def test_the_loop_keeps_running_while_a_client_is_made_and_responses_are_awaited(emulator):
+    def submit():
+        with EvoLinkClient(ClientSettings(KEY, base_url=emulator.url)) as client:
+            return client.submit(BODY).job_id
+
+    job_id = await asyncio.to_thread(submit)
 
     async def work():
         async with await AsyncEvoLinkClient.create(async_settings(emulator.url)) as client:
-            emulator_slow = [client.get_credits() for _ in range(10)]
-            return await asyncio.gather(*emulator_slow)
+            return await asyncio.gather(*(client.poll_job(job_id) for _ in range(10)))
 
-    await asyncio.to_thread(emulator.fault, "delay", on="credits", seconds=0.2, times=-1)
+    await asyncio.to_thread(emulator.fault, "delay", on="read", seconds=0.2, times=-1)
     lags = []
     while min(lags, default=1.0) >= 0.15 and len(lags) < 5:  # a busy machine gets more chances
         clients.ssl_context.cache_clear()
         found, worst = await lag_during(work())
-        assert len(found) == 10
+        assert [job.job_id for job in found] == [job_id] * 10
         lags.append(worst)
     assert min(lags) < 0.15
-
-
-async def test_a_client_that_only_reads_sends_no_order(emulator):
-    async with await AsyncEvoLinkClient.create(async_settings(emulator.url), reads_only=True) as client:
-        with pytest.raises(errors.EvoLinkConfigError, match="reads_only"):
-            await client.submit(BODY)
-    assert (await asyncio.to_thread(emulator.books))["requests"] == {}
 
 
 def test_proxies_are_left_to_httpx(monkeypatch):
     far, near = ClientSettings(KEY), ClientSettings(KEY, base_url="http://127.0.0.1:9")
     given = (clients.ssl_context(), httpx.Limits())
-    assert isinstance(transport.reading(far, *given)[0], transport.Reading)
+    assert isinstance(transport.build_polling_client(far, *given)[0], transport.PollingClient)
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
-    assert isinstance(transport.reading(far, *given)[0], httpx.AsyncClient)
-    assert isinstance(transport.reading(near, *given)[0], transport.Reading)
+    assert isinstance(transport.build_polling_client(far, *given)[0], httpx.AsyncClient)
+    assert isinstance(transport.build_polling_client(near, *given)[0], transport.PollingClient)
 
 
 async def test_no_tls_context_is_built_on_the_loop(emulator):
@@ -790,7 +804,7 @@ async def test_a_cancelled_call_closes_its_connection_and_leaves_the_client_usab
 
     with served(first_hangs) as (url, seen):
         async with await AsyncEvoLinkClient.create(async_settings(url)) as client:
-            call = asyncio.create_task(client.get_job("task-unified-1"))
+            call = asyncio.create_task(client.poll_job("task-unified-1"))
             while not seen:
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.05)
@@ -798,18 +812,7 @@ async def test_a_cancelled_call_closes_its_connection_and_leaves_the_client_usab
             with pytest.raises(asyncio.CancelledError):
                 await call
             assert await asyncio.to_thread(closed.wait, 2)
-            assert (await client.get_job("task-unified-1")).job_id == "task-unified-1"
-
-
-async def test_a_call_cancelled_between_two_tries_sends_no_more(emulator):
-    await asyncio.to_thread(emulator.fault, "status", on="credits", status=503, times=-1)
-    async with await AsyncEvoLinkClient.create(async_settings(emulator.url, retry_wait=5)) as client:
-        call = asyncio.create_task(client.get_credits())
-        await asyncio.sleep(0.3)
-        call.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await call
-    assert (await asyncio.to_thread(emulator.books))["requests"] == {"credits": 1}
+            assert (await client.poll_job("task-unified-1")).job_id == "task-unified-1"
 
 
 def open_files():
@@ -818,8 +821,8 @@ def open_files():
 
 def test_closed_clients_leave_nothing_open(kind, emulator):
     def use():
-        with closing(Driver(kind, emulator.url)) as driver:
-            driver.get_credits()
+        with closing(Driver(kind, emulator.url)) as driver, pytest.raises(errors.EvoLinkNotFoundError):
+            driver.read_once("task-unified-1")
 
     use()
     before, threads = open_files(), threading.active_count()

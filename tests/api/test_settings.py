@@ -118,7 +118,7 @@ def test_an_address_the_key_may_not_go_to(url):
 
 
 def test_the_refused_host_is_named_but_not_a_key_in_its_place():
-    with pytest.raises(EvoLinkConfigError, match=r"evil\.example is not allowed"):
+    with pytest.raises(EvoLinkConfigError, match=r"evil\.example is not in \[evolink\] allowed_hosts"):
         check_url("https://evil.example", field="host")
     with pytest.raises(EvoLinkConfigError) as caught:
         check_url("sk-evo-0123456789abcdef", field="host")
@@ -132,6 +132,7 @@ def test_the_refused_host_is_named_but_not_a_key_in_its_place():
         ("127.0.0.1", True),
         ("127.255.0.1", True),
         ("::1", True),
+        ("::ffff:127.0.0.1", False),
         ("0.0.0.0", False),
         ("10.0.0.1", False),
         ("localhost.", False),

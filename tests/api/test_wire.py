@@ -60,7 +60,7 @@ def test_an_order():
     assert (ORDER.method, ORDER.path, ORDER.paid, ORDER.key) == ("POST", "/v1/videos/generations", True, KEY)
     assert ORDER.headers == {"Idempotency-Key": KEY, "Content-Type": "application/json"}
     assert json.loads(ORDER.content) == BODY
-    assert PROMPT not in repr({**vars(ORDER), "content": None, "redactor": None})
+    assert PROMPT not in repr({**vars(ORDER), "content": None})
 
 
 def test_an_order_keeps_its_characters():
@@ -505,7 +505,7 @@ def test_what_may_be_sent_again(error, order, look):
 
 
 @pytest.mark.parametrize(
-    ("asked", "tries", "jitter", "expected"),
+    ("requested", "attempts", "jitter", "expected"),
     [
         (None, 1, 0.0, 0.5),
         (None, 1, 1.0, 2.0),
@@ -519,19 +519,19 @@ def test_what_may_be_sent_again(error, order, look):
         (10.0, 3, 0.0, None),
     ],
 )
-def test_the_wait_between_two_tries(asked, tries, jitter, expected):
-    error = errors.EvoLinkRateLimited("x", retry_after=asked)
-    assert retries.wait_before_retry(error, tries, longest=30.0, jitter=jitter) == expected
+def test_the_wait_between_two_attempts(requested, attempts, jitter, expected):
+    error = errors.EvoLinkRateLimited("x", retry_after=requested)
+    assert retries.wait_before_retry(error, attempts, max_wait=30.0, jitter=jitter) == expected
 
 
 @given(st.none() | st.floats(0, 3600), st.integers(1, 5), st.floats(0, 60), st.floats(0, 1))
-def test_the_wait_is_bounded_and_never_shorter_than_asked(asked, tries, longest, jitter):
+def test_the_wait_is_bounded_and_never_shorter_than_requested(requested, attempts, max_wait, jitter):
     wait = retries.wait_before_retry(
-        errors.EvoLinkUnavailable("x", retry_after=asked), tries, longest=longest, jitter=jitter
+        errors.EvoLinkUnavailable("x", retry_after=requested), attempts, max_wait=max_wait, jitter=jitter
     )
     if wait is not None:
-        assert tries < retries.TRIES
-        assert (asked or 0.0) <= wait <= longest * 1.1
+        assert attempts < retries.MAX_ATTEMPTS
+        assert (requested or 0.0) <= wait <= max_wait * 1.1
 
 
 NOW = datetime(2026, 11, 1, 6, 30, tzinfo=UTC)

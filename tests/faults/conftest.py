@@ -101,8 +101,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     for module in (client, poller, generation, generate):
         if getattr(module, "time", None) is time:
             monkeypatch.setattr(module, "time", clock)
-    monkeypatch.setattr(poller, "DURATIONS", DurationStats())
-    monkeypatch.setattr(poller, "call_later", clock.instead_of(poller.call_later))
+    monkeypatch.setattr(poller, "TIMES", DurationStats())
+    monkeypatch.setattr(poller, "later", clock.instead_of(poller.later))
     return clock
 
 

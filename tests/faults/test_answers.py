@@ -8,7 +8,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_evolink.api.errors import EvoLinkJobFailed, EvoLinkJobTimeout, EvoLinkNotFoundError
-from airflow_provider_evolink.api.http import wire
+from airflow_provider_evolink.api.http import messages
 from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.api.jobs.job import MAX_LINK, MAX_RESULTS
 
@@ -140,7 +140,7 @@ def test_f24_polls_json_as_text(waiting, clock):
 
 def test_f24_polls_json_over_one_mebibyte(waiting, clock):
     def queue():
-        text = job_text(waiting.record["job_id"], padding="x" * wire.MAX_BODY)
+        text = job_text(waiting.record["job_id"], padding="x" * messages.MAX_BODY)
         waiting.emulator.fault("malformed_json", text=text, on="read")
 
     clock.later[2] = queue

@@ -67,13 +67,13 @@ def rejected_then_delivered(scene, out, match):
 
 def test_f11_no_length(scene, out):
     scene.emulator.fault("no_length", times=-1)
-    rejected_then_delivered(scene, out, "length unproven")
+    rejected_then_delivered(scene, out, "cannot be verified")
 
 
 def test_f11_http_1_0_to_the_close(host, tmp_path):
     said = b"HTTP/1.0 200 OK\r\nContent-Type: video/mp4\r\n\r\n"
     server = host(media.say(said + CLIP))
-    with pytest.raises(EvoLinkMediaError, match="length unproven"):
+    with pytest.raises(EvoLinkMediaError, match="cannot be verified"):
         fetched(server, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -89,12 +89,12 @@ def test_f12_length_larger_than_the_body(scene, out):
 
 def test_f12_length_always_larger_than_the_body(scene, out):
     scene.emulator.fault("wrong_length", by=1000, times=-1)
-    rejected_then_delivered(scene, out, "wrong part of the file|gave up at byte")
+    rejected_then_delivered(scene, out, "wrong range of the file|gave up at byte")
 
 
 def test_f13_length_smaller_than_the_body(scene, out):
     scene.emulator.fault("wrong_length", by=-1000, times=-1)
-    rejected_then_delivered(scene, out, "the media file is (cut|damaged)")
+    rejected_then_delivered(scene, out, "the media file is (truncated|damaged)")
 
 
 @pytest.mark.parametrize("second", [len(CLIP) - 1, len(CLIP) + 1])
@@ -124,7 +124,7 @@ def test_f24_json_for_a_clip(scene, out, content_type):
     body = {"error": {"code": "not_ready", "message": "x" * 5000}}
     headers = {"Content-Type": content_type}
     scene.emulator.fault("status", status=200, body=body, headers=headers, on="media", times=-1)
-    rejected_then_delivered(scene, out, "no known media container")
+    rejected_then_delivered(scene, out, "not in a known media format")
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/json", ""])

@@ -123,7 +123,7 @@ def test_f03_polls_bad_certificate(waiting, clock, patience, safe, trusted, how)
 def test_f03_download_bad_certificate(safe, trusted, authority, tmp_path, how):
     safe.show(trusted.server(**BAD[how]))
     connector = hosts.Connector(tls=ssl.create_default_context(cafile=authority.file), allow_loopback=True)
-    with pytest.raises(EvoLinkMediaError, match="no certificate we trust"):
+    with pytest.raises(EvoLinkMediaError, match="no trusted certificate"):
         fetch(f"{safe.url()}/clip.mp4", tmp_path, connector, expect="video", limits=LIMITS)
     assert (bytes(safe.uphill), safe.connections) == (b"", 1)
 

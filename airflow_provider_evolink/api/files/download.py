@@ -1,8 +1,8 @@
 """
 One result link -> one verified file on this machine.
 
-Which hosts are contacted is decided in ``hosts.py``, what an answer is in ``download_response.py``, and what a file is
-in ``containers.py``.
+Which hosts are contacted is decided in ``hosts.py``, what a response means in ``download_response.py``, and what a file
+is in ``containers.py``.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ from typing import BinaryIO, NoReturn
 import httpx
 import tenacity
 
-from airflow_provider_evolink import __version__
 from airflow_provider_evolink.api.errors import EvoLinkLinkExpired, EvoLinkMediaError
 from airflow_provider_evolink.api.files import containers, hosts
 from airflow_provider_evolink.api.files.download_response import (
     NextStep,
     body_length,
-    read_answer,
-    tells_samples,
-    validator,
+    is_raw_audio,
+    next_step,
+    validator_of,
 )
+from airflow_provider_evolink.api.http.failures import is_certificate_error
+from airflow_provider_evolink.api.http.transport import USER_AGENT
+from airflow_provider_evolink.api.redaction import public_link, sanitize
 
 log = logging.getLogger(__name__)
-
-USER_AGENT = f"airflow-provider-evolink/{__version__}"
 
 
 @dataclass(frozen=True)
 class DownloadLimits:
     """
-    How much a download may take. Times are in seconds.
+    Limits of a download. Times are in seconds.
 
-    :param max_bytes: Longest file.
+    :param max_bytes: Maximum size of the file.
     :param connect_timeout: For a connection.
-    :param read_timeout: For the next bytes, and for the head of an answer.
+    :param read_timeout: For the next bytes, and for the headers of a response.
     :param total_timeout: For everything, pauses included.
-    :param min_rate: Bytes per second; less over ``rate_window`` counts as a cut.
+    :param min_rate: Bytes per second; less over ``rate_window`` counts as an interruption.
     :param rate_window: What ``min_rate`` is averaged over.
     :param max_redirects: Hops from the link to the file.
     :param max_resumes: Further attempts that bring no new byte.
@@ -73,13 +73,13 @@ DEFAULT_LIMITS = DownloadLimits()
 @dataclass(frozen=True)
 class MediaBytes:
     """
-    A result, whole and verified, in a file that lives as long as the ``with`` block.
+    A result, complete and verified, in a file that exists as long as the ``with`` block.
 
-    :param path: Where the bytes are.
-    :param size: Their number.
-    :param sha256: Their checksum, in hexadecimal.
-    :param content_type: Told by the content, e.g. ``video/mp4``.
-    :param extension: Told by the content, e.g. ``.mp4``.
+    :param path: The file.
+    :param size: Number of bytes.
+    :param sha256: Checksum, in hexadecimal.
+    :param content_type: By the content, e.g. ``video/mp4``.
+    :param extension: By the content, e.g. ``.mp4``.
     """
 
     path: Path
@@ -102,25 +102,25 @@ def download(
     """
     Fetch a result link into a private file, which is removed at the end of the ``with`` block.
 
-    A cut is resumed where the server allows it. The file is handed out only when its length is proven and its
-    content is the media expected. A full disk raises ``OSError``.
+    An interrupted download is resumed if the host supports it. The file is yielded only when its length is verified and
+    its content is the expected media. A full disk raises ``OSError``.
 
     :param link: A result link of a job.
     :param expect: Kind of media: ``video``, ``image``, ``audio``; ``None`` accepts each of them.
     :param allow_loopback: Accept links to this machine, over plain HTTP too: for the emulator.
-    :param limits: How much the download may take.
-    :param job_id: The job concerned, for messages.
+    :param limits: Limits of the download.
+    :param job_id: The job, for error texts.
     :param spool_dir: Where the private directory is made; the system's temporary directory by default.
-    :raises EvoLinkLinkExpired: The link has died; the job may hold a fresh one.
-    :raises EvoLinkLinkRefused: The link or a redirect leaves the public internet.
-    :raises EvoLinkMediaError: No usable file came.
+    :raises EvoLinkLinkExpired: the link has expired; the job may hold a fresh one.
+    :raises EvoLinkLinkRefused: the link or a redirect leaves the public internet.
+    :raises EvoLinkMediaError: there was no usable file.
     """
     connector = hosts.Connector(allow_loopback=allow_loopback, max_redirects=limits.max_redirects)
     with tempfile.TemporaryDirectory(prefix="evolink-", dir=spool_dir) as private:
         try:
             media = fetch(link, Path(private), connector, expect=expect, limits=limits)
         except EvoLinkMediaError as error:
-            raise _about(error, link, job_id) from None
+            raise _with_link(error, link, job_id) from None
         yield media
 
 
@@ -132,43 +132,43 @@ def fetch(
     with os.fdopen(descriptor, "w+b") as file:
         spool = _Spool(file)
         _Fetch(link, spool, connector, limits).run()
-        container = containers.check_media(file, spool.size, expect, samples=spool.samples)
+        container = containers.check_media(file, spool.size, expect, raw_audio=spool.raw_audio)
     return MediaBytes(Path(name), spool.size, spool.hash.hexdigest(), container.content_type, container.extension)
 
 
 def pause_before(attempts: int, backoff: float, retry_after: str | None = None) -> float:
     """Return how long to wait before the next attempt: longer each time nothing arrived."""
-    asked = float(retry_after) if retry_after and re.fullmatch(r"[0-9]{1,6}", retry_after) else 0.0
-    return max(asked, min(backoff * 2.0 ** min(attempts - 1, 10), 30.0))
+    requested = float(retry_after) if retry_after and re.fullmatch(r"[0-9]{1,6}", retry_after) else 0.0
+    return max(requested, min(backoff * 2.0 ** min(attempts - 1, 10), 30.0))
 
 
 @dataclass
 class RateMeter:
-    """Finds bodies that drip: fewer than ``least`` bytes per second over ``window`` seconds."""
+    """Detects bodies that drip: fewer than ``min_rate`` bytes per second over ``window`` seconds."""
 
-    least: float
+    min_rate: float
     window: float
     since: float
-    seen: int = 0
+    received: int = 0
 
-    def too_slow(self, count: int, now: float) -> bool:
-        """Count bytes; tell whether a window just ended with too few of them."""
-        self.seen += count
+    def is_too_slow(self, count: int, now: float) -> bool:
+        """Count bytes; return whether a window has just ended with too few of them."""
+        self.received += count
         if now - self.since < self.window:
             return False
-        slow = self.seen < self.least * (now - self.since)
-        self.since, self.seen = now, 0
-        return slow
+        is_slow = self.received < self.min_rate * (now - self.since)
+        self.since, self.received = now, 0
+        return is_slow
 
 
-def _about(error: EvoLinkMediaError, link: str, job_id: str | None) -> EvoLinkMediaError:
+def _with_link(error: EvoLinkMediaError, link: str, job_id: str | None) -> EvoLinkMediaError:
     """Return the same error with the link, without its query, and the job."""
-    shown = hosts.show_link(link)
+    shown = sanitize(public_link(link))
     message = error.message if shown in error.message else f"{shown}: {error.message}"
     return type(error)(message, status_code=error.status_code, job_id=job_id)
 
 
-class _Cut(Exception):
+class _Interrupted(Exception):
     """The bytes stopped, or never came; another attempt may help."""
 
     def __init__(self, reason: str, retry_after: str | None = None) -> None:
@@ -177,7 +177,7 @@ class _Cut(Exception):
 
 
 class _Spool:
-    """The file being filled; its checksum always covers exactly what is in it."""
+    """The file being filled. Its checksum always covers exactly what is in it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
@@ -186,7 +186,10 @@ class _Spool:
     def restart(self) -> None:
         self.file.seek(0)
         self.file.truncate()
-        self.size, self.samples = 0, False
+        self.size = 0
+        self.total: int | None = None  # length of the whole file, where known
+        self.validator: str | None = None  # proves that a range is of the same file
+        self.raw_audio = False
         self.hash = hashlib.sha256()
 
     def write(self, chunk: bytes) -> None:
@@ -199,121 +202,120 @@ class _Spool:
             raise OSError(errno.ENOSPC, f"the spool disk has no room for {length} more bytes of media")
 
 
-@dataclass
 class _Attempts:
-    """
-    What the attempts have come to so far.
+    """Counts attempts that bring nothing new, so that a host that always interrupts does not hold us."""
 
-    :param number: How many were cut.
-    :param stalled: How many of the last ones brought no new byte.
-    :param received: Bytes that the best of them had.
-    :param wrong_ranges: How often another range came than the one requested.
-    """
+    def __init__(self, backoff: float) -> None:
+        self._backoff = backoff
+        self.count = 0
+        self.max_size = 0
+        self.without_progress = 0
+        self.pause = backoff
 
-    number: int = 0
-    stalled: int = 0
-    received: int = 0
-    wrong_ranges: int = 0
+    def failed(self, size: int, retry_after: str | None) -> None:
+        self.count += 1
+        self.without_progress = 1 if size > self.max_size else self.without_progress + 1
+        self.max_size = max(self.max_size, size)
+        self.pause = pause_before(self.without_progress, self._backoff, retry_after)
 
 
 class _Fetch:
-    """The attempts to fill one spool from one link."""
+    """Fills one spool from one link."""
 
     def __init__(self, link: str, spool: _Spool, connector: hosts.Connector, limits: DownloadLimits) -> None:
         self._link = link
         self._spool = spool
         self._connector = connector
         self._limits = limits
-        self._deadline, self._pause = time.monotonic() + limits.total_timeout, limits.backoff
-        self._total: int | None = None
-        self._mark: str | None = None
-        self._attempts = _Attempts()
+        self._deadline = time.monotonic() + limits.total_timeout
+        self._attempts = _Attempts(limits.backoff)
+        self._had_wrong_range = False
 
     def run(self) -> None:
-        """Fill the spool, or say why not."""
+        """Fill the spool, or raise why not."""
+        attempts = self._attempts
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_Cut),
-            wait=lambda _: self._pause,
-            stop=lambda _: self._attempts.stalled > self._limits.max_resumes or self._pause >= self._time_left(),
+            retry=tenacity.retry_if_exception_type(_Interrupted),
+            wait=lambda _: attempts.pause,
+            stop=lambda _: attempts.without_progress > self._limits.max_resumes or attempts.pause >= self._time_left(),
             reraise=True,
         )
         try:
             retrying(self._attempt)
-        except _Cut as cut:
-            raise EvoLinkMediaError(f"gave up at byte {self._attempts.received}: {cut}") from None
+        except _Interrupted as error:
+            raise EvoLinkMediaError(f"gave up at byte {attempts.max_size}: {error}") from None
 
     def _attempt(self) -> None:
-        """Try once; count attempts that bring nothing new, so that a server that always cuts does not hold us."""
         try:
-            self._receive()
-        except _Cut as cut:
-            self._attempts.number += 1
-            self._attempts.stalled = 1 if self._spool.size > self._attempts.received else self._attempts.stalled + 1
-            self._attempts.received = max(self._attempts.received, self._spool.size)
-            self._pause = pause_before(self._attempts.stalled, self._limits.backoff, cut.retry_after)
-            log.warning("%s stopped at byte %d: %s", hosts.show_link(self._link), self._spool.size, cut)
+            self._request()
+        except _Interrupted as error:
+            self._attempts.failed(self._spool.size, error.retry_after)
+            log.warning("%s stopped at byte %d: %s", sanitize(public_link(self._link)), self._spool.size, error)
             raise
 
-    def _receive(self) -> None:
+    def _request(self) -> None:
         headers = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
-        if self._spool.size and self._mark:
-            headers |= {"Range": f"bytes={self._spool.size}-", "If-Range": self._mark}
+        if self._spool.size and self._spool.validator:
+            headers |= {"Range": f"bytes={self._spool.size}-", "If-Range": self._spool.validator}
         else:
             self._spool.restart()
         left = self._time_left()
         timeout = httpx.Timeout(min(self._limits.read_timeout, left), connect=min(self._limits.connect_timeout, left))
         try:
             with self._connector.open(
-                self._link, headers=headers, timeout=timeout, turn=self._attempts.number
+                self._link, headers=headers, timeout=timeout, attempt=self._attempts.count
             ) as response:
-                self._take(response)
+                self._receive(response)
         except httpx.TransportError as error:
-            if hosts.is_bad_certificate(error):
-                raise EvoLinkMediaError("the host has no certificate we trust for its name") from None
-            raise _Cut(type(error).__name__) from None
+            if is_certificate_error(error):
+                raise EvoLinkMediaError("the host has no trusted certificate for its name") from None
+            raise _Interrupted(type(error).__name__) from None
 
-    def _take(self, response: httpx.Response) -> None:
-        status, headers = response.status_code, response.headers
-        answer = read_answer(status, headers, size=self._spool.size, total=self._total, mark=self._mark)
-        if answer is NextStep.BUSY:
-            raise _Cut(f"HTTP {status}", headers.get("retry-after"))
-        if answer is NextStep.GONE:
-            raise EvoLinkLinkExpired("the link has died, or its host refuses us", status_code=status)
-        if answer is NextStep.UNUSABLE:
-            raise EvoLinkMediaError("the link gave no file", status_code=status)
-        if answer is NextStep.WRONG_RANGE:
+    def _receive(self, response: httpx.Response) -> None:
+        status, headers, spool = response.status_code, response.headers, self._spool
+        step = next_step(status, headers, size=spool.size, total=spool.total, validator=spool.validator)
+        if step is NextStep.BUSY:
+            raise _Interrupted(f"HTTP {status}", headers.get("retry-after"))
+        if step is NextStep.GONE:
+            raise EvoLinkLinkExpired("the link has expired, or its host denies access", status_code=status)
+        if step is NextStep.UNUSABLE:
+            raise EvoLinkMediaError("the link returned no file", status_code=status)
+        if step is NextStep.WRONG_RANGE:
             self._restart_once()
-        if answer is NextStep.WHOLE:
-            self._spool.restart()
-            self._total, self._mark = None, validator(headers)
-            self._spool.samples = tells_samples(headers, self._link)
+        if step is NextStep.WHOLE:
+            spool.restart()
+            spool.validator = validator_of(headers)
+            spool.raw_audio = is_raw_audio(headers, self._link)
         self._copy(response, body_length(headers))
 
     def _copy(self, response: httpx.Response, length: int | None) -> None:
-        """Write a body behind what we have, and see that it ends where it was said to end."""
+        """Append a body to the spool, and verify that it is as long as announced."""
+        spool = self._spool
         if length is not None:
-            end = self._spool.size + length
-            if self._total not in (None, end):
+            end = spool.size + length
+            if spool.total not in (None, end):
                 self._restart_once()
-            self._total = end
+            spool.total = end
             self._check_size(end)
-            self._spool.check_room(length)
+            spool.check_room(length)
         meter = RateMeter(self._limits.min_rate, self._limits.rate_window, since=time.monotonic())
         for chunk in response.iter_raw():
-            self._check_size(self._spool.size + len(chunk))
-            self._spool.write(chunk)
+            self._check_size(spool.size + len(chunk))
+            spool.write(chunk)
             self._time_left()
-            if meter.too_slow(len(chunk), time.monotonic()):
-                raise _Cut(f"slower than {self._limits.min_rate:g} bytes per second")
-        if self._total not in (None, self._spool.size):
-            raise _Cut("the body did not end where it was said to end")
+            if meter.is_too_slow(len(chunk), time.monotonic()):
+                raise _Interrupted(f"slower than {self._limits.min_rate:g} bytes per second")
+        if spool.total not in (None, spool.size):
+            raise _Interrupted("the body is not as long as announced")
 
     def _restart_once(self) -> NoReturn:
-        """Begin again after a range that does not fit what we have; a server that repeats this is of no use."""
+        """Start over after a range that does not fit what we have; a host that repeats this is of no use."""
         self._spool.restart()
-        self._attempts.wrong_ranges += 1
-        reason = "the server answered with a wrong part of the file"
-        raise _Cut(reason) if self._attempts.wrong_ranges == 1 else EvoLinkMediaError(reason)
+        reason = "the host sent a wrong range of the file"
+        if self._had_wrong_range:
+            raise EvoLinkMediaError(reason)
+        self._had_wrong_range = True
+        raise _Interrupted(reason)
 
     def _check_size(self, size: int) -> None:
         if size > self._limits.max_bytes:

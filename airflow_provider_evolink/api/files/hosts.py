@@ -2,8 +2,8 @@
 Which hosts a download may contact, and how it contacts them.
 
 A result link is remote text: it may name our own network, a cloud's metadata service or a port of this machine.
-So a host is resolved once, each of its addresses is judged, and the connection goes to a judged address, while the
-certificate is still checked against the name. Only :class:`Connector` and :func:`system_resolver` do I/O.
+So a host is resolved once, each of its addresses is checked, and the connection goes to a checked address, while the
+certificate is still verified for the name. Only :class:`Connector` and :func:`system_resolver` do I/O.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 import httpx
 
-from airflow_provider_evolink.api.addresses import is_loopback_address, is_public, literal_address
+from airflow_provider_evolink.api.addresses import is_loopback_address, is_public_address, literal_address
 from airflow_provider_evolink.api.errors import EvoLinkLinkRefused, EvoLinkMediaError
 from airflow_provider_evolink.api.http.transport import Watchdog
 from airflow_provider_evolink.api.redaction import public_link, sanitize
@@ -45,23 +45,14 @@ class Target:
     addresses: tuple[str, ...]
     loopback: bool
 
-    def request(self, headers: Mapping[str, str], timeout: httpx.Timeout, turn: int) -> httpx.Request:
-        """Build a request that goes to a judged address, the next one at each turn, and still asks for the name."""
+    def request(self, headers: Mapping[str, str], timeout: httpx.Timeout, attempt: int) -> httpx.Request:
+        """Build a request that goes to a checked address, another one at each attempt, with the host's own name."""
         return httpx.Request(
             "GET",
-            self.url.copy_with(host=self.addresses[turn % len(self.addresses)]),
+            self.url.copy_with(host=self.addresses[attempt % len(self.addresses)]),
             headers={"Host": self.url.netloc.decode("ascii"), **headers},
             extensions={"timeout": timeout.as_dict(), "sni_hostname": _host(self.url)},
         )
-
-
-def show_link(link: str | httpx.URL) -> str:
-    """Return a link for messages: scheme, host and path, never user-info or query (it may be signed)."""
-    try:
-        url = httpx.URL(link)
-    except (httpx.InvalidURL, TypeError):
-        return "(unreadable link)"
-    return sanitize(public_link(f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}{url.raw_path.decode()}"))
 
 
 def read_link(link: str, base: httpx.URL | None = None) -> httpx.URL:
@@ -69,65 +60,58 @@ def read_link(link: str, base: httpx.URL | None = None) -> httpx.URL:
     try:
         return base.join(link) if base else httpx.URL(link)
     except (httpx.InvalidURL, TypeError):
-        raise EvoLinkLinkRefused("the link cannot be read as an address") from None
+        raise EvoLinkLinkRefused("the link is not a valid URL") from None
 
 
 def check_link(url: httpx.URL, *, allow_loopback: bool = False) -> None:
     """
-    Refuse what can be refused by its spelling.
+    Refuse what can be refused before the host is resolved.
 
     :param url: The link.
-    :param allow_loopback: Let pass plain HTTP and any port; :func:`check_addresses` then sees to the host.
+    :param allow_loopback: Accept plain HTTP and any port; :func:`check_addresses` then checks the host.
     """
     host = _host(url)
     if url.scheme != "https" and not (allow_loopback and url.scheme == "http"):
-        raise _refused(url, "only HTTPS is downloaded")
+        raise _refusal(url, "only HTTPS is allowed")
     if url.userinfo:
-        raise _refused(url, "it carries user-info")
+        raise _refusal(url, "it contains a user name or password")
     if literal_address(host) is None and (not _HOST_NAME.fullmatch(host) or _ENDS_IN_NUMBER.search(host)):
-        raise _refused(url, "its host is neither a name nor a plain address")
+        raise _refusal(url, "its host is neither a host name nor an IP address")
     if url.port is not None and not (allow_loopback and 0 < url.port < 65536):
-        raise _refused(url, "only port 443 is contacted")
+        raise _refusal(url, "only port 443 is allowed")
 
 
 def check_addresses(url: httpx.URL, addresses: Sequence[str], *, allow_loopback: bool = False) -> Target:
     """
-    Judge what a host resolved to. One bad address refuses the link: the others may be bait.
+    Check what a host resolved to. One bad address refuses the link: the others may be bait.
 
     :param url: A link that passed :func:`check_link`.
     :param addresses: All addresses of its host.
-    :param allow_loopback: Accept a host that is wholly this machine.
+    :param allow_loopback: Accept a host all of whose addresses are this machine.
     """
     unique = tuple(dict.fromkeys(addresses))
     if not unique:
-        raise _refused(url, "its host has no address")
+        raise _refusal(url, "its host has no address")
     if allow_loopback and all(map(is_loopback_address, unique)):
         return Target(url, unique, loopback=True)
     check_link(url)
     for address in unique:
-        if not is_public(address):
-            raise _refused(url, f"its host is at {sanitize(address, 60)}, which is not public")
+        if not is_public_address(address):
+            raise _refusal(url, f"its host is at {sanitize(address, 60)}, which is not public")
     return Target(url, unique, loopback=False)
-
-
-def is_bad_certificate(error: BaseException | None) -> bool:
-    """Tell whether a connection failed because of the certificate: no reason to try again."""
-    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
-        error = error.__cause__ or error.__context__
-    return error is not None
 
 
 def _host(url: httpx.URL) -> str:
     return url.raw_host.decode("ascii", "replace").removesuffix(".")
 
 
-def _refused(url: httpx.URL, reason: str) -> EvoLinkLinkRefused:
-    return EvoLinkLinkRefused(f"will not download from {show_link(url)}: {reason}")
+def _refusal(url: httpx.URL, reason: str) -> EvoLinkLinkRefused:
+    return EvoLinkLinkRefused(f"will not download from {sanitize(public_link(url))}: {reason}")
 
 
 class Connector:
     """
-    Opens links, hop by hop, each hop judged. Each host is resolved once in the life of a connector.
+    Opens links, hop by hop, each hop checked. Each host is resolved once in the life of a connector.
 
     Every request has a bare ``HTTPTransport`` of its own: an ``httpx.Client`` would log the signed query, keep
     cookies and add headers, and a kept connection would skip the certificate check for a second name at one address.
@@ -153,20 +137,20 @@ class Connector:
 
     @contextmanager
     def open(
-        self, link: str, *, headers: Mapping[str, str], timeout: httpx.Timeout, turn: int = 0
+        self, link: str, *, headers: Mapping[str, str], timeout: httpx.Timeout, attempt: int = 0
     ) -> Iterator[httpx.Response]:
         """
-        Give the first answer that is no redirect, with its body unread.
+        Yield the first response that is not a redirect, with its body unread.
 
         :param link: A result link.
         :param headers: What to send besides ``Host``.
-        :param timeout: Time-outs of each hop.
-        :param turn: Which attempt this is.
-        :raises httpx.TransportError: No answer came.
+        :param timeout: Timeouts of each hop.
+        :param attempt: Number of the attempt, from 0.
+        :raises httpx.TransportError: there was no response.
         """
         target = self.locate(read_link(link), allow_loopback=self._allow_loopback)
         for _ in range(self._max_redirects + 1):
-            with _answer(target.request(headers, timeout, turn), timeout, self._tls) as response:
+            with _send(target.request(headers, timeout, attempt), timeout, self._tls) as response:
                 location = response.headers.get("location")
                 if response.status_code not in _REDIRECTS or not location:
                     yield response
@@ -176,7 +160,7 @@ class Connector:
         raise EvoLinkMediaError(f"gave up after {self._max_redirects} redirects")
 
     def locate(self, url: httpx.URL, *, allow_loopback: bool = False) -> Target:
-        """Resolve the host of a link and judge it."""
+        """Resolve the host of a link and check its addresses."""
         check_link(url, allow_loopback=allow_loopback)
         host = _host(url)
         try:
@@ -187,7 +171,7 @@ class Connector:
 
 
 @contextmanager
-def _answer(request: httpx.Request, timeout: httpx.Timeout, tls: ssl.SSLContext) -> Iterator[httpx.Response]:
+def _send(request: httpx.Request, timeout: httpx.Timeout, tls: ssl.SSLContext) -> Iterator[httpx.Response]:
     with httpx.HTTPTransport(verify=tls, trust_env=False) as transport:
         with Watchdog((timeout.connect or 0) + (timeout.read or 0)) as watchdog:
             request.extensions["trace"] = watchdog.trace
@@ -200,11 +184,11 @@ def _answer(request: httpx.Request, timeout: httpx.Timeout, tls: ssl.SSLContext)
 
 @functools.cache
 def public_tls() -> ssl.SSLContext:
-    """Return the TLS settings for public hosts, whatever the environment says."""
+    """Return the TLS settings for public hosts, regardless of the environment."""
     return httpx.create_ssl_context(trust_env=False)
 
 
 def system_resolver(host: str, port: int) -> Sequence[str]:
-    """Ask the operating system for all addresses of a host."""
+    """Return all addresses of a host, as the operating system knows them."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(sockaddr[0]) for *_, sockaddr in found]

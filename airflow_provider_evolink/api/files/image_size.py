@@ -1,4 +1,4 @@
-"""Sides of a picture, read from the beginning of its file: nothing is decoded, however large the picture says it is."""
+"""Width and height of an image, read from the beginning of its file. Nothing is decoded, however large it is."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import re
 from typing import BinaryIO
 
 _HEAD = 64 * 1024
-_LEAST = 24  # bytes; no picture is shorter
+_MIN_SIZE = 24  # bytes; no image is shorter
 _MAX_MARKERS = 1000
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _EXTENT = re.compile(rb"\x00\x00\x00\x14ispe\x00{4}(.{4})(.{4})", re.DOTALL)
 
 
-def sides(file: BinaryIO, content_type: str) -> tuple[int, int] | None:
+def image_size(file: BinaryIO, content_type: str) -> tuple[int, int] | None:
     """
-    Return width and height of a picture in pixels, or ``None`` where its file does not tell.
+    Return width and height of an image in pixels, or ``None`` where its file does not state them.
 
     :param file: The file, open for reading.
-    :param content_type: What it was recognised as.
+    :param content_type: Its media type, by content.
     """
     file.seek(0)
     head = file.read(_HEAD)
-    if len(head) < _LEAST:
+    if len(head) < _MIN_SIZE:
         return None
     if content_type == "image/png":
         found = _big(head[16:20]), _big(head[20:24])
@@ -37,7 +37,7 @@ def sides(file: BinaryIO, content_type: str) -> tuple[int, int] | None:
 
 
 def _in_jpeg(file: BinaryIO) -> tuple[int, int]:
-    """Go from marker to marker up to that of the frame; cameras put pages of notes before it."""
+    """Go from marker to marker up to that of the frame; cameras put kilobytes of metadata before it."""
     position = 2
     for _ in range(_MAX_MARKERS):
         file.seek(position)
@@ -63,9 +63,9 @@ def _in_webp(head: bytes) -> tuple[int, int]:
 
 
 def _in_boxes(head: bytes) -> tuple[int, int]:
-    """AVIF and HEIC: tiles and thumbnails have sides as well, and the picture is the largest of them."""
-    found = [(_big(wide), _big(high)) for wide, high in _EXTENT.findall(head)]
-    return max(found, key=lambda one: one[0] * one[1], default=(0, 0))
+    """AVIF and HEIC: tiles and thumbnails have a size as well, and the image is the largest of them."""
+    sizes = [(_big(width), _big(height)) for width, height in _EXTENT.findall(head)]
+    return max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
 
 
 def _big(content: bytes) -> int:

@@ -1,1 +1,1 @@
-"""One call, one response: how EvoLink is asked and what came back."""
+"""One call and its response: what is sent, what came back and what it means."""

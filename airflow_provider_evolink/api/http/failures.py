@@ -1,9 +1,4 @@
-"""
-What EvoLink's codes mean and what to do: of a refused call, and of a failed job.
-
-`FAILURE_CODES` has one row per documented code of a failed job (EvoLink's error page); the same rows make the table
-in the documentation.
-"""
+"""What a call that was refused, lost or not understood means: one error of ours for each, with advice. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +23,6 @@ from airflow_provider_evolink.api.errors import (
 )
 from airflow_provider_evolink.api.http.messages import Call, Response, describe_body, json_object, reason, request_id
 from airflow_provider_evolink.api.http.retries import retry_after
-from airflow_provider_evolink.api.redaction import sanitize
 
 REFUSAL_STATUS: dict[int, type[EvoLinkAPIError]] = {
     400: EvoLinkInvalidError,
@@ -43,9 +37,10 @@ REFUSAL_STATUS: dict[int, type[EvoLinkAPIError]] = {
     422: EvoLinkInvalidError,
     429: EvoLinkRateLimited,
 }
-# Statuses that a proxy or a firewall sends as well: they are EvoLink's word only with EvoLink's error body.
+# Statuses that a proxy or a firewall sends as well: they count as EvoLink's only with EvoLink's error body.
 _NEEDS_BODY = frozenset({400, 403, 404, 405, 410, 413, 415, 422})
-# Codes that say more than the status (evolink-api: error codes of the gateway, read by EvoLink's own clients).
+# Codes that are more precise than the status, as EvoLink's own clients read them. Numbers are those of the files API:
+# a full quota (40003) is transient, since files expire, although it comes with HTTP 400.
 _BY_CODE: dict[str, type[EvoLinkAPIError]] = {
     code: kind
     for kind, codes in (
@@ -62,7 +57,10 @@ _BY_CODE: dict[str, type[EvoLinkAPIError]] = {
                 "insufficient_token_quota key_quota_exhausted token_daily_quota_exceeded key_daily_quota_exhausted"
             ),
         ),
-        (EvoLinkUnavailable, "no_available_channel model_unavailable channel_selection_failed service_unavailable"),
+        (
+            EvoLinkUnavailable,
+            "no_available_channel model_unavailable channel_selection_failed service_unavailable 40003 50001",
+        ),
     )
     for code in codes.split()
 }
@@ -81,9 +79,9 @@ REFUSAL_ADVICE: dict[type[EvoLinkAPIError], str] = {
 
 def refusal(status: int, code: str | None) -> type[EvoLinkAPIError]:
     """
-    Return the error class of an answer that refuses a call.
+    Return the error class of a response that refuses a call.
 
-    :param status: HTTP status; a success with an error body is told by its code alone.
+    :param status: HTTP status; of a success with an error body only the code counts.
     :param code: Code in EvoLink's error body; ``None`` where the body is not EvoLink's.
     """
     if status in _NEEDS_BODY and code is None:
@@ -96,23 +94,23 @@ def refusal(status: int, code: str | None) -> type[EvoLinkAPIError]:
 
 def refused_before_charging(status: int, payload: dict[str, Any] | None) -> bool:
     """
-    Tell whether an order was certainly not accepted: a documented status with EvoLink's own error body.
+    Return whether an order was certainly not accepted: a documented status with EvoLink's own error body.
 
     :param status: HTTP status.
-    :param payload: The JSON object of the answer, if it is one.
+    :param payload: The JSON object of the response, if it is one.
     """
     if status not in REFUSAL_STATUS or payload is None or reason(payload)[0] is None:
         return False
     inner = payload.get("error")
-    words = [place.get(name) for place in (payload, inner) if isinstance(place, dict) for name in ("code", "type")]
-    return not any(str(word).strip().lower() in MAY_HAVE_PAID for word in words)
+    codes = [body.get(name) for body in (payload, inner) if isinstance(body, dict) for name in ("code", "type")]
+    return not any(str(code).strip().lower() in MAY_HAVE_PAID for code in codes)
 
 
 def network_error(call: Call, error: Exception) -> EvoLinkError:
     """
-    Say what a failure of the network means for a call.
+    Return what a failure of the network means for a call.
 
-    :param call: The call that was under way.
+    :param call: The call.
     :param error: What the HTTP library raised.
     """
     unsent = isinstance(
@@ -124,67 +122,75 @@ def network_error(call: Call, error: Exception) -> EvoLinkError:
         | httpx.UnsupportedProtocol
         | httpx.LocalProtocolError,
     )
-    what = "its certificate is not accepted" if _is_certificate(error) else type(error).__name__
+    cause = "its certificate was not accepted" if is_certificate_error(error) else type(error).__name__
     if call.paid and not unsent:
-        return _unknown(call, f"the connection ended without an answer ({what})")
+        return _unknown_outcome(call, f"the connection ended without a response ({cause})")
     return EvoLinkUnavailable(
-        f"{call.name}: EvoLink could not be reached ({what})" + ("; nothing was sent" if unsent else ""),
+        f"{call.name}: EvoLink could not be reached ({cause})" + ("; nothing was sent" if unsent else ""),
         unsent=unsent,
         job_id=call.job_id,
     )
 
 
-def _is_certificate(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
+def is_certificate_error(error: BaseException | None) -> bool:
+    """Return whether a connection failed because of the server's certificate."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
         error = error.__cause__ or error.__context__
-    return False
+    return error is not None
 
 
-def _refusal(call: Call, answer: Response) -> EvoLinkError:
-    """Turn an error answer into the error of its reaction."""
-    payload = json_object(answer.content)
+def refusal_error(call: Call, response: Response) -> EvoLinkError:
+    """
+    Return the error of a response that refuses a call.
+
+    :param call: The call.
+    :param response: Any response that is not a success.
+    """
+    payload = json_object(response.content)
     code, message = reason(payload)
-    facts: dict[str, Any] = {"code": code, "status_code": answer.status, "request_id": request_id(answer)}
-    said = f": “{sanitize(call.redactor.apply(message))}”" if message else ""
-    if call.paid and not refused_before_charging(answer.status, payload):
-        return _unknown(call, f"HTTP {answer.status}{describe_body(answer)}{said}", **facts)
-    kind = refusal(answer.status, code)
+    details: dict[str, Any] = {"code": code, "status_code": response.status, "request_id": request_id(response)}
+    quoted = f": “{call.redactor.apply(message)}”" if message else ""
+    if call.paid and not refused_before_charging(response.status, payload):
+        return _unknown_outcome(call, f"HTTP {response.status}{describe_body(response)}{quoted}", **details)
+    kind = refusal(response.status, code)
     if call.paid and kind is EvoLinkNotFoundError:
         kind = EvoLinkInvalidError
-    what = f"no usable answer{describe_body(answer)}" if kind is EvoLinkUnavailable else "EvoLink refused"
+    is_refused = kind is not EvoLinkUnavailable or code in call.advice
+    what = "EvoLink refused" if is_refused else f"no usable response{describe_body(response)}"
+    advice = call.advice.get(code or "", REFUSAL_ADVICE[kind])
     return kind(
-        f"{call.name}: {what}{said}. What to do: {REFUSAL_ADVICE[kind]}",
+        f"{call.name}: {what}{quoted}{call.consequence}. What to do: {advice}",
         job_id=call.job_id,
-        retry_after=retry_after(answer.headers),
-        **facts,
+        retry_after=retry_after(response.headers),
+        **details,
     )
 
 
-def _unknown(call: Call, why: str, **facts: Any) -> EvoLinkSubmissionUnknown:
+def _unknown_outcome(call: Call, why: str, **details: Any) -> EvoLinkSubmissionUnknown:
     return EvoLinkSubmissionUnknown(
         f"the order was sent and its outcome is unknown: {why}. It may be running and cost credits, so it is not "
-        "sent again. What to do: look for it on the EvoLink dashboard (by time and model) before ordering again; "
+        "sent again. What to do: look for it on the EvoLink dashboard (by time and model) before submitting again; "
         f"its idempotency key is {call.key}",
         idempotency_key=call.key,
-        **facts,
+        **details,
     )
 
 
-def unreadable(call: Call, answer: Response, why: str) -> NoReturn:
+def unreadable(call: Call, response: Response, why: str) -> NoReturn:
     """
     Raise what a success that cannot be read means.
 
-    :param call: The call that was made.
-    :param answer: What came back.
+    :param call: The call.
+    :param response: A response with the status of a success.
     :param why: What is wrong with it.
+    :raises EvoLinkSubmissionUnknown: the call was an order.
+    :raises EvoLinkUnavailable: it was not.
     """
     if call.paid:
-        raise _unknown(call, why, status_code=answer.status, request_id=request_id(answer))
+        raise _unknown_outcome(call, why, status_code=response.status, request_id=request_id(response))
     raise EvoLinkUnavailable(
         f"{call.name}: {why}; try again later",
-        status_code=answer.status,
-        request_id=request_id(answer),
+        status_code=response.status,
+        request_id=request_id(response),
         job_id=call.job_id,
     )

@@ -1,4 +1,4 @@
-"""What came back from a call, before anybody reads it."""
+"""A call to EvoLink and its response, before anybody interprets it."""
 
 from __future__ import annotations
 
@@ -7,40 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_provider_evolink.api.redaction import Redactor, sanitize
+from airflow_provider_evolink.api.redaction import LINKS_ONLY, Redactor, sanitize
 
-
-@dataclass(frozen=True)
-class Response:
-    """What came back: status, headers (lower-case names) and at most ``MAX_BODY`` bytes."""
-
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
-
-
-def request_id(answer: Response) -> str | None:
-    """
-    Return EvoLink's id of a call, for their support.
-
-    :param answer: What came back.
-    """
-    value = answer.headers.get("x-request-id") or answer.headers.get("x-oneapi-request-id")
-    return sanitize(value, 80) if value else None
-
-
-def describe_body(answer: Response) -> str:
-    """
-    Say what an answer is that is not EvoLink's JSON.
-
-    :param answer: What came back.
-    """
-    head = answer.content[:200].lstrip().lower()
-    if head.startswith((b"<!doctype", b"<html")):
-        return " (an HTML page)"
-    if 300 <= answer.status < 400:
-        return " (a redirect, not followed)"
-    return " (empty)" if not head else ""
+MAX_BODY = 1024 * 1024  # bytes of a response
 
 
 @dataclass(frozen=True)
@@ -48,19 +17,25 @@ class Call:
     """
     One HTTP call to make.
 
+    :param name: What error texts call it.
     :param content: The request body as bytes of JSON.
-    :param redactor: Hides quotes of the body, such as the prompt, in EvoLink's messages.
+    :param redactor: Hides what no error may quote from the body, such as the prompt.
+    :param job_id: The job that the call is about.
     :param paid: Accepting it costs credits: it is never sent twice unless provably not accepted.
+    :param consequence: What a refusal means for the user, where that is not obvious.
+    :param advice: What to do about some of EvoLink's codes, where the general advice does not help.
     """
 
     name: str
     method: str
     path: str
     content: bytes | None = None
-    redactor: Redactor = field(default=Redactor(), repr=False)
+    redactor: Redactor = LINKS_ONLY
     headers: Mapping[str, str] = field(default_factory=dict)
     job_id: str | None = None
     paid: bool = False
+    consequence: str = ""
+    advice: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str | None:
@@ -68,12 +43,33 @@ class Call:
         return self.headers.get("Idempotency-Key")
 
 
-def json_object(content: bytes) -> dict[str, Any] | None:
-    """
-    Read a JSON object; anything else, however broken, is ``None``.
+@dataclass(frozen=True)
+class Response:
+    """Status, headers (lower-case names) and at most ``MAX_BODY`` bytes."""
 
-    :param content: Body of an answer.
-    """
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+def request_id(response: Response) -> str | None:
+    """Return EvoLink's id of a call, for their support."""
+    value = response.headers.get("x-request-id") or response.headers.get("x-oneapi-request-id")
+    return sanitize(value, 80) if value else None
+
+
+def describe_body(response: Response) -> str:
+    """Describe a body that is not EvoLink's JSON."""
+    head = response.content[:200].lstrip().lower()
+    if head.startswith((b"<!doctype", b"<html")):
+        return " (an HTML page)"
+    if 300 <= response.status < 400:
+        return " (a redirect, not followed)"
+    return " (empty)" if not head else ""
+
+
+def json_object(content: bytes) -> dict[str, Any] | None:
+    """Parse a JSON object; anything else, however broken, is ``None``."""
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
@@ -85,7 +81,7 @@ def reason(payload: dict[str, Any] | None) -> tuple[str | None, str | None]:
     """
     Return code and message of an error body in any of EvoLink's envelopes; no code if it is not one.
 
-    :param payload: The JSON object of an answer.
+    :param payload: The JSON object of a response.
     """
     if payload is None:
         return None, None
@@ -94,16 +90,16 @@ def reason(payload: dict[str, Any] | None) -> tuple[str | None, str | None]:
         error = {**payload, "message": error}
     elif not isinstance(error, dict) or not error:
         error = payload
-    message = _word(error.get("message")) or _word(error.get("msg"))
-    code = _word(error.get("code"))
+    message = _text(error.get("message")) or _text(error.get("msg"))
+    code = _text(error.get("code"))
     if code is None and (message or error is not payload or payload.get("success") is False):
-        code = _word(error.get("type")) or "unnamed"
-    param = _word(error.get("param"))
+        code = _text(error.get("type")) or "unnamed"
+    param = _text(error.get("param"))
     code = sanitize(code, 80) or None if code else None
     return code, f"{message} (field {sanitize(param, 80)})" if message and param else message
 
 
-def _word(value: Any) -> str | None:
+def _text(value: Any) -> str | None:
     """Return a text or number as text, anything else as ``None``."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None

@@ -1,4 +1,4 @@
-"""What became of a call, and whether and when it may be sent again. Pure, no I/O."""
+"""Whether and when a call may be sent again, and what became of an order. Pure, no I/O."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import Any
 
 import tenacity
 
@@ -26,9 +25,9 @@ from airflow_provider_evolink.api.errors import (
 from airflow_provider_evolink.api.http.messages import Call
 from airflow_provider_evolink.api.settings import ClientSettings
 
-TRIES = 3
-MAX_RETRY_AFTER = 3600.0
-# Raised before every sending, and after none but where the record of an accepted job cannot be kept: that names it.
+MAX_ATTEMPTS = 3
+MAX_RETRY_AFTER = 3600.0  # seconds
+# Raised before a call is sent. The one exception names a job: its record could not be stored after it was accepted.
 BEFORE_SENDING = (EvoLinkOrderStopped, EvoLinkRequestError, EvoLinkConfigError, EvoLinkLedgerError)
 
 
@@ -39,15 +38,15 @@ class SubmitOutcome(StrEnum):
     REJECTED = "rejected"
     THROTTLED = "throttled"
     ACCEPTED = "accepted"
-    EXISTS = "exists"  # EvoLink has an order under this key, and it is another one
+    EXISTS = "exists"  # EvoLink has a different order under this idempotency key
     UNKNOWN = "unknown"
 
 
 def submit_outcome(error: BaseException | None) -> SubmitOutcome:
     """
-    Say what became of an order. Everything that is not provably harmless is unknown.
+    Return what became of an order. Everything that is not provably harmless is unknown.
 
-    :param error: What the order raised; ``None``: a job came back.
+    :param error: What submitting raised; ``None`` means that EvoLink returned a job.
     """
     if error is None:
         return SubmitOutcome.ACCEPTED
@@ -65,11 +64,11 @@ def submit_outcome(error: BaseException | None) -> SubmitOutcome:
 
 def may_send_again(error: BaseException, *, paid: bool) -> bool:
     """
-    Tell whether a call may be sent once more after an error.
+    Return whether a call may be sent again after an error.
 
-    A read may after every passing fault. An order only if EvoLink provably did not accept it.
+    A read may be repeated after every transient failure, an order only if EvoLink provably did not accept it.
 
-    :param error: What came of the call.
+    :param error: What the call raised.
     :param paid: Whether it was an order.
     """
     if not isinstance(error, EvoLinkRateLimited | EvoLinkUnavailable):
@@ -77,30 +76,30 @@ def may_send_again(error: BaseException, *, paid: bool) -> bool:
     return not paid or submit_outcome(error) in (SubmitOutcome.UNSENT, SubmitOutcome.THROTTLED)
 
 
-def wait_before_retry(error: BaseException | None, tries: int, *, longest: float, jitter: float) -> float | None:
+def wait_before_retry(error: BaseException | None, attempts: int, *, max_wait: float, jitter: float) -> float | None:
     """
-    Return the seconds to wait before the next try, or ``None`` to give up.
+    Return the seconds to wait before the next attempt, or ``None`` to give up.
 
     :param error: The last failure.
-    :param tries: How often the call was sent so far.
-    :param longest: A longer ``Retry-After`` is left to the caller.
+    :param attempts: How often the call was sent so far.
+    :param max_wait: A longer ``Retry-After`` is left to the caller.
     :param jitter: A random number from 0 to 1.
     """
-    if tries >= TRIES:
+    if attempts >= MAX_ATTEMPTS:
         return None
-    own = min(8.0, 2.0**tries, longest) * (0.25 + 0.75 * jitter)
-    asked = error.retry_after if isinstance(error, EvoLinkError) else None
-    if asked is None:
-        return own
-    return max(own, asked * (1.0 + 0.1 * jitter)) if asked <= longest else None
+    backoff = min(8.0, 2.0**attempts, max_wait) * (0.25 + 0.75 * jitter)
+    requested = error.retry_after if isinstance(error, EvoLinkError) else None
+    if requested is None:
+        return backoff
+    return max(backoff, requested * (1.0 + 0.1 * jitter)) if requested <= max_wait else None
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
     """
-    Read ``Retry-After`` (seconds or an HTTP date); nonsense counts as absent, an hour is the most.
+    Parse ``Retry-After`` (seconds or an HTTP date), up to one hour; nonsense counts as absent.
 
-    :param headers: Headers of the answer, lower-case names.
-    :param now: Present moment, for tests.
+    :param headers: Headers of the response, with lower-case names.
+    :param now: The present, for tests.
     """
     text = headers.get("retry-after", "").strip()
     try:
@@ -114,28 +113,26 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     return min(seconds, MAX_RETRY_AFTER) if math.isfinite(seconds) and seconds >= 0 else None
 
 
-def retry_options(call: Call, settings: ClientSettings, tries: int) -> dict[str, Any]:
+def retrying(call: Call, settings: ClientSettings, max_attempts: int = MAX_ATTEMPTS) -> tenacity.Retrying:
     """
-    Put the wire's decision into tenacity's words, for both of its drivers.
+    Return what repeats a call as long as that is safe and worth it.
 
-    :param call: The call.
-    :param settings: Key, hosts and time-outs.
-    :param tries: How often it may be sent at most.
+    :param call: The call; a paid one is repeated only if EvoLink provably did not accept it.
+    :param settings: How long to wait between two attempts.
+    :param max_attempts: How often to send the call.
     """
 
     def wait(state: tenacity.RetryCallState) -> float | None:
         error = state.outcome.exception() if state.outcome else None
-        if error is None or state.attempt_number >= tries or not may_send_again(error, paid=call.paid):
+        if error is None or state.attempt_number >= max_attempts or not may_send_again(error, paid=call.paid):
             return None
         return wait_before_retry(
             error,
             state.attempt_number,
-            longest=settings.retry_wait,
+            max_wait=settings.retry_wait,
             jitter=random.random(),  # noqa: S311
         )
 
-    return {
-        "retry": lambda state: wait(state) is not None,
-        "wait": lambda state: wait(state) or 0.0,
-        "reraise": True,
-    }
+    return tenacity.Retrying(
+        retry=lambda state: wait(state) is not None, wait=lambda state: wait(state) or 0.0, reraise=True
+    )

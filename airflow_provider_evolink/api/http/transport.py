@@ -1,4 +1,4 @@
-"""What both clients need of httpx: how they are built, what a call looks like, and when it is cut off."""
+"""How a call is sent and its response received: clients of httpx, and the deadline that cuts a connection."""
 
 from __future__ import annotations
 
@@ -6,47 +6,51 @@ import functools
 import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Protocol, Self, TypeVar
 from urllib.request import getproxies
 
 import httpx
 
 from airflow_provider_evolink import __version__
-from airflow_provider_evolink.api.addresses import host_of, is_local_host
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
-from airflow_provider_evolink.api.http.messages import Call, Response
+from airflow_provider_evolink.api.http.failures import network_error
+from airflow_provider_evolink.api.http.messages import MAX_BODY, Call, Response
 from airflow_provider_evolink.api.settings import ClientSettings
 
 USER_AGENT = f"airflow-provider-evolink/{__version__}"
 H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 
 
-@functools.cache
-def ssl_context() -> ssl.SSLContext:
-    """Return the process's one TLS context: building it takes some 20 ms, which no event loop should spend."""
-    return httpx.create_ssl_context()
-
-
-class TooLong(httpx.HTTPError):
-    """The answer is longer than any of EvoLink's."""
+class ResponseTooLong(httpx.HTTPError):
+    """The response is longer than any of EvoLink's."""
 
     def __init__(self) -> None:
         super().__init__("")
 
 
+class Permit(Protocol):
+    """The right to submit an order, which may lapse."""
+
+    def renew(self) -> None:
+        """Raise if the order may not be sent (again). Called before every attempt; may take its time."""
+
+    def check(self) -> None:
+        """Raise if the order may not be sent any more. Called right before its first byte leaves; no I/O."""
+
+
 class Watchdog:
     """
-    Cuts a connection at the deadline of a call: every single read may be in time while the answer drips in.
+    Cuts a connection at the deadline of a call: every single read may be in time while the response drips in.
 
-    :param patience: Seconds for the whole call.
+    :param seconds: For the whole call.
     """
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, seconds: float) -> None:
         self.has_cut = False
         self._socket: socket.socket | None = None
-        self._timer = threading.Timer(patience, self._cut)
+        self._timer = threading.Timer(seconds, self._cut)
         self._timer.daemon = True
 
     def __enter__(self) -> Self:
@@ -58,7 +62,7 @@ class Watchdog:
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """
-        Take note of the call's connection.
+        Note the connection of the call.
 
         :param event: Name of a step in httpcore.
         :param info: Its arguments or result.
@@ -75,38 +79,86 @@ class Watchdog:
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # an SSLSocket's own would break its reader
 
 
-class Permit(Protocol):
-    """The right to send an order, which may lapse."""
-
-    def renew(self) -> None:
-        """Raise if the order may not be sent (again). Called before every sending; may take its time."""
-
-    def check(self) -> None:
-        """Raise if the order may not be sent any more. Called as its first byte is about to leave; no I/O."""
-
-
-def traced(watchdog: Watchdog, permit: Permit | None) -> Callable[[str, Mapping[str, Any]], None]:
+def exchange(
+    http: httpx.Client,
+    call: Call,
+    settings: ClientSettings,
+    *,
+    permit: Permit | None = None,
+    seconds: float | None = None,
+    **options: Any,
+) -> Response:
     """
-    Return what httpcore calls at each step of a call.
+    Send a call once and return the response, read in full.
 
-    :param watchdog: Takes note of the connection.
-    :param permit: Is asked as the first byte is about to leave.
+    :param http: The client.
+    :param call: The call.
+    :param settings: The key, and the timeouts of an ordinary call.
+    :param permit: Checked right before the first byte leaves.
+    :param seconds: For the whole call, instead of those of the settings.
+    :param options: What httpx is to send or wait for otherwise.
+    :raises EvoLinkUnavailable: no response; if it was an order, it was provably not sent.
+    :raises EvoLinkSubmissionUnknown: no response to an order that may have been accepted.
     """
+    with Watchdog(seconds or call_timeout(call, settings)) as watchdog:
 
-    def step(event: str, info: Mapping[str, Any]) -> None:
-        watchdog.trace(event, info)
-        if permit is not None and event.endswith(".send_request_headers.started"):
-            permit.check()
+        def trace(event: str, info: Mapping[str, Any]) -> None:
+            watchdog.trace(event, info)
+            if permit is not None and event.endswith(".send_request_headers.started"):
+                permit.check()
 
-    return step
+        try:
+            with http.stream(**httpx_request(call, settings) | options, extensions={"trace": trace}) as response:
+                content = bytearray()
+                for chunk in response.iter_raw():
+                    append(content, chunk)
+                return to_response(response, content, settings)
+        except httpx.HTTPError as error:
+            raise network_error(call, httpx.ReadTimeout("") if watchdog.has_cut else error) from None
 
 
-def headers_for(settings: ClientSettings) -> dict[str, str]:
+def call_timeout(call: Call, settings: ClientSettings) -> float:
+    """Return the seconds a whole call may take."""
+    return settings.submit_timeout if call.paid else settings.read_timeout
+
+
+def httpx_request(call: Call, settings: ClientSettings) -> dict[str, Any]:
+    """Return a call as arguments of httpx."""
+    return {
+        "method": call.method,
+        "url": call.path,
+        "content": call.content,
+        "headers": dict(call.headers),
+        "timeout": httpx.Timeout(call_timeout(call, settings), connect=settings.connect_timeout),
+    }
+
+
+def append(content: bytearray, chunk: bytes) -> None:
     """
-    Return what every request carries.
+    Add a chunk to the body of a response.
 
-    :param settings: Key, hosts and time-outs.
+    :raises ResponseTooLong: the body is over ``MAX_BODY``.
     """
+    content += chunk
+    if len(content) > MAX_BODY:
+        raise ResponseTooLong
+
+
+def to_response(response: httpx.Response, content: bytearray, settings: ClientSettings) -> Response:
+    """Return what came back, without our key, should something have echoed it."""
+    key = settings.api_key
+    headers = {name.lower(): value.replace(key, "***") for name, value in response.headers.items()}
+    return Response(response.status_code, headers, bytes(content).replace(key.encode(), b"***"))
+
+
+@functools.cache
+def ssl_context() -> ssl.SSLContext:
+    """Return the process's one TLS context: building it takes some 20 ms, which no event loop should spend."""
+    return httpx.create_ssl_context()
+
+
+def default_headers(settings: ClientSettings) -> dict[str, str]:
+    """Return the headers of every request."""
     return {
         "Authorization": f"Bearer {settings.api_key}",
         "User-Agent": USER_AGENT,
@@ -115,42 +167,69 @@ def headers_for(settings: ClientSettings) -> dict[str, str]:
     }
 
 
-def build(client: Callable[..., H], settings: ClientSettings, tls: ssl.SSLContext, limits: httpx.Limits) -> H:
+def build_client(client: Callable[..., H], settings: ClientSettings, tls: ssl.SSLContext, limits: httpx.Limits) -> H:
     """
-    Build either client. Redirects are never followed: they would carry the key elsewhere.
+    Build a client of httpx. Redirects are never followed: they would carry the key elsewhere.
 
     :param client: ``httpx.Client`` or ``httpx.AsyncClient``.
-    :param settings: Key, hosts and time-outs.
+    :param settings: Key and address.
     :param tls: A ready TLS context.
-    :param limits: What connections are kept.
+    :param limits: How many connections are kept.
     :raises EvoLinkConfigError: the address or a proxy of the environment cannot be used.
     """
-    try:
+    with _config_errors():
         return client(
             base_url=settings.base_url,
-            headers=headers_for(settings),
+            headers=default_headers(settings),
             follow_redirects=False,
             verify=tls,
             limits=limits,
-            trust_env=not is_local_host(host_of(settings.base_url)),  # no proxy between us and this machine
+            trust_env=not settings.is_local,  # no proxy between us and this machine
         )
+
+
+@contextmanager
+def _config_errors() -> Iterator[None]:
+    try:
+        yield
     except (ImportError, ValueError, httpx.InvalidURL):
         raise EvoLinkConfigError(
-            "no client can be built: check the API address, and the proxy settings in the environment "
+            "no client can be built: check the API base URL and the proxy settings in the environment "
             "(a SOCKS proxy needs the package socksio)"
         ) from None
 
 
-class Reading:
+def build_polling_client(
+    settings: ClientSettings, tls: ssl.SSLContext, limits: httpx.Limits
+) -> tuple[PollingClient | httpx.AsyncClient, tuple[type[Exception], ...]]:
     """
-    What a poller needs of an httpx client: requests go straight to httpx's transport over aiohttp's connections.
+    Build the cheapest client for reads in an event loop, and return it with what it raises.
+
+    :param settings: Key and address.
+    :param tls: A ready TLS context.
+    :param limits: How many connections are kept.
+    :raises EvoLinkConfigError: the address or a proxy of the environment cannot be used.
+    """
+    with _config_errors():
+        if not settings.is_local and getproxies().keys() & {"http", "https", "all"}:
+            return build_client(httpx.AsyncClient, settings, tls, limits), (httpx.HTTPError,)
+        import aiohttp
+
+        # The library itself raises UnicodeError for a reason phrase that is not text.
+        return PollingClient(settings, tls, limits), (httpx.HTTPError, aiohttp.ClientError, UnicodeError)
+
+
+class PollingClient:
+    """
+    The part of an httpx client that polling needs: requests go straight to httpx's transport over aiohttp.
 
     That takes a quarter to a third of the processor time: httpcore asks the system for every idle connection at every
-    call, and the client around a transport is for cookies, redirects and the like.
+    call, and the client around a transport is for cookies, redirects and the like. It cannot distinguish a lost
+    response from a request that never left, so it must not submit.
 
-    :param settings: Key, hosts and time-outs.
+    :param settings: Key and address.
     :param tls: A ready TLS context.
-    :param limits: What connections are kept.
+    :param limits: How many connections are kept.
     """
 
     def __init__(self, settings: ClientSettings, tls: ssl.SSLContext, limits: httpx.Limits) -> None:
@@ -158,7 +237,7 @@ class Reading:
 
         self.is_closed = False
         self._base = str(httpx.URL(settings.base_url)).rstrip("/")
-        self._headers = headers_for(settings)
+        self._headers = default_headers(settings)
         self._transport = AiohttpTransport(verify=tls, limits=limits)
 
     @asynccontextmanager
@@ -168,9 +247,9 @@ class Reading:
         url: str,
         content: bytes | None,
         headers: dict[str, str],
-        timeout: httpx.Timeout,  # noqa: ASYNC109 - httpx's word
+        timeout: httpx.Timeout,  # noqa: ASYNC109 - httpx's name
     ) -> AsyncIterator[httpx.Response]:
-        """Send a request and yield the answer, its body unread. The parameters are httpx's."""
+        """Send a request and yield the response, its body unread. The parameters are httpx's."""
         extensions = {"timeout": timeout.as_dict()}
         request = httpx.Request(
             method, self._base + url, headers=self._headers | headers, content=content, extensions=extensions
@@ -185,60 +264,3 @@ class Reading:
         """Close the connections."""
         self.is_closed = True
         await self._transport.aclose()
-
-
-def reading(
-    settings: ClientSettings, tls: ssl.SSLContext, limits: httpx.Limits
-) -> tuple[Reading | httpx.AsyncClient, tuple[type[Exception], ...]]:
-    """
-    Return the cheapest way to read in an event loop, and what it raises. Proxies of the environment are left to httpx.
-
-    :param settings: Key, hosts and time-outs.
-    :param tls: A ready TLS context.
-    :param limits: What connections are kept.
-    """
-    if not is_local_host(host_of(settings.base_url)) and getproxies().keys() & {"http", "https", "all"}:
-        return build(httpx.AsyncClient, settings, tls, limits), (httpx.HTTPError,)
-    import aiohttp
-
-    # A reason phrase that is no text is what the library itself stumbles over.
-    return Reading(settings, tls, limits), (httpx.HTTPError, aiohttp.ClientError, UnicodeError)
-
-
-def seconds_for(call: Call, settings: ClientSettings) -> float:
-    """
-    Return the seconds a whole call may take.
-
-    :param call: The call.
-    :param settings: Key, hosts and time-outs.
-    """
-    return settings.submit_timeout if call.paid else settings.read_timeout
-
-
-def request(call: Call, settings: ClientSettings) -> dict[str, Any]:
-    """
-    Put a call into httpx's words.
-
-    :param call: The call.
-    :param settings: Key, hosts and time-outs.
-    """
-    return {
-        "method": call.method,
-        "url": call.path,
-        "content": call.content,
-        "headers": dict(call.headers),
-        "timeout": httpx.Timeout(seconds_for(call, settings), connect=settings.connect_timeout),
-    }
-
-
-def answer(response: httpx.Response, content: bytearray, settings: ClientSettings) -> Response:
-    """
-    Hand on what came back, without our key, should something have echoed it.
-
-    :param response: Status and headers.
-    :param content: The whole body.
-    :param settings: Key, hosts and time-outs.
-    """
-    key = settings.api_key
-    headers = {name.lower(): value.replace(key, "***") for name, value in response.headers.items()}
-    return Response(response.status_code, headers, bytes(content).replace(key.encode(), b"***"))

@@ -82,7 +82,7 @@ class Reader:
         if len(job_ids) == 1:
             return {job_ids[0]: await self._call(functools.partial(AsyncEvoLinkClient.poll_job, job_id=job_ids[0]))}
         try:
-            return await self._call(functools.partial(AsyncEvoLinkClient.get_jobs, job_ids=job_ids))
+            return await self._call(functools.partial(AsyncEvoLinkClient.poll_jobs, job_ids=job_ids))
         except EvoLinkError as error:
             if error.status_code not in BATCH_UNSUPPORTED:
                 raise
@@ -118,7 +118,7 @@ class Reader:
             return self.client
 
     async def _make_client(self) -> AsyncEvoLinkClient:
-        return await AsyncEvoLinkClient.create(await self._load_settings(), reads_only=True)
+        return await AsyncEvoLinkClient.create(await self._load_settings())
 
 
 async def read_all(load_settings: SettingsLoader, job_ids: list[str]) -> dict[str, JobReading]:
@@ -132,8 +132,8 @@ async def read_all(load_settings: SettingsLoader, job_ids: list[str]) -> dict[st
     bulk = _BulkRead(reader)
     try:
         await reader.open()
-        for attempt in range(1, retries.TRIES + 1):
-            await bulk.run(job_ids, is_last=attempt == retries.TRIES)
+        for attempt in range(1, retries.MAX_ATTEMPTS + 1):
+            await bulk.run(job_ids, is_last=attempt == retries.MAX_ATTEMPTS)
             pause = bulk.pause_after(attempt)
             if pause is None:
                 break
@@ -168,7 +168,7 @@ class _BulkRead:
         if not self._errors:
             return None
         worst = max(self._errors, key=lambda error: error.retry_after or 0.0)
-        return retries.wait_before_retry(worst, attempt, longest=MAX_PAUSE, jitter=random.random())  # noqa: S311
+        return retries.wait_before_retry(worst, attempt, max_wait=MAX_PAUSE, jitter=random.random())  # noqa: S311
 
     async def _read(self, job_ids: list[str]) -> None:
         async with self._slots:

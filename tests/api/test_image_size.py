@@ -7,8 +7,8 @@ import io
 import pytest
 from PIL import Image, features
 
-from airflow_provider_evolink.api.files.containers import recognise
-from airflow_provider_evolink.api.files.image_size import sides
+from airflow_provider_evolink.api.files.containers import recognize
+from airflow_provider_evolink.api.files.image_size import image_size
 
 
 def picture(form, mode="RGB", **options):
@@ -38,23 +38,23 @@ TILES = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic\0\0\0\x30meta" + b"".join(
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_the_sides_are_those_of_the_picture(name):
+def test_the_size_is_that_of_the_image(name):
     content = PICTURES[name]
-    assert sides(io.BytesIO(content), recognise(content).content_type) == (621, 347)
+    assert image_size(io.BytesIO(content), recognize(content).content_type) == (621, 347)
 
 
 def test_a_tile_is_not_the_picture():
-    assert sides(io.BytesIO(TILES), recognise(TILES).content_type) == (6210, 347)
+    assert image_size(io.BytesIO(TILES), recognize(TILES).content_type) == (6210, 347)
 
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_what_is_cut_is_not_known(name):
     content = PICTURES[name]
-    assert sides(io.BytesIO(content[:23]), recognise(content).content_type) is None
+    assert image_size(io.BytesIO(content[:23]), recognize(content).content_type) is None
     if "webp" in name:
-        assert sides(io.BytesIO(content[:29]), recognise(content).content_type) is None
+        assert image_size(io.BytesIO(content[:29]), recognize(content).content_type) is None
 
 
 def test_a_jpeg_of_markers_without_end_is_given_up():
     content = b"\xff\xd8" + b"\xff\xe0\0\x02" * 5000 + b"\xff\xc0\0\x11\x08\0\x01\0\x01"
-    assert sides(io.BytesIO(content), "image/jpeg") is None
+    assert image_size(io.BytesIO(content), "image/jpeg") is None
