@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api.errors import (
@@ -28,6 +28,8 @@ from airflow_provider_evolink.execution.batch_item import (
     ItemState,
     awaited,
     common_hints,
+    described,
+    in_state,
     listed,
     poll_together,
     still_running,
@@ -38,6 +40,7 @@ from airflow_provider_evolink.execution.request import ArgumentSource
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 
 if TYPE_CHECKING:
+    from airflow_provider_evolink.api.client import EvoLinkClient
     from airflow_provider_evolink.execution.options import BatchOptions, GenerationOptions
     from airflow_provider_evolink.execution.task_run import TaskRun
 
@@ -47,6 +50,21 @@ _WITHOUT_JOB = {
     error.__name__: error
     for error in (EvoLinkContentError, EvoLinkInvalidError, EvoLinkNotFoundError, EvoLinkSubmissionUnknown)
 }
+
+
+def _attempt(number: int, options: GenerationOptions, run: TaskRun, client: EvoLinkClient) -> GenerationAttempt:
+    return GenerationAttempt(options, ArgumentSource(options), run, item=number, client=client)
+
+
+def _wait_arguments(options: BatchOptions, items: Sequence[BatchItem]) -> dict[str, Any]:
+    """Return how to wait for the jobs that run."""
+    running, queued = in_state(items, ItemState.RUNNING), in_state(items, ItemState.QUEUED)
+    return {
+        **common_hints(running),
+        "min_ended": refill_threshold(len(running), len(queued)),
+        "fail_fast": options.on_failed_job == "fail_fast",
+        "poll_interval": options.shared.poll_interval,
+    }
 
 
 class BatchAttempt:
@@ -62,31 +80,27 @@ class BatchAttempt:
         self._options = options
         self._run = run
         self._client = EvoLinkHook(options.shared.evolink_conn_id).get_conn()
-        self._items = [BatchItem(number, self._attempt(number, one)) for number, one in enumerate(options.items)]
-
-    def _attempt(self, number: int, options: GenerationOptions) -> GenerationAttempt:
-        return GenerationAttempt(options, ArgumentSource(options), self._run, item=number, client=self._client)
+        self._items = [
+            BatchItem(number, _attempt(number, one, run, self._client)) for number, one in enumerate(options.items)
+        ]
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
-    def _in(self, state: ItemState) -> list[BatchItem]:
-        return [item for item in self._items if item.state is state]
-
     @property
     def is_waiting(self) -> bool:
         """Whether a job runs that is worth waiting for."""
-        return bool(self._in(ItemState.RUNNING))
+        return bool(in_state(self._items, ItemState.RUNNING))
 
     @property
     def deadline(self) -> float:
         """Epoch seconds when the last of the waits ends."""
-        return max(item.wait.deadline for item in self._in(ItemState.RUNNING))
+        return max(item.wait.deadline for item in in_state(self._items, ItemState.RUNNING))
 
     def begin(self) -> None:
         """Find the jobs of earlier tries, check what is to be submitted, and attach to the jobs."""
-        beyond = self._attempt(len(self._items), self._options.shared)
+        beyond = _attempt(len(self._items), self._options.shared, self._run, self._client)
         if not beyond.ledger.is_durable:
             raise EvoLinkConfigError(
                 "a batch needs a durable record of its orders, or every retry would pay for all of them again; "
@@ -97,11 +111,11 @@ class BatchAttempt:
                 f"an earlier try has submitted more than the {len(self._items)} requests there are now, so nothing "
                 "more is submitted. What to do: give all requests again, in the same order"
             )
-        self._poll(item for item in self._items if item.job_id)
+        poll_together([item for item in self._items if item.job_id], self._options.shared.evolink_conn_id)
         for item in self._items:
             item.state = ItemState.QUEUED if item.attempt.will_submit else ItemState.ENDED
         self._check_queued()
-        found = self._in(ItemState.ENDED)
+        found = in_state(self._items, ItemState.ENDED)
         for item in found:
             self._do(item, item.start)
         self._settle(item for item in found if item.reading.has_failed and item.is_open)
@@ -127,69 +141,64 @@ class BatchAttempt:
     def submit_more(self) -> None:
         """Submit as many requests as may run."""
         unknown = 0
-        for item in self._in(ItemState.QUEUED):
-            running = len(self._in(ItemState.RUNNING))
+        for item in in_state(self._items, ItemState.QUEUED):
+            running = len(in_state(self._items, ItemState.RUNNING))
             if running >= self._options.max_active:
                 return
             try:
                 self._do(item, item.start)
             except (EvoLinkRateLimited, EvoLinkUnavailable) as error:
                 if not running:
-                    raise self._described(item, error) from error.__cause__
+                    raise described(self._items, item, error) from error.__cause__
                 self._run.log.warning(
                     "Pausing submissions until some of the %d running jobs finish: %s", running, error
                 )
                 return
             unknown = unknown + 1 if isinstance(item.error, EvoLinkSubmissionUnknown) else 0
             if unknown >= MAX_UNKNOWN_IN_A_ROW and item.error:
-                raise self._described(item, item.error)
+                raise described(self._items, item, item.error)
 
     def poll_early(self) -> None:
         """Poll for some seconds on the worker, if all jobs are short: that costs less than a deferral."""
-        running = self._in(ItemState.RUNNING)
+        running = in_state(self._items, ItemState.RUNNING)
         slowest = max(running, key=lambda item: item.expected_seconds)
         delays = slowest.attempt.tracker.poll_delays(slowest.reading, slowest.wait)
         for delay in delays if len(delays) > 1 else ():
             time.sleep(delay)
-            self._poll(running)
+            poll_together(running, self._options.shared.evolink_conn_id)
             ended = [item for item in running if item.reading.is_over]
             for item in ended:
                 item.state = ItemState.ENDED
             self._settle(item for item in ended if item.reading.has_failed)
-            running = self._in(ItemState.RUNNING)
+            running = in_state(self._items, ItemState.RUNNING)
             if not running:
                 return
-
-    def wait_arguments(self) -> dict[str, Any]:
-        """Return how to wait for the jobs that run."""
-        running = self._in(ItemState.RUNNING)
-        return {
-            **common_hints(running),
-            "min_ended": refill_threshold(len(running), len(self._in(ItemState.QUEUED))),
-            "fail_fast": self._options.on_failed_job == "fail_fast",
-            "poll_interval": self._options.shared.poll_interval,
-        }
 
     def trigger_arguments(self) -> dict[str, Any]:
         """Return what the trigger takes: the jobs, and what the next worker of this try cannot find in the ledger."""
         failed = {
             str(item.number): [type(item.error).__name__, item.error.code]
-            for item in self._in(ItemState.FAILED)
+            for item in in_state(self._items, ItemState.FAILED)
             if item.job_id is None and item.error
         }
         return {
-            **self.wait_arguments(),
-            "jobs": [[job.job_id, job.started, job.deadline] for job in awaited(self._in(ItemState.RUNNING))],
-            "state": {"waiting": [item.number for item in self._in(ItemState.QUEUED)], "failed": failed},
+            **_wait_arguments(self._options, self._items),
+            "jobs": [
+                [job.job_id, job.started, job.deadline] for job in awaited(in_state(self._items, ItemState.RUNNING))
+            ],
+            "state": {"waiting": [item.number for item in in_state(self._items, ItemState.QUEUED)], "failed": failed},
         }
 
     def wait_here(self) -> None:
         """Wait on the worker until enough of the jobs have ended."""
         if self.waits_on_worker:
             time.sleep(schedule.POLICY.confirm_failure_after)
-        running, conn_id = self._in(ItemState.RUNNING), self._options.shared.evolink_conn_id
+        running, conn_id = in_state(self._items, ItemState.RUNNING), self._options.shared.evolink_conn_id
         wait = BatchWait(
-            awaited(running), **self.wait_arguments(), log=self._run.log.info, is_stopping=self._run.is_stopping
+            awaited(running),
+            **_wait_arguments(self._options, self._items),
+            log=self._run.log.info,
+            is_stopping=self._run.is_stopping,
         )
         event = asyncio.run(wait.run(conn_id, functools.partial(EvoLinkHook.aget_settings, conn_id)))
         if self._run.is_stopping():
@@ -206,12 +215,12 @@ class BatchAttempt:
         named = [*event.get("running", [None]), *event.get("without_result", ())]
         if not all(job_id in by_job for job_id in named):
             raise EvoLinkConfigError("the trigger's event is about other jobs than those recorded")
-        for item in self._in(ItemState.RUNNING):
+        for item in in_state(self._items, ItemState.RUNNING):
             item.state = ItemState.ENDED
         for job_id in event["running"]:
             by_job[job_id].state = ItemState.RUNNING
         lost = [by_job[job_id] for job_id in event.get("without_result", ())]
-        self._poll(lost)
+        poll_together(lost, self._options.shared.evolink_conn_id)
         for item in lost:
             if not item.reading.is_over:
                 self._do(item, item.attempt.poll)
@@ -220,23 +229,22 @@ class BatchAttempt:
 
     def is_ready(self) -> bool:
         """Tell whether all can be delivered: nothing is left to submit or to wait for, and all jobs are read."""
-        if not self._in(ItemState.QUEUED) and not self.is_waiting:
-            still_open = self._in(ItemState.ENDED)
-            self._poll(item for item in still_open if not item.reading.is_over)
+        if not in_state(self._items, ItemState.QUEUED) and not self.is_waiting:
+            still_open = in_state(self._items, ItemState.ENDED)
+            poll_together(
+                [item for item in still_open if not item.reading.is_over], self._options.shared.evolink_conn_id
+            )
             self._wait_for_unread(still_open)
-        return not self._in(ItemState.QUEUED) and not self.is_waiting
+        return not in_state(self._items, ItemState.QUEUED) and not self.is_waiting
 
     def deliver(self) -> list[dict[str, Any]]:
         """Return the results in the order of the requests, or raise why there are none."""
-        self._settle(self._in(ItemState.ENDED), all_over=True)
-        succeeded = self._in(ItemState.SUCCEEDED)
+        self._settle(in_state(self._items, ItemState.ENDED), all_over=True)
+        succeeded = in_state(self._items, ItemState.SUCCEEDED)
         for item in succeeded:
             item.attempt.mark_delivered(item.reading.ended_job)
         self._run.log.info("%d of %d requests have a result", len(succeeded), len(self._items))
         return [item.outcome() for item in self._items]
-
-    def _poll(self, items: Iterable[BatchItem]) -> None:
-        poll_together(list(items), self._options.shared.evolink_conn_id)
 
     def _wait_for_unread(self, items: Iterable[BatchItem]) -> None:
         """Wait on this worker for jobs that are not known to have ended: they cannot be read now, here or elsewhere."""
@@ -250,7 +258,7 @@ class BatchAttempt:
         """Check all requests before the first is submitted, and add up what they may cost."""
         orders: list[tuple[str, dict[str, Any]]] = []
         wrong: list[tuple[BatchItem, EvoLinkError]] = []
-        for item in self._in(ItemState.QUEUED):
+        for item in in_state(self._items, ItemState.QUEUED):
             try:
                 orders.append(item.checked_order())
             except EvoLinkError as error:
@@ -260,7 +268,7 @@ class BatchAttempt:
             others = [other.number for other, _ in wrong[1:]]
             also = f" (so are {len(others)} more: {listed(others)})" if others else ""
             message = f"a request is wrong{also}, none of the batch is submitted now: {first.message}"
-            raise self._described(item, first.amended(message=message))
+            raise described(self._items, item, first.amended(message=message))
         shared = self._options.shared
         check_budget(orders, shared.max_credits, shared.policies.unknown_price)
 
@@ -274,7 +282,7 @@ class BatchAttempt:
         except (EvoLinkRateLimited, EvoLinkUnavailable):
             raise
         except EvoLinkError as error:
-            raise self._described(item, error) from error.__cause__
+            raise described(self._items, item, error) from error.__cause__
         if judges:
             self._raise_if_ended()
 
@@ -287,15 +295,8 @@ class BatchAttempt:
         self._raise_if_ended(all_over=all_over)
 
     def _raise_if_ended(self, *, all_over: bool = False) -> None:
-        failed = {item.number: item.error for item in self._in(ItemState.FAILED) if item.error}
+        failed = {item.number: item.error for item in in_state(self._items, ItemState.FAILED) if item.error}
         policy, is_last_try = self._options.on_failed_job, self._run.is_last_try
         number = ends_batch(failed, policy, all_over=all_over, is_last_try=is_last_try)
         if number is not None:
-            raise self._described(self._items[number], failed[number])
-
-    def _described(self, item: BatchItem, error: EvoLinkError) -> EvoLinkError:
-        """Say which request it was, and which jobs keep running: they are paid, and the next try waits for them."""
-        others = [one for one in self._in(ItemState.RUNNING) if one is not item]
-        return error.amended(
-            message=f"request {item.number} of {len(self._items)}: {error.message}{still_running(others)}"
-        )
+            raise described(self._items, self._items[number], failed[number])

@@ -207,6 +207,29 @@ def common_hints(items: Sequence[BatchItem]) -> dict[str, Any]:
     return {name: found.pop() if len(found) == 1 else None for name, found in values.items()}
 
 
+def in_state(items: Sequence[BatchItem], state: ItemState) -> list[BatchItem]:
+    """
+    Return the items in a state.
+
+    :param items: Items of the batch.
+    :param state: The state.
+    """
+    return [item for item in items if item.state is state]
+
+
+def described(items: Sequence[BatchItem], item: BatchItem, error: EvoLinkError) -> EvoLinkError:
+    """
+    Say which request it was, and which jobs keep running: they are paid, and the next try waits for them.
+
+    :param items: All items of the batch.
+    :param item: The item that failed.
+    :param error: Its error.
+    """
+    others = [one for one in in_state(items, ItemState.RUNNING) if one is not item]
+    message = f"request {item.number} of {len(items)}: {error.message}{still_running(others)}"
+    return error.amended(message=message)
+
+
 def still_running(items: Sequence[BatchItem]) -> str:
     """
     Return the end of an error: other jobs keep running, are still billed, and the next try waits for them.

@@ -199,6 +199,23 @@ class _Spool:
             raise OSError(errno.ENOSPC, f"the spool disk has no room for {length} more bytes of media")
 
 
+@dataclass
+class _Attempts:
+    """
+    What the attempts have come to so far.
+
+    :param number: How many were cut.
+    :param stalled: How many of the last ones brought no new byte.
+    :param received: Bytes that the best of them had.
+    :param wrong_ranges: How often another range came than the one requested.
+    """
+
+    number: int = 0
+    stalled: int = 0
+    received: int = 0
+    wrong_ranges: int = 0
+
+
 class _Fetch:
     """The attempts to fill one spool from one link."""
 
@@ -210,30 +227,30 @@ class _Fetch:
         self._deadline, self._pause = time.monotonic() + limits.total_timeout, limits.backoff
         self._total: int | None = None
         self._mark: str | None = None
-        self._most = self._stalled = self._turn = self._wrong_ranges = 0
+        self._attempts = _Attempts()
 
     def run(self) -> None:
         """Fill the spool, or say why not."""
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_Cut),
             wait=lambda _: self._pause,
-            stop=lambda _: self._stalled > self._limits.max_resumes or self._pause >= self._time_left(),
+            stop=lambda _: self._attempts.stalled > self._limits.max_resumes or self._pause >= self._time_left(),
             reraise=True,
         )
         try:
             retrying(self._attempt)
         except _Cut as cut:
-            raise EvoLinkMediaError(f"gave up at byte {self._most}: {cut}") from None
+            raise EvoLinkMediaError(f"gave up at byte {self._attempts.received}: {cut}") from None
 
     def _attempt(self) -> None:
         """Try once; count attempts that bring nothing new, so that a server that always cuts does not hold us."""
         try:
             self._receive()
         except _Cut as cut:
-            self._turn += 1
-            self._stalled = 1 if self._spool.size > self._most else self._stalled + 1
-            self._most = max(self._most, self._spool.size)
-            self._pause = pause_before(self._stalled, self._limits.backoff, cut.retry_after)
+            self._attempts.number += 1
+            self._attempts.stalled = 1 if self._spool.size > self._attempts.received else self._attempts.stalled + 1
+            self._attempts.received = max(self._attempts.received, self._spool.size)
+            self._pause = pause_before(self._attempts.stalled, self._limits.backoff, cut.retry_after)
             log.warning("%s stopped at byte %d: %s", hosts.show_link(self._link), self._spool.size, cut)
             raise
 
@@ -246,7 +263,9 @@ class _Fetch:
         left = self._time_left()
         timeout = httpx.Timeout(min(self._limits.read_timeout, left), connect=min(self._limits.connect_timeout, left))
         try:
-            with self._connector.open(self._link, headers=headers, timeout=timeout, turn=self._turn) as response:
+            with self._connector.open(
+                self._link, headers=headers, timeout=timeout, turn=self._attempts.number
+            ) as response:
                 self._take(response)
         except httpx.TransportError as error:
             if hosts.is_bad_certificate(error):
@@ -292,9 +311,9 @@ class _Fetch:
     def _restart_once(self) -> NoReturn:
         """Begin again after a range that does not fit what we have; a server that repeats this is of no use."""
         self._spool.restart()
-        self._wrong_ranges += 1
+        self._attempts.wrong_ranges += 1
         reason = "the server answered with a wrong part of the file"
-        raise _Cut(reason) if self._wrong_ranges == 1 else EvoLinkMediaError(reason)
+        raise _Cut(reason) if self._attempts.wrong_ranges == 1 else EvoLinkMediaError(reason)
 
     def _check_size(self, size: int) -> None:
         if size > self._limits.max_bytes:
