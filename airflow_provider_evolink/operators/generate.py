@@ -89,9 +89,11 @@ class EvoLinkGenerateOperator(BaseOperator):
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
     operator_extra_links = (EvoLinkResultLink(),)
     ui_color = "#e8e4ff"
-    typed_fields: ClassVar[tuple[str, ...]] = ("callback_url",)
+    # The arguments that are fields of the request. A subclass names its own in ``fields``; a dotted name is a path.
+    request_fields: ClassVar[tuple[str, ...]] = ("callback_url",)
+    fields: ClassVar[tuple[str, ...]] = ()
+    only_kind: ClassVar[Kind | None] = None  # the one kind of media that it makes; None: any
     is_stopping = False
-    kind_made: ClassVar[Kind | None] = None  # the one kind of models it orders; None: any
 
     def __init__(
         self,
@@ -139,6 +141,13 @@ class EvoLinkGenerateOperator(BaseOperator):
         self.on_unknown_submit = on_unknown_submit
         self.on_clear = on_clear
         self.on_backfill = on_backfill
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let a subclass name its own fields once: they join those it inherits, and are templated."""
+        super().__init_subclass__(**kwargs)
+        own = cls.__dict__.get("fields", ())
+        cls.request_fields = (*cls.request_fields, *own)
+        cls.template_fields = (*cls.template_fields, *(path.rpartition(".")[2] for path in own))
 
     def execute(self, context: Context) -> Any:
         """Attach to the job of an earlier try, or submit; then wait."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
@@ -26,10 +25,8 @@ class EvoLinkImageOperator(EvoLinkGenerateOperator):
     :param quality: A tier of the model's own, such as ``high`` or ``2K``; it decides the price. (templated)
     """
 
-    kind_made: ClassVar[Kind | None] = "image"
-    _shared = ("prompt", "image_urls", "size", "quality")
-    typed_fields: ClassVar[tuple[str, ...]] = (*EvoLinkGenerateOperator.typed_fields, *_shared)
-    template_fields: Sequence[str] = (*EvoLinkGenerateOperator.template_fields, *_shared)
+    only_kind: ClassVar[Kind | None] = "image"
+    fields: ClassVar[tuple[str, ...]] = ("prompt", "image_urls", "size", "quality")
 
     def __init__(
         self,
@@ -41,7 +38,7 @@ class EvoLinkImageOperator(EvoLinkGenerateOperator):
         quality: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(model=model, kind=self.kind_made, **kwargs)
+        super().__init__(model=model, kind=self.only_kind, **kwargs)
         self.prompt = prompt
         self.image_urls = image_urls
         self.size = size
@@ -64,10 +61,8 @@ class EvoLinkVideoOperator(EvoLinkGenerateOperator):
     :param aspect_ratio: Such as ``16:9``. (templated)
     """
 
-    kind_made: ClassVar[Kind | None] = "video"
-    _shared = ("prompt", "image_urls", "duration", "quality", "aspect_ratio")
-    typed_fields: ClassVar[tuple[str, ...]] = (*EvoLinkGenerateOperator.typed_fields, *_shared)
-    template_fields: Sequence[str] = (*EvoLinkGenerateOperator.template_fields, *_shared)
+    only_kind: ClassVar[Kind | None] = "video"
+    fields: ClassVar[tuple[str, ...]] = ("prompt", "image_urls", "duration", "quality", "aspect_ratio")
 
     def __init__(
         self,
@@ -80,7 +75,7 @@ class EvoLinkVideoOperator(EvoLinkGenerateOperator):
         aspect_ratio: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(model=model, kind=self.kind_made, **kwargs)
+        super().__init__(model=model, kind=self.only_kind, **kwargs)
         self.prompt = prompt
         self.image_urls = image_urls
         self.duration = duration
@@ -100,10 +95,9 @@ class EvoLinkAudioOperator(EvoLinkGenerateOperator):
     :param prompt: What to play, or the text to speak. (templated)
     """
 
-    kind_made: ClassVar[Kind | None] = "audio"
-    typed_fields: ClassVar[tuple[str, ...]] = (*EvoLinkGenerateOperator.typed_fields, "prompt")
-    template_fields: Sequence[str] = (*EvoLinkGenerateOperator.template_fields, "prompt")
+    only_kind: ClassVar[Kind | None] = "audio"
+    fields: ClassVar[tuple[str, ...]] = ("prompt",)
 
     def __init__(self, *, model: str, prompt: str | None = None, **kwargs: Any) -> None:
-        super().__init__(model=model, kind=self.kind_made, **kwargs)
+        super().__init__(model=model, kind=self.only_kind, **kwargs)
         self.prompt = prompt

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
@@ -29,13 +28,7 @@ class EvoLinkTextToVideoOperator(EvoLinkGenerateOperator):
     :param prompt_extend: Let EvoLink rewrite the prompt; only an explicit True does. (templated)
     """
 
-    typed_fields: ClassVar[tuple[str, ...]] = (
-        *EvoLinkGenerateOperator.typed_fields,
-        *_COMMON,
-        "audio_urls",
-        "aspect_ratio",
-    )
-    template_fields: Sequence[str] = (*EvoLinkGenerateOperator.template_fields, *_COMMON, "audio_urls", "aspect_ratio")
+    fields: ClassVar[tuple[str, ...]] = (*_COMMON, "audio_urls", "aspect_ratio")
 
     def __init__(
         self,
@@ -85,9 +78,14 @@ class EvoLinkImageToVideoOperator(EvoLinkGenerateOperator):
     :param prompt_extend: Let EvoLink rewrite the prompt. (templated)
     """
 
-    _material = ("generation_mode", "image_start", "image_end", "video_urls", "audio_urls")
-    typed_fields: ClassVar[tuple[str, ...]] = (*EvoLinkGenerateOperator.typed_fields, *_COMMON, *_material)
-    template_fields: Sequence[str] = (*EvoLinkGenerateOperator.template_fields, *_COMMON, *_material)
+    fields: ClassVar[tuple[str, ...]] = (
+        *_COMMON,
+        "generation_mode",
+        "image_start",
+        "image_end",
+        "video_urls",
+        "audio_urls",
+    )
 
     def __init__(
         self,
@@ -142,18 +140,9 @@ class EvoLinkReferenceVideoOperator(EvoLinkGenerateOperator):
     :param prompt_extend: Let EvoLink rewrite the prompt. (templated)
     """
 
-    _material = ("image_urls", "video_urls", "image_start", "audio_urls", "aspect_ratio")
-    typed_fields: ClassVar[tuple[str, ...]] = (
-        *EvoLinkGenerateOperator.typed_fields,
+    fields: ClassVar[tuple[str, ...]] = (
         *_COMMON,
-        *_material,
-        "model_params.voice_bindings",
-    )
-    template_fields: Sequence[str] = (
-        *EvoLinkGenerateOperator.template_fields,
-        *_COMMON,
-        *_material,
-        "voice_bindings",
+        *("image_urls", "video_urls", "image_start", "audio_urls", "aspect_ratio", "model_params.voice_bindings"),
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json", "voice_bindings": "json"}
 
@@ -210,9 +199,13 @@ class EvoLinkVideoEditOperator(EvoLinkGenerateOperator):
     :param prompt_extend: Let EvoLink rewrite the prompt. (templated)
     """
 
-    _material = ("video_urls", "image_urls", "keep_original_sound", "aspect_ratio")
-    typed_fields: ClassVar[tuple[str, ...]] = (*EvoLinkGenerateOperator.typed_fields, *_COMMON, *_material)
-    template_fields: Sequence[str] = (*EvoLinkGenerateOperator.template_fields, *_COMMON, *_material)
+    fields: ClassVar[tuple[str, ...]] = (
+        *_COMMON,
+        "video_urls",
+        "image_urls",
+        "keep_original_sound",
+        "aspect_ratio",
+    )
 
     def __init__(
         self,
