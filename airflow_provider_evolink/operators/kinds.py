@@ -1,4 +1,4 @@
-"""One operator per kind of media, for any model of it: the arguments are the fields that most of its models share."""
+"""One operator per kind of media, for all its models: the arguments are the fields that most of them share."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class EvoLinkImageOperator(EvoLinkGenerateOperator):
     """
     Generate or change images with any image model.
 
-    The arguments are the fields that image models share; not every model has each of them, and what each takes is
-    the model's own affair. All other fields go into ``parameters``. Further arguments, the result and what is paid
-    when: :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`.
+    The arguments are fields that image models share; a model need not have all of them, and its values are its own. All
+    other fields go into ``parameters``. Further arguments, the result and the costs:
+    :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`.
 
     :param model: EvoLink's name of the model, such as ``gpt-image-2``. (templated)
     :param prompt: What to show, or what to change. (templated)
     :param image_urls: Links to reference images, or to the image to change. (templated)
     :param size: Ratio or pixels, such as ``16:9`` or ``1024x1024``. (templated)
-    :param quality: A tier of the model's own, such as ``high`` or ``2K``; it decides the price. (templated)
+    :param quality: A tier of the model, such as ``high`` or ``2K``; it decides the price. (templated)
     """
 
     only_kind: ClassVar[Kind | None] = "image"
@@ -49,14 +49,14 @@ class EvoLinkVideoOperator(EvoLinkGenerateOperator):
     """
     Generate or change videos with any video model.
 
-    The arguments are the fields that video models share; not every model has each of them, and what each takes is
-    the model's own affair. All other fields go into ``parameters``. Further arguments, the result and what is paid
-    when: :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`.
+    The arguments are fields that video models share; a model need not have all of them, and its values are its own. All
+    other fields go into ``parameters``. Further arguments, the result and the costs:
+    :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`.
 
     :param model: EvoLink's name of the model, such as ``seedance-2.5-text-to-video``. (templated)
     :param prompt: What happens. (templated)
     :param image_urls: Links to the images to start from or to refer to. (templated)
-    :param duration: Seconds; most models are paid by the second. (templated)
+    :param duration: Seconds; most models are priced per second. (templated)
     :param quality: Such as ``720p`` or ``1080p``; it decides the price. (templated)
     :param aspect_ratio: Such as ``16:9``. (templated)
     """
@@ -87,8 +87,8 @@ class EvoLinkAudioOperator(EvoLinkGenerateOperator):
     """
     Generate music, speech or voices with any audio model.
 
-    Audio models share the prompt only; all other fields go into ``parameters``. A model that makes a voice or a
-    persona has its name in ``made`` of the result. Further arguments, the result and what is paid when:
+    Audio models share only the prompt; all other fields go into ``parameters``. If a model makes a voice or a persona,
+    its name is in ``made`` of the result. Further arguments, the result and the costs:
     :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`.
 
     :param model: EvoLink's name of the model, such as ``suno-v5-beta``. (templated)
