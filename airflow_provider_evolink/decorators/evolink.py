@@ -1,4 +1,4 @@
-"""``@task.evolink``: a function makes the request, the task orders it."""
+"""``@task.evolink``: a function returns the request, the task submits it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _KEPT = "evolink_request"
 
 class _EvoLinkDecoratedOperator(DecoratedOperator, EvoLinkGenerateOperator):
     """
-    Orders what a function returns.
+    Submits the request that a function returns.
 
-    The function is asked when something is to be ordered, and not again while that order is open: not after a
-    deferral, and not in a retry that waits for the same job. So it need not return the same twice.
+    The function is called when a request is to be submitted, and not again for that job: not after a deferral, and not
+    in a retry that waits for the same job. So it need not return the same request twice.
 
     :param python_callable: The function. It returns the fields of the request.
     :param op_args: Its positional arguments. (templated)
@@ -134,15 +134,15 @@ class _FunctionSource:
 
 def evolink_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
     """
-    Make a task of a function that returns a request to EvoLink: ``@task.evolink(model="gpt-image-2")``.
+    Make a task from a function that returns a request for EvoLink: ``@task.evolink(model="gpt-image-2")``.
 
-    The function returns the fields of the request, with ``model`` among them if the decorator has none. Nothing in
-    them is a template: a prompt with braces stays as it is. Each order asks the function once; neither a deferral nor
-    a retry that waits for the same job asks it again.
+    The function returns the fields of the request, with ``model`` among them if the decorator has none. They
+    are not rendered: a prompt with braces stays as it is. The function is called once for each job; neither after a
+    deferral nor in a retry that waits for the same job is it called again.
 
     :param python_callable: The function.
-    :param kwargs: Arguments of :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`, but
-        for ``parameters``.
+    :param kwargs: Arguments of :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`,
+        except ``parameters``.
     """
     return task_decorator_factory(
         python_callable=python_callable, decorated_operator_class=_EvoLinkDecoratedOperator, **kwargs

@@ -17,7 +17,7 @@ from airflow_provider_evolink.api.errors import (
 
 OnFailedJob = Literal["fail_fast", "collect"]
 
-# What is the affair of one request of a batch. Everything else, such as a refused key, would meet the others as well.
+# Errors that concern one request of a batch. All others, such as a rejected key, concern every request.
 REQUEST_ERRORS = (
     EvoLinkJobError,
     EvoLinkContentError,
@@ -27,17 +27,17 @@ REQUEST_ERRORS = (
     EvoLinkMediaError,
 )
 
-REFILL_SHARE = 4  # the part of its places that a batch lets become free before it orders on
+REFILL_SHARE = 4  # a batch submits more once one in four of its running jobs has ended
 
 
 def refill_threshold(running: int, waiting: int) -> int:
     """
-    Return how many jobs of a batch must be over before a worker goes on with it.
+    Return how many jobs of a batch must have ended before a worker continues.
 
-    A resumption costs more than a job's place standing empty for a while, so several orders are made in one.
+    Resuming a task costs more than a free slot for a while, so several requests are submitted at once.
 
     :param running: How many jobs run.
-    :param waiting: How many requests are still to be ordered.
+    :param waiting: How many requests are still to be submitted.
     """
     return max(1, running // REFILL_SHARE) if waiting else running
 
@@ -46,17 +46,17 @@ def ends_batch(
     failed: Mapping[int, EvoLinkError], on_failed_job: OnFailedJob, *, all_over: bool, is_last_try: bool
 ) -> int | None:
     """
-    Return the request whose error ends a try of a batch; ``None``: the try goes on.
+    Return the request whose error ends the try of a batch; ``None``: the try continues.
 
-    Where failures are collected, those that a retry may mend are left to the retries as long as there are any.
+    If failures are collected, transient ones are left to Airflow's retries as long as there are any.
 
-    :param failed: The requests that gave nothing so far, and why.
+    :param failed: The requests that have failed so far, and why.
     :param on_failed_job: What the DAG author chose.
     :param all_over: Whether nothing of the batch is left to wait for.
     :param is_last_try: Whether Airflow has no retry left.
     """
-    lasting = [number for number, error in failed.items() if error.permanent]
-    passing = [number for number, error in failed.items() if not error.permanent]
+    permanent = [number for number, error in failed.items() if error.permanent]
+    transient = [number for number, error in failed.items() if not error.permanent]
     if on_failed_job == "fail_fast":
-        return next(iter(lasting + passing), None)
-    return next(iter(passing), None) if all_over and not is_last_try else None
+        return next(iter(permanent + transient), None)
+    return next(iter(transient), None) if all_over and not is_last_try else None

@@ -1,4 +1,4 @@
-"""What orders may cost, before any is sent."""
+"""What requests may cost, before any is sent."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 def check_budget(orders: Sequence[tuple[str, dict[str, Any]]], limit: float | None, unknown: UnknownPrice) -> None:
     """
-    Refuse orders that together may cost more than allowed, by the dated prices in the catalog.
+    Refuse requests that together may cost more than allowed, by the price list of the catalog.
 
-    :param orders: Model and body of each.
-    :param limit: The most credits; ``None``: any.
-    :param unknown: What to do where nobody knows the price of one; where it is ordered, it counts nothing.
-    :raises EvoLinkBudgetError: they may cost more, or nobody knows.
+    :param orders: Model and body of each request.
+    :param limit: Maximum credits; ``None``: no limit.
+    :param unknown: What to do if a price is not known; if it is submitted all the same, it counts as nothing.
+    :raises EvoLinkBudgetError: they may cost more, or a price is not known.
     """
     if limit is None:
         return
@@ -27,13 +27,13 @@ def check_budget(orders: Sequence[tuple[str, dict[str, Any]]], limit: float | No
     for model, price in prices:
         if price is None and unknown == "refuse":
             raise EvoLinkBudgetError(
-                f"max_credits is {limit:g} and nobody knows what this order of {model} costs, so it is "
-                'not sent. What to do: unknown_price="order" orders all the same; or drop max_credits'
+                f"max_credits is {limit:g} and the price of this request for {model} is not known, so it is not sent. "
+                'What to do: set unknown_price="order" to submit it all the same, or remove max_credits'
             )
     total = round(sum(price for _, price in prices if price is not None), 6)
     if total > limit:
-        what, pronoun = ("order", "it is") if len(orders) == 1 else (f"{len(orders)} orders", "none is")
+        what, pronoun = ("request", "it is") if len(orders) == 1 else (f"{len(orders)} requests", "none is")
         raise EvoLinkBudgetError(
             f"the {what} may cost {total:g} credits and max_credits is {limit:g}, so {pronoun} not sent. What to do: "
-            "raise max_credits, or order a shorter or smaller result"
+            "raise max_credits, or request a shorter or smaller result"
         )

@@ -67,12 +67,12 @@ class GenerationOptions:
         :raises EvoLinkConfigError: an argument has a value that it cannot have.
         """
         taken = ("kind", "validation", "evolink_conn_id", "destination", "max_credits", "durable", "ledger_path")
-        typed = {path: getattr(operator, path.rpartition(".")[2]) for path in operator.typed_fields}
+        typed = {path: getattr(operator, path.rpartition(".")[2]) for path in operator.request_fields}
         return cls(
             model=operator.model,
             fields={path: value for path, value in typed.items() if value is not None},
             parameters=operator.parameters or {},
-            only_kind=operator.kind_made,
+            only_kind=operator.only_kind,
             timeout=_seconds("timeout", _total_seconds(operator.timeout)),
             poll_interval=_optional_seconds("poll_interval", operator.poll_interval),
             defer_after=_optional_seconds("defer_after", operator.defer_after),

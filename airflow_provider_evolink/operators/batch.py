@@ -1,4 +1,4 @@
-"""The operator that orders many generations in one task, waits for all and hands on their jobs."""
+"""The operator that submits many requests in one task, waits for all jobs and returns them."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ if TYPE_CHECKING:
 
 class EvoLinkBatchOperator(EvoLinkGenerateOperator):
     """
-    Order many generations in one task, wait for all of them and return their jobs in the order of the requests.
+    Submit many requests in one task, wait for all jobs and return them in the order of the requests.
 
-    **Every order costs credits.** All requests are checked before the first is sent. Each order has a record of its
-    own: a retry waits for the jobs that run, and orders only what was never ordered and what EvoLink failed for a
-    passing reason. One trigger waits for all jobs, so a batch of 500 is one task for Airflow, where 500 mapped tasks
-    are 500. Give the requests in the same order on every try.
+    **Every submission costs credits.** All requests are checked before the first is sent. Each has a record of its own:
+    a retry waits for the jobs that run, and submits only what was never submitted and what EvoLink failed for a
+    transient reason. One trigger waits for all jobs, so a batch of 500 is one task for Airflow instead of 500 mapped
+    ones. Give the requests in the same order on every try.
 
-    This needs Airflow 3.3 or later, or ``ledger_path``: without a record nothing is ordered.
+    This needs Airflow 3.3 or later, or ``ledger_path``: without a record nothing is submitted.
 
-    What is not said here is as with :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`,
-    for each request: ``timeout`` counts from its own order, ``max_regenerations`` and the policies hold for each.
-    ``max_credits`` holds for the sum of what is about to be ordered. ``on_unknown_submit="reconcile"`` is refused: it
-    would take the job of one request for the lost order of another.
+    All other arguments are those of :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`, for
+    each request: ``timeout`` counts from its own submission, and ``max_regenerations`` and the policies apply to each.
+    ``max_credits`` limits the sum of what is about to be submitted. ``on_unknown_submit="reconcile"`` is refused: it
+    could take the job of one request for the lost order of another.
 
     :param requests: The fields of each request, as EvoLink names them; ``model`` may be among them. (templated)
     :param model: EvoLink's name of the model, for requests that do not name one. (templated)
-    :param parameters: Fields that all requests share; those of a request win. (templated)
-    :param max_active: How many jobs may run at EvoLink at a time. Further requests are ordered as jobs end; EvoLink
-        publishes no limit, it depends on model and account.
-    :param on_failed_job: What a request without a result means. ``fail_fast`` fails the task at once; the other
-        jobs go on, are named in the error, and are waited for by the next try. ``collect`` goes on with the others:
-        retries order anew what may succeed, and what is left has ``status``, ``error`` and ``error_code`` in the
-        place of its result.
+    :param parameters: Fields that all requests share; those of a request take precedence. (templated)
+    :param max_active: Maximum number of jobs that run at a time. Further requests are submitted as jobs end. EvoLink
+        does not publish its own limit, which depends on model and account.
+    :param on_failed_job: What to do about a request without a result. ``fail_fast`` fails the task at once; the other
+        jobs keep running, are named in the error, and the next try waits for them. ``collect`` continues with the
+        others: retries submit again what may succeed, and what is left has ``status``, ``error`` and ``error_code``
+        instead of its result.
     :return: One job for each request, as
         :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator` returns it.
-    :raises AirflowFailException: as there; also where it concerns one request and ``on_failed_job="fail_fast"``.
-    :raises EvoLinkError: anything that may pass; Airflow's retries apply.
+    :raises AirflowFailException: as there; for a single request only if ``on_failed_job="fail_fast"``.
+    :raises EvoLinkError: any transient failure; Airflow's retries apply.
     """
 
     template_fields: Sequence[str] = (*EvoLinkGenerateOperator.template_fields, "requests")

@@ -1,4 +1,4 @@
-"""The operator that orders a generation, waits for it and hands on the job."""
+"""The operator that submits a request, waits for its job and returns it."""
 
 from __future__ import annotations
 
@@ -30,52 +30,55 @@ PADDING = timedelta(minutes=2)
 
 class EvoLinkGenerateOperator(BaseOperator):
     """
-    Order a generation of any EvoLink model, wait for it and return the job.
+    Generate media with any EvoLink model: submit a request, wait for the job and return it.
 
-    **Every order costs credits.** A retry waits for the job of the previous try; it does not order again, unless
-    EvoLink itself failed the job for a passing reason. Once the result was delivered, clearing the task means you
-    want a new one. This needs Airflow 3.3 or later, where the job id survives the try.
+    **Every submission costs credits.** A retry waits for the job of the previous try and does not submit again, unless
+    EvoLink itself failed the job for a transient reason. Once the result was delivered, clearing the task means that
+    you want a new one. This needs Airflow 3.3 or later, where the job id outlives a try, or ``ledger_path``.
 
-    While the job runs, no worker is held: a trigger waits (``deferrable=True``).
+    No worker slot is used while waiting (``deferrable=True``).
 
     :param model: EvoLink's name of the model. (templated)
-    :param parameters: Fields of the request, as EvoLink names them. Checked when the task runs; a wrong request is
+    :param parameters: Fields of the request, as EvoLink names them. Checked when the task runs; an invalid request is
         refused before anything is sent. (templated)
-    :param kind: ``video``, ``image`` or ``audio``: where a model is ordered that the catalog does not know.
-        Default: ``video``.
+    :param kind: ``video``, ``image`` or ``audio``: what a model makes that the catalog does not know, which decides
+        the endpoint. Default: ``video``.
     :param evolink_conn_id: Connection of type ``evolink``. (templated)
-    :param poll_interval: Seconds between looks; by default EvoLink's estimate and the kind of media decide.
-    :param timeout: Seconds (or ``timedelta``) to wait, counted from the order. The job itself goes on after it; a
-        retry looks at it once more, and with a longer ``timeout`` waits on.
+    :param poll_interval: Poll interval in seconds. Default: depends on EvoLink's estimate and the kind of media.
+    :param timeout: Seconds (or ``timedelta``) to wait, counted from the submission. The job keeps running after that; a
+        retry polls it once more, and with a longer ``timeout`` keeps waiting.
     :param deferrable: Wait in the triggerer. Default: ``[operators] default_deferrable`` of the environment, else True.
-    :param defer_after: Seconds after the order in which the worker looks itself before it defers, since a deferral
-        takes 10 s at least. Default: some seconds, for jobs that EvoLink expects to end within 15 s (images 20 s).
-    :param durable: Remember the job, so that a retry re-attaches. False: every try orders.
-    :param validation: ``strict`` refuses a request that breaks a rule of the model, ``warn`` logs it and sends,
-        ``off`` sends.
+    :param defer_after: Poll on the worker for this many seconds after the submission before deferring, since a deferral
+        takes at least 10 s. Default: a few seconds, if EvoLink expects the job to take at most 15 s (images 20 s).
+    :param durable: Record the job, so that a retry reattaches to it. False: every try submits.
+    :param validation: ``strict`` refuses a request that breaks a rule of the model, ``warn`` logs the broken rules and
+        submits, ``off`` submits without checking.
     :param idempotency_namespace: Name of this deployment in the idempotency key. Default: ``[evolink]
-        idempotency_namespace``, else the API address. (templated)
-    :param destination: Folder in object storage (``s3://``, ``gs://``, ``abfs://``, ``file://``): the results are
-        downloaded there in this task, before their links die. (templated)
-    :param callback_url: HTTPS address EvoLink calls when the job is over. Unsigned: a hint at best. (templated)
-    :param ledger_path: Folder in object storage for a copy of the record; what Airflow before 3.3 needs for safety.
+        idempotency_namespace``, else the API base URL. (templated)
+    :param destination: Path in object storage (``s3://``, ``gs://``, ``abfs://``, ``file://``): this task downloads the
+        results there, before their links expire. (templated)
+    :param callback_url: HTTPS URL that EvoLink calls when the job has ended. Calls are not signed: do not trust
+        them. (templated)
+    :param ledger_path: Path in object storage for a second copy of the record; before Airflow 3.3 it is the only one.
         Default: ``[evolink] ledger_path``. It must stay the same for all tries.
-    :param max_credits: Refuse an order that may cost more, by the dated price in the catalog.
-    :param unknown_price: Under ``max_credits``, what to do where nobody knows the price: ``refuse`` or ``order``.
-    :param max_regenerations: How often a job that EvoLink failed for a passing reason is ordered anew by retries.
-        Default: by every retry. Failures that would come again are never repeated.
-    :param on_unknown_submit: Where an order may have been accepted: ``fail`` stops without using retries, ``replay``
-        sends it again with its key (the connection must say that EvoLink honours it), ``reconcile`` looks for the
-        one job it can be, ``resubmit`` orders again, once, and **may pay twice**.
-    :param on_clear: Clearing after the result was delivered: ``regenerate`` orders anew, ``reuse`` returns the job.
-    :param on_backfill: In a backfill: ``generate`` follows the rules above, ``reuse`` orders only what was never
-        ordered, ``fail`` orders nothing.
-    :return: The job: ``job_id``, ``model``, ``kind``, ``status``, ``results`` (links, 24 hours), ``credits``,
-        ``credits_reserved``, ``credits_charged``, ``created``, ``expires_at``, ``request`` and, with
+    :param max_credits: Refuse a request that may cost more, by the price list of the catalog.
+    :param unknown_price: What to do under ``max_credits`` if the price is not known: ``refuse`` or ``order``.
+    :param max_regenerations: Maximum resubmissions after transient EvoLink failures. Default: one with every retry.
+        Permanent failures are never resubmitted.
+    :param on_unknown_submit: What to do if EvoLink may have accepted a request whose response was lost: ``fail`` fails
+        without retries, ``replay`` sends it again with the same idempotency key (the connection must state that
+        EvoLink honors it), ``reconcile`` looks for the only job that it can be, ``resubmit`` submits again, once, and
+        **may pay twice**.
+    :param on_clear: What clearing the task means after its result was delivered: ``regenerate`` submits again,
+        ``reuse`` returns the same job.
+    :param on_backfill: What a backfill may do: ``generate`` follows the rules above, ``reuse`` submits only what was
+        never submitted, ``fail`` submits nothing.
+    :return: The job: ``job_id``, ``model``, ``kind``, ``status``, ``results`` (links, 24 hours), ``outputs``, ``made``,
+        ``credits``, ``credits_reserved``, ``credits_charged``, ``created``, ``expires_at``, ``request`` and, with
         ``destination``, ``files``.
-    :raises AirflowFailException: wrong request, bad key, no access, no credits, refused content, unknown outcome of
-        an order: no retries are used.
-    :raises EvoLinkError: anything that may pass; Airflow's retries apply.
+    :raises AirflowFailException: invalid request, bad key, no access, no credits, rejected content, or a submission of
+        unknown outcome: no retries are used.
+    :raises EvoLinkError: any transient failure; Airflow's retries apply.
     """
 
     template_fields: Sequence[str] = (
@@ -89,9 +92,11 @@ class EvoLinkGenerateOperator(BaseOperator):
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
     operator_extra_links = (EvoLinkResultLink(),)
     ui_color = "#e8e4ff"
-    typed_fields: ClassVar[tuple[str, ...]] = ("callback_url",)
+    # The arguments that are fields of the request. A subclass names its own in ``fields``; a dotted name is a path.
+    request_fields: ClassVar[tuple[str, ...]] = ("callback_url",)
+    fields: ClassVar[tuple[str, ...]] = ()
+    only_kind: ClassVar[Kind | None] = None  # the one kind of media that it makes; None: any
     is_stopping = False
-    kind_made: ClassVar[Kind | None] = None  # the one kind of models it orders; None: any
 
     def __init__(
         self,
@@ -139,6 +144,13 @@ class EvoLinkGenerateOperator(BaseOperator):
         self.on_unknown_submit = on_unknown_submit
         self.on_clear = on_clear
         self.on_backfill = on_backfill
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let a subclass name its own fields once: they join those it inherits, and are templated."""
+        super().__init_subclass__(**kwargs)
+        own = cls.__dict__.get("fields", ())
+        cls.request_fields = (*cls.request_fields, *own)
+        cls.template_fields = (*cls.template_fields, *(path.rpartition(".")[2] for path in own))
 
     def execute(self, context: Context) -> Any:
         """Attach to the job of an earlier try, or submit; then wait."""

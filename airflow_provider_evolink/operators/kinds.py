@@ -1,8 +1,7 @@
-"""One operator per kind of media, for any model of it: the arguments are the fields that most of its models share."""
+"""One operator per kind of media, for all its models: the arguments are the fields that most of them share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
@@ -15,21 +14,19 @@ class EvoLinkImageOperator(EvoLinkGenerateOperator):
     """
     Generate or change images with any image model.
 
-    The arguments are the fields that image models share; not every model has each of them, and what each takes is
-    the model's own affair. All other fields go into ``parameters``. Further arguments, the result and what is paid
-    when: :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`.
+    The arguments are fields that image models share; a model need not have all of them, and its values are its own. All
+    other fields go into ``parameters``. Further arguments, the result and the costs:
+    :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`.
 
     :param model: EvoLink's name of the model, such as ``gpt-image-2``. (templated)
     :param prompt: What to show, or what to change. (templated)
     :param image_urls: Links to reference images, or to the image to change. (templated)
     :param size: Ratio or pixels, such as ``16:9`` or ``1024x1024``. (templated)
-    :param quality: A tier of the model's own, such as ``high`` or ``2K``; it decides the price. (templated)
+    :param quality: A tier of the model, such as ``high`` or ``2K``; it decides the price. (templated)
     """
 
-    kind_made: ClassVar[Kind | None] = "image"
-    _shared = ("prompt", "image_urls", "size", "quality")
-    typed_fields: ClassVar[tuple[str, ...]] = (*EvoLinkGenerateOperator.typed_fields, *_shared)
-    template_fields: Sequence[str] = (*EvoLinkGenerateOperator.template_fields, *_shared)
+    only_kind: ClassVar[Kind | None] = "image"
+    fields: ClassVar[tuple[str, ...]] = ("prompt", "image_urls", "size", "quality")
 
     def __init__(
         self,
@@ -41,7 +38,7 @@ class EvoLinkImageOperator(EvoLinkGenerateOperator):
         quality: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(model=model, kind=self.kind_made, **kwargs)
+        super().__init__(model=model, kind=self.only_kind, **kwargs)
         self.prompt = prompt
         self.image_urls = image_urls
         self.size = size
@@ -52,22 +49,20 @@ class EvoLinkVideoOperator(EvoLinkGenerateOperator):
     """
     Generate or change videos with any video model.
 
-    The arguments are the fields that video models share; not every model has each of them, and what each takes is
-    the model's own affair. All other fields go into ``parameters``. Further arguments, the result and what is paid
-    when: :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`.
+    The arguments are fields that video models share; a model need not have all of them, and its values are its own. All
+    other fields go into ``parameters``. Further arguments, the result and the costs:
+    :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`.
 
     :param model: EvoLink's name of the model, such as ``seedance-2.5-text-to-video``. (templated)
     :param prompt: What happens. (templated)
     :param image_urls: Links to the images to start from or to refer to. (templated)
-    :param duration: Seconds; most models are paid by the second. (templated)
+    :param duration: Seconds; most models are priced per second. (templated)
     :param quality: Such as ``720p`` or ``1080p``; it decides the price. (templated)
     :param aspect_ratio: Such as ``16:9``. (templated)
     """
 
-    kind_made: ClassVar[Kind | None] = "video"
-    _shared = ("prompt", "image_urls", "duration", "quality", "aspect_ratio")
-    typed_fields: ClassVar[tuple[str, ...]] = (*EvoLinkGenerateOperator.typed_fields, *_shared)
-    template_fields: Sequence[str] = (*EvoLinkGenerateOperator.template_fields, *_shared)
+    only_kind: ClassVar[Kind | None] = "video"
+    fields: ClassVar[tuple[str, ...]] = ("prompt", "image_urls", "duration", "quality", "aspect_ratio")
 
     def __init__(
         self,
@@ -80,7 +75,7 @@ class EvoLinkVideoOperator(EvoLinkGenerateOperator):
         aspect_ratio: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(model=model, kind=self.kind_made, **kwargs)
+        super().__init__(model=model, kind=self.only_kind, **kwargs)
         self.prompt = prompt
         self.image_urls = image_urls
         self.duration = duration
@@ -92,18 +87,17 @@ class EvoLinkAudioOperator(EvoLinkGenerateOperator):
     """
     Generate music, speech or voices with any audio model.
 
-    Audio models share the prompt only; all other fields go into ``parameters``. A model that makes a voice or a
-    persona has its name in ``made`` of the result. Further arguments, the result and what is paid when:
+    Audio models share only the prompt; all other fields go into ``parameters``. If a model makes a voice or a persona,
+    its name is in ``made`` of the result. Further arguments, the result and the costs:
     :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`.
 
     :param model: EvoLink's name of the model, such as ``suno-v5-beta``. (templated)
     :param prompt: What to play, or the text to speak. (templated)
     """
 
-    kind_made: ClassVar[Kind | None] = "audio"
-    typed_fields: ClassVar[tuple[str, ...]] = (*EvoLinkGenerateOperator.typed_fields, "prompt")
-    template_fields: Sequence[str] = (*EvoLinkGenerateOperator.template_fields, "prompt")
+    only_kind: ClassVar[Kind | None] = "audio"
+    fields: ClassVar[tuple[str, ...]] = ("prompt",)
 
     def __init__(self, *, model: str, prompt: str | None = None, **kwargs: Any) -> None:
-        super().__init__(model=model, kind=self.kind_made, **kwargs)
+        super().__init__(model=model, kind=self.only_kind, **kwargs)
         self.prompt = prompt

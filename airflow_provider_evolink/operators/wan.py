@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
@@ -14,28 +13,22 @@ class EvoLinkTextToVideoOperator(EvoLinkGenerateOperator):
     """
     Generate a video from a text.
 
-    What is not set is left to EvoLink. Further arguments, the result and what is paid when:
+    EvoLink chooses what is not set. Further arguments, the result and the costs:
     :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`.
 
-    :param prompt: What to show, at most 5000 characters; EvoLink cuts the rest silently. (templated)
+    :param prompt: What to show, at most 5000 characters; EvoLink silently cuts the rest. (templated)
     :param model: EvoLink's name of the model. (templated)
     :param negative_prompt: What not to show, at most 500 characters. (templated)
-    :param audio_urls: One link to driving audio (wav, mp3; 2-30 s, 15 MB). Without it the model makes its own sound.
+    :param audio_urls: One link to driving audio (wav, mp3; 2-30 s, 15 MB). Without it the model creates its own sound.
         (templated)
     :param quality: ``720p`` (EvoLink's default) or ``1080p``, which costs more. (templated)
     :param aspect_ratio: ``16:9`` (EvoLink's default), ``9:16``, ``1:1``, ``4:3`` or ``3:4``. (templated)
-    :param duration: Whole seconds, 2-15; EvoLink's default is 5. The price goes by the second. (templated)
+    :param duration: Whole seconds, 2-15; EvoLink's default is 5. The price is per second. (templated)
     :param seed: 1-2147483647; the same seed gives similar results. (templated)
     :param prompt_extend: Let EvoLink rewrite the prompt; only an explicit True does. (templated)
     """
 
-    typed_fields: ClassVar[tuple[str, ...]] = (
-        *EvoLinkGenerateOperator.typed_fields,
-        *_COMMON,
-        "audio_urls",
-        "aspect_ratio",
-    )
-    template_fields: Sequence[str] = (*EvoLinkGenerateOperator.template_fields, *_COMMON, "audio_urls", "aspect_ratio")
+    fields: ClassVar[tuple[str, ...]] = (*_COMMON, "audio_urls", "aspect_ratio")
 
     def __init__(
         self,
@@ -64,9 +57,9 @@ class EvoLinkTextToVideoOperator(EvoLinkGenerateOperator):
 
 class EvoLinkImageToVideoOperator(EvoLinkGenerateOperator):
     """
-    Generate a video from a first frame, from a first and a last frame, or go on with a clip.
+    Generate a video from a first frame, from a first and a last frame, or continue a clip.
 
-    The output has the ratio of the input. Further arguments, the result and what is paid when:
+    The output has the ratio of the input. Further arguments, the result and the costs:
     :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`.
 
     :param generation_mode: ``first_frame``, ``first_last_frame`` or ``video_continuation``; EvoLink infers it from
@@ -74,20 +67,25 @@ class EvoLinkImageToVideoOperator(EvoLinkGenerateOperator):
     :param prompt: What happens, at most 5000 characters. (templated)
     :param image_start: Link to the first frame. Not with ``video_continuation``. (templated)
     :param image_end: Link to the last frame. Not with ``first_frame``. (templated)
-    :param video_urls: One link to a clip of 2-10 s to go on with; not with audio. (templated)
+    :param video_urls: One link to a clip of 2-10 s to continue; not with audio. (templated)
     :param audio_urls: One link to driving audio (wav, mp3; 2-30 s, 15 MB). (templated)
     :param model: EvoLink's name of the model. (templated)
     :param negative_prompt: What not to show, at most 500 characters. (templated)
     :param quality: ``720p`` (EvoLink's default) or ``1080p``, which costs more. (templated)
     :param duration: Whole seconds, 2-15, EvoLink's default is 5. With ``video_continuation`` the **total** length: at
-        least that of the clip, and the whole of it is paid. (templated)
+        least that of the clip, and all of it is billed. (templated)
     :param seed: 1-2147483647. (templated)
     :param prompt_extend: Let EvoLink rewrite the prompt. (templated)
     """
 
-    _material = ("generation_mode", "image_start", "image_end", "video_urls", "audio_urls")
-    typed_fields: ClassVar[tuple[str, ...]] = (*EvoLinkGenerateOperator.typed_fields, *_COMMON, *_material)
-    template_fields: Sequence[str] = (*EvoLinkGenerateOperator.template_fields, *_COMMON, *_material)
+    fields: ClassVar[tuple[str, ...]] = (
+        *_COMMON,
+        "generation_mode",
+        "image_start",
+        "image_end",
+        "video_urls",
+        "audio_urls",
+    )
 
     def __init__(
         self,
@@ -124,15 +122,15 @@ class EvoLinkReferenceVideoOperator(EvoLinkGenerateOperator):
     """
     Generate a video with the people, animals or things of reference images and videos.
 
-    Name them in the prompt as "Image 1", "Video 1", counted separately. Further arguments, the result and what is
-    paid when: :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`.
+    Name them in the prompt as "Image 1", "Video 1", counted separately. Further arguments, the result and the
+    costs: :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`.
 
     :param prompt: What happens, at most 5000 characters. (templated)
     :param image_urls: Links to reference images; with ``video_urls`` at most 5 in all, at least one. (templated)
     :param video_urls: Links to reference clips of 1-30 s; with any, ``duration`` is at most 10. (templated)
-    :param image_start: Link to the first frame; counts for none of the above and decides the ratio. (templated)
+    :param image_start: Link to the first frame; does not count as a reference and decides the ratio. (templated)
     :param voice_bindings: Who speaks with which voice: ``{"image1": link, "video2": link}``, at most 5. (templated)
-    :param audio_urls: Older, positional form of voices; ignored with ``voice_bindings``. (templated)
+    :param audio_urls: Older, positional form of ``voice_bindings``; ignored with ``voice_bindings``. (templated)
     :param model: EvoLink's name of the model. (templated)
     :param negative_prompt: What not to show, at most 500 characters. (templated)
     :param quality: ``720p`` (EvoLink's default) or ``1080p``, which costs more. (templated)
@@ -142,18 +140,9 @@ class EvoLinkReferenceVideoOperator(EvoLinkGenerateOperator):
     :param prompt_extend: Let EvoLink rewrite the prompt. (templated)
     """
 
-    _material = ("image_urls", "video_urls", "image_start", "audio_urls", "aspect_ratio")
-    typed_fields: ClassVar[tuple[str, ...]] = (
-        *EvoLinkGenerateOperator.typed_fields,
+    fields: ClassVar[tuple[str, ...]] = (
         *_COMMON,
-        *_material,
-        "model_params.voice_bindings",
-    )
-    template_fields: Sequence[str] = (
-        *EvoLinkGenerateOperator.template_fields,
-        *_COMMON,
-        *_material,
-        "voice_bindings",
+        *("image_urls", "video_urls", "image_start", "audio_urls", "aspect_ratio", "model_params.voice_bindings"),
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json", "voice_bindings": "json"}
 
@@ -192,9 +181,9 @@ class EvoLinkReferenceVideoOperator(EvoLinkGenerateOperator):
 
 class EvoLinkVideoEditOperator(EvoLinkGenerateOperator):
     """
-    Change a video by an instruction, with reference images if wanted.
+    Change a video as instructed, optionally with reference images.
 
-    Input and output seconds are paid. Further arguments, the result and what is paid when:
+    Input and output seconds are billed. Further arguments, the result and the costs:
     :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`.
 
     :param video_urls: One link to the clip, 2-10 s. (templated)
@@ -210,9 +199,13 @@ class EvoLinkVideoEditOperator(EvoLinkGenerateOperator):
     :param prompt_extend: Let EvoLink rewrite the prompt. (templated)
     """
 
-    _material = ("video_urls", "image_urls", "keep_original_sound", "aspect_ratio")
-    typed_fields: ClassVar[tuple[str, ...]] = (*EvoLinkGenerateOperator.typed_fields, *_COMMON, *_material)
-    template_fields: Sequence[str] = (*EvoLinkGenerateOperator.template_fields, *_COMMON, *_material)
+    fields: ClassVar[tuple[str, ...]] = (
+        *_COMMON,
+        "video_urls",
+        "image_urls",
+        "keep_original_sound",
+        "aspect_ratio",
+    )
 
     def __init__(
         self,

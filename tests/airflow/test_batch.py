@@ -577,7 +577,7 @@ def test_a_choice_that_does_not_exist_orders_nothing(
         ({"requests": "text"}, "must be a list"),
         ({"requests": {"prompt": "p"}}, "must be a list"),
         ({"model": ""}, "request 0 names no model"),
-        ({"max_credits": 65.27}, "6 orders may cost 65.28 credits"),
+        ({"max_credits": 65.27}, "6 requests may cost 65.28 credits"),
     ],
 )
 def test_a_wrong_batch_orders_nothing_and_names_the_request(
@@ -608,7 +608,7 @@ def test_an_order_that_may_be_paid_twice_counts_in_the_budget(
     with pytest.raises(Killed):
         batch()().execute(stage.context())
     again = {"on_unknown_submit": "resubmit", "max_credits": 3.5 * 10.88}
-    with pytest.raises(AirflowFailException, match="4 orders may cost"):
+    with pytest.raises(AirflowFailException, match="4 requests may cost"):
         stage.retry().run(batch(**again))
     assert long.books()["orders"] == 2
     assert len(stage.retry().run(batch(**{**again, "max_credits": 4 * 10.88}))) == 6

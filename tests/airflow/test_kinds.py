@@ -31,14 +31,14 @@ ELEMENT = {
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_typed_arguments_are_the_fields_that_the_kind_really_shares(operator: Any) -> None:
     """Nearly half of a kind's models have each, in several families, and no other field is like that; by the facts."""
-    facts = [row for name in models.names() if (row := models.find(name)) and row.kind == operator.kind_made]
+    facts = [row for name in models.names() if (row := models.find(name)) and row.kind == operator.only_kind]
     having = {field: [row for row in facts if field in row.fields] for row in facts for field in row.fields}
     shared = {
         field
         for field, rows in having.items()
         if len(rows) >= 0.45 * len(facts) and len({row.family for row in rows}) > 1
     }
-    assert set(operator.typed_fields) == shared - {"model_params"}
+    assert set(operator.request_fields) == shared - {"model_params"}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_model_of_another_kind_is_refused(stage: Any, make: Any, emulator: Emu
     with pytest.raises(AirflowFailException) as told:
         stage.run(make(operator, model="wan2.7-text-to-video", prompt="a boat"))
 
-    assert f"model: makes video, and {operator.__name__} submits {operator.kind_made} only" in str(told.value)
+    assert f"model: makes video, and {operator.__name__} submits {operator.only_kind} only" in str(told.value)
     assert "submit" not in emulator.books()["requests"]
 
 

@@ -121,7 +121,7 @@ def test_default_args_reach_every_argument_of_the_generic_operator(kind: type[Ev
     with DAG("dag", default_args=wanted):
         operator = kind(task_id="task", **needed)
         own = kind(task_id="own", **needed, durable=True)
-    if made := getattr(kind, "kind_made", None):
+    if made := getattr(kind, "only_kind", None):
         wanted["kind"] = made  # an operator for one kind takes no other from anywhere
     assert {name: getattr(operator, name) for name in wanted} == wanted
     assert own.durable is True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -94,15 +93,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     from airflow_provider_evolink.api import client
     from airflow_provider_evolink.api.jobs.pace import DurationStats
     from airflow_provider_evolink.api.polling import poller
-    from airflow_provider_evolink.execution import generation
+    from airflow_provider_evolink.execution import job_tracker, task_run
     from airflow_provider_evolink.operators import generate
 
     clock = Clock()
-    for module in (client, poller, generation, generate):
-        if getattr(module, "time", None) is time:
-            monkeypatch.setattr(module, "time", clock)
-    monkeypatch.setattr(poller, "TIMES", DurationStats())
-    monkeypatch.setattr(poller, "later", clock.instead_of(poller.later))
+    for module in (client, poller, job_tracker, task_run, generate):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(poller, "DURATIONS", DurationStats())
+    monkeypatch.setattr(poller, "call_later", clock.instead_of(poller.call_later))
     return clock
 
 

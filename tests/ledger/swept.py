@@ -24,6 +24,8 @@ MET = (
     "execution/generation.py",
     "execution/submission.py",
     "execution/request.py",
+    "execution/job_tracker.py",
+    "execution/options.py",
     "execution/metrics.py",
     "api/client.py",
     "api/http/wire.py",

@@ -24,9 +24,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from evolink_world import ANSWERS, OPERATOR, OPS, STEP, Setting, World
 
 from airflow_provider_evolink.api import client
-from airflow_provider_evolink.execution import generation, submission
+from airflow_provider_evolink.execution import generation, job_tracker, submission, task_run
 from airflow_provider_evolink.ledger import lease, ledger
-from airflow_provider_evolink.operators import generate
 
 STEPS = 100_000
 LIVES = max(1, int(os.environ.get("EVOLINK_STEPS", "0")) // STEPS)
@@ -54,17 +53,17 @@ class WorldTime:
 
 @pytest.fixture(autouse=True)
 def _seams(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (ledger, lease, client, submission, generation, generate, tenacity, tenacity.nap):
+    for module in (ledger, lease, client, submission, generation, job_tracker, task_run, tenacity, tenacity.nap):
         if hasattr(module, "time"):
             monkeypatch.setattr(module, "time", WorldTime())
+    assert isinstance(job_tracker.time, WorldTime), "the waits of a try would take real time"
+    assert isinstance(task_run.time, WorldTime)
     hook = SimpleNamespace(get_conn=lambda: World.current.client())  # noqa: PLW0108 - the world of then
     monkeypatch.setattr(generation, "EvoLinkHook", lambda conn_id: hook)
     monkeypatch.setattr(ledger, "FolderStore", lambda root, identity: World.current.folder)
     monkeypatch.setattr(ledger, "log", Log())
-    for module in (generation, submission):
-        for name in ("tell_decision", "count_credits"):
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, lambda *args: None)
+    for module, name in ((generation, "count_decision"), (generation, "count_credits"), (submission, "count_credits")):
+        monkeypatch.setattr(module, name, lambda *args: None)
     monkeypatch.setattr(type(OPERATOR), "log", Log())
 
 
