@@ -28,6 +28,12 @@ PROMPT = "a paper boat with the secret word xylophonist"
 Submit = Callable[[], str]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _imported() -> None:
+    """Import beforehand what the first trigger of a process imports, which takes its time on a busy machine."""
+    module._import()
+
+
 @pytest.fixture
 def submit(emulator: EmulatorServer, evolink_conn: str) -> Submit:
     """Return a function that submits a job and returns its id."""
