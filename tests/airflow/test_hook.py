@@ -226,7 +226,7 @@ def test_a_host_that_is_not_allowed_receives_nothing(
     )
     good, text = connect(host=name).test_connection()
     assert not good
-    assert "evil.example is not allowed to get the API key" in text
+    assert "evil.example is not in [evolink] allowed_hosts" in text
     assert received == []
 
     monkeypatch.setenv("AIRFLOW__EVOLINK__ALLOWED_HOSTS", "proxy.example, Evil.Example ")
@@ -239,7 +239,7 @@ def test_the_deployment_may_allow_hosts_and_a_connection_may_not(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fields = {"host": "https://proxy.example:8443", "extra": {"allowed_hosts": "proxy.example"}}
-    with pytest.raises(EvoLinkConfigError, match="not allowed"):
+    with pytest.raises(EvoLinkConfigError, match="allowed_hosts"):
         _ = connect(**fields).settings
     monkeypatch.setenv("AIRFLOW__EVOLINK__ALLOWED_HOSTS", "other.example, PROXY.example")
     assert connect(**fields).settings.base_url == "https://proxy.example:8443"

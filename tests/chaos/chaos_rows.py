@@ -15,7 +15,7 @@ from airflow_processes import AirflowProcesses
 from airflow_provider_evolink.emulator.server import EmulatorServer
 
 TASK = "generate"
-UNKNOWN = ("outcome is unknown", "cut off while it ordered")
+UNKNOWN = ("outcome is unknown", "interrupted while it submitted")
 ONCE = (1,)
 END = {"success": "success", "marked": "success", "failed": "failed", "unknown": "failed"}
 

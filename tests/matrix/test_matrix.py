@@ -110,7 +110,7 @@ def test_worker_killed_before_it_recorded_the_job_pays_once(airflow: OldAirflow,
     assert airflow.was_killed("killed_before_recording")
     assert tasks == {"generate": ("failed", 2)}
     assert len(orders(books, "killed_before_recording")) == 1
-    assert "an earlier try was cut off while it ordered" in airflow.logs("killed_before_recording")
+    assert "an earlier try was interrupted while it submitted" in airflow.logs("killed_before_recording")
 
 
 def test_wait_that_airflow_gives_up_goes_on_on_the_worker(airflow: OldAirflow, books: EmulatorServer) -> None:
