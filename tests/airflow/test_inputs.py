@@ -748,9 +748,8 @@ def test_the_key_goes_to_the_files_host_and_nowhere_else(
     monkeypatch.setenv(
         "AIRFLOW_CONN_EVOLINK_DEFAULT", json.dumps(facts | {"extra": {"files_host": "https://files.example.com"}})
     )
-    with pytest.raises(
-        AirflowFailException, match=r"files_host: host files\.example\.com is not in \[evolink\] allowed_hosts"
-    ):
+    refusal = r"files_host: host files\.example\.com is not in \[evolink\] allowed_hosts"
+    with pytest.raises(AirflowFailException, match=refusal):
         stage.clear().run(first_frame(make, frame))
 
 
