@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+import pendulum
+
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkSubmissionUnknown, EvoLinkUnavailable
 from airflow_provider_evolink.api.jobs import schedule
-from airflow_provider_evolink.api.jobs.job import Job, JobStatus
+from airflow_provider_evolink.api.jobs.job import Job, JobStatus, link_times
 from airflow_provider_evolink.api.polling.batch_wait import AwaitedJob
 from airflow_provider_evolink.api.polling.reader import read_all
 from airflow_provider_evolink.execution.job_tracker import JobWait, Reading
@@ -155,7 +157,7 @@ class BatchItem:
             status = "unknown" if isinstance(self.error, EvoLinkSubmissionUnknown) else "refused"
         request = self.attempt.request
         return {
-            **(job.summary() if isinstance(job, Job) else _EMPTY),
+            **_summary(job),
             "job_id": self.job_id,
             "model": (job.model if job else None) or request.model,
             "status": "failed" if status == JobStatus.COMPLETED else status,
@@ -163,6 +165,14 @@ class BatchItem:
             "error_code": self.error.code if self.error else None,
             "request": request.shown(self.attempt.record),
         }
+
+
+def _summary(job: JobReading | None) -> dict[str, Any]:
+    """Return what is known of a job, in the shape of a result; a snapshot knows no credits."""
+    if job is None or isinstance(job, Job):
+        return job.summary() if job else _EMPTY
+    created = None if job.created is None else pendulum.from_timestamp(job.created)
+    return {**_EMPTY, "kind": job.kind, **link_times(created)}
 
 
 def poll_together(items: Sequence[BatchItem], evolink_conn_id: str) -> None:

@@ -438,6 +438,16 @@ def test_the_last_try_collects_what_might_have_passed(stage: Any, batch: Make, l
     assert sum(paid(long).values()) == 11
 
 
+def test_a_collected_request_whose_job_still_runs_says_what_it_is_and_since_when(
+    stage: Any, batch: Make, long: EmulatorServer
+) -> None:
+    long.settings(polls=1000)
+    results = stage.retry().run(batch(on_failed_job="collect", timeout=1, deferrable=False))
+    assert {row["error"] for row in results} == {"EvoLinkJobTimeout"}
+    assert {row["kind"] for row in results} == {"video"}
+    assert all(row["created"] < row["expires_at"] for row in results)
+
+
 @pytest.mark.parametrize("deferrable", [True, False])
 @pytest.mark.parametrize(
     ("fault", "entry"),

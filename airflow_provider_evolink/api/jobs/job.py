@@ -280,10 +280,21 @@ class Job(_Lenient):
             "credits": self.credits_reserved if charged is None else charged,
             "credits_reserved": self.credits_reserved,
             "credits_charged": charged,
-            "created": created.isoformat() if created else None,
-            "expires_at": (created + LINK_LIFETIME).isoformat() if created else None,
+            **link_times(created),
         }
 
 
 def _first(*values: Any) -> float | None:
     return next((value for value in values if isinstance(value, float)), None)
+
+
+def link_times(created: datetime | None) -> dict[str, str | None]:
+    """
+    Return when a job was created and until when its links are valid at least, as ISO 8601.
+
+    :param created: When EvoLink accepted the order, UTC.
+    """
+    return {
+        "created": created.isoformat() if created else None,
+        "expires_at": (created + LINK_LIFETIME).isoformat() if created else None,
+    }
