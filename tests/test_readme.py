@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
+
+from airflow_provider_evolink.execution.batch_item import FailedRequest
+from airflow_provider_evolink.execution.generation import GenerationResult
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -43,3 +46,11 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     """A relative link names a file that is there."""
     links = re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_reference_lists_the_keys_of_the_typed_results() -> None:
+    """The table of a generation has the keys that the typed dictionaries have."""
+    page = (ROOT / "docs" / "reference.md").read_text()
+    table = page.partition("### Generation")[2].partition("### File")[0]
+    keys = re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in table.splitlines() if row.startswith("| `")))
+    assert set(keys) == set(get_type_hints(GenerationResult)) | set(get_type_hints(FailedRequest))
