@@ -161,8 +161,34 @@ def test_classes_stay_small() -> None:
     assert many_attributes == {}
 
 
+WORDS = ROOT / "scripts" / "identifier_words.py"
+
+
+def run_words(script: Path) -> subprocess.CompletedProcess[str]:
+    """Count the words of the package beside the script."""
+    return subprocess.run([sys.executable, str(script), "--list"], capture_output=True, text=True, check=False)
+
+
 def test_identifiers_are_in_plain_english() -> None:
     """At most 8 of 1,000 words inside identifiers are of the dialect the package began in."""
-    script = ROOT / "scripts" / "identifier_words.py"
-    counted = subprocess.run([sys.executable, str(script), "--list"], capture_output=True, text=True, check=False)
+    counted = run_words(WORDS)
     assert counted.returncode == 0, counted.stdout
+
+
+@pytest.mark.parametrize(("of_dialect", "status"), [(8, 0), (9, 1)])
+def test_more_words_of_the_dialect_fail_the_check(tmp_path: Path, of_dialect: int, status: int) -> None:
+    """The limit is exact, and beyond it the exit status is not zero."""
+    script = tmp_path / "scripts" / WORDS.name
+    (tmp_path / PACKAGE.name).mkdir()
+    script.parent.mkdir()
+    script.write_text(WORDS.read_text(encoding="utf-8"))
+    names = ["glance"] * of_dialect + ["poll"] * (1000 - of_dialect)
+    (tmp_path / PACKAGE.name / "a.py").write_text("\n".join(f"{name} = 1" for name in names))
+    counted = run_words(script)
+    assert (counted.returncode, counted.stdout.count("a.py:")) == (status, of_dialect), counted.stdout + counted.stderr
+
+
+def test_make_check_counts_the_words() -> None:
+    """What continuous integration runs includes them, after all else."""
+    check = subprocess.run(["make", "-n", "check"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert check.stdout.splitlines()[-1].endswith("python scripts/identifier_words.py")
