@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -30,21 +32,64 @@ sweep = load("tests/ledger/swept.py")
 def test_every_pattern_of_the_kill_sweep_names_files() -> None:
     """A file that was renamed would no longer be swept, and nothing else would say so."""
     assert {pattern: len(files) for pattern, files in sweep.swept_files().items() if not files} == {}
-    assert sweep.not_swept() == []
+    assert sweep.not_swept(sweep.swept_files()) == []
 
 
 def test_a_pattern_that_names_nothing_is_refused() -> None:
     """The sweep does not start with one."""
     with pytest.raises(LookupError, match=r"ledger/leger\.py"):
-        sweep.check({"ledger/leger.py": []})
+        sweep.check({**sweep.swept_files(), "ledger/leger.py": []})
+
+
+@pytest.mark.parametrize("name", sweep.MET)
+def test_a_sweep_that_leaves_out_a_file_is_refused(name: str) -> None:
+    """Every order goes through it: patterns that do not name it are wrong."""
+    left = {
+        pattern: [path for path in paths if path != sweep.PACKAGE / name] or [sweep.PACKAGE / "compat.py"]
+        for pattern, paths in sweep.swept_files().items()
+    }
+    with pytest.raises(LookupError, match=f"no pattern names {name}"):
+        sweep.check(left)
 
 
 @pytest.mark.parametrize("table", sorted(path.stem for path in mutants.TABLES.glob("*.toml")))
 def test_every_mutation_stands_in_its_file_once(table: str) -> None:
     """A row whose text is gone breaks nothing, and one whose tests are gone catches nothing."""
     rows = [row for row in mutants.read_tables() if row.table == table]
-    lost = [f"{row.file}: {row.breaks}" for row in rows if not (ROOT / row.file).exists()]
-    lost += [f"{test}: {row.breaks}" for row in rows for test in row.tests if not (ROOT / test).exists()]
     assert rows
-    assert lost == []
-    assert [f"{row.file}: {row.breaks}" for row in rows if row.applied((ROOT / row.file).read_text()) is None] == []
+    assert [f"{row.file}: {row.breaks}: {mutants.stale(row)}" for row in rows if mutants.stale(row)] == []
+
+
+STALE = {
+    "file": ({"file": "airflow_provider_evolink/leger.py"}, r"no such file: airflow_provider_evolink/leger\.py"),
+    "test": ({"tests": ("tests/airflow/test_leger.py",)}, r"no such file: tests/airflow/test_leger\.py"),
+    "no test": ({"tests": ()}, "names no tests"),
+    "old text that is gone": ({"old": "no such line"}, "exactly once"),
+    "old text that stands twice": ({"old": "\n"}, "exactly once"),
+    "new text that breaks nothing": ({"new": "import time\n"}, "exactly once"),
+}
+
+
+@pytest.mark.parametrize("what", STALE)
+def test_a_row_that_names_nothing_is_refused(what: str) -> None:
+    """All such rows are named before the first mutation is judged."""
+    change, message = STALE[what]
+    tests = ("tests/test_tables.py",)
+    row = mutants.Mutation("made_up", "airflow_provider_evolink/operators/batch.py", "all", "import time\n", "x", tests)
+    assert mutants.refuse_stale([row]) is None
+    with pytest.raises(LookupError, match=rf"made_up: all: .*{message}"):
+        mutants.refuse_stale([row, dataclasses.replace(row, **change)])
+
+
+def test_a_name_after_only_that_names_nothing_is_refused() -> None:
+    """A typing mistake beside a right name would leave out a table without a word."""
+    rows = mutants.read_tables()
+    assert {row.table for row in rows} > {row.table for row in mutants.chosen(rows, ["lease"])} >= {"lease"}
+    assert mutants.chosen(rows, []) == rows
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "mutants.py"), "lease", "leger"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (2, "no table and no mutation is named by 'leger'\n")
