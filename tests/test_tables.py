@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib.util
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -93,3 +95,48 @@ def test_a_name_after_only_that_names_nothing_is_refused() -> None:
         check=False,
     )
     assert (run.returncode, run.stderr) == (2, "no table and no mutation is named by 'leger'\n")
+
+
+# Texts of the package that rows wait for which no `make test` runs.
+WAITED_FOR = {
+    "tests/chaos/chaos_rows.py": ("UNKNOWN", "COMPLETED", "KEEPS_RUNNING"),
+    "tests/matrix/test_matrix.py": ("INTERRUPTED", "GIVEN_UP"),
+    "scripts/screenshots.py": ("COMPLETED", "LINK"),
+}
+
+
+@cache
+def printed() -> str:
+    """Return all texts of the package, with those parts of formatted ones that do not change."""
+    nodes = (node for path in sweep.PACKAGE.rglob("*.py") for node in ast.walk(ast.parse(path.read_text())))
+    return "\n".join(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+@pytest.mark.parametrize(("file", "name"), [(file, name) for file, names in WAITED_FOR.items() for name in names])
+def test_a_text_that_is_waited_for_is_printed(file: str, name: str) -> None:
+    """A message with other words would be waited for in vain, an hour into the chaos."""
+    values = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in ast.parse((ROOT / file).read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == name
+    }
+    texts = [values[name]] if isinstance(values[name], str) else list(values[name])
+    assert texts
+    assert [text for text in texts if text not in printed()] == []
+
+
+def test_every_point_of_the_chaos_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each trap is set on a function of the package by its name: one that was renamed would break every row."""
+    copy = tmp_path / "dags_under_chaos.py"
+    copy.write_text((ROOT / "tests" / "chaos" / copy.name).read_text(encoding="utf-8"))
+    copy.with_suffix(".json").write_text("{}")
+    monkeypatch.setenv("CHAOS_FOLDER", str(tmp_path))
+    dags = load(str(copy))
+    found = []
+    for wrap in ("before", "after"):
+        monkeypatch.setattr(dags, wrap, lambda owner, name, *_: found.append(callable(getattr(owner, name))))
+    monkeypatch.setattr(dags, "on_the_wire", lambda *_, **__: found.append(True))
+    for arm in dags.POINTS.values():
+        arm(print)
+    assert len(found) >= len(dags.POINTS) > 10
+    assert all(found)
