@@ -12,6 +12,7 @@ copy in a temporary folder, never in the checkout. Exit status 1: a mutation sur
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import multiprocessing
 import os
@@ -27,6 +28,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+
+from _pytest.mark.expression import Expression
 
 ROOT = Path(__file__).parent.parent
 TABLES = ROOT / "tests" / "mutants"
@@ -244,7 +247,27 @@ def stale(mutation: Mutation) -> str | None:
         return f"no such file: {', '.join(missing)}"
     if mutation.applied((ROOT / mutation.file).read_text()) is None:
         return f"the old text must stand exactly once in {mutation.file}, and differ from the new one"
-    return None if mutation.tests else "it names no tests"
+    if not mutation.tests:
+        return "it names no tests"
+    return None if not mutation.k or any(names_a_test(mutation.k, name) for name in mutation.tests) else "no such test"
+
+
+def names_a_test(k: str, file: str) -> bool:
+    """
+    Tell whether a file has a test that pytest's ``-k`` may choose. What its cases are called is found among its texts.
+
+    :param k: The words.
+    :param file: File of tests.
+    """
+    expression = Expression.compile(k)
+    nodes = list(ast.walk(ast.parse((ROOT / file).read_text())))
+    cases = [file, *(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))]
+    tests = [node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+    def chooses(*texts: str) -> bool:
+        return expression.evaluate(lambda word, **_: any(word.lower() in text.lower() for text in texts))
+
+    return any(chooses(name) or chooses(name, *cases) for name in tests if name.startswith("test"))
 
 
 def refuse_stale(mutations: list[Mutation]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -10,6 +13,7 @@ import pytest
 
 from airflow_provider_evolink.execution.batch_item import FailedRequest
 from airflow_provider_evolink.execution.generation import GenerationResult
+from airflow_provider_evolink.get_provider_info import get_provider_info
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -54,3 +58,42 @@ def test_the_reference_lists_the_keys_of_the_typed_results() -> None:
     table = page.partition("### Generation")[2].partition("### File")[0]
     keys = re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in table.splitlines() if row.startswith("| `")))
     assert set(keys) == set(get_type_hints(GenerationResult)) | set(get_type_hints(FailedRequest))
+
+
+def formats(tree: ast.AST) -> Iterator[list[str]]:
+    """Yield the fixed parts of the texts of a module, whether they are formatted with ``%`` or as f-strings."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield [part.value if isinstance(part, ast.Constant) else "" for part in node.values]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield re.split(r"%[.\d]*[sdf]", node.value.replace("%%", "\0"))
+
+
+LOGGED = re.compile(r"^(?:EvoLink job|Submitted EvoLink|Archived result|\d+ EvoLink jobs).*$", re.MULTILINE)
+
+
+@cache
+def log_patterns() -> list[re.Pattern[str]]:
+    """Return what the lines of the log look like that name a job."""
+    trees = [ast.parse(path.read_text()) for path in sorted((ROOT / "airflow_provider_evolink").rglob("*.py"))]
+    parts = [found for tree in trees for found in formats(tree)]
+    texts = [[re.escape(part.replace("\0", "%")) for part in found] for found in parts if len("".join(found)) > 15]
+    return [re.compile(r"[\w.:/, ()-]*?".join(part or "" for part in found)) for found in texts]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_log_lines_are_those_of_the_package(page: Path) -> None:
+    """A line of a log on a page has the words that are logged."""
+    shown = "\n".join(re.findall(r"^```text\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE))
+    lines = [line.replace("…", "x") for line in LOGGED.findall(shown)]
+    assert [line for line in lines if not any(pattern.fullmatch(line) for pattern in log_patterns())] == []
+
+
+def test_the_page_on_connections_names_the_fields_of_the_form() -> None:
+    """The first table has the labels of the form, and where each is stored."""
+    (form,) = get_provider_info()["connection-types"]
+    names = dict(form["ui-field-behaviour"]["relabeling"])
+    names |= {f"extra {name}": field["label"] for name, field in form["conn-fields"].items()}
+    page = (ROOT / "docs" / "connection.md").read_text().partition("| form field |")[2].partition("\n\n")[0]
+    rows = [[cell.strip().replace("`", "") for cell in row.split("|")[1:3]] for row in page.splitlines()[2:]]
+    assert dict(rows) == {label: name for name, label in names.items()}

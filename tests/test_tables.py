@@ -66,6 +66,7 @@ STALE = {
     "file": ({"file": "airflow_provider_evolink/leger.py"}, r"no such file: airflow_provider_evolink/leger\.py"),
     "test": ({"tests": ("tests/airflow/test_leger.py",)}, r"no such file: tests/airflow/test_leger\.py"),
     "no test": ({"tests": ()}, "names no tests"),
+    "a test by its name": ({"k": "row_that_names_leger"}, "no such test"),
     "old text that is gone": ({"old": "no such line"}, "exactly once"),
     "old text that stands twice": ({"old": "\n"}, "exactly once"),
     "new text that breaks nothing": ({"new": "import time\n"}, "exactly once"),
@@ -76,7 +77,7 @@ STALE = {
 def test_a_row_that_names_nothing_is_refused(what: str) -> None:
     """All such rows are named before the first mutation is judged."""
     change, message = STALE[what]
-    tests = ("tests/test_tables.py",)
+    tests = ("tests/test_readme.py",)
     row = mutants.Mutation("made_up", "airflow_provider_evolink/operators/batch.py", "all", "import time\n", "x", tests)
     assert mutants.refuse_stale([row]) is None
     with pytest.raises(LookupError, match=rf"made_up: all: .*{message}"):
