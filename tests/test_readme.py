@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -11,6 +12,8 @@ from typing import Any, get_type_hints
 
 import pytest
 
+from airflow_provider_evolink.api.catalog import build_request
+from airflow_provider_evolink.api.errors import EvoLinkRequestError
 from airflow_provider_evolink.execution.batch_item import FailedRequest
 from airflow_provider_evolink.execution.generation import GenerationResult
 from airflow_provider_evolink.get_provider_info import get_provider_info
@@ -97,3 +100,27 @@ def test_the_page_on_connections_names_the_fields_of_the_form() -> None:
     page = (ROOT / "docs" / "connection.md").read_text().partition("| form field |")[2].partition("\n\n")[0]
     rows = [[cell.strip().replace("`", "") for cell in row.split("|")[1:3]] for row in page.splitlines()[2:]]
     assert dict(rows) == {label: name for name, label in names.items()}
+
+
+OPERATORS = (ROOT / "docs" / "operators.md").read_text()
+
+
+def test_the_sample_of_an_invalid_request_is_what_is_raised() -> None:
+    """The page on operators shows the words of the error."""
+    with pytest.raises(EvoLinkRequestError) as raised:
+        build_request("wan2.7-text-to-video", {"prompt": "a boat", "duration": 20, "aspect_ration": "9:16"})
+    assert f"```text\n{raised.value}\n```" in OPERATORS
+
+
+def test_the_samples_of_results_have_the_keys_of_results() -> None:
+    """A result and a downloaded file, as the page on operators shows them."""
+    result, (file,) = [
+        json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", OPERATORS, re.DOTALL | re.MULTILINE)
+    ]
+    page = (ROOT / "docs" / "reference.md").read_text().partition("### File")[2].partition("### Upload")[0]
+    rows = [
+        row.split("|")[1] for row in page.splitlines() if row.startswith("| `") and "archived files only" not in row
+    ]
+    assert list(result) == [name for name in get_type_hints(GenerationResult) if name in result]
+    assert set(result) == set(get_type_hints(FailedRequest)) - {"error", "error_code"}
+    assert set(file) <= set(re.findall(r"`(\w+)`", " ".join(rows)))
