@@ -25,6 +25,7 @@ from airflow_provider_evolink.api.polling.batch_wait import BatchWait
 from airflow_provider_evolink.execution.batch_decisions import REQUEST_ERRORS, ends_batch, refill_threshold
 from airflow_provider_evolink.execution.batch_item import (
     BatchItem,
+    BatchResult,
     ItemState,
     awaited,
     common_hints,
@@ -240,7 +241,7 @@ class BatchAttempt:
             self._wait_for_unread(still_open)
         return not in_state(self._items, ItemState.QUEUED) and not self.is_waiting
 
-    def deliver(self) -> list[dict[str, Any]]:
+    def deliver(self) -> BatchResult:
         """Return the results in the order of the requests, or raise why there are none."""
         self._settle(in_state(self._items, ItemState.ENDED), all_over=True)
         succeeded = in_state(self._items, ItemState.SUCCEEDED)
