@@ -246,6 +246,7 @@ def test_a_public_host_goes_to_the_proxy_without_a_look_up(name):
     request = target.request({}, httpx.Timeout(1), 0)
     assert request.url.host == name.removesuffix(".")
     assert request.url.raw_path == b"/x?sig=a%2Fb"
+    assert "sni_hostname" not in request.extensions
 
 
 def test_a_link_to_this_machine_never_goes_to_the_proxy():

@@ -17,7 +17,7 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import httpx
 
@@ -55,12 +55,16 @@ class Target:
 
     def request(self, headers: Mapping[str, str], timeout: httpx.Timeout, attempt: int) -> httpx.Request:
         """Build a request that goes to a checked address, another one at each attempt, with the host's own name."""
-        hosts = self.addresses or (_host(self.url),)
+        name = _host(self.url)
+        hosts = self.addresses or (name,)
+        extensions: dict[str, Any] = {"timeout": timeout.as_dict()}
+        if self.addresses:  # else the certificate of a proxy would have to be for this name
+            extensions["sni_hostname"] = name
         return httpx.Request(
             "GET",
             self.url.copy_with(host=hosts[attempt % len(hosts)]),
             headers={"Host": self.url.netloc.decode("ascii"), **headers},
-            extensions={"timeout": timeout.as_dict(), "sni_hostname": _host(self.url)},
+            extensions=extensions,
         )
 
 
