@@ -33,7 +33,7 @@ from airflow_provider_evolink.operators import (
 )
 
 MEDIA = "media.evolink.ai"
-NAMES = ("api.evolink.ai", "files-api.evolink.ai", MEDIA, "cdn.evolink.ai")
+NAMES = ("api.evolink.ai", "files-api.evolink.ai", "files.evolink.ai", MEDIA, "cdn.evolink.ai")
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir")
 
 
@@ -251,7 +251,7 @@ def test_the_test_button_checks_the_network(company: Any, monkeypatch: pytest.Mo
     by_configuration(company, monkeypatch)
     accepted = "EvoLink accepts the key: 1000 credits left. "
     good, text = EvoLinkHook().test_connection()
-    reached = "files-api.evolink.ai, media.evolink.ai, cdn.evolink.ai can be reached"
+    reached = "files-api.evolink.ai, files.evolink.ai, media.evolink.ai, cdn.evolink.ai can be reached"
     assert (good, text) == (True, accepted + reached)
     del company.proxy._table["cdn.evolink.ai:443"]
     good, text = EvoLinkHook().test_connection()
@@ -275,6 +275,7 @@ def test_an_untrusted_certificate_is_told_from_a_host_out_of_reach(
     assert [line.split(" (")[0] for line in lines] == [
         "error: api.evolink.ai",
         "error: files-api.evolink.ai",
+        "warning: files.evolink.ai",
         "warning: media.evolink.ai",
         "warning: cdn.evolink.ai",
     ]

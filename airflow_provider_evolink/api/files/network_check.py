@@ -18,7 +18,8 @@ from airflow_provider_evolink.api.http.transport import USER_AGENT, proxy_of, ss
 from airflow_provider_evolink.api.network import NetworkPolicy
 from airflow_provider_evolink.api.settings import API_URL, FILES_URL
 
-MEDIA_URLS = ("https://media.evolink.ai", "https://cdn.evolink.ai")  # as seen in links; EvoLink documents none
+# Hosts of result links as recorded and as in EvoLink's examples; EvoLink documents none.
+MEDIA_URLS = ("https://files.evolink.ai", "https://media.evolink.ai", "https://cdn.evolink.ai")
 TIMEOUT = 5.0  # seconds to connect, and again to respond
 _BY_GATEWAYS = frozenset({407, 502, 503, 504, 511})
 
