@@ -30,7 +30,6 @@ from airflow_provider_evolink.api.http.transport import (
     append,
     build_client,
     build_polling_client,
-    call_timeout,
     exchange,
     httpx_request,
     ssl_context,
@@ -61,11 +60,8 @@ class EvoLinkClient:
     """
 
     def __init__(self, settings: ClientSettings, *, renew: Callable[[], ClientSettings] | None = None) -> None:
-        self._renew = renew
-        self._open(settings)
-
-    def _open(self, settings: ClientSettings) -> None:
         self.settings = settings
+        self._renew = renew
         # No connection is kept: an idle one may be dead, and the outcome of an order lost on it is unknown.
         limits = httpx.Limits(max_keepalive_connections=0)
         self._http = build_client(httpx.Client, settings, ssl_context(settings.network), limits)
@@ -132,7 +128,8 @@ class EvoLinkClient:
             if self._renew is None:
                 raise
         self.close()
-        self._open(self._renew())
+        fresh = EvoLinkClient(self._renew())
+        self.settings, self._http = fresh.settings, fresh._http
         return self._read(call, wire.job_from, attempts)
 
     def get_credits(self) -> Credits:
@@ -243,10 +240,11 @@ class AsyncEvoLinkClient:
         return wire.readings_from(call, await self._exchange(call))
 
     async def _exchange(self, call: Call) -> Response:
+        request = httpx_request(call, self.settings)
         try:
             async with (
-                asyncio.timeout(call_timeout(call, self.settings)),
-                self._http.stream(**httpx_request(call, self.settings)) as response,
+                asyncio.timeout(request["timeout"].read),
+                self._http.stream(**request) as response,
             ):
                 content = bytearray()
                 async for chunk in response.aiter_raw():

@@ -95,7 +95,7 @@ class BatchItem:
         if destination:
             open_folder(destination)
         body = request.body()
-        return request.model, body
+        return body["model"], body
 
     def start(self) -> None:
         """
@@ -159,7 +159,7 @@ class BatchItem:
         return {
             **_summary(job),
             "job_id": self.job_id,
-            "model": (job.model if job else None) or request.model,
+            "model": (job.model if job else None) or request.options.model,
             "status": "failed" if status == JobStatus.COMPLETED else status,
             "error": type(self.error).__name__,
             "error_code": self.error.code if self.error else None,

@@ -102,13 +102,11 @@ class GenerationAttempt:
         self.identity = identity if shows_xcom else replace(identity, had_result=None)
         self.options = options
         self.request = OrderRequest(options, source, run.context)
-        self.ledger = Ledger.of(run.context, durable=options.durable, path=options.ledger_path, item=item)
+        self.ledger = Ledger.of(run.context, identity, durable=options.durable, path=options.ledger_path)
         self.record = self.ledger.read()
         self._run = run
         self._client = client or EvoLinkHook(options.evolink_conn_id).get_conn()
-        self._submitter = OrderSubmitter(
-            options, run, self.request, identity=self.identity, ledger=self.ledger, client=self._client
-        )
+        self._submitter = OrderSubmitter(options, run, self.request, self.identity, self.ledger, self._client)
         self.tracker = JobTracker(options, run, self._client, self.request)
 
     def close(self) -> None:
@@ -298,7 +296,8 @@ class GenerationAttempt:
         self.tracker.reading = Reading(job)
         count_credits(self.options.operator_name, "credits_charged", job)
         if push := getattr(self._run.ti, "xcom_push", None):
-            push(key=f"failed_job{self.identity.suffix}", value=job.summary())
+            item = self.identity.item
+            push(key="failed_job" if item is None else f"failed_job_{item}", value=job.summary())
         if self.record is None or self._replaces_failed_job() or not isinstance(failure, EvoLinkJobFailed):
             return failure
         why = f" — but {why_not_resubmitted(self.identity, self.options.policies)}" if failure.repeatable else ""

@@ -35,7 +35,7 @@ def decide(record: Record | None, identity: TaskIdentity, policies: Policies) ->
     :param identity: The running try.
     :param policies: What the DAG author chose.
     """
-    submit = Act.REFUSE if _is_refused(identity, policies) else Act.SUBMIT
+    submit = Act.REFUSE if identity.is_backfill and policies.on_backfill == "fail" else Act.SUBMIT
     if record is None:
         return submit, 0
     if record.state is State.REFUSED:
@@ -45,10 +45,6 @@ def decide(record: Record | None, identity: TaskIdentity, policies: Policies) ->
     if _wants_new_result(record, identity, policies):
         return submit, record.order_number + 1
     return Act.ATTACH, record.order_number
-
-
-def _is_refused(identity: TaskIdentity, policies: Policies) -> bool:
-    return identity.is_backfill and policies.on_backfill == "fail"
 
 
 def _wants_new_result(record: Record, identity: TaskIdentity, policies: Policies) -> bool:
@@ -103,8 +99,9 @@ def unknown_submit_policy(identity: TaskIdentity, policies: Policies) -> OnUnkno
     :param identity: The running try.
     :param policies: What the DAG author chose.
     """
+    is_refused = decide(None, identity, policies)[0] is Act.REFUSE
     sends = policies.on_unknown_submit in ("replay", "resubmit")
-    return "fail" if sends and _is_refused(identity, policies) else policies.on_unknown_submit
+    return "fail" if sends and is_refused else policies.on_unknown_submit
 
 
 def may_replay(record: Record, *, honored: bool, now: float) -> bool:

@@ -10,8 +10,8 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +34,6 @@ class State(StrEnum):
     REFUSED = "refused"  # known not to be accepted
     SUBMITTED = "submitted"
     DELIVERED = "delivered"
-
-
-_RANK = {state: rank for rank, state in enumerate(State)}
 
 
 @dataclass(frozen=True)
@@ -106,10 +103,6 @@ class Record:
         regenerations = self.regenerations + regenerated if self.clear_count == clear_count else 0
         return {"regenerations": regenerations, "extra_payments": self.extra_payments}
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class TaskIdentity:
@@ -166,14 +159,9 @@ class TaskIdentity:
         return self.dag_id, self.run_id, self.task_id, self.map_index, *item
 
     @property
-    def suffix(self) -> str:
-        """The end of names that each request of a batch has for itself; empty outside a batch."""
-        return "" if self.item is None else f"_{self.item}"
-
-    @property
     def record_name(self) -> str:
         """The name of the record in the task state store."""
-        return f"evolink_generation{self.suffix}"
+        return "evolink_generation" if self.item is None else f"evolink_generation_{self.item}"
 
     def key(self, namespace: str, order_number: int, attempt: int | None = None) -> str:
         """
@@ -231,15 +219,6 @@ def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, Mapping):
         return {name: _map_strings(item, change) for name, item in value.items()}
     return [_map_strings(item, change) for item in value] if isinstance(value, list | tuple) else value
-
-
-def newest_of(records: Iterable[Record]) -> Record | None:
-    """
-    Return the newest of several copies of a record; of two with the same revision the one further along.
-
-    :param records: The copies.
-    """
-    return max(records, key=lambda record: (record.revision, _RANK[record.state]), default=None)
 
 
 def merge_over(latest: Record | None, record: Record) -> Record | None:

@@ -98,8 +98,10 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
     def _batch(self, context: Context, *, is_resumed: bool = False) -> BatchAttempt:
         from airflow_provider_evolink.execution.batch import BatchAttempt
         from airflow_provider_evolink.execution.options import BatchOptions
+        from airflow_provider_evolink.execution.task_run import TaskRun
 
-        return BatchAttempt(BatchOptions.of(self), self._task_run(context, is_resumed=is_resumed))
+        run = TaskRun(context, self.log, lambda: self.is_stopping, is_resumed)
+        return BatchAttempt(BatchOptions.of(self), run)
 
     def _continue(self, batch: BatchAttempt) -> list[dict[str, Any]]:
         while not batch.is_ready():
