@@ -18,9 +18,14 @@ from airflow_provider_evolink.api.jobs.failures import failure_code, job_error
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
 from airflow_provider_evolink.execution.job_tracker import JobTracker, JobWait, Reading
 from airflow_provider_evolink.execution.metrics import count_credits, count_decision
-from airflow_provider_evolink.execution.other_records import OtherRecords
+from airflow_provider_evolink.execution.other_records import adopt, requests_of_batch
 from airflow_provider_evolink.execution.request import OrderRequest
-from airflow_provider_evolink.execution.submission import OrderSubmitter, SubmittedOrder, inputs_changed
+from airflow_provider_evolink.execution.submission import (
+    OrderSubmitter,
+    SubmittedOrder,
+    inputs_changed,
+    refuse_second_request,
+)
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 from airflow_provider_evolink.ledger.decisions import (
     Act,
@@ -151,16 +156,11 @@ class GenerationAttempt:
         :raises EvoLinkError: there is no job to wait for.
         """
         act, order_number = decide(self.record, self.identity, self.options.policies)
-        is_single = self.identity.item is None
-        if (
-            act is Act.SUBMIT
-            and is_single
-            and OtherRecords(self._run.context, self.identity, self.options).adopt([self])
-        ):
+        if act is Act.SUBMIT and self.identity.item is None:
+            adopt([self], self._run.context, requests_of_batch(self.identity), self.options)
             act, order_number = decide(self.record, self.identity, self.options.policies)
-        own = self.record if self.record and self.record.is_of(self.identity) else None
-        if own and own.state is not State.REFUSED and self.request.same_body(own) is None:
-            raise inputs_changed(own, self.identity)
+        if self.record and self.record.is_of(self.identity):
+            refuse_second_request(self.record, self.request, self.identity)
         if act is Act.REFUSE:
             raise EvoLinkRerunRefused('this is a backfill and on_backfill="fail": nothing is submitted')
         if act is Act.RESOLVE and self.record is not None:

@@ -11,7 +11,7 @@ import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkRerunRefused
 from airflow_provider_evolink.ledger.decisions import Act, decide
@@ -21,75 +21,88 @@ from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_evolink.execution.generation import GenerationAttempt
     from airflow_provider_evolink.execution.options import GenerationOptions
+    from airflow_provider_evolink.execution.request import OrderRequest
 
 MAX_LISTED = 20
 
 log = logging.getLogger(__name__)
 
 
-class OtherRecords:
-    """
-    The open orders of the other operator.
+class Submitting(Protocol):
+    """An attempt that may be about to submit, as far as its records matter."""
 
+    request: OrderRequest
+    ledger: Ledger
+    record: Record | None
+
+    @property
+    def job_id(self) -> str | None:
+        """EvoLink's id, where a job is recorded."""
+
+    @property
+    def will_submit(self) -> bool:
+        """Whether it is to submit."""
+
+
+def adopt(
+    attempts: Sequence[Submitting], context: Context, others: Iterable[TaskIdentity], options: GenerationOptions
+) -> None:
+    """
+    Record an open order of the other operator with the attempt that has the same request.
+
+    :param attempts: All attempts of this try. Those that are about to submit can take the order.
     :param context: Airflow's context.
-    :param identity: The running try.
+    :param others: What the other operator records its orders under.
     :param options: The arguments of the operator.
+    :raises EvoLinkRerunRefused: there are open orders, and none of them is one of these requests.
     """
-
-    def __init__(self, context: Context, identity: TaskIdentity, options: GenerationOptions) -> None:
-        self._context = context
-        self._options = options
-        self._identity = identity
-        of_batch = (replace(identity, item=number) for number in itertools.count())
-        self._open = list(self._read([replace(identity, item=None)] if identity.item is not None else of_batch))
-
-    def _read(self, identities: Iterable[TaskIdentity]) -> Iterator[tuple[TaskIdentity, Record]]:
-        """Yield records whose orders are still open, up to the first request of a batch that has none."""
-        for identity in identities:
-            record = self._ledger(identity).read()
-            if record is None:
-                return
-            if decide(record, identity, self._options.policies)[0] in (Act.ATTACH, Act.RESOLVE):
-                yield identity, record
-
-    def _ledger(self, identity: TaskIdentity) -> Ledger:
-        return Ledger.of(self._context, identity, durable=self._options.durable, path=self._options.ledger_path)
-
-    def adopt(self, attempts: Sequence[GenerationAttempt]) -> GenerationAttempt | None:
-        """
-        Record an open order with the attempt that has the same request, and return that attempt.
-
-        :param attempts: All attempts of this try. Those that are about to submit can take the order.
-        :raises EvoLinkRerunRefused: there are open orders, and none of them is one of these requests.
-        """
-        known = {attempt.job_id for attempt in attempts if attempt.job_id}
-        held = [(identity, record) for identity, record in self._open if record.job_id not in known]
-        if not held:
-            return None
-        free = [attempt for attempt in attempts if attempt.will_submit]
-        for identity, record in held:
-            attempt = next((one for one in free if _has_request_of(one, record)), None)
-            if attempt is not None:
-                self._move(identity, record, attempt)
-                _warn_of([other for _, other in held if other is not record])
-                return attempt
-        raise _refused([record for _, record in held])
-
-    def _move(self, identity: TaskIdentity, record: Record, attempt: GenerationAttempt) -> None:
-        own = record
-        if last := attempt.record:  # an order number belongs to one idempotency key, so none is used again
-            number, revision = max(last.order_number, record.order_number), last.revision + 1
-            newest = max(last.newest_job_created, record.newest_job_created)
-            own = replace(record, order_number=number, revision=revision, newest_job_created=newest)
-        attempt.ledger.write_intent(own)
-        attempt.record = own
-        # From now on that record only repeats this one.
-        self._ledger(identity).write_best_effort(record.moved(State.DELIVERED if record.job_id else State.REFUSED))
+    known = {attempt.job_id for attempt in attempts if attempt.job_id}
+    held: list[tuple[Ledger, Record]] = []
+    for identity in others:
+        ledger = Ledger.of(context, identity, durable=options.durable, path=options.ledger_path)
+        record = ledger.read()
+        if record is None:
+            break
+        is_open = decide(record, identity, options.policies)[0] in (Act.ATTACH, Act.RESOLVE)
+        if is_open and record.job_id not in known:
+            held.append((ledger, record))
+    if held:
+        _adopt_one_of(held, [attempt for attempt in attempts if attempt.will_submit])
 
 
-def _has_request_of(attempt: GenerationAttempt, record: Record) -> bool:
+def requests_of_batch(identity: TaskIdentity) -> Iterator[TaskIdentity]:
+    """
+    Return what a batch operator in place of this one records its requests under.
+
+    :param identity: The running try.
+    """
+    return (replace(identity, item=number) for number in itertools.count())
+
+
+def _adopt_one_of(held: Sequence[tuple[Ledger, Record]], attempts: Sequence[Submitting]) -> None:
+    for ledger, record in held:
+        attempt = next((one for one in attempts if _has_request_of(one, record)), None)
+        if attempt is not None:
+            _move(ledger, record, attempt)
+            _warn_of([other for _, other in held if other is not record])
+            return
+    raise _refused([record for _, record in held])
+
+
+def _move(ledger: Ledger, record: Record, attempt: Submitting) -> None:
+    own = record
+    if last := attempt.record:  # an order number belongs to one idempotency key, so none is used again
+        number, revision = max(last.order_number, record.order_number), last.revision + 1
+        newest = max(last.newest_job_created, record.newest_job_created)
+        own = replace(record, order_number=number, revision=revision, newest_job_created=newest)
+    attempt.ledger.write_intent(own)
+    attempt.record = own
+    # From now on that record only repeats this one.
+    ledger.write_best_effort(record.moved(State.DELIVERED if record.job_id else State.REFUSED))
+
+
+def _has_request_of(attempt: Submitting, record: Record) -> bool:
     try:
         return record.matches(attempt.request.body(known=True))
     except EvoLinkError:  # it is refused where it is submitted

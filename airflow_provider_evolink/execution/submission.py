@@ -341,6 +341,19 @@ def _order(record: Record) -> str:
     return f"number {record.order_number}, {record.model}, {when}"
 
 
+def refuse_second_request(record: Record, request: OrderRequest, identity: TaskIdentity) -> None:
+    """
+    Refuse another request in the same try: it is no retry, and a task records one order.
+
+    :param record: What this try has recorded.
+    :param request: The request that is about to be submitted.
+    :param identity: The running try.
+    :raises EvoLinkRerunRefused: this try has submitted another request.
+    """
+    if record.state is not State.REFUSED and request.same_body(record) is None:
+        raise inputs_changed(record, identity)
+
+
 def inputs_changed(record: Record, identity: TaskIdentity) -> EvoLinkRerunRefused:
     """
     Return the error of a try whose inputs are no longer those of the order it finds.
