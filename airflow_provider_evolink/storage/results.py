@@ -137,6 +137,7 @@ def _download(client: EvoLinkClient, job: Job, index: int, folder: ObjectStorage
         expect=job.outputs[index]["kind"],
         allow_loopback=client.settings.is_local,
         job_id=job.job_id,
+        network=client.settings.network,
     ) as found:
         target = folder / f"{job.job_id}-{index}{found.extension}"
         with found.path.open("rb") as file:

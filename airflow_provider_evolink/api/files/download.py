@@ -35,6 +35,7 @@ from airflow_provider_evolink.api.files.download_response import (
 )
 from airflow_provider_evolink.api.http.failures import is_certificate_error
 from airflow_provider_evolink.api.http.transport import USER_AGENT
+from airflow_provider_evolink.api.network import NetworkPolicy
 from airflow_provider_evolink.api.redaction import public_link, sanitize
 
 log = logging.getLogger(__name__)
@@ -98,6 +99,7 @@ def download(
     limits: DownloadLimits = DEFAULT_LIMITS,
     job_id: str | None = None,
     spool_dir: Path | None = None,
+    network: NetworkPolicy | None = None,
 ) -> Iterator[MediaBytes]:
     """
     Fetch a result link into a private file, which is removed at the end of the ``with`` block.
@@ -111,11 +113,12 @@ def download(
     :param limits: Limits of the download.
     :param job_id: The job, for error texts.
     :param spool_dir: Where the private directory is made; the system's temporary directory by default.
+    :param network: Proxy and trusted authorities; by default those of the environment.
     :raises EvoLinkLinkExpired: the link has expired; the job may hold a fresh one.
     :raises EvoLinkLinkRefused: the link or a redirect leaves the public internet.
     :raises EvoLinkMediaError: there was no usable file.
     """
-    connector = hosts.Connector(allow_loopback=allow_loopback, max_redirects=limits.max_redirects)
+    connector = hosts.Connector(network=network, allow_loopback=allow_loopback, max_redirects=limits.max_redirects)
     with tempfile.TemporaryDirectory(prefix="evolink-", dir=spool_dir) as private:
         try:
             media = fetch(link, Path(private), connector, expect=expect, limits=limits)
