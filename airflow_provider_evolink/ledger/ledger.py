@@ -329,7 +329,7 @@ def _attempt(store: Store, what: str, call: Callable[[], Any]) -> Any:
     """Call a store; whatever it raises means that nothing may be submitted."""
     try:
         return call()
-    except EvoLinkConfigError:
+    except (EvoLinkConfigError, EvoLinkLedgerError):
         raise
     except Exception as error:
         raise EvoLinkLedgerError(
