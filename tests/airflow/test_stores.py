@@ -154,7 +154,7 @@ def test_the_rights_to_put_and_get_suffice_for_everything(
     root = f"s3://narrow@{bucket}"
     given = {"ledger_path": f"{root}/ledger", "destination": f"{root}/direct"}
     job = stage.run(make(**given))
-    assert stage.retry().run(make(**given)) == job
+    assert stage.retry().run(make(**given))["files"] == job["files"]
     staged = download(stage, job, f"{root}/staging")
     assert download(stage, job, f"{root}/staging") == staged
     rows = archive(stage, staged, f"{root}/archive")
