@@ -244,6 +244,18 @@ def test_a_store_without_create_only_writes_needs_the_right_to_list(
     assert emulator.books()["orders"] == 1, "what is there was not written over"
 
 
+@pytest.mark.parametrize("fault", ["no bucket", "no right"])
+def test_nothing_is_paid_that_could_not_be_recorded(
+    stage: Any, make: Make, emulator: EmulatorServer, narrow: Any, bucket: str, fault: str
+) -> None:
+    if fault == "no right":
+        narrow.denied.add("put")
+    path = f"s3://narrow@{bucket if fault == 'no right' else 'not-there'}/ledger"
+    with pytest.raises(EvoLinkLedgerError, match=r"ledger folder could not be written .*nothing was submitted"):
+        stage.run(make(ledger_path=path))
+    assert emulator.books()["orders"] == 0
+
+
 def test_an_intent_whose_response_was_lost_is_this_trys_own(
     ledger: Any, emulator: EmulatorServer, narrow: Any, contents: Any
 ) -> None:
