@@ -124,6 +124,16 @@ class FolderStore:
 
     def set(self, value: dict[str, Any]) -> None:
         """Store it; this package never deletes it."""
+        from airflow_provider_evolink.storage.writable import not_writable
+
+        try:
+            self._write(value)
+        except FileExistsError:
+            self._accept_only(value)
+        except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+            raise not_writable(error, self._root, "ledger_path") from error
+
+    def _write(self, value: dict[str, Any]) -> None:
         from airflow_provider_evolink.storage.object_store import create_json, publish_json
 
         document, path = {"of": self._owner, "record": value}, self._path()
@@ -132,10 +142,7 @@ class FolderStore:
             return
         if self._last_read is LastRead.FORBIDDEN:
             self._check_creates_only()
-        try:
-            create_json(document, path)
-        except FileExistsError:
-            self._accept_only(value)
+        create_json(document, path)
 
     def _accept_only(self, value: dict[str, Any]) -> None:
         """There is a file that the last read did not find: it may be this very record, if a response was lost."""

@@ -5,13 +5,19 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import tempfile
+import threading
+import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath
+from evolink_support import die, killed
 from PIL import Image
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkLedgerError, EvoLinkMediaError
@@ -251,7 +257,9 @@ def test_nothing_is_paid_that_could_not_be_recorded(
     if fault == "no right":
         narrow.denied.add("put")
     path = f"s3://narrow@{bucket if fault == 'no right' else 'not-there'}/ledger"
-    with pytest.raises(EvoLinkLedgerError, match=r"ledger folder could not be written .*nothing was submitted"):
+    with pytest.raises(
+        AirflowFailException, match=r"the ledger_path s3://.*/ledger takes no files .*nothing was ordered"
+    ):
         stage.run(make(ledger_path=path))
     assert emulator.books()["orders"] == 0
 
@@ -429,3 +437,43 @@ def test_an_object_that_is_replaced_while_it_is_read_is_not_archived(
                 open_folder(f"s3://narrow@{bucket}/a.mp4"), open_folder(f"{tmp_path}/b"), file=file, metadata={}
             )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("store", ["file", "s3"])
+def test_an_archive_that_is_killed_at_any_moment_ends_whole(
+    stage: Any, s3: Any, bucket: str, contents: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str
+) -> None:
+    """Each process of these is killed a little later than the one before; what they leave is no more than a start."""
+    facts = os.environ["AIRFLOW_CONN_STORE"]
+    files = []
+    for index in range(2):
+        content = bytes([index]) * 8_000_000
+        tmp_path.joinpath(f"{index}.mp4").write_bytes(content)
+        row = {"uri": f"{tmp_path}/{index}.mp4", "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+        files.append({**row, "content_type": "video/mp4", "index": index, "job_id": "job", "model": "wan"})
+    tmp_path.joinpath("temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+
+    def dies_after(seconds: float) -> None:
+        threading.Timer(seconds, die).start()
+        archive(stage, files, where("killed"))
+        time.sleep(seconds)
+
+    def where(conn_id: str) -> str:  # a process may not use what its parent has opened
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id.upper()}", facts)
+        return f"file://{tmp_path}/archive" if store == "file" else f"s3://{conn_id}@{bucket}"
+
+    for number in range(6):
+        killed(partial(dies_after, 0.02 + number * 0.04))
+    rows = archive(stage, files, where("store"))
+    names = ["job-0.mp4", "job-1.mp4", "manifest.json"]
+    found = [path.name for path in (tmp_path / "archive").rglob("*") if path.is_file()] or [
+        key.rpartition("/")[2] for key in contents()
+    ]
+    assert sorted(found) == names
+    for row, file in zip(rows, files, strict=True):
+        path = ObjectStoragePath(row["uri"], conn_id="store" if store == "s3" else None)
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == file["sha256"]
+    manifest = ObjectStoragePath(rows[0]["manifest"], conn_id="store" if store == "s3" else None)
+    assert [row["name"] for row in json.loads(manifest.read_text())["files"]] == names[:2]
+    assert list(tmp_path.joinpath("temporary").iterdir()) == []
