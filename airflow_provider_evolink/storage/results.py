@@ -19,7 +19,7 @@ from airflow_provider_evolink.api.jobs.failures import job_error
 from airflow_provider_evolink.api.jobs.job import JOB_ID, JobStatus
 from airflow_provider_evolink.api.redaction import Redactor
 from airflow_provider_evolink.storage.media_file import JobInfo, MediaFile, Receipt
-from airflow_provider_evolink.storage.object_store import publish, publish_json, read_json
+from airflow_provider_evolink.storage.object_store import about, holds, publish, publish_json, read_json
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -142,7 +142,8 @@ def _download(client: EvoLinkClient, job: Job, index: int, folder: ObjectStorage
         target = folder / f"{job.job_id}-{index}{found.extension}"
         with found.path.open("rb") as file:
             width, height, duration = probe(file, found.content_type)
-        publish(found.path, target)
+        kept = about(job.job_id, found.sha256)
+        publish(found.path, target, content_type=found.content_type, metadata=kept)
         log.info("EvoLink job %s: result %d, %d bytes of %s", job.job_id, index, found.size, found.content_type)
         return MediaFile(
             uri=str(target),
@@ -159,13 +160,13 @@ def _download(client: EvoLinkClient, job: Job, index: int, folder: ObjectStorage
 
 
 def _read_receipt(path: ObjectStoragePath, job_id: str, folder: ObjectStoragePath) -> Receipt | None:
-    """Return the receipt of an earlier run if all of its files are in the folder in full, which may have been moved."""
+    """Return the receipt of an earlier run if the folder, which may have been moved, has all of its files in full."""
     try:
         receipt = Receipt.model_validate(read_json(path))
     except ValidationError:
         return None
     found = [(folder / file.uri.rsplit("/", 1)[-1], file) for file in receipt.files]
-    is_complete = all(path.exists() and path.stat().st_size == file.size for path, file in found)
+    is_complete = all(holds(path, sha256=file.sha256, size=file.size) for path, file in found)
     if receipt.job_id != job_id or not is_complete:
         return None
     return receipt.model_copy(update={"files": [file.model_copy(update={"uri": str(path)}) for path, file in found]})
