@@ -127,7 +127,7 @@ CUT = {
 
 @pytest.mark.parametrize("body", CUT.values(), ids=CUT)
 def test_what_came_encoded_and_is_cut_or_damaged_is_refused(host, body):
-    with pytest.raises(EvoLinkMediaError, match="cut|damaged"):
+    with pytest.raises(EvoLinkMediaError, match=r"cut|damaged"):
         read(host(media.whole(body)))
 
 
@@ -211,7 +211,9 @@ OTHER = CLIP[: CLIP.index(b"mdat") + 4] + bytes(reversed(CLIP[CLIP.index(b"mdat"
 @pytest.mark.parametrize("conditional", [True, False])
 def test_two_files_are_never_mixed(host, marks, conditional):
     """The file behind the link changes to one of the same length."""
-    first, then = (Cutting(etags, conditional=conditional, body=body) for etags, body in zip(marks, (CLIP, OTHER)))
+    first, then = (
+        Cutting(etags, conditional=conditional, body=body) for etags, body in zip(marks, (CLIP, OTHER), strict=True)
+    )
     assert read(host(first, then)) == OTHER
 
 
