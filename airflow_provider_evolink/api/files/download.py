@@ -24,6 +24,7 @@ from airflow_provider_evolink.api.files.transfer.fetching import (
     inspect_part,
 )
 from airflow_provider_evolink.api.files.transfer.part import Part
+from airflow_provider_evolink.api.network import NetworkPolicy
 from airflow_provider_evolink.api.redaction import link_identity, public_link, sanitize
 
 
@@ -63,6 +64,7 @@ def download(
     limits: DownloadLimits = DEFAULT_LIMITS,
     job_id: str | None = None,
     spool_dir: Path | None = None,
+    network: NetworkPolicy | None = None,
 ) -> Iterator[MediaBytes]:
     """
     Fetch a result link into a private file, which is removed at the end of the ``with`` block.
@@ -76,11 +78,12 @@ def download(
     :param limits: Limits of the download.
     :param job_id: The job, for error texts.
     :param spool_dir: Where the private directory is made; the system's temporary directory by default.
+    :param network: Proxy and trusted authorities; by default those of the environment.
     :raises EvoLinkLinkExpired: the link has expired; the job may hold a fresh one.
     :raises EvoLinkLinkRefused: the link or a redirect leaves the public internet.
     :raises EvoLinkMediaError: there was no usable file.
     """
-    connector = hosts.Connector(allow_loopback=allow_loopback, max_redirects=limits.max_redirects)
+    connector = hosts.Connector(network=network, allow_loopback=allow_loopback, max_redirects=limits.max_redirects)
     with tempfile.TemporaryDirectory(prefix="evolink-", dir=spool_dir) as private:
         with naming(link, job_id):
             media = fetch(link, Path(private), connector, expect=expect, limits=limits)
