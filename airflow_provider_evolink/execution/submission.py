@@ -22,7 +22,6 @@ from airflow_provider_evolink.execution.metrics import count_credits
 from airflow_provider_evolink.ledger.decisions import may_replay, may_resubmit, unknown_submit_policy
 from airflow_provider_evolink.ledger.lease import Lease, uninterrupted
 from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, fingerprint, uri_fingerprint
-from airflow_provider_evolink.storage.object_store import open_folder
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.client import EvoLinkClient
@@ -180,7 +179,7 @@ class OrderSubmitter:
         """Check the request and upload its files. Nothing is recorded yet: if this fails, nothing was submitted."""
         options, body = self._options, self._request.body()
         if options.destination:
-            open_folder(options.destination)
+            self._run.prove_destination(options.destination)
         model = self._request.model
         check_budget([(model, body)], options.max_credits, options.policies.unknown_price)
         if not self._ledger.is_durable:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from airflow_provider_evolink.api.catalog.media_limits import MAX_UPLOAD, MB, InputFile
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkInputError, EvoLinkMediaError
 from airflow_provider_evolink.api.files.inspection import inspect_media
-from airflow_provider_evolink.storage.object_store import CHUNK, open_folder, spool
+from airflow_provider_evolink.storage.object_store import CHUNK, open_folder, open_to_read, spool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,10 +88,12 @@ class InputSource:
     def _open(self) -> Iterator[BinaryIO]:
         try:
             _check_size(self._path.stat().st_size)
-            with self._path.open("rb") as file:  # type: ignore[no-untyped-call]
+            with open_to_read(self._path) as file:
                 yield file
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise InvalidInputFile("the file does not exist") from None
+        except PermissionError:
+            raise InvalidInputFile("the file may not be read by this task, or does not exist") from None
         except (InvalidInputFile, EvoLinkError):
             raise
         except Exception as error:
