@@ -134,7 +134,11 @@ def _with_advice(error: EvoLinkMediaError) -> EvoLinkMediaError:
 def _download(client: EvoLinkClient, job: Job, index: int, folder: ObjectStoragePath) -> MediaFile:
     local = is_local_host(host_of(client.settings.base_url))
     with download(
-        job.results[index], expect=job.outputs[index]["kind"], allow_loopback=local, job_id=job.job_id
+        job.results[index],
+        expect=job.outputs[index]["kind"],
+        allow_loopback=local,
+        job_id=job.job_id,
+        network=client.settings.network,
     ) as found:
         info = found.info
         target = folder / f"{job.job_id}-{index}{info.extension}"

@@ -777,10 +777,11 @@ async def test_the_loop_keeps_running_while_a_client_is_made_and_responses_are_a
 
 
 def test_proxies_are_left_to_httpx(monkeypatch):
-    far, near = ClientSettings(KEY), ClientSettings(KEY, base_url="http://127.0.0.1:9")
+    far = ClientSettings(KEY)
     given = (clients.ssl_context(), httpx.Limits())
     assert isinstance(transport.build_polling_client(far, *given)[0], transport.PollingClient)
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    far, near = ClientSettings(KEY), ClientSettings(KEY, base_url="http://127.0.0.1:9")
     assert isinstance(transport.build_polling_client(far, *given)[0], httpx.AsyncClient)
     assert isinstance(transport.build_polling_client(near, *given)[0], transport.PollingClient)
 

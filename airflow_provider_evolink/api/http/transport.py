@@ -8,8 +8,8 @@ import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
-from urllib.request import getproxies
 
 import httpx
 
@@ -17,6 +17,7 @@ from airflow_provider_evolink import __version__
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
 from airflow_provider_evolink.api.http.failures import network_error
 from airflow_provider_evolink.api.http.messages import MAX_BODY, Call, Response
+from airflow_provider_evolink.api.network import NetworkPolicy
 from airflow_provider_evolink.api.settings import ClientSettings
 
 USER_AGENT = f"airflow-provider-evolink/{__version__}"
@@ -101,11 +102,15 @@ def exchange(
     :raises EvoLinkSubmissionUnknown: no response to an order that may have been accepted.
     """
     with Watchdog(seconds or call_timeout(call, settings)) as watchdog:
+        in_tunnel = True
 
         def trace(event: str, info: Mapping[str, Any]) -> None:
+            nonlocal in_tunnel
             watchdog.trace(event, info)
-            if permit is not None and event.endswith(".send_request_headers.started"):
-                permit.check()
+            if event.endswith(".send_request_headers.started"):
+                in_tunnel = info["request"].method != b"CONNECT"
+                if permit is not None:
+                    permit.check()
 
         try:
             with http.stream(**httpx_request(call, settings) | options, extensions={"trace": trace}) as response:
@@ -114,6 +119,8 @@ def exchange(
                     append(content, chunk)
                 return to_response(response, content, settings)
         except httpx.HTTPError as error:
+            if not in_tunnel:
+                raise network_error(call, httpx.ProxyError("")) from None  # not a byte of the call was sent
             raise network_error(call, httpx.ReadTimeout("") if watchdog.has_cut else error) from None
 
 
@@ -152,9 +159,44 @@ def to_response(response: httpx.Response, content: bytearray, settings: ClientSe
 
 
 @functools.cache
-def ssl_context() -> ssl.SSLContext:
-    """Return the process's one TLS context: building it takes some 20 ms, which no event loop should spend."""
-    return httpx.create_ssl_context()
+def ssl_context(network: NetworkPolicy | None = None) -> ssl.SSLContext:
+    """
+    Return the process's one TLS context: building it takes some 20 ms, which no event loop should spend.
+
+    :param network: Whom to trust; by default what the environment says.
+    :raises EvoLinkConfigError: its certificates cannot be read.
+    """
+    network = network or NetworkPolicy.from_environment()
+    if not (network.ca_file or network.ca_folder):
+        return httpx.create_ssl_context(trust_env=False)
+    is_folder = network.ca_file is not None and Path(network.ca_file).is_dir()
+    try:
+        context = ssl.create_default_context(
+            cafile=None if is_folder else network.ca_file, capath=network.ca_file if is_folder else network.ca_folder
+        )
+    except OSError as error:  # ssl.SSLError is one: no certificate in the file
+        raise EvoLinkConfigError(
+            f"the certificates in {network.ca_file or network.ca_folder} cannot be read ({type(error).__name__}). What "
+            "to do: correct [evolink] ca_bundle in the deployment's configuration, or SSL_CERT_FILE and SSL_CERT_DIR "
+            "in the environment of the worker and the triggerer"
+        ) from None
+    return context
+
+
+def proxy_of(network: NetworkPolicy, url: httpx.URL, tls: ssl.SSLContext) -> httpx.Proxy | None:
+    """
+    Return the proxy that a call goes through, ready for httpx; ``None``: it goes directly.
+
+    :param network: The way out.
+    :param url: Where the call goes.
+    :param tls: A TLS context, for a proxy that is itself called over TLS.
+    :raises EvoLinkConfigError: it cannot be used.
+    """
+    with config_errors():
+        found = network.proxy_for(url.scheme, url.raw_host.decode("ascii", "replace"), url.port)
+        if found is None:
+            return None
+        return httpx.Proxy(found, ssl_context=tls if found.lower().startswith("https:") else None)
 
 
 def default_headers(settings: ClientSettings) -> dict[str, str]:
@@ -177,25 +219,27 @@ def build_client(client: Callable[..., H], settings: ClientSettings, tls: ssl.SS
     :param limits: How many connections are kept.
     :raises EvoLinkConfigError: the address or a proxy of the environment cannot be used.
     """
-    with _config_errors():
+    with config_errors():
         return client(
             base_url=settings.base_url,
             headers=default_headers(settings),
             follow_redirects=False,
             verify=tls,
             limits=limits,
-            trust_env=not settings.is_local,  # no proxy between us and this machine
+            trust_env=False,  # the settings' network policy has read it
+            proxy=proxy_of(settings.network, httpx.URL(settings.base_url), tls),
         )
 
 
 @contextmanager
-def _config_errors() -> Iterator[None]:
+def config_errors() -> Iterator[None]:
+    """Turn what httpx raises for an address or a proxy that it cannot use into an error of ours, without the value."""
     try:
         yield
     except (ImportError, ValueError, httpx.InvalidURL):
         raise EvoLinkConfigError(
-            "no client can be built: check the API base URL and the proxy settings in the environment "
-            "(a SOCKS proxy needs the package socksio)"
+            "no client can be built: check the API base URL, [evolink] proxy in the deployment's configuration and the "
+            "proxy settings in the environment (a SOCKS proxy needs the package socksio)"
         ) from None
 
 
@@ -210,8 +254,8 @@ def build_polling_client(
     :param limits: How many connections are kept.
     :raises EvoLinkConfigError: the address or a proxy of the environment cannot be used.
     """
-    with _config_errors():
-        if not settings.is_local and getproxies().keys() & {"http", "https", "all"}:
+    with config_errors():
+        if proxy_of(settings.network, httpx.URL(settings.base_url), tls) is not None:
             return build_client(httpx.AsyncClient, settings, tls, limits), (httpx.HTTPError,)
         import aiohttp
 
