@@ -38,7 +38,8 @@ media = importlib.util.module_from_spec(_spec)
 sys.modules[_spec.name] = media
 _spec.loader.exec_module(media)
 
-CLIP = media.mp4()
+MOVIE = media.mp4()
+CLIP = media.png()
 HALF = len(CLIP) // 2
 LIMITS = DownloadLimits(connect_timeout=2, read_timeout=2, total_timeout=20, backoff=0)
 
@@ -99,7 +100,7 @@ def test_a_file_arrives_whole(host, spool, play):
 
 def test_type_and_extension_come_from_the_content_only(host, spool):
     lies = [("Content-Type", "image/png"), ("Content-Disposition", 'attachment; filename="../../evil.py"')]
-    server = host(media.whole(CLIP, headers=lies))
+    server = host(media.whole(MOVIE, headers=lies))
     link = server.url("/out/../../etc/passwd.exe?name=x.sh")
     with download(link, allow_loopback=True, limits=LIMITS, spool_dir=spool) as found:
         assert (found.content_type, found.extension) == ("video/mp4", ".mp4")
@@ -132,13 +133,9 @@ def test_an_error_of_the_block_is_not_touched(host, spool):
     assert caught.value is mine
 
 
-@pytest.mark.parametrize(("expect", "passes"), [("video", True), (None, True), ("image", False), ("audio", False)])
-def test_the_kind_of_media_is_checked(host, spool, expect, passes):
-    server = host(media.whole(CLIP))
-    if passes:
-        assert read(server, spool, expect=expect) == CLIP
-    else:
-        assert f"expected {expect}" in fails(server, spool, expect=expect)
+@pytest.mark.parametrize("expect", ["video", None, "image", "audio"])
+def test_the_announced_kind_does_not_overrule_the_content(host, spool, expect):
+    assert read(host(media.whole(CLIP)), spool, expect=expect) == CLIP
 
 
 # cuts
@@ -157,7 +154,7 @@ def test_a_cut_is_resumed_where_it_happened(host, spool, cut, stamp):
 
 
 def test_many_cuts_with_progress_are_survived(host, spool):
-    server = host(media.ranged(CLIP, cut=len(CLIP) // 20))
+    server = host(media.ranged(CLIP, cut=-(-len(CLIP) // 20)))
     assert read(server, spool) == CLIP
     assert len(server.requests) == 20
 
@@ -178,7 +175,9 @@ def test_cuts_without_progress_are_given_up(host, spool):
 @pytest.mark.parametrize("etag", ['W/"v1"', "bare", '"v\xff"'])
 def test_without_a_strong_validator_some_bytes_are_fetched_twice_and_compared(host, spool, etag):
     rest = media.say(
-        media.head(206, [media.content_range(HALF - OVERLAP, len(CLIP)), ("Content-Length", str(HALF + OVERLAP))])
+        media.head(
+            206, [media.content_range(HALF - OVERLAP, len(CLIP)), ("Content-Length", str(len(CLIP) - HALF + OVERLAP))]
+        )
         + CLIP[HALF - OVERLAP :]
     )
     server = host(media.ranged(CLIP, cut=HALF, etag=etag), rest)
@@ -199,7 +198,7 @@ def test_a_server_that_ignores_ranges_is_read_from_the_start(host, spool):
 
 
 def test_a_file_that_changed_meanwhile_is_read_from_the_start(host, spool):
-    for other in (CLIP[:-4] + b"\xff\xff\xff\xff", media.mp4(HALF // 2)):
+    for other in (media.png(seed=2), media.png(side=200)):
         server = host(media.ranged(CLIP, cut=HALF), media.ranged(other, etag='"v2"'))
         assert read(server, spool) == other
 
@@ -558,7 +557,7 @@ def test_a_disk_that_fills_up_is_no_network_fault(host, spool, monkeypatch):
 
 def test_memory_stays_flat(host, spool):
     size = 64 * 1024**2
-    start = CLIP[:200_000]
+    start = MOVIE[:200_000]
     ftyp_moov = start[: start.index(b"mdat") - 4]
     box = (size).to_bytes(4, "big") + b"mdat"
 
@@ -680,7 +679,7 @@ def test_other_bytes_are_no_bare_samples(host, spool, told, path, data, expect):
 
 
 def test_a_file_that_says_what_it_is_is_no_bare_samples(host, spool):
-    link = host(media.whole(CLIP, headers=[("Content-Type", "audio/pcm")])).url()
+    link = host(media.whole(MOVIE, headers=[("Content-Type", "audio/pcm")])).url()
     with download(link, expect=None, allow_loopback=True, limits=LIMITS, spool_dir=spool) as found:
         assert found.extension == ".mp4"
 

@@ -21,8 +21,8 @@ media = importlib.util.module_from_spec(_spec)
 sys.modules[_spec.name] = media
 _spec.loader.exec_module(media)
 
-CLIP = media.mp4()
-N, HALF = len(CLIP), len(CLIP) // 2
+FILE = media.png()
+N, HALF = len(FILE), len(FILE) // 2
 STAMP = "Wed, 21 Oct 2015 07:28:00 GMT"
 LIMITS = DownloadLimits(connect_timeout=2, read_timeout=2, total_timeout=20, backoff=0)
 
@@ -60,68 +60,68 @@ PLAIN = [
     *("aws-chunked", "none", "identity", "utf-8", "UTF-8", "binary", "8bit", "gzip", "br", "zstd", "deflate", ""),
     *("aws-chunked,gzip", "identity, identity", "br\x1b[0m", "x-unknown"),
 ]
-TYPES = ["", "text/html; charset=x", "application/json", "application/xml", "text/plain", "image/png", "x", "video/mp4"]
+TYPES = ["", "text/html; charset=x", "application/json", "application/xml", "text/plain", "image/png", "x", "image/png"]
 ENCODED = {
-    "gzip": gzip.compress(CLIP),
-    "x-gzip": gzip.compress(CLIP, 1),
-    "gzip, gzip": gzip.compress(gzip.compress(CLIP)),
-    "deflate": zlib.compress(CLIP),
-    "not declared": gzip.compress(CLIP),
-    "members": gzip.compress(CLIP[:HALF]) + gzip.compress(CLIP[HALF:]),
-    "padded": gzip.compress(CLIP) + bytes(100),
-    "aws-chunked": framed(CLIP),
+    "gzip": gzip.compress(FILE),
+    "x-gzip": gzip.compress(FILE, 1),
+    "gzip, gzip": gzip.compress(gzip.compress(FILE)),
+    "deflate": zlib.compress(FILE),
+    "not declared": gzip.compress(FILE),
+    "members": gzip.compress(FILE[:HALF]) + gzip.compress(FILE[HALF:]),
+    "padded": gzip.compress(FILE) + bytes(100),
+    "aws-chunked": framed(FILE),
 }
 CASES = {
     **{
-        f"plain bytes, Content-Encoding {name!r}": media.whole(CLIP, headers=[("Content-Encoding", name)])
+        f"plain bytes, Content-Encoding {name!r}": media.whole(FILE, headers=[("Content-Encoding", name)])
         for name in PLAIN
     },
-    **{f"Content-Type {name!r}": media.whole(CLIP, headers=[("Content-Type", name)]) for name in TYPES},
+    **{f"Content-Type {name!r}": media.whole(FILE, headers=[("Content-Type", name)]) for name in TYPES},
     **{
         f"encoded, {name}": media.whole(body, headers=[] if name == "not declared" else [("Content-Encoding", name)])
         for name, body in ENCODED.items()
     },
     **{f"encoded in chunks, {name}": media.chunked(body) for name, body in ENCODED.items()},
-    **{f"status {status}": media.answer(status, CLIP) for status in (200, 201, 203)},
-    "202 with a clip": media.answer(202, CLIP, [("Content-Type", "video/mp4")]),
-    "206, the whole range": media.answer(206, CLIP, [WHOLE_RANGE]),
-    "206, total not known": media.answer(206, CLIP, [("Content-Range", f"bytes 0-{N - 1}/*")]),
-    "206, no range": media.answer(206, CLIP),
-    "206, invalid range": media.answer(206, CLIP, [("Content-Range", "bytes */*")]),
+    **{f"status {status}": media.answer(status, FILE) for status in (200, 201, 203)},
+    "202 with a picture": media.answer(202, FILE, [("Content-Type", "image/png")]),
+    "206, the whole range": media.answer(206, FILE, [WHOLE_RANGE]),
+    "206, total not known": media.answer(206, FILE, [("Content-Range", f"bytes 0-{N - 1}/*")]),
+    "206, no range": media.answer(206, FILE),
+    "206, invalid range": media.answer(206, FILE, [("Content-Range", "bytes */*")]),
     "206, chunked": media.say(
         media.head(206, [WHOLE_RANGE, ("Transfer-Encoding", "chunked")])
         + f"{N:x}\r\n".encode()
-        + CLIP
+        + FILE
         + b"\r\n0\r\n\r\n"
     ),
-    "HTTP/1.0 to the close": media.say(b"HTTP/1.0 200 OK\r\n\r\n" + CLIP),
-    "no length": media.say(media.head(200) + CLIP),
-    "no length, wrong type": media.say(media.head(200, [("Content-Type", "text/html")]) + CLIP),
-    "no length, gzip": media.say(media.head(200, [("Content-Encoding", "gzip")]) + gzip.compress(CLIP)),
-    "chunks and a length that is too small": media.chunked(CLIP, headers=[("Content-Length", "10")]),
-    "chunks and a length that is too large": media.chunked(CLIP, headers=[("Content-Length", str(N + 10))]),
-    "chunks that are never ended": media.chunked(CLIP, ended=False),
-    "a length that is too large": media.whole(CLIP, length=N + 5),
-    "one length twice": media.whole(CLIP, headers=[("Content-Length", str(N))]),
-    "a checksum of something else": media.whole(CLIP, headers=[("Content-MD5", "AAAA"), ("x-amz-checksum-crc32", "x")]),
+    "HTTP/1.0 to the close": media.say(b"HTTP/1.0 200 OK\r\n\r\n" + FILE),
+    "no length": media.say(media.head(200) + FILE),
+    "no length, wrong type": media.say(media.head(200, [("Content-Type", "text/html")]) + FILE),
+    "no length, gzip": media.say(media.head(200, [("Content-Encoding", "gzip")]) + gzip.compress(FILE)),
+    "chunks and a length that is too small": media.chunked(FILE, headers=[("Content-Length", "10")]),
+    "chunks and a length that is too large": media.chunked(FILE, headers=[("Content-Length", str(N + 10))]),
+    "chunks that are never ended": media.chunked(FILE, ended=False),
+    "a length that is too large": media.whole(FILE, length=N + 5),
+    "one length twice": media.whole(FILE, headers=[("Content-Length", str(N))]),
+    "a checksum of something else": media.whole(FILE, headers=[("Content-MD5", "AAAA"), ("x-amz-checksum-crc32", "x")]),
     "attachment of another name": media.whole(
-        CLIP, headers=[("Content-Disposition", 'attachment; filename="../x.exe"')]
+        FILE, headers=[("Content-Disposition", 'attachment; filename="../x.exe"')]
     ),
-    "ranges not accepted": media.whole(CLIP, headers=[("Accept-Ranges", "none")]),
+    "ranges not accepted": media.whole(FILE, headers=[("Accept-Ranges", "none")]),
 }
 
 
 @pytest.mark.parametrize("play", CASES.values(), ids=CASES)
-def test_a_whole_clip_comes_under_any_header(host, play):
-    assert read(host(play)) == CLIP
+def test_a_whole_file_comes_under_any_header(host, play):
+    assert read(host(play)) == FILE
 
 
 CUT = {
-    "gzip": gzip.compress(CLIP)[:-100],
-    "deflate": zlib.compress(CLIP)[:-100],
-    "aws-chunked": framed(CLIP)[:-200_000],
+    "gzip": gzip.compress(FILE)[:-100],
+    "deflate": zlib.compress(FILE)[:-100],
+    "aws-chunked": framed(FILE)[:-200_000],
     "not gzip": b"\x1f\x8b\x08" + bytes(5000),
-    "not frames": framed(CLIP)[:70_082] + b"what is this?" + bytes(100),
+    "not frames": framed(FILE)[:70_082] + b"what is this?" + bytes(100),
 }
 
 
@@ -132,7 +132,7 @@ def test_what_came_encoded_and_is_cut_or_damaged_is_refused(host, body):
 
 
 def test_a_small_body_that_stands_for_a_large_file_is_refused_early(host):
-    bomb = gzip.compress(CLIP[:1000] + bytes(200 * 1024**2), 1)
+    bomb = gzip.compress(bytes(50 * 1024**2), 1)
     assert len(bomb) < 10**6
     start = time.monotonic()
     with pytest.raises(EvoLinkMediaError, match="larger than the 1000000 bytes allowed"):
@@ -143,7 +143,7 @@ def test_a_small_body_that_stands_for_a_large_file_is_refused_early(host):
 # bytes that do not prove their end
 
 
-@pytest.mark.parametrize("body", [CLIP[:-1], CLIP[:HALF], CLIP[:30], b"ID3" + bytes(2000)])
+@pytest.mark.parametrize("body", [FILE[:-1], FILE[:HALF], FILE[:30], b"ID3" + bytes(2000)])
 def test_without_a_length_only_a_file_that_proves_its_end_is_taken(host, body):
     with pytest.raises(EvoLinkMediaError, match="gave up at byte"):
         read(host(media.say(media.head(200) + body)))
@@ -155,7 +155,7 @@ def test_without_a_length_only_a_file_that_proves_its_end_is_taken(host, body):
 class Cutting:
     """A host that hangs up after some bytes, whatever is requested."""
 
-    def __init__(self, etags=(), stamp=None, step=70_000, conditional=False, body=CLIP, ranges=True):
+    def __init__(self, etags=(), stamp=None, step=70_000, conditional=False, body=FILE, ranges=True):
         self.etags, self.stamp, self.step = list(etags), stamp, step
         self.conditional, self.body, self.ranges = conditional, body, ranges
         self.count = 0
@@ -196,13 +196,12 @@ HOSTS = {
 @pytest.mark.parametrize("play", HOSTS.values(), ids=HOSTS)
 def test_a_host_that_hangs_up_again_and_again_is_resumed(host, play):
     server = host(play)
-    assert read(server) == CLIP
+    assert read(server) == FILE
     fetched = sum(min(play.step, N - request.start) for request in server.requests)
     assert fetched <= N + 3 * play.step + len(server.requests) * OVERLAP
 
 
-OTHER = media.mp4()[:100] + bytes(reversed(CLIP[100:]))
-OTHER = CLIP[: CLIP.index(b"mdat") + 4] + bytes(reversed(CLIP[CLIP.index(b"mdat") + 4 :]))
+OTHER = media.png(seed=2)
 
 
 @pytest.mark.parametrize(
@@ -212,15 +211,15 @@ OTHER = CLIP[: CLIP.index(b"mdat") + 4] + bytes(reversed(CLIP[CLIP.index(b"mdat"
 def test_two_files_are_never_mixed(host, marks, conditional):
     """The file behind the link changes to one of the same length."""
     first, then = (
-        Cutting(etags, conditional=conditional, body=body) for etags, body in zip(marks, (CLIP, OTHER), strict=True)
+        Cutting(etags, conditional=conditional, body=body) for etags, body in zip(marks, (FILE, OTHER), strict=True)
     )
     assert read(host(first, then)) == OTHER
 
 
 def test_a_range_that_nobody_requested_is_gone_on_with(host):
-    start = media.answer(206, CLIP[:HALF], [("Content-Range", f"bytes 0-{HALF - 1}/{N}"), ("ETag", '"1"')])
-    server = host(start, media.ranged(CLIP, etag='"1"'))
-    assert read(server) == CLIP
+    start = media.answer(206, FILE[:HALF], [("Content-Range", f"bytes 0-{HALF - 1}/{N}"), ("ETag", '"1"')])
+    server = host(start, media.ranged(FILE, etag='"1"'))
+    assert read(server) == FILE
     assert server.requests[1].start == HALF
 
 
@@ -228,19 +227,19 @@ def test_parts_that_are_smaller_than_requested_are_put_together(host):
     def play(connection, request):
         end = min(request.start + 90_000, N)
         mark = [("ETag", '"1"'), ("Content-Range", f"bytes {request.start}-{end - 1}/{N}")]
-        media.answer(206, CLIP[request.start : end], mark)(connection, request)
+        media.answer(206, FILE[request.start : end], mark)(connection, request)
 
     server = host(play)
-    assert read(server) == CLIP
+    assert read(server) == FILE
     assert [request.start for request in server.requests] == [0, 90_000, 180_000, 270_000]
 
 
 def test_a_length_that_was_too_large_is_found_out_by_416(host):
     server = host(
-        media.whole(CLIP, headers=[("ETag", '"1"')], length=N + 7),
+        media.whole(FILE, headers=[("ETag", '"1"')], length=N + 7),
         media.answer(416, b"", [("Content-Range", f"bytes */{N}")]),
     )
-    assert read(server) == CLIP
+    assert read(server) == FILE
     assert len(server.requests) == 2
 
 
@@ -249,7 +248,7 @@ def test_a_length_that_was_too_large_is_found_out_by_416(host):
 
 def dripping_extension(connection: socket.socket, _: media.Request) -> None:
     start = media.head(200, [("Transfer-Encoding", "chunked"), ("ETag", '"1"')]) + f"{HALF:x}\r\n".encode()
-    connection.sendall(start + CLIP[:HALF] + b"\r\n10;x=")
+    connection.sendall(start + FILE[:HALF] + b"\r\n10;x=")
     for _ in range(2000):
         connection.sendall(b"y")
         time.sleep(0.01)
@@ -257,7 +256,7 @@ def dripping_extension(connection: socket.socket, _: media.Request) -> None:
 
 def dripping_trailer(connection: socket.socket, _: media.Request) -> None:
     start = media.head(200, [("Transfer-Encoding", "chunked"), ("ETag", '"1"')]) + f"{N:x}\r\n".encode()
-    connection.sendall(start + CLIP + b"\r\n0\r\nX: ")
+    connection.sendall(start + FILE + b"\r\n0\r\nX: ")
     for _ in range(2000):
         connection.sendall(b"y")
         time.sleep(0.01)
@@ -267,7 +266,7 @@ def dripping_trailer(connection: socket.socket, _: media.Request) -> None:
 def test_what_drips_outside_of_the_body_is_cut_and_resumed(host, play):
     limits = DownloadLimits(min_rate=10**5, rate_window=0.3, backoff=0, read_timeout=2)
     start = time.monotonic()
-    assert read(host(play, media.ranged(CLIP, etag='"1"')), limits) == CLIP
+    assert read(host(play, media.ranged(FILE, etag='"1"')), limits) == FILE
     assert time.monotonic() - start < 5
 
 
@@ -280,4 +279,4 @@ def test_the_total_time_ends_what_drips_outside_of_the_body(host):
 
 def test_a_trailer_that_always_drips_does_not_lose_a_whole_file(host):
     limits = DownloadLimits(min_rate=10**5, rate_window=0.2, backoff=0, max_resumes=1)
-    assert read(host(dripping_trailer), limits) == CLIP
+    assert read(host(dripping_trailer), limits) == FILE
