@@ -87,7 +87,8 @@ class EvoLinkJobSensor(BaseSensorOperator):
         from airflow_provider_evolink.api.jobs.failures import job_error
         from airflow_provider_evolink.api.redaction import Redactor
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
-        from airflow_provider_evolink.storage.results import job_id_of, with_results
+        from airflow_provider_evolink.storage.result_fetch import with_results
+        from airflow_provider_evolink.storage.results import job_id_of
 
         with airflow_failures():
             job_id = job_id_of(self.job_id)

@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -107,9 +107,17 @@ class Part:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not (self.size or self.note.published or self.note.damaged):
-            self._unlink()
+        if not self.size and self._is_here():
+            self.path.unlink(missing_ok=True)
+            if self.note.published is None and self.note.damaged is None:
+                self._unlink()
         self._file.close()
+
+    def _is_here(self) -> bool:
+        """Whether the file still has its name: it may have been published under another one."""
+        with suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(self._file.fileno()), self.path.lstat())
+        return False
 
     @property
     def _note_path(self) -> Path:
@@ -157,15 +165,8 @@ class Part:
         :param is_doubtful: Not all that is there came with these headers.
         """
         etag, modified = validators_of(headers)
-        described = PartNote(
-            self.note.source,
-            total,
-            etag,
-            modified,
-            is_doubtful,
-            raw_audio,
-            self.note.expires,
-            damaged=self.note.damaged,
+        described = replace(
+            self.note, total=total, etag=etag, modified=modified, is_doubtful=is_doubtful, raw_audio=raw_audio
         )
         if described != self.note:
             self.note = described
@@ -227,7 +228,7 @@ class Part:
 
         :param other: A file on the same disk; it is moved.
         """
-        self.note = PartNote(self.note.source, raw_audio=self.note.raw_audio, expires=self.note.expires)
+        self.note = replace(self.note, total=None, etag=None, modified=None, is_doubtful=True)
         self.save()  # first: what is written next must not be taken for the bytes that came
         self._file.seek(0)
         self._file.truncate()
@@ -263,11 +264,11 @@ class Part:
         """
         self._change(published=row)
 
-    def mark_damaged(self, uri: str) -> None:
+    def mark_damaged(self, uri: str | None) -> None:
         """
         Note where a damaged file was kept.
 
-        :param uri: Its place.
+        :param uri: Where; ``None``: it is no longer there.
         """
         self._change(damaged=uri)
 
@@ -290,7 +291,7 @@ class Part:
             path.unlink(missing_ok=True)
 
     def _change(self, **values: Any) -> None:
-        changed = PartNote(**{**asdict(self.note), **values})
+        changed = replace(self.note, **values)
         if changed != self.note:
             self.note = changed
             if self.size or changed.published or changed.damaged:
