@@ -228,8 +228,9 @@ class ResultFetch:
             return error
         target = self._folder / f"{self.job.job_id}-{index}.damaged"
         self._move(part, target, part.sha256(), "application/octet-stream")
+        if not is_local(target):
+            part.restart()
         part.mark_damaged(str(target))
-        part.restart()
         return error.amended(
             message=f"{error.message}, also behind a fresh link; it was paid for, so it is kept as {public_uri(target)}"
         )

@@ -73,11 +73,11 @@ class PartNote:
 
     def is_plausible(self) -> bool:
         """Return whether every value is of its type: the file can be edited."""
-        texts = [self.etag, self.modified, self.damaged]
-        etag, modified = validators_of({"etag": self.etag or "", "last-modified": self.modified or ""})
+        texts = [self.source, self.etag or "", self.modified or "", self.damaged or ""]
         return (
-            all(text is None or isinstance(text, str) for text in texts)
-            and (etag, modified) == (self.etag, self.modified)
+            all(isinstance(text, str) for text in texts)
+            and validators_of({"etag": self.etag or "", "last-modified": self.modified or ""})
+            == (self.etag, self.modified)
             and (self.total is None or type(self.total) is int)
             and (self.expires is None or isinstance(self.expires, int | float))
             and (self.published is None or isinstance(self.published, dict))
@@ -188,9 +188,7 @@ class Part:
         """Forget what is there."""
         self._file.seek(0)
         self._file.truncate()
-        self.size = 0
-        self.note = PartNote(self.note.source, expires=self.note.expires, damaged=self.note.damaged)
-        self.save()
+        self._forget_bytes()
 
     def write(self, position: int, chunk: bytes) -> bool:
         """
@@ -219,8 +217,14 @@ class Part:
         self.size = size
 
     def moved(self) -> None:
-        """Note that the file has another name now: the part is empty again."""
+        """Note that the file has another name now and is no longer ours: nothing may be written to it."""
+        self._forget_bytes()
+
+    def _forget_bytes(self) -> None:
         self.size = 0
+        kept = {"expires": self.note.expires, "published": self.note.published, "damaged": self.note.damaged}
+        self.note = PartNote(self.note.source, **kept)
+        self.save()
 
     def replace(self, other: Path) -> None:
         """
