@@ -222,8 +222,8 @@ class Part:
 
     def _forget_bytes(self) -> None:
         self.size = 0
-        kept = {"expires": self.note.expires, "published": self.note.published, "damaged": self.note.damaged}
-        self.note = PartNote(self.note.source, **kept)
+        note = self.note
+        self.note = PartNote(note.source, expires=note.expires, published=note.published, damaged=note.damaged)
         self.save()
 
     def replace(self, other: Path) -> None:
