@@ -18,6 +18,7 @@ from airflow_provider_evolink.api.files import hosts
 from airflow_provider_evolink.api.files.containers import HEAD_SIZE, error_page
 from airflow_provider_evolink.api.files.download import MediaBytes, fill, naming, verify
 from airflow_provider_evolink.api.files.download_response import may_appear, pauses
+from airflow_provider_evolink.api.files.transfer.part import sha256_of
 from airflow_provider_evolink.api.jobs.failures import job_error
 from airflow_provider_evolink.api.jobs.job import LINK_LIFETIME, JobStatus
 from airflow_provider_evolink.api.redaction import Redactor
@@ -204,11 +205,11 @@ class ResultFetch:
             height=info.height,
             duration=info.seconds,
         )
-        part.mark_published(file.model_dump(mode="json", exclude={"job", "manifest"}))
+        part.change(published=file.model_dump(mode="json", exclude={"job", "manifest"}))
         self._move(part, target, media.sha256, info.content_type)
         if part.note.damaged:
             (self._folder / f"{job.job_id}-{index}.damaged").unlink(missing_ok=True)
-            part.mark_damaged(None)
+            part.change(damaged=None)
         log.info("EvoLink job %s: result %d, %d bytes of %s", job.job_id, index, media.size, info.content_type)
         return file
 
@@ -227,10 +228,10 @@ class ResultFetch:
             part.restart()
             return error
         target = self._folder / f"{self.job.job_id}-{index}.damaged"
-        self._move(part, target, part.sha256(), "application/octet-stream")
+        self._move(part, target, sha256_of(part), "application/octet-stream")
         if not is_local(target):
             part.restart()
-        part.mark_damaged(str(target))
+        part.change(damaged=str(target))
         return error.amended(
             message=f"{error.message}, also behind a fresh link; it was paid for, so it is kept as {public_uri(target)}"
         )

@@ -448,9 +448,8 @@ def test_parts_of_expired_links_are_swept_unless_a_process_holds_them(gateway, o
     now = time.time()
     for name, expires in (("old", now - 1), ("held", now - 1), ("new", now + 1000)):
         with Part(out / f".task-{name}-0.part", lasting=True) as part:
-            part.use_source("x", expires)
+            part.change(source="x", expires=expires)
             part.write(0, b"x")
-            part.save()
     (out / ".task-alone-0.part.json").write_text(json.dumps({"source": "x", "expires": now - 1}))
     job = gateway.job("task-x", [gateway.link("/f", media.whole(FILE))])
     with Part(out / ".task-held-0.part", lasting=True):

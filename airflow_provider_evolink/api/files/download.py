@@ -23,7 +23,7 @@ from airflow_provider_evolink.api.files.transfer.fetching import (
     LinkFetch,
     inspect_part,
 )
-from airflow_provider_evolink.api.files.transfer.part import Part
+from airflow_provider_evolink.api.files.transfer.part import Part, sha256_of
 from airflow_provider_evolink.api.network import NetworkPolicy
 from airflow_provider_evolink.api.redaction import link_identity, public_link, sanitize
 
@@ -114,7 +114,9 @@ def fill(
     :raises EvoLinkLinkRefused: the link or a redirect leaves the public internet.
     :raises EvoLinkMediaError: the host interrupts again and again, or a limit is exceeded; what came is kept.
     """
-    part.use_source(hashlib.sha256(link_identity(link).encode()).hexdigest()[:16], expires)
+    source = hashlib.sha256(link_identity(link).encode()).hexdigest()[:16]
+    is_doubtful = part.size > 0 and (part.note.is_doubtful or part.note.source != source)
+    part.change(source=source, expires=expires, is_doubtful=is_doubtful)
     if not part.is_complete:
         LinkFetch(link, part, connector, limits).run()
 
@@ -129,7 +131,7 @@ def verify(part: Part, expect: str | None, limits: DownloadLimits) -> MediaBytes
     :raises EvoLinkMediaError: it is damaged or no media.
     """
     info = inspect_part(part, expect, limits.max_bytes)
-    return MediaBytes(part.path, part.size, part.sha256(), info)
+    return MediaBytes(part.path, part.size, sha256_of(part), info)
 
 
 @contextmanager

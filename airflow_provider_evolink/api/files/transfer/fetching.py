@@ -26,12 +26,13 @@ from airflow_provider_evolink.api.files.download_response import (
     is_raw_audio,
     next_step,
     range_headers,
+    validators_of,
     why_gone,
 )
 from airflow_provider_evolink.api.files.inspection import MediaInfo, inspect_media
 from airflow_provider_evolink.api.files.transfer.decoding import decode
 from airflow_provider_evolink.api.files.transfer.line_watch import LineWatch
-from airflow_provider_evolink.api.files.transfer.part import LIFETIME, Part
+from airflow_provider_evolink.api.files.transfer.part import LIFETIME, PLAIN, Part, beside, check_room
 from airflow_provider_evolink.api.http.failures import is_certificate_error
 from airflow_provider_evolink.api.http.transport import USER_AGENT
 from airflow_provider_evolink.api.redaction import public_link, sanitize
@@ -87,13 +88,14 @@ def inspect_part(part: Part, expect: str | None, max_bytes: int) -> MediaInfo:
     :param max_bytes: Maximum size of the file.
     :raises EvoLinkMediaError: it is damaged or no media.
     """
+    plain = beside(part.path, PLAIN)
     try:
         for _ in range(_MAX_LAYERS):
-            if not decode(part.file, part.plain_path, max_bytes):
+            if not decode(part.file, plain, max_bytes):
                 break
-            part.replace(part.plain_path)
+            part.take(plain)
     except EvoLinkMediaError:
-        part.plain_path.unlink()
+        plain.unlink()
         if not part.note.raw_audio:  # samples may begin with any bytes
             raise
     return inspect_media(part.file, part.size, expect, raw_audio=part.note.raw_audio)
@@ -163,12 +165,12 @@ class LinkFetch:
         except _Interrupted as error:
             if not self._proves_its_end():
                 raise EvoLinkMediaError(f"gave up at byte {attempts.max_size}: {error}") from None
-        self._part.end_here()
+        self._part.change(total=self._part.size)
 
     def _attempt(self) -> None:
         try:
             while self._request() is NextStep.DOUBTFUL:
-                self._part.doubt()
+                self._part.change(is_doubtful=True)
         except _Interrupted as error:
             self._attempts.failed(self._part.size, error.retry_after)
             log.warning("%s stopped at byte %d: %s", sanitize(public_link(self._link)), self._part.size, error)
@@ -214,8 +216,9 @@ class LinkFetch:
         is_doubtful = part.size > 0 and (part.note.is_doubtful or part.have.contradicts(headers))
         raw_audio = part.note.raw_audio if part.size else is_raw_audio(headers, self._link)
         known = total if step is NextStep.WHOLE else total or part.note.total
-        part.describe(headers, total=known, raw_audio=raw_audio, is_doubtful=is_doubtful)
-        part.check_room((total or 0) - part.size)
+        etag, modified = validators_of(headers)
+        part.change(total=known, etag=etag, modified=modified, is_doubtful=is_doubtful, raw_audio=raw_audio)
+        check_room(part, (total or 0) - part.size)
         return start, end
 
     def _copy(self, response: httpx.Response, start: int, end: int | None) -> None:
@@ -250,7 +253,7 @@ class LinkFetch:
             position += len(chunk)
             watch.count(len(chunk))
             if not start and part.note.is_doubtful and position >= part.size:
-                part.doubt(is_doubtful=False)  # all of it came with, or was the same as, this response
+                part.change(is_doubtful=False)  # all of it came with, or was the same as, this response
             self._time_left()
         return position
 

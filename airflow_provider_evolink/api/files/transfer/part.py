@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any, BinaryIO, Self
 from airflow_provider_evolink.api.files.download_response import Have, validators_of
 
 CHUNK = 1024 * 1024
+PLAIN = "plain"  # suffix of the decoded file of an encoded one
 LIFETIME = 24 * 3600.0  # seconds that links are valid
 _MAX_NOTE = 64 * 1024
 
@@ -99,29 +99,19 @@ class Part:
         self.lasting = lasting
         self._file = _open_locked(path, mode)
         self.size = os.fstat(self._file.fileno()).st_size
-        self.note = PartNote.read(self._note_path) if lasting else PartNote()
+        self.note = PartNote.read(note_path(path)) if lasting else PartNote()
         if self.size and not self.note.source:
-            self._change(is_doubtful=True)
+            self.change(is_doubtful=True)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self.size and self._is_here():
+        if not self.size and _is_at(self._file, self.path):
             self.path.unlink(missing_ok=True)
             if self.note.published is None and self.note.damaged is None:
                 self._unlink()
         self._file.close()
-
-    def _is_here(self) -> bool:
-        """Whether the file still has its name: it may have been published under another one."""
-        with suppress(FileNotFoundError):
-            return os.path.samestat(os.fstat(self._file.fileno()), self.path.lstat())
-        return False
-
-    @property
-    def _note_path(self) -> Path:
-        return note_path(self.path)
 
     @property
     def have(self) -> Have:
@@ -140,55 +130,20 @@ class Part:
         self._file.flush()
         return self._file
 
-    @property
-    def plain_path(self) -> Path:
-        """Where the decoded file of an encoded one is written."""
-        return _beside(self.path, "plain")
-
-    def use_source(self, source: str, expires: float | None) -> None:
+    def change(self, **values: Any) -> None:
         """
-        Note where the next bytes come from. Bytes from elsewhere are kept, but no longer proven.
+        Change the note; readers see all of it or the one before.
 
-        :param source: Digest of the link without its query.
-        :param expires: When the links of the job expire, in Unix seconds.
+        :param values: Fields of the note.
         """
-        moved = bool(self.size) and self.note.source != source
-        self._change(source=source, expires=expires, is_doubtful=self.note.is_doubtful or moved)
-
-    def describe(self, headers: Mapping[str, str], *, total: int | None, raw_audio: bool, is_doubtful: bool) -> None:
-        """
-        Note what the host announces about the file.
-
-        :param headers: Headers of its response, with lower-case names.
-        :param total: Length of the whole file, where known.
-        :param raw_audio: They are raw audio samples.
-        :param is_doubtful: Not all that is there came with these headers.
-        """
-        etag, modified = validators_of(headers)
-        described = replace(
-            self.note, total=total, etag=etag, modified=modified, is_doubtful=is_doubtful, raw_audio=raw_audio
-        )
-        if described != self.note:
-            self.note = described
-            self.save()
-
-    def doubt(self, *, is_doubtful: bool = True) -> None:
-        """
-        Note whether the bytes may be of another file than the validators.
-
-        :param is_doubtful: They may.
-        """
-        self._change(is_doubtful=is_doubtful)
-
-    def end_here(self) -> None:
-        """Note that this is all of the file."""
-        self._change(total=self.size)
-
-    def restart(self) -> None:
-        """Forget what is there."""
-        self._file.seek(0)
-        self._file.truncate()
-        self._forget_bytes()
+        changed = replace(self.note, **values)
+        if changed == self.note:
+            return
+        self.note = changed
+        if self.lasting:
+            temporary = beside(note_path(self.path), "new")
+            temporary.write_text(json.dumps(asdict(changed)), encoding="utf-8")
+            temporary.replace(note_path(self.path))
 
     def write(self, position: int, chunk: bytes) -> bool:
         """
@@ -216,73 +171,34 @@ class Part:
         self._file.truncate(size)
         self.size = size
 
+    def restart(self) -> None:
+        """Forget what is there."""
+        self.cut(0)
+        self._forget_bytes()
+
     def moved(self) -> None:
         """Note that the file has another name now and is no longer ours: nothing may be written to it."""
         self._forget_bytes()
 
     def _forget_bytes(self) -> None:
         self.size = 0
-        note = self.note
-        self.note = PartNote(note.source, expires=note.expires, published=note.published, damaged=note.damaged)
-        self.save()
+        self.change(total=None, etag=None, modified=None, is_doubtful=False, raw_audio=False)
 
-    def replace(self, other: Path) -> None:
+    def take(self, other: Path) -> None:
         """
         Take over a decoded file in place of the bytes that came; they can no longer be gone on with.
 
-        :param other: A file on the same disk; it is moved.
+        :param other: The file; it is deleted.
         """
-        self.note = replace(self.note, total=None, etag=None, modified=None, is_doubtful=True)
-        self.save()  # first: what is written next must not be taken for the bytes that came
+        # First the note: what is written next must not be taken for the bytes that came.
+        self.change(total=None, etag=None, modified=None, is_doubtful=True)
+        self.cut(0)
         self._file.seek(0)
-        self._file.truncate()
         with other.open("rb") as decoded:
             shutil.copyfileobj(decoded, self._file, CHUNK)
         self.size = self._file.tell()
         other.unlink()
-        self.end_here()
-
-    def check_room(self, length: int) -> None:
-        """
-        Fail before a disk is full.
-
-        :param length: Bytes that are to come.
-        :raises OSError: there is no room for them.
-        """
-        if shutil.disk_usage(self._file.fileno()).free < length:
-            raise OSError(errno.ENOSPC, f"{self.path.parent} has no room for {length} more bytes of media")
-
-    def sha256(self) -> str:
-        """Return the checksum of what is there."""
-        self._file.seek(0)
-        digest = hashlib.sha256()
-        while chunk := self._file.read(CHUNK):
-            digest.update(chunk)
-        return digest.hexdigest()
-
-    def mark_published(self, row: dict[str, Any]) -> None:
-        """
-        Note what is published next, so that a crash before the receipt does not lead to a second download.
-
-        :param row: What the receipt will hold of it.
-        """
-        self._change(published=row)
-
-    def mark_damaged(self, uri: str | None) -> None:
-        """
-        Note where a damaged file was kept.
-
-        :param uri: Where; ``None``: it is no longer there.
-        """
-        self._change(damaged=uri)
-
-    def save(self) -> None:
-        """Write the note; readers see all of it or the one before."""
-        if not self.lasting:
-            return
-        temporary = _beside(self._note_path, "new")
-        temporary.write_text(json.dumps(asdict(self.note)), encoding="utf-8")
-        temporary.replace(self._note_path)
+        self.change(total=self.size)
 
     def discard(self) -> None:
         """Delete the part and its note."""
@@ -290,16 +206,35 @@ class Part:
         self._unlink()
 
     def _unlink(self) -> None:
-        notes = (_beside(self._note_path, "new"), self._note_path) if self.lasting else ()
-        for path in (*notes, self.plain_path, self.path):
+        note = note_path(self.path)
+        notes = (beside(note, "new"), note) if self.lasting else ()
+        for path in (*notes, beside(self.path, PLAIN), self.path):
             path.unlink(missing_ok=True)
 
-    def _change(self, **values: Any) -> None:
-        changed = replace(self.note, **values)
-        if changed != self.note:
-            self.note = changed
-            if self.size or changed.published or changed.damaged:
-                self.save()
+
+def sha256_of(part: Part) -> str:
+    """
+    Return the checksum of what is there.
+
+    :param part: The part.
+    """
+    digest, file = hashlib.sha256(), part.file
+    file.seek(0)
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def check_room(part: Part, length: int) -> None:
+    """
+    Fail before a disk is full.
+
+    :param part: Where bytes are to go.
+    :param length: How many are to come.
+    :raises OSError: there is no room for them.
+    """
+    if shutil.disk_usage(part.file.fileno()).free < length:
+        raise OSError(errno.ENOSPC, f"{part.path.parent} has no room for {length} more bytes of media")
 
 
 def note_path(part: Path) -> Path:
@@ -308,10 +243,16 @@ def note_path(part: Path) -> Path:
 
     :param part: The part.
     """
-    return _beside(part, "json")
+    return beside(part, "json")
 
 
-def _beside(path: Path, suffix: str) -> Path:
+def beside(path: Path, suffix: str) -> Path:
+    """
+    Return the path of a file that belongs to another.
+
+    :param path: The other file.
+    :param suffix: What it is.
+    """
     return path.with_name(f"{path.name}.{suffix}")
 
 
@@ -325,11 +266,17 @@ def _open_locked(path: Path, mode: int) -> BinaryIO:
         except OSError as error:
             file.close()
             raise PartInUse(str(path)) from error
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), path.lstat()):
-                return file
+        if _is_at(file, path):
+            return file
         file.close()
     raise PartInUse(str(path))
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    """Whether a file still has its name: it may have been published under another one."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    return False
 
 
 def sweep(folder: Path, pattern: str, now: float | None = None) -> list[str]:
