@@ -72,6 +72,17 @@ _CONFIG = {
                 "example": "production",
                 "default": "",
             },
+            "spool_folder": {
+                "description": (
+                    "Folder of this machine, or a volume that the workers share, for files on their way to an object "
+                    "store. What a try has fetched is kept there for the next one, so it needs room for the results "
+                    "that are downloaded at the same time. Default: the system's temporary folder."
+                ),
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "/var/spool/evolink",
+                "default": "",
+            },
             "ledger_path": {
                 "description": (
                     "Object storage path for a copy of the record of every submitted job; Airflow before 3.3 has no "

@@ -10,7 +10,7 @@ _MODULES = {
     "AsyncEvoLinkClient": "client",
     "ClientSettings": "settings",
     "Credits": "jobs.credits",
-    "DownloadLimits": "files.download",
+    "DownloadLimits": "files.transfer.fetching",
     "EvoLinkClient": "client",
     "Job": "jobs.job",
     "JobStatus": "jobs.job",

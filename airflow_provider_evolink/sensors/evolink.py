@@ -113,7 +113,7 @@ class EvoLinkJobSensor(BaseSensorOperator):
         from airflow_provider_evolink.api.jobs.failures import job_error
         from airflow_provider_evolink.api.redaction import Redactor
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
-        from airflow_provider_evolink.storage.results import with_results
+        from airflow_provider_evolink.storage.result_fetch import with_results
 
         job_id = self._job_id()
         with airflow_failures():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from airflow_provider_evolink.api.catalog.media_limits import MAX_UPLOAD, MB, InputFile
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkInputError, EvoLinkMediaError
-from airflow_provider_evolink.api.files.containers import HEAD_SIZE, check_media, recognize
+from airflow_provider_evolink.api.files.inspection import inspect_media
 from airflow_provider_evolink.storage.object_store import CHUNK, open_folder, open_to_read, spool
 
 if TYPE_CHECKING:
@@ -55,22 +55,19 @@ class InputSource:
         """
         Read and describe the file. Only media is accepted: nothing else on a worker's disk is ever sent anywhere.
 
-        :param measure: Read dimensions and duration as well; this needs the extra ``media``.
+        :param measure: Return dimensions and duration as well.
         :raises InvalidInputFile: it is missing, empty, too large, damaged or not media.
         :raises EvoLinkInputError: the object store does not respond.
         """
         with self._open() as file:
             digest, size = _checksum(file)
             _check_size(size)
-            file.seek(0)
-            if size and recognize(file.read(HEAD_SIZE)) is None:
-                raise InvalidInputFile("is not an image, video or audio file of a known type")
             try:
-                container = check_media(file, size, None)
+                info = inspect_media(file, size)
             except EvoLinkMediaError as error:
                 raise InvalidInputFile(error.message) from None
-            dimensions = _measure(file, container.content_type) if measure else (None, None, None)
-        return InputFile(digest, size, container.content_type, container.extension, *dimensions)
+        dimensions = (info.width, info.height, info.seconds) if measure else (None, None, None)
+        return InputFile(digest, size, info.content_type, info.extension, *dimensions)
 
     @contextmanager
     def copy(self, file: InputFile) -> Iterator[Path]:
@@ -119,9 +116,3 @@ def _checksum(file: BinaryIO, out: BinaryIO | None = None) -> tuple[str, int]:
         if out is not None:
             out.write(chunk)
     return digest.hexdigest(), size
-
-
-def _measure(file: BinaryIO, content_type: str) -> tuple[int | None, int | None, float | None]:
-    from airflow_provider_evolink.api.files.probe import probe
-
-    return probe(file, content_type)
