@@ -14,7 +14,7 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkRerunRefused,
 )
 from airflow_provider_evolink.api.jobs import schedule
-from airflow_provider_evolink.api.jobs.failures import failure_code, job_error
+from airflow_provider_evolink.api.jobs.failures import is_repeatable, job_error
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
 from airflow_provider_evolink.execution.job_tracker import JobTracker, JobWait, Reading
 from airflow_provider_evolink.execution.metrics import count_credits, count_decision
@@ -281,8 +281,7 @@ class GenerationAttempt:
         reading = self.tracker.reading
         if reading is None or not reading.has_failed or self.record is None:
             return False
-        error = reading.ended_job.error
-        repeatable = failure_code(error.code if error else None).repeatable
+        repeatable = is_repeatable(reading.ended_job)
         return resubmits_failed_job(self.record, self.identity, self.options.policies, repeatable=repeatable)
 
     def _replace_failed_job(self, record: Record) -> JobWait:

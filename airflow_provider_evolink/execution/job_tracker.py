@@ -118,12 +118,13 @@ class JobTracker:
         :param job_id: EvoLink's id.
         :param started: Epoch seconds of the order: shortly after it, EvoLink may not know the job yet.
         """
+        redactor = self._request.redactor()
         try:
-            job = self._client.get_job(job_id)
+            job = self._client.get_job(job_id, redactor=redactor)
             if not Reading(job).has_failed:
                 return Reading(job)
             time.sleep(schedule.POLICY.confirm_failure_after)
-            return Reading(self._client.get_job(job_id))
+            return Reading(self._client.get_job(job_id, redactor=redactor))
         except (EvoLinkRateLimited, EvoLinkUnavailable, EvoLinkNotFoundError) as error:
             if isinstance(error, EvoLinkNotFoundError) and time.time() - started > schedule.POLICY.not_found_grace:
                 raise

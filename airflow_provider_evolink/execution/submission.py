@@ -156,7 +156,7 @@ class OrderSubmitter:
         """
         latest = self._ledger.read() or record
         if latest.job_id is not None:  # the try that submitted has recorded it just now
-            return self._unless_changed(self._client.get_job(latest.job_id), latest)
+            return self._unless_changed(self._client.get_job(latest.job_id, redactor=self._request.redactor()), latest)
         if latest.state is State.INTENT and latest.key == record.key:
             record = latest.moved(State.UNKNOWN)
             self._ledger.write_best_effort(record)
@@ -288,7 +288,7 @@ class OrderSubmitter:
         if len(near) != 1:
             found = f"of the account's newest jobs {len(near)} could be it: {', '.join(near[:5]) or 'none'}"
             raise self._unknown(record, found)
-        job = self._client.get_job(near[0])
+        job = self._client.get_job(near[0], redactor=self._request.redactor())
         self._run.log.warning("EvoLink job %s is the only one that can be this order: attached to it", job.job_id)
         adopted = submitted(record, job)
         self._ledger.write_submitted(adopted)
