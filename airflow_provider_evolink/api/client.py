@@ -26,6 +26,7 @@ from airflow_provider_evolink.api.errors import EvoLinkAuthError, EvoLinkError
 from airflow_provider_evolink.api.http import wire
 from airflow_provider_evolink.api.http.failures import network_error
 from airflow_provider_evolink.api.http.messages import Call, Response
+from airflow_provider_evolink.api.http.quiet import quiet
 from airflow_provider_evolink.api.http.retries import MAX_ATTEMPTS, retrying
 from airflow_provider_evolink.api.http.transport import (
     Permit,
@@ -266,15 +267,19 @@ class AsyncEvoLinkClient:
 
     async def _exchange(self, call: Call) -> Response:
         try:
-            async with (
-                asyncio.timeout(call_timeout(call, self.settings)),
-                self._http.stream(**httpx_request(call, self.settings)) as response,
-            ):
-                content = bytearray()
-                async for chunk in response.aiter_raw():
-                    append(content, chunk)
-                return to_response(response, content, self.settings)
+            with quiet():
+                return await self._receive(call)
         except TimeoutError:
             raise network_error(call, httpx.ReadTimeout("")) from None
         except self._network_errors as error:
             raise network_error(call, error) from None
+
+    async def _receive(self, call: Call) -> Response:
+        async with (
+            asyncio.timeout(call_timeout(call, self.settings)),
+            self._http.stream(**httpx_request(call, self.settings)) as response,
+        ):
+            content = bytearray()
+            async for chunk in response.aiter_raw():
+                append(content, chunk)
+            return to_response(response, content, self.settings)

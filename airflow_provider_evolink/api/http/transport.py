@@ -17,6 +17,7 @@ from airflow_provider_evolink import __version__
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
 from airflow_provider_evolink.api.http.failures import network_error
 from airflow_provider_evolink.api.http.messages import MAX_BODY, Call, Response
+from airflow_provider_evolink.api.http.quiet import quiet
 from airflow_provider_evolink.api.settings import ClientSettings
 
 USER_AGENT = f"airflow-provider-evolink/{__version__}"
@@ -44,6 +45,8 @@ class Watchdog:
     """
     Cuts a connection at the deadline of a call: every single read may be in time while the response drips in.
 
+    Meanwhile httpcore logs nothing of the call.
+
     :param seconds: For the whole call.
     """
 
@@ -52,13 +55,16 @@ class Watchdog:
         self._socket: socket.socket | None = None
         self._timer = threading.Timer(seconds, self._cut)
         self._timer.daemon = True
+        self._quiet = quiet()
 
     def __enter__(self) -> Self:
+        self._quiet.__enter__()
         self._timer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
+        self._quiet.__exit__(None, None, None)
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """
