@@ -233,7 +233,7 @@ class GenerationAttempt:
         if failure := job_error(job, self.request.redactor()):
             raise self._failed(job, failure)
         shown = self.request.shown(self.record)
-        result: dict[str, Any] = {**job.summary(), "request": shown}
+        result: dict[str, Any] = {**job.summary(self.tracker.reserved_by(self.record)), "request": shown}
         if self.options.destination:
             result["files"] = fetch_media(self._client, job, open_folder(self.options.destination), shown)
         return cast("GenerationResult", result)
@@ -251,7 +251,8 @@ class GenerationAttempt:
             self.record = self.record.moved(State.DELIVERED, **here)
             self.ledger.write_best_effort(self.record)
         results = f"{len(job.results)} result{'' if len(job.results) == 1 else 's'}"
-        self._run.log.info("EvoLink job %s completed: %s, %s credits", job.job_id, results, job.summary()["credits"])
+        spent = job.summary(self.tracker.reserved_by(self.record))["credits"]
+        self._run.log.info("EvoLink job %s completed: %s, %s credits", job.job_id, results, spent)
 
     def _submitted(self, order: SubmittedOrder) -> JobWait:
         self.record = order.record
@@ -297,7 +298,7 @@ class GenerationAttempt:
         self.tracker.reading = Reading(job)
         count_credits(self.options.operator_name, "credits_charged", job)
         if push := getattr(self._run.ti, "xcom_push", None):
-            push(key=f"failed_job{self.identity.suffix}", value=job.summary())
+            push(key=f"failed_job{self.identity.suffix}", value=job.summary(self.tracker.reserved_by(self.record)))
         if self.record is None or self._replaces_failed_job() or not isinstance(failure, EvoLinkJobFailed):
             return failure
         why = f" — but {why_not_resubmitted(self.identity, self.options.policies)}" if failure.repeatable else ""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.execution.request import OrderRequest
     from airflow_provider_evolink.execution.task_run import TaskRun
+    from airflow_provider_evolink.ledger.record import Record
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ class JobTracker:
         self._run = run
         self._client = client
         self._request = request
+        self._credits_reserved: float | None = None
         self._estimated_time: float | None = None
 
     @property
@@ -104,12 +106,21 @@ class JobTracker:
 
     def start_with(self, job: Job) -> None:
         """
-        Take the response to the order. It alone states the estimated time.
+        Take the response to the order. It alone states the estimated time and the credits reserved.
 
         :param job: The job; one that has ended is polled again.
         """
         self.reading = None if job.status.is_over else Reading(job)
-        self._estimated_time = job.estimated_time
+        self._estimated_time, self._credits_reserved = job.estimated_time, job.credits_reserved
+
+    def reserved_by(self, record: Record | None) -> float | None:
+        """
+        Return the credits that an order reserved, as far as its record or this try knows them.
+
+        :param record: The record of the order.
+        """
+        recorded = record.credits_reserved if record else None
+        return self._credits_reserved if recorded is None else recorded
 
     def poll(self, job_id: str, started: float) -> Reading:
         """

@@ -338,7 +338,10 @@ def submitted(record: Record, job: Job) -> Record:
     :param job: Its job.
     """
     return record.moved(
-        State.SUBMITTED, job_id=job.job_id, newest_job_created=max(record.newest_job_created, job.created or 0.0)
+        State.SUBMITTED,
+        job_id=job.job_id,
+        newest_job_created=max(record.newest_job_created, job.created or 0.0),
+        credits_reserved=job.credits_reserved,
     )
 
 

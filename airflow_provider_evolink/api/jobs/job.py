@@ -272,15 +272,19 @@ class Job(_Lenient):
         """When EvoLink accepted the request, UTC."""
         return None if self.created is None else pendulum.from_timestamp(self.created)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self, credits_reserved: float | None = None) -> dict[str, Any]:
         """
         Return the job as plain JSON: what the operators return.
 
         ``expires_at`` counts from the submit, since EvoLink reports no time of completion: links are valid at least
         that long. ``credits`` is the final charge if EvoLink reports it, else the reserved amount.
+
+        :param credits_reserved: What the order reserved. EvoLink states it in the response to the order, and not in
+            the finished job.
         """
         created = self.created_at
         charged = self.credits_charged
+        reserved = self.credits_reserved if credits_reserved is None else credits_reserved
         return {
             "job_id": self.job_id,
             "model": self.model,
@@ -289,8 +293,8 @@ class Job(_Lenient):
             "results": list(self.results),
             "outputs": [dict(output) for output in self.outputs],
             "made": dict(self.made),
-            "credits": self.credits_reserved if charged is None else charged,
-            "credits_reserved": self.credits_reserved,
+            "credits": reserved if charged is None else charged,
+            "credits_reserved": reserved,
             "credits_charged": charged,
             **link_times(created),
         }
