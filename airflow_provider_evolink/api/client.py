@@ -33,7 +33,6 @@ from airflow_provider_evolink.api.http.transport import (
     append,
     build_client,
     build_polling_client,
-    call_timeout,
     exchange,
     httpx_request,
     ssl_context,
@@ -68,12 +67,9 @@ class EvoLinkClient:
     """
 
     def __init__(self, settings: ClientSettings, *, renew: Callable[[], ClientSettings] | None = None) -> None:
-        self._renew = renew
         self._redactors: dict[str, Redactor] = {}  # of the newest orders
-        self._open(settings)
-
-    def _open(self, settings: ClientSettings) -> None:
         self.settings = settings
+        self._renew = renew
         # No connection is kept: an idle one may be dead, and the outcome of an order lost on it is unknown.
         self._http = build_client(httpx.Client, settings, ssl_context(), httpx.Limits(max_keepalive_connections=0))
 
@@ -120,9 +116,9 @@ class EvoLinkClient:
             del self._redactors[next(iter(self._redactors))]
         return job
 
-    def list_jobs(self, model: str) -> list[tuple[str, float]]:
+    def list_jobs(self, model: str) -> list[Job]:
         """
-        Return id and epoch second of the account's newest jobs of a model. Free; undocumented at EvoLink.
+        Return the account's newest jobs of a model, without links. Free; undocumented at EvoLink, so check the model.
 
         :param model: EvoLink's name of the model.
         """
@@ -153,7 +149,8 @@ class EvoLinkClient:
             if self._renew is None:
                 raise
         self.close()
-        self._open(self._renew())
+        fresh = EvoLinkClient(self._renew())
+        self.settings, self._http = fresh.settings, fresh._http
         return self._read(call, wire.job_from, attempts)
 
     def get_credits(self) -> Credits:
@@ -275,9 +272,10 @@ class AsyncEvoLinkClient:
             raise network_error(call, error) from None
 
     async def _receive(self, call: Call) -> Response:
+        request = httpx_request(call, self.settings)
         async with (
-            asyncio.timeout(call_timeout(call, self.settings)),
-            self._http.stream(**httpx_request(call, self.settings)) as response,
+            asyncio.timeout(request["timeout"].read),
+            self._http.stream(**request) as response,
         ):
             content = bytearray()
             async for chunk in response.aiter_raw():

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_evolink.api.files.upload import Uploaded, is_usable
-from airflow_provider_evolink.compat import task_state_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +43,7 @@ class UploadCache:
     """
 
     def __init__(self, context: Context, path: str | None = None) -> None:
-        self._store = task_state_store(context)
+        self._store = context.get("task_state_store")
         self._root = path or str(conf.get("evolink", "ledger_path", fallback="") or "")
 
     def get(

@@ -22,15 +22,6 @@ class WrongType(Exception):
     """The value cannot be read as the type of its parameter."""
 
 
-def convert(parameter: Parameter, value: Any) -> Any:
-    """
-    Return a value as the type its parameter declares. Airflow templates render to text, so text is read as a number.
-
-    :raises WrongType: it cannot be read as that type.
-    """
-    return _CONVERTERS[parameter.type](value) if parameter.type else value
-
-
 def broken_limits(parameter: Parameter, value: Any) -> Iterator[str]:
     """Yield the limits that a value of the right type breaks, by their names in the catalog."""
     if parameter.type == "string":
@@ -104,7 +95,9 @@ def _to_object(value: Any) -> dict[str, Any]:
     return {str(key): entry for key, entry in value.items()}
 
 
-_CONVERTERS: dict[str, Callable[[Any], Any]] = {
+# Return a value as the type its parameter declares, or raise WrongType. Airflow templates render to text, so text is
+# read as a number.
+CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "string": _to_text,
     "integer": _to_integer,
     "number": _to_number,
@@ -123,9 +116,9 @@ def _text_limits(parameter: Parameter, text: str) -> Iterator[str]:
         yield "max_bytes"
     if parameter.pattern is not None and not re.fullmatch(parameter.pattern, text):
         yield "pattern"
-    if address_fault(parameter, text):
+    if parameter.format and address_fault(parameter, text):
         yield "format"
-    if not parameter.may_be_blank and not text.strip():
+    if not text.strip() and not parameter.may_be_blank:
         yield "blank"
     if parameter.pixels is not None and not parameter.pixels.fits(text):
         yield "pixels"
