@@ -26,7 +26,7 @@ from airflow_provider_evolink.api.errors import EvoLinkAuthError, EvoLinkError
 from airflow_provider_evolink.api.http import wire
 from airflow_provider_evolink.api.http.failures import network_error
 from airflow_provider_evolink.api.http.messages import Call, Response
-from airflow_provider_evolink.api.http.quiet import quiet
+from airflow_provider_evolink.api.http.quiet import IS_OURS
 from airflow_provider_evolink.api.http.retries import MAX_ATTEMPTS, retrying
 from airflow_provider_evolink.api.http.transport import (
     Permit,
@@ -263,21 +263,20 @@ class AsyncEvoLinkClient:
         return wire.readings_from(call, await self._exchange(call))
 
     async def _exchange(self, call: Call) -> Response:
+        request = httpx_request(call, self.settings)
+        before = IS_OURS.set(True)
         try:
-            with quiet():
-                return await self._receive(call)
+            async with (
+                asyncio.timeout(request["timeout"].read),
+                self._http.stream(**request) as response,
+            ):
+                content = bytearray()
+                async for chunk in response.aiter_raw():
+                    append(content, chunk)
+                return to_response(response, content, self.settings)
         except TimeoutError:
             raise network_error(call, httpx.ReadTimeout("")) from None
         except self._network_errors as error:
             raise network_error(call, error) from None
-
-    async def _receive(self, call: Call) -> Response:
-        request = httpx_request(call, self.settings)
-        async with (
-            asyncio.timeout(request["timeout"].read),
-            self._http.stream(**request) as response,
-        ):
-            content = bytearray()
-            async for chunk in response.aiter_raw():
-                append(content, chunk)
-            return to_response(response, content, self.settings)
+        finally:
+            IS_OURS.reset(before)

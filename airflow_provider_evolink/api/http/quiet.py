@@ -7,25 +7,14 @@ The calls of others are logged as before: a filter on httpcore's loggers drops w
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 
-LOGGERS = tuple(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks"))
-_is_ours: ContextVar[bool] = ContextVar("evolink_call", default=False)
+IS_OURS: ContextVar[bool] = ContextVar("evolink_call", default=False)  # True while a call of ours runs
 
 
 def _is_of_others(_: logging.LogRecord) -> bool:
-    return not _is_ours.get()
+    return not IS_OURS.get()
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Drop what httpcore logs in this thread or task meanwhile."""
-    for name in LOGGERS:
-        logging.getLogger(name).addFilter(_is_of_others)  # added once, however often
-    token = _is_ours.set(True)
-    try:
-        yield
-    finally:
-        _is_ours.reset(token)
+for _part in ("connection", "http11", "http2", "proxy", "socks"):
+    logging.getLogger(f"httpcore.{_part}").addFilter(_is_of_others)

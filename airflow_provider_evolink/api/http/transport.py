@@ -7,7 +7,8 @@ import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import Token
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, TypeVar
 from urllib.request import getproxies
@@ -18,7 +19,7 @@ from airflow_provider_evolink import __version__
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
 from airflow_provider_evolink.api.http.failures import network_error
 from airflow_provider_evolink.api.http.messages import MAX_BODY, Call, Response
-from airflow_provider_evolink.api.http.quiet import quiet
+from airflow_provider_evolink.api.http.quiet import IS_OURS
 from airflow_provider_evolink.api.settings import ClientSettings
 
 USER_AGENT = f"airflow-provider-evolink/{__version__}"
@@ -58,10 +59,10 @@ class Watchdog:
     has_cut: bool = field(default=False, init=False)
     _socket: socket.socket | None = field(default=None, init=False)
     _timer: threading.Timer | None = field(default=None, init=False)
-    _quiet: AbstractContextManager[None] = field(default_factory=quiet, init=False)
+    _before: Token[bool] | None = field(default=None, init=False)
 
     def __enter__(self) -> Self:
-        self._quiet.__enter__()
+        self._before = IS_OURS.set(True)
         self._timer = threading.Timer(self.seconds, self._cut)
         self._timer.daemon = True
         self._timer.start()
@@ -70,7 +71,8 @@ class Watchdog:
     def __exit__(self, *_: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._quiet.__exit__(None, None, None)
+        if self._before is not None:
+            IS_OURS.reset(self._before)
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """
