@@ -333,3 +333,11 @@ def test_midjourney_continues_jobs_of_the_same_version_only(run, client):
     upscaled = run("mj-v7-upscale")["id"]
     body["model_params"]["task_id"] = upscaled
     assert client.post("/v1/images/generations", json=body).status_code == 403
+
+
+@pytest.mark.parametrize("model", ["kling-o3-text-to-video", "kling-v3-text-to-video", "kling-o3-image-to-video"])
+def test_the_shots_of_kling_take_the_place_of_its_prompt(client, model):
+    shots = [{"index": 1, "prompt": "a paper boat", "duration": "5"}]
+    params = {"multi_shot": True, "shot_type": "customize", "multi_prompt": shots}
+    body = {"model": model, "duration": 5, "model_params": params}
+    assert client.post("/v1/videos/generations", json=body).status_code == 200
