@@ -205,7 +205,7 @@ class BatchItem:
             status = "unknown" if isinstance(self.error, EvoLinkSubmissionUnknown) else "refused"
         request = self.attempt.request
         failed = {
-            **_summary(job),
+            **_summary(job, self.attempt.tracker.reserved_by(self.attempt.record)),
             "job_id": self.job_id,
             "model": (job.model if job else None) or request.options.model,
             "status": "failed" if status == JobStatus.COMPLETED else status,
@@ -216,12 +216,14 @@ class BatchItem:
         return cast("FailedRequest", failed)
 
 
-def _summary(job: JobReading | None) -> dict[str, Any]:
-    """Return what is known of a job, in the shape of a result; a snapshot knows no credits."""
-    if job is None or isinstance(job, Job):
-        return job.summary() if job else _EMPTY
+def _summary(job: JobReading | None, credits_reserved: float | None) -> dict[str, Any]:
+    """Return what is known of a job, in the shape of a result."""
+    if isinstance(job, Job):
+        return job.summary(credits_reserved)
+    if job is None:
+        return _EMPTY
     created = None if job.created is None else pendulum.from_timestamp(job.created)
-    return {**_EMPTY, "kind": job.kind, **link_times(created)}
+    return {**_EMPTY, "kind": job.kind, "credits_reserved": credits_reserved, **link_times(created)}
 
 
 def poll_together(items: Sequence[BatchItem], evolink_conn_id: str) -> None:

@@ -147,7 +147,7 @@ class OrderSubmitter:
         """
         latest = self.ledger.read() or record
         if latest.job_id is not None:  # the try that submitted has recorded it just now
-            return self._unless_changed(self.client.get_job(latest.job_id), latest)
+            return self._unless_changed(self.client.get_job(latest.job_id, redactor=self.request.redactor()), latest)
         if latest.state is State.INTENT and latest.key == record.key:
             record = latest.moved(State.UNKNOWN)
             self.ledger.write_best_effort(record)
@@ -279,7 +279,7 @@ class OrderSubmitter:
         if len(near) != 1:
             found = f"of the account's newest jobs {len(near)} could be it: {', '.join(near[:5]) or 'none'}"
             raise self._unknown(record, found)
-        job = self.client.get_job(near[0])
+        job = self.client.get_job(near[0], redactor=self.request.redactor())
         if why := misfit(order, job):
             raise self._unknown(record, f"the only job that could be it, {job.job_id}, is not: {why}")
         self.run.log.warning("EvoLink job %s is the only one that can be this order: attached to it", job.job_id)
@@ -331,7 +331,10 @@ def submitted(record: Record, job: Job) -> Record:
     :param job: Its job.
     """
     return record.moved(
-        State.SUBMITTED, job_id=job.job_id, newest_job_created=max(record.newest_job_created, job.created or 0.0)
+        State.SUBMITTED,
+        job_id=job.job_id,
+        newest_job_created=max(record.newest_job_created, job.created or 0.0),
+        credits_reserved=job.credits_reserved,
     )
 
 

@@ -24,7 +24,7 @@ from airflow_provider_evolink.api.http.messages import Call, Response
 from airflow_provider_evolink.api.http.retries import retrying
 from airflow_provider_evolink.api.http.transport import build_client, exchange, ssl_context
 from airflow_provider_evolink.api.http.wire import read_success
-from airflow_provider_evolink.api.jobs.job import MAX_LINK
+from airflow_provider_evolink.api.jobs.result_links import MAX_LINK
 from airflow_provider_evolink.api.settings import ClientSettings
 
 UPLOAD_FOLDER = "airflow"

@@ -8,6 +8,7 @@ import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from contextvars import Token
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
@@ -18,6 +19,7 @@ from airflow_provider_evolink import __version__
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
 from airflow_provider_evolink.api.http.failures import is_certificate_error, network_error
 from airflow_provider_evolink.api.http.messages import MAX_BODY, Call, Response
+from airflow_provider_evolink.api.http.quiet import IS_OURS
 from airflow_provider_evolink.api.network import NetworkPolicy
 from airflow_provider_evolink.api.settings import ClientSettings
 
@@ -48,6 +50,8 @@ class Watchdog:
     """
     Cuts a connection at the deadline of a call: every single read may be in time while the response drips in.
 
+    Meanwhile httpcore logs nothing of the call.
+
     :param seconds: For the whole call.
     :param permit: Checked right before the first byte of a request leaves.
     """
@@ -58,8 +62,10 @@ class Watchdog:
     opens_tunnel: bool = field(default=False, init=False)  # a proxy was asked to connect, and nothing else was sent
     _socket: socket.socket | None = field(default=None, init=False)
     _timer: threading.Timer | None = field(default=None, init=False)
+    _before: Token[bool] | None = field(default=None, init=False)
 
     def __enter__(self) -> Self:
+        self._before = IS_OURS.set(True)
         self._timer = threading.Timer(self.seconds, self._cut)
         self._timer.daemon = True
         self._timer.start()
@@ -68,6 +74,8 @@ class Watchdog:
     def __exit__(self, *_: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        if self._before is not None:
+            IS_OURS.reset(self._before)
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """
