@@ -14,10 +14,11 @@ from airflow_provider_evolink.api.errors import EvoLinkInputError, EvoLinkReques
 from airflow_provider_evolink.api.files.probe import can_measure
 from airflow_provider_evolink.api.files.upload import Uploaded, upload
 from airflow_provider_evolink.api.redaction import describe_value, sanitize
+from airflow_provider_evolink.execution.input_origins import InputOrigins, named_files, without_entries
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 from airflow_provider_evolink.ledger.record import file_name
 from airflow_provider_evolink.ledger.upload_cache import MIN_SECONDS_LEFT, UploadCache
-from airflow_provider_evolink.storage.input_files import InputSource, InvalidInputFile
+from airflow_provider_evolink.storage.input_files import InvalidInputFile
 from airflow_provider_evolink.storage.object_store import public_uri
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.api.catalog.media_limits import InputFile
     from airflow_provider_evolink.api.settings import ClientSettings
     from airflow_provider_evolink.execution.options import GenerationOptions
+    from airflow_provider_evolink.storage.input_files import InputSource
 
 MIN_SECONDS_LEFT_FOR_REPLAY = 600.0  # a replay must send the link it sent before, so an upload serves to its end
 
@@ -113,10 +115,12 @@ class InputFiles:
 
     :param options: The arguments of a generate operator.
     :param context: Airflow's context.
+    :param origins: Which files the task may read.
     """
 
-    def __init__(self, options: GenerationOptions, context: Context) -> None:
+    def __init__(self, options: GenerationOptions, context: Context, origins: InputOrigins) -> None:
         self._options = options
+        self._origins = origins
         self._uploads = UploadCache(context, options.ledger_path)
         self._inspected: dict[str, InputFile] = {}
         self._checksums: dict[str, str] = {}
@@ -192,7 +196,7 @@ class InputFiles:
 
     def _inspect(self, uri: str, *, measure: bool) -> InputFile:
         if uri not in self._inspected:
-            self._inspected[uri] = InputSource(uri).inspect(measure=measure)
+            self._inspected[uri] = self._origins.source(uri).inspect(measure=measure)
             self._checksums[uri] = self._inspected[uri].sha256
         return self._inspected[uri]
 
@@ -233,13 +237,13 @@ class InputFiles:
             if uri in self._checksums:
                 continue
             try:
-                self._checksums[uri] = InputSource(uri).checksum()
+                self._checksums[uri] = self._origins.source(uri).checksum()
             except Exception as error:  # noqa: BLE001 - every store has its own errors, and the job is paid
                 log.info("An input file cannot be read any more, comparing by URI only (%s)", type(error).__name__)
 
     def _upload(self, uri: str, sha256: str, settings: ClientSettings) -> Uploaded:
-        source = InputSource(uri)
         try:
+            source = self._origins.source(uri)
             file = self._inspected.get(uri) or source.inspect(measure=False)
             if file.sha256 != sha256:
                 raise EvoLinkInputError("an input file changed while it was being read; a retry reads it again")
@@ -259,26 +263,24 @@ def _send(source: InputSource, file: InputFile, settings: ClientSettings, upload
     return uploaded
 
 
-def upload_file(
-    uri: str, conn_id: str | None, settings: ClientSettings, context: Context, *, reuse: bool
-) -> dict[str, Any]:
+def upload_file(operator: Any, settings: ClientSettings, context: Context) -> dict[str, Any]:
     """
     Upload one file, or find an earlier upload of it, and describe it.
 
-    :param uri: The file.
-    :param conn_id: Connection for the object store, if required.
+    :param operator: An upload operator, its templates rendered.
     :param settings: Key and hosts.
     :param context: Airflow's context.
-    :param reuse: Use an earlier upload of the same content.
-    :raises EvoLinkRequestError: the file does not exist, or is not media.
+    :raises EvoLinkRequestError: the file does not exist, is not media, or is not one that the task may read.
     """
-    source, uploads = InputSource(uri, conn_id), UploadCache(context)
+    uri, uploads = str(without_entries(operator.path)), UploadCache(context)
+    origins = InputOrigins.of(operator, context).joined(frozenset(), named_files(operator.path))
     try:
+        source = origins.source(uri, operator.path_conn_id)
         file = source.inspect(measure=False)
     except InvalidInputFile as error:
         given = error.given or describe_value(public_uri(uri))
         raise EvoLinkRequestError("an upload", [Violation("path", error.rule, given)]) from None
-    cached = uploads.get(file.sha256, settings) if reuse else None
+    cached = uploads.get(file.sha256, settings) if operator.reuse else None
     if cached is not None:
         log.info("Nothing uploaded: EvoLink already has this file of %d bytes", file.size)
     uploaded = cached or _send(source, file, settings, uploads)

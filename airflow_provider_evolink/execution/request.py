@@ -11,6 +11,7 @@ from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.api.catalog import media_fields
 from airflow_provider_evolink.api.errors import EvoLinkRequestError, Violation
 from airflow_provider_evolink.api.redaction import Redactor, public_link
+from airflow_provider_evolink.execution.input_origins import named_files, without_entries
 from airflow_provider_evolink.execution.input_uploads import InputFiles
 
 if TYPE_CHECKING:
@@ -29,10 +30,12 @@ class Draft:
 
     :param model: EvoLink's name of the model.
     :param parameters: Fields of the request, as EvoLink names them.
+    :param literals: Texts in it that the DAG file holds, beyond the arguments of the operator.
     """
 
     model: str
     parameters: dict[str, Any]
+    literals: frozenset[str] = frozenset()
 
 
 class RequestSource(Protocol):
@@ -136,19 +139,20 @@ class OrderRequest:
             return self._body
         given = self._source.build()
         self.model = given.model
-        body = self._checked(given.model, media_fields.plain(given.parameters), known=known)
+        body = self._checked(given, known=known)
         self._source.remember(_shown(body))
         if not known:
             self._body = body
         return body
 
-    def _checked(self, model: str, given: dict[str, Any], *, known: bool) -> dict[str, Any]:
-        spec = catalog.find_spec(model)
+    def _checked(self, draft: Draft, *, known: bool) -> dict[str, Any]:
+        given, spec = media_fields.plain(without_entries(draft.parameters)), catalog.find_spec(draft.model)
         found = media_fields.find_local_files(spec.parameters, given) if spec else []
         if not found:
-            return catalog.build_request(model, given, validation=self._options.validation)
+            return catalog.build_request(draft.model, given, validation=self._options.validation)
         if self._files is None:
-            self._files = InputFiles(replace(self._options, model=model), self._context)
+            origins = self._options.origins.joined(draft.literals, named_files(draft.parameters))
+            self._files = InputFiles(replace(self._options, model=draft.model), self._context, origins)
         return self._files.body(given, found, submitted=known)
 
     def sent_body(

@@ -99,7 +99,7 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
         from airflow_provider_evolink.execution.batch import BatchAttempt
         from airflow_provider_evolink.execution.options import BatchOptions
 
-        return BatchAttempt(BatchOptions.of(self), self._task_run(context, is_resumed=is_resumed))
+        return BatchAttempt(BatchOptions.of(self, context), self._task_run(context, is_resumed=is_resumed))
 
     def _continue(self, batch: BatchAttempt) -> list[dict[str, Any]]:
         while not batch.is_ready():

@@ -8,10 +8,9 @@ from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
 from airflow_provider_evolink.compat import TRIGGER_FAILED, default_deferrable
 from airflow_provider_evolink.links.evolink import EvoLinkResultLink
+from airflow_provider_evolink.operators.base import EvoLinkInputOperator
 from airflow_provider_evolink.retry_policies import airflow_failures
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 PADDING = timedelta(minutes=2)
 
 
-class EvoLinkGenerateOperator(BaseOperator):
+class EvoLinkGenerateOperator(EvoLinkInputOperator):
     """
     Generate media with any EvoLink model: submit a request, wait for the job and return it.
 
@@ -189,7 +188,7 @@ class EvoLinkGenerateOperator(BaseOperator):
         from airflow_provider_evolink.execution.generation import GenerationAttempt
         from airflow_provider_evolink.execution.options import GenerationOptions
 
-        options = GenerationOptions.of(self)
+        options = GenerationOptions.of(self, context)
         return GenerationAttempt(options, self._source(options, context), self._task_run(context))
 
     def _source(self, options: GenerationOptions, context: Context) -> RequestSource:  # noqa: ARG002 - for subclasses

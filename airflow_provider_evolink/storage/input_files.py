@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -11,12 +13,18 @@ from typing import TYPE_CHECKING, BinaryIO
 from airflow_provider_evolink.api.catalog.media_limits import MAX_UPLOAD, MB, InputFile
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkInputError, EvoLinkMediaError
 from airflow_provider_evolink.api.files.containers import HEAD_SIZE, check_media, recognize
+from airflow_provider_evolink.storage.input_roots import NotRegularFile, is_on_disk, open_file
 from airflow_provider_evolink.storage.object_store import CHUNK, open_folder, spool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    from airflow_provider_evolink.storage.input_roots import InputRoot
+
+# Names that no file can have; a null byte in one is a ValueError.
+_NO_SUCH_NAME = (errno.ELOOP, errno.ENAMETOOLONG)
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +45,25 @@ class InvalidInputFile(Exception):
 
 class InputSource:
     """
-    A file in object storage or on this machine.
+    A file in object storage or on this machine. Folders, pipes, sockets and devices are refused, not opened.
 
     :param uri: ``s3://``, ``gs://``, ``file://`` and so on; a plain path means ``file``.
     :param conn_id: Connection for the object store, if required.
+    :param root: The file must be inside of it, whenever it is read.
+    :param expected: SHA-256 and size that the file may have; empty: any.
     """
 
-    def __init__(self, uri: str, conn_id: str | None = None) -> None:
+    def __init__(
+        self,
+        uri: str,
+        conn_id: str | None = None,
+        *,
+        root: InputRoot | None = None,
+        expected: frozenset[tuple[str, int]] = frozenset(),
+    ) -> None:
         self._path: ObjectStoragePath = open_folder(uri, conn_id, what="input file")
+        self._root = root
+        self._expected = expected
 
     def checksum(self) -> str:
         """Read the file and return its SHA-256."""
@@ -62,6 +81,11 @@ class InputSource:
         with self._open() as file:
             digest, size = _checksum(file)
             _check_size(size)
+            if self._expected and (digest, size) not in self._expected:
+                raise InvalidInputFile(
+                    "is not the file that the download or archive task returned (SHA-256 or size differs). What to do: "
+                    "run the download again"
+                )
             file.seek(0)
             if size and recognize(file.read(HEAD_SIZE)) is None:
                 raise InvalidInputFile("is not an image, video or audio file of a known type")
@@ -90,11 +114,12 @@ class InputSource:
     @contextmanager
     def _open(self) -> Iterator[BinaryIO]:
         try:
-            _check_size(self._path.stat().st_size)
-            with self._path.open("rb") as file:  # type: ignore[no-untyped-call]
+            with self._opened() as file:
                 yield file
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError):
             raise InvalidInputFile("the file does not exist") from None
+        except IsADirectoryError:
+            raise InvalidInputFile("must be a regular file", "a folder") from None
         except (InvalidInputFile, EvoLinkError):
             raise
         except Exception as error:
@@ -102,6 +127,34 @@ class InputSource:
                 f"an input file cannot be read ({type(error).__name__}), so nothing was submitted. A retry reads it "
                 "again"
             ) from error
+
+    def _opened(self) -> BinaryIO:
+        if self._root is not None and not self._root.holds(self._path):
+            raise FileNotFoundError  # a link that led into the root when it was checked
+        if is_on_disk(self._path):
+            return _open_on_disk(self._path.path, self._root)
+        info = self._path.fs.info(self._path.path)
+        if info.get("type") == "directory":
+            raise IsADirectoryError
+        _check_size(info.get("size") or 0)
+        return self._path.open("rb")  # type: ignore[no-any-return,no-untyped-call]
+
+
+def _open_on_disk(path: str, root: InputRoot | None) -> BinaryIO:
+    try:
+        file = open_file(path) if root is None else open_file(os.path.realpath(path), root.path)
+    except NotRegularFile as error:
+        raise InvalidInputFile("must be a regular file", error.kind) from None
+    except (ValueError, OSError) as error:
+        if isinstance(error, ValueError) or error.errno in _NO_SUCH_NAME:
+            raise FileNotFoundError from None
+        raise
+    try:
+        _check_size(os.fstat(file.fileno()).st_size)
+    except InvalidInputFile:
+        file.close()
+        raise
+    return file
 
 
 def _check_size(size: int) -> None:
