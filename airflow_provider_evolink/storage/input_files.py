@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import logging
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from airflow_provider_evolink.api.catalog.media_limits import MAX_UPLOAD, MB, InputFile
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkInputError, EvoLinkMediaError
-from airflow_provider_evolink.api.files.containers import HEAD_SIZE, check_media, recognize
+from airflow_provider_evolink.api.files.containers import HEAD_SIZE, error_page
+from airflow_provider_evolink.api.files.inspection import inspect_media
 from airflow_provider_evolink.storage.input_roots import NotRegularFile, is_on_disk, open_file
 from airflow_provider_evolink.storage.object_store import CHUNK, open_folder, spool
 
@@ -70,11 +72,11 @@ class InputSource:
         with self._open() as file:
             return _checksum(file)[0]
 
-    def inspect(self, *, measure: bool) -> InputFile:
+    def inspect(self, kind: str | None = None) -> InputFile:
         """
-        Read and describe the file. Only media is accepted: nothing else on a worker's disk is ever sent anywhere.
+        Read and describe the file. Only whole media is accepted: nothing else on a worker's disk is ever sent anywhere.
 
-        :param measure: Read dimensions and duration as well; this needs the extra ``media``.
+        :param kind: ``video``, ``image`` or ``audio``, as the field wants it; it decides ties only.
         :raises InvalidInputFile: it is missing, empty, too large, damaged or not media.
         :raises EvoLinkInputError: the object store does not respond.
         """
@@ -87,14 +89,13 @@ class InputSource:
                     "run the download again"
                 )
             file.seek(0)
-            if size and recognize(file.read(HEAD_SIZE)) is None:
-                raise InvalidInputFile("is not an image, video or audio file of a known type")
+            if error_page(file.read(HEAD_SIZE)):
+                raise InvalidInputFile("the file is not in a known media format")
             try:
-                container = check_media(file, size, None)
+                info = inspect_media(file, size, kind)
             except EvoLinkMediaError as error:
                 raise InvalidInputFile(error.message) from None
-            dimensions = _measure(file, container.content_type) if measure else (None, None, None)
-        return InputFile(digest, size, container.content_type, container.extension, *dimensions)
+        return InputFile(digest, size, **dataclasses.asdict(info))
 
     @contextmanager
     def copy(self, file: InputFile) -> Iterator[Path]:
@@ -170,9 +171,3 @@ def _checksum(file: BinaryIO, out: BinaryIO | None = None) -> tuple[str, int]:
         if out is not None:
             out.write(chunk)
     return digest.hexdigest(), size
-
-
-def _measure(file: BinaryIO, content_type: str) -> tuple[int | None, int | None, float | None]:
-    from airflow_provider_evolink.api.files.probe import probe
-
-    return probe(file, content_type)

@@ -41,7 +41,8 @@ class MediaFile(BaseModel):
     :param index: Number of the result in its job, from 0.
     :param job_id: EvoLink's ID of the job.
     :param model: EvoLink's name of the model.
-    :param width: In pixels; like height and the duration of a clip, known only with the extra ``media``.
+    :param verified: How far it was read: ``packets``, ``structure`` or ``length``; ``None``: by an older version.
+    :param width: In pixels, as a player shows it.
     :param height: In pixels.
     :param duration: In seconds.
     :param job: About the job; downloads only.
@@ -57,6 +58,7 @@ class MediaFile(BaseModel):
     index: int = Field(ge=0)
     job_id: JobId
     model: str | None = None
+    verified: str | None = None
     width: int | None = None
     height: int | None = None
     duration: float | None = None

@@ -15,7 +15,6 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkMediaError,
 )
 from airflow_provider_evolink.api.files.download import download
-from airflow_provider_evolink.api.files.probe import probe
 from airflow_provider_evolink.api.jobs.failures import job_error
 from airflow_provider_evolink.api.jobs.job import JOB_ID, JobStatus
 from airflow_provider_evolink.api.redaction import Redactor
@@ -137,22 +136,22 @@ def _download(client: EvoLinkClient, job: Job, index: int, folder: ObjectStorage
     with download(
         job.results[index], expect=job.outputs[index]["kind"], allow_loopback=local, job_id=job.job_id
     ) as found:
-        target = folder / f"{job.job_id}-{index}{found.extension}"
-        with found.path.open("rb") as file:
-            width, height, duration = probe(file, found.content_type)
+        info = found.info
+        target = folder / f"{job.job_id}-{index}{info.extension}"
         publish(found.path, target)
-        log.info("EvoLink job %s: result %d, %d bytes of %s", job.job_id, index, found.size, found.content_type)
+        log.info("EvoLink job %s: result %d, %d bytes of %s", job.job_id, index, found.size, info.content_type)
         return MediaFile(
             uri=str(target),
             sha256=found.sha256,
             size=found.size,
-            content_type=found.content_type,
+            content_type=info.content_type,
+            verified=info.verified,
             index=index,
             job_id=job.job_id,
             model=job.model,
-            width=width,
-            height=height,
-            duration=duration,
+            width=info.width,
+            height=info.height,
+            duration=info.seconds,
         )
 
 

@@ -101,7 +101,7 @@ OUTSIDE = {
 
 @pytest.mark.parametrize("case", INSIDE)
 def test_a_file_in_a_root_is_read(data: Path, case: str) -> None:
-    file = FOREIGN.source(INSIDE[case].format(data=data)).inspect(measure=False)
+    file = FOREIGN.source(INSIDE[case].format(data=data)).inspect()
     assert file.content_type == "image/png"
 
 
@@ -112,7 +112,7 @@ def test_a_file_outside_of_every_root_is_not(data: Path, case: str) -> None:
     except (InvalidInputFile, EvoLinkConfigError):
         return
     with pytest.raises(InvalidInputFile, match="the file does not exist"):
-        source.inspect(measure=False)
+        source.inspect()
 
 
 @pytest.mark.parametrize("case", INSIDE)
@@ -125,7 +125,7 @@ def test_without_roots_no_foreign_name_is_read(data: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("case", ["a plain path", "a URI", "a link out", "steps out"])
 def test_the_author_of_a_dag_may_name_any_file(data: Path, case: str) -> None:
     text = OUTSIDE[case].format(data=data)
-    assert InputOrigins(literals=frozenset({text})).source(text).inspect(measure=False).content_type == "image/png"
+    assert InputOrigins(literals=frozenset({text})).source(text).inspect().content_type == "image/png"
 
 
 def test_a_link_that_is_put_in_after_the_check_leads_nowhere(data: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_link_that_is_put_in_after_the_check_leads_nowhere(data: Path) -> None
     (data / "in/sub/b.png").unlink()
     (data / "in/sub/b.png").symlink_to(data / "secret.png")
     with pytest.raises(InvalidInputFile, match="does not exist"):
-        source.inspect(measure=False)
+        source.inspect()
     for path in (data / "in/out.png", data / "in/up/secret.png", data / "in/up/in/a.png"):
         with pytest.raises(FileNotFoundError):
             open_file(str(path), str(data / "in"))

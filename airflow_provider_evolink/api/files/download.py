@@ -2,7 +2,7 @@
 One result link -> one verified file on this machine.
 
 Which hosts are contacted is decided in ``hosts.py``, what a response means in ``download_response.py``, and what a file
-is in ``containers.py``.
+is in ``inspection.py``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import httpx
 import tenacity
 
 from airflow_provider_evolink.api.errors import EvoLinkLinkExpired, EvoLinkMediaError
-from airflow_provider_evolink.api.files import containers, hosts
+from airflow_provider_evolink.api.files import hosts
 from airflow_provider_evolink.api.files.download_response import (
     NextStep,
     body_length,
@@ -33,6 +33,7 @@ from airflow_provider_evolink.api.files.download_response import (
     next_step,
     validator_of,
 )
+from airflow_provider_evolink.api.files.inspection import MediaInfo, inspect_media
 from airflow_provider_evolink.api.http.failures import is_certificate_error
 from airflow_provider_evolink.api.http.transport import USER_AGENT
 from airflow_provider_evolink.api.redaction import public_link, sanitize
@@ -78,15 +79,13 @@ class MediaBytes:
     :param path: The file.
     :param size: Number of bytes.
     :param sha256: Checksum, in hexadecimal.
-    :param content_type: By the content, e.g. ``video/mp4``.
-    :param extension: By the content, e.g. ``.mp4``.
+    :param info: What it is, by its content.
     """
 
     path: Path
     size: int
     sha256: str
-    content_type: str
-    extension: str
+    info: MediaInfo
 
 
 @contextmanager
@@ -103,10 +102,10 @@ def download(
     Fetch a result link into a private file, which is removed at the end of the ``with`` block.
 
     An interrupted download is resumed if the host supports it. The file is yielded only when its length is verified and
-    its content is the expected media. A full disk raises ``OSError``.
+    its content is a whole file of media. A full disk raises ``OSError``.
 
     :param link: A result link of a job.
-    :param expect: Kind of media: ``video``, ``image``, ``audio``; ``None`` accepts each of them.
+    :param expect: The announced kind, ``video``, ``image`` or ``audio``; it decides ties only.
     :param allow_loopback: Accept links to this machine, over plain HTTP too: for the emulator.
     :param limits: Limits of the download.
     :param job_id: The job, for error texts.
@@ -132,8 +131,8 @@ def fetch(
     with os.fdopen(descriptor, "w+b") as file:
         spool = _Spool(file)
         _Fetch(link, spool, connector, limits).run()
-        container = containers.check_media(file, spool.size, expect, raw_audio=spool.raw_audio)
-    return MediaBytes(Path(name), spool.size, spool.hash.hexdigest(), container.content_type, container.extension)
+        info = inspect_media(file, spool.size, expect, raw_audio=spool.raw_audio)
+    return MediaBytes(Path(name), spool.size, spool.hash.hexdigest(), info)
 
 
 def pause_before(attempts: int, backoff: float, retry_after: str | None = None) -> float:

@@ -11,8 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
-from airflow_provider_evolink.api.files import containers
-from airflow_provider_evolink.api.files.probe import probe
+from airflow_provider_evolink.api.files.containers import read_structure
+from airflow_provider_evolink.api.files.formats.source import Source
+from airflow_provider_evolink.api.files.formats.structure import EXTENSIONS, Structure
+from airflow_provider_evolink.api.files.packets import Packets, read_packets
 
 Verified = Literal["structure", "packets", "length"]
 
@@ -54,7 +56,7 @@ def inspect_media(file: BinaryIO, size: int, expect: str | None = None, *, raw_a
     """
     Return what a whole file is, or refuse what is damaged, cut, or no media.
 
-    Neither the announced kind nor a brand decides what a file is: a picture in place of a clip is returned as a picture.
+    Neither the announced kind nor a brand decides what a file is: a picture in place of a clip is returned as one.
 
     :param file: The file, open for reading and seekable; a file on this machine is not copied.
     :param size: Its length.
@@ -63,6 +65,24 @@ def inspect_media(file: BinaryIO, size: int, expect: str | None = None, *, raw_a
     :raises EvoLinkLinkExpired: it is the error page of an expired link.
     :raises EvoLinkMediaError: it is empty, damaged, cut, a page, or in no known format.
     """
-    container = containers.check_media(file, size, None, raw_audio=raw_audio)
-    width, height, seconds = probe(file, container.content_type)
-    return MediaInfo(container.content_type, container.extension, "length", width, height, seconds)
+    structure = read_structure(Source(file, size), expect, raw_audio=raw_audio)
+    packets = read_packets(file, structure) if structure.demuxer else None
+    return MediaInfo(
+        content_type=structure.content_type,
+        extension=EXTENSIONS[structure.content_type],
+        verified=_verified(structure, packets),
+        width=structure.width,
+        height=structure.height,
+        seconds=(packets and packets.seconds) or structure.seconds,
+        has_sound=structure.has_sound,
+        has_transparency=structure.has_transparency,
+    )
+
+
+def _verified(structure: Structure, packets: Packets | None) -> Verified:
+    """Return how far a file was read. Raw samples have no structure; their length is all there is."""
+    if structure.content_type == "audio/pcm":
+        return "length"
+    if packets is not None:
+        return "packets"
+    return "length" if structure.demuxer else "structure"
