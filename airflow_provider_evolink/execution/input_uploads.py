@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.api.catalog.media_fields import MediaField, replace_strings
 from airflow_provider_evolink.api.errors import EvoLinkInputError, EvoLinkRequestError, Violation
-from airflow_provider_evolink.api.files.packets import can_measure
 from airflow_provider_evolink.api.files.upload import Uploaded, upload
 from airflow_provider_evolink.api.redaction import describe_value, sanitize
 from airflow_provider_evolink.execution.input_origins import InputOrigins, named_files, without_entries
