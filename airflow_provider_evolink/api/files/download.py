@@ -87,6 +87,16 @@ class MediaBytes:
     sha256: str
     info: MediaInfo
 
+    @property
+    def content_type(self) -> str:
+        """Its media type, e.g. ``video/mp4``."""
+        return self.info.content_type
+
+    @property
+    def extension(self) -> str:
+        """Its file extension, e.g. ``.mp4``."""
+        return self.info.extension
+
 
 @contextmanager
 def download(

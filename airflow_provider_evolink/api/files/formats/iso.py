@@ -118,8 +118,8 @@ def _read_fragments(source: Source, moov: Box, layout: _Layout) -> tuple[Fragmen
             fragments.defaults[track] = Defaults(ticks, size)
         elif box.name == b"mehd":
             announced = big(source.need(box.start + 4, 8 if source.need(box.start, 1)[0] else 4))
-    ends = [moof.begin for moof in layout.moofs[1:]] + [source.size]
-    for moof, end in zip(layout.moofs, ends, strict=True):
+    ends = [*(moof.begin for moof in layout.moofs), source.size][1:]
+    for moof, end in zip(layout.moofs, ends, strict=bool(layout.moofs)):
         room = sum(box.size for box in layout.data if moof.end <= box.begin < end)
         fragments.add(source, moof, room)
     return fragments, announced

@@ -62,8 +62,10 @@ class _Segment:
 
     def _note_tracks(self, source: Source, tracks: Element) -> None:
         for track in elements(source, tracks.start, tracks.end):
-            parts = {part.name: part for part in elements(source, track.start, track.end)} if track.size else {}
-            if track.name != _TRACK or _TRACK_TYPE not in parts:
+            if track.name != _TRACK:
+                continue
+            parts = {part.name: part for part in elements(source, track.start, track.end)}
+            if _TRACK_TYPE not in parts:
                 continue
             self.kinds.add(big(_value(source, parts[_TRACK_TYPE])))
             if _VIDEO in parts and not all(self.sides):
