@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_evolink.storage.input_roots import InputRoot
 
-# Names that no file can have; a null byte in one is a ValueError.
+# Names that no file can have.
 _NO_SUCH_NAME = (errno.ELOOP, errno.ENAMETOOLONG)
 
 log = logging.getLogger(__name__)
@@ -130,8 +130,6 @@ class InputSource:
             ) from error
 
     def _opened(self) -> BinaryIO:
-        if self._root is not None and not self._root.holds(self._path):
-            raise FileNotFoundError  # a link that led into the root when it was checked
         if is_on_disk(self._path):
             return _open_on_disk(self._path.path, self._root)
         info = self._path.fs.info(self._path.path)
@@ -146,7 +144,7 @@ def _open_on_disk(path: str, root: InputRoot | None) -> BinaryIO:
         file = open_file(path) if root is None else open_file(os.path.realpath(path), root.path)
     except NotRegularFile as error:
         raise InvalidInputFile("must be a regular file", error.kind) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError) as error:  # a null byte; or outside of the root by now, over a link
         if isinstance(error, ValueError) or error.errno in _NO_SUCH_NAME:
             raise FileNotFoundError from None
         raise

@@ -7,16 +7,18 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath, TaskDeferred
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, BaseOperator, ObjectStoragePath, TaskDeferred
 from PIL import Image
 
-from airflow_provider_evolink.api.errors import EvoLinkConfigError
+from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkInputError
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.execution.input_origins import InputOrigins, named_files, texts_in_function
 from airflow_provider_evolink.operators import EvoLinkImageToVideoOperator, EvoLinkUploadOperator
+from airflow_provider_evolink.operators import EvoLinkUploadOperator as Upload
 from airflow_provider_evolink.storage.input_files import InvalidInputFile
 from airflow_provider_evolink.storage.input_roots import InputRoot, open_file
 
@@ -271,6 +273,87 @@ def test_a_job_that_was_paid_is_delivered_where_its_file_may_no_longer_be_read(
         made().execute(stage.context())
     assert stage.resume(changed, deferred.value)["status"] == "completed"
     assert emulator.books()["orders"] == 1
+
+
+def in_dag(build: Callable[[], Any], **more: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the task that a DAG file makes, and the context of its first run as Airflow's worker has it."""
+    with DAG("dag") as dag:
+        built = build()
+    task = dag.get_task("task")
+    ti = SimpleNamespace(dag_id="dag", run_id="run", task_id="task", map_index=0, try_number=1, max_tries=1, task=task)
+    ti.xcom_pull = more.pop("xcom_pull", None)
+    assert built is not None
+    context = {"ti": ti, "task_instance": ti, "dag": dag, "task": task, "params": {}, "run_id": "run", **more}
+    task.render_template_fields(context)
+    return context["task"], context
+
+
+MAPPED: dict[str, tuple[Callable[[str], Any], bool]] = {
+    "a list": (lambda path: Upload.partial(task_id="task").expand(path=[path]), False),
+    "a list of arguments": (lambda path: Upload.partial(task_id="task").expand_kwargs([{"path": path}]), False),
+    "what all have": (lambda path: Upload.partial(task_id="task", path=path).expand(reuse=[True]), True),
+    "what all have from a form": (
+        lambda path: Upload.partial(task_id="task", path="{{ dag_run.conf.picture }}").expand(reuse=[True]),
+        False,
+    ),
+    "no list": (lambda path: Upload(task_id="task", path=path), True),
+    "a default of the DAG": (lambda path: Upload(task_id="task", default_args={"path": path}), True),
+    "a parameter of the DAG": (lambda path: Upload(task_id="task", path=DAG("other").param("picture", path)), False),
+}
+
+
+@pytest.mark.parametrize("case", MAPPED)
+def test_of_mapped_operators_only_what_all_have_in_common_is_a_literal(
+    evolink_conn: str, emulator: EmulatorServer, data: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    monkeypatch.delenv("AIRFLOW__EVOLINK__INPUT_ROOTS")
+    build, is_sent = MAPPED[case]
+    path = str(data / "secret.png")
+    operator, context = in_dag(lambda: build(path), dag_run=SimpleNamespace(conf={"picture": path}))
+    if is_sent:
+        assert operator.execute(context)["content_type"] == "image/png"
+        return
+    with pytest.raises(AirflowFailException, match=NOT_SENT):
+        operator.execute(context)
+
+
+def test_an_operator_inside_another_task_has_no_literals(
+    evolink_conn: str, emulator: EmulatorServer, data: Path
+) -> None:
+    """What its function passes to it may come from a form."""
+    _, context = in_dag(lambda: Upload(task_id="task", path="https://example.com"))
+    inner = Upload(task_id="x", path=str(data / "secret.png"))
+    with pytest.raises(AirflowFailException, match=NOT_SENT):
+        inner.execute(context)
+    assert emulator.books()["requests"] == {}
+
+
+@pytest.mark.parametrize("case", ["named", "changed", "of a later task", "of another operator", "nothing", "no XCom"])
+def test_a_text_may_name_what_a_task_before_has_downloaded(
+    evolink_conn: str, emulator: EmulatorServer, data: Path, case: str
+) -> None:
+    file = entry(data / "secret.png", **({"sha256": "1" * 64} if case == "changed" else {}))
+
+    def build() -> Any:
+        kind = Upload if case != "of another operator" else BaseOperator
+        before = kind(task_id="before", **({"path": "https://example.com"} if kind is Upload else {}))
+        task = Upload(task_id="task", path="{{ params.picture }}")
+        return task >> before if case == "of a later task" else before >> BaseOperator(task_id="between") >> task
+
+    def pull(task_ids: list[str]) -> Any:
+        if case == "no XCom":
+            raise OSError
+        assert task_ids == ["before"]
+        return [None] if case == "nothing" else [[file]]
+
+    operator, context = in_dag(build, params={"picture": file["uri"]}, xcom_pull=pull)
+    told = {"changed": "is not the file that the download", "no XCom": "results of the tasks before this one cannot"}
+    if case == "named":
+        assert operator.execute(context)["sha256"] == file["sha256"]
+        return
+    with pytest.raises((AirflowFailException, EvoLinkInputError), match=told.get(case, NOT_SENT)):
+        operator.execute(context)
+    assert emulator.books()["requests"] == {}
 
 
 # --- named by the result of a download
