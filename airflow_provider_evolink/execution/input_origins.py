@@ -2,7 +2,7 @@
 Which local files a task may send as inputs, by where their names come from.
 
 The text of a template, of a form or of a mapped list was not chosen by the author of the DAG: whoever triggers a run
-could name any picture that the worker may read. See ``docs/decisions/0025-input-origins.md``.
+could name any picture that the worker may read. See ``docs/decisions/0026-input-origins.md``.
 """
 
 from __future__ import annotations

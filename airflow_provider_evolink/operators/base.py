@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 
-class EvoLinkInputOperator(BaseOperator):
+class InputOperator(BaseOperator):
     """
     Keep the arguments as they stand in the DAG file, when Airflow renders them.
 

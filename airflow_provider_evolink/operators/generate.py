@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_evolink.compat import TRIGGER_FAILED, default_deferrable
 from airflow_provider_evolink.links.evolink import EvoLinkResultLink
-from airflow_provider_evolink.operators.base import EvoLinkInputOperator
+from airflow_provider_evolink.operators.base import InputOperator
 from airflow_provider_evolink.retry_policies import airflow_failures
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PADDING = timedelta(minutes=2)
 
 
-class EvoLinkGenerateOperator(EvoLinkInputOperator):
+class EvoLinkGenerateOperator(InputOperator):
     """
     Generate media with any EvoLink model: submit a request, wait for the job and return it.
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_evolink.operators.base import EvoLinkInputOperator
+from airflow_provider_evolink.operators.base import InputOperator
 from airflow_provider_evolink.retry_policies import airflow_failures
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
 
-class EvoLinkUploadOperator(EvoLinkInputOperator):
+class EvoLinkUploadOperator(InputOperator):
     """
     Upload a file to EvoLink and return a link to it, for the media fields of requests. Free.
 

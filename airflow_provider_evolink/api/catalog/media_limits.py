@@ -41,24 +41,24 @@ class InputFile:
     :param size: Bytes.
     :param content_type: By the content, e.g. ``video/mp4``.
     :param extension: By the content, e.g. ``.mp4``.
-    :param verified: How far it was read, as the judge of files tells: ``structure``, ``packets`` or ``length``.
     :param width: Pixels, as a player shows it; ``None`` here and below: not known, or no such thing.
     :param height: Pixels, likewise.
     :param seconds: Length of a clip or sound.
     :param has_sound: Whether it has a track of sound.
     :param has_transparency: Whether an image has an alpha channel or a transparent color.
+    :param verified: How far it was read: ``structure``, ``packets`` or ``length``.
     """
 
     sha256: str
     size: int
     content_type: str
     extension: str
-    verified: str = "length"
     width: int | None = None
     height: int | None = None
     seconds: float | None = None
     has_sound: bool | None = None
     has_transparency: bool | None = None
+    verified: str = "length"
 
     @property
     def kind(self) -> str:
