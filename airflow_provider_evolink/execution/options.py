@@ -16,7 +16,10 @@ from airflow_provider_evolink.execution.batch_decisions import OnFailedJob
 from airflow_provider_evolink.ledger.policies import Policies
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
     from airflow_provider_evolink.api.catalog.catalog import Kind, Validation
+    from airflow_provider_evolink.execution.input_origins import InputOrigins
 
 MAX_SECONDS = 365 * 86400.0
 MAX_ACTIVE = 1000  # more jobs do not fit into the row that Airflow keeps for a trigger on MySQL
@@ -36,6 +39,7 @@ class GenerationOptions:
     :param execution_timeout: Airflow's own limit for one try.
     :param keeps_result: Whether the result goes to XCom.
     :param operator_name: Class of the operator, for errors and metrics.
+    :param origins: Which local files the task may read as inputs.
     """
 
     model: str
@@ -57,15 +61,19 @@ class GenerationOptions:
     execution_timeout: timedelta | None
     keeps_result: bool
     operator_name: str
+    origins: InputOrigins
 
     @classmethod
-    def of(cls, operator: Any) -> Self:
+    def of(cls, operator: Any, context: Context) -> Self:
         """
         Read and check the arguments of an operator. Nothing is sent.
 
         :param operator: A generate operator, its templates rendered.
+        :param context: Airflow's context.
         :raises EvoLinkConfigError: an argument has a value that it cannot have.
         """
+        from airflow_provider_evolink.execution.input_origins import InputOrigins
+
         taken = ("kind", "validation", "evolink_conn_id", "destination", "max_credits", "durable", "ledger_path")
         typed = {path: getattr(operator, path.rpartition(".")[2]) for path in operator.request_fields}
         return cls(
@@ -81,6 +89,7 @@ class GenerationOptions:
             execution_timeout=operator.execution_timeout,
             keeps_result=operator.do_xcom_push,
             operator_name=type(operator).__name__,
+            origins=InputOrigins.of(operator, context),
             **{name: getattr(operator, name) for name in taken},
         )
 
@@ -102,11 +111,12 @@ class BatchOptions:
     on_failed_job: OnFailedJob
 
     @classmethod
-    def of(cls, operator: Any) -> Self:
+    def of(cls, operator: Any, context: Context) -> Self:
         """
         Read and check the arguments of an operator. Nothing is sent.
 
         :param operator: A batch operator, its templates rendered.
+        :param context: Airflow's context.
         :raises EvoLinkConfigError: an argument has a value that it cannot have.
         """
         _check_choice("on_failed_job", operator.on_failed_job, OnFailedJob)
@@ -117,7 +127,7 @@ class BatchOptions:
                 "and would take the job of another request for it; nothing is ordered. What to do: choose "
                 '"fail", "replay" or "resubmit"'
             )
-        shared = GenerationOptions.of(operator)
+        shared = GenerationOptions.of(operator, context)
         requests = _requests(operator.requests)
         items = tuple(_item(shared, number, request) for number, request in enumerate(requests))
         return cls(items, shared, operator.max_active, operator.on_failed_job)

@@ -11,6 +11,7 @@ from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.api.catalog import media_fields
 from airflow_provider_evolink.api.errors import EvoLinkRequestError, Violation
 from airflow_provider_evolink.api.redaction import Redactor, public_link
+from airflow_provider_evolink.execution.input_origins import named_files, without_entries
 from airflow_provider_evolink.execution.input_uploads import InputFiles
 
 if TYPE_CHECKING:
@@ -29,10 +30,12 @@ class Draft:
 
     :param model: EvoLink's name of the model.
     :param parameters: Fields of the request, as EvoLink names them.
+    :param literals: Texts in it that the DAG file holds, beyond the arguments of the operator.
     """
 
     model: str
     parameters: dict[str, Any]
+    literals: frozenset[str] = frozenset()
 
 
 class RequestSource(Protocol):
@@ -134,11 +137,11 @@ class OrderRequest:
         if self._body is not None:
             return self._body
         given = self.source.build()
-        fields = media_fields.plain(given.parameters)
+        fields = media_fields.plain(without_entries(given.parameters))
         spec = catalog.find_spec(given.model)
         found = media_fields.find_local_files(spec.media_parameters, fields) if spec else []
         if found:
-            body = self._with_files(given.model, fields, found, known=known)
+            body = self._with_files(given, fields, found, known=known)
         else:
             body = catalog.build_request(given.model, fields, validation=self.options.validation)
         if not self.source.is_repeatable:
@@ -147,9 +150,10 @@ class OrderRequest:
             self._body = body
         return body
 
-    def _with_files(self, model: str, given: dict[str, Any], found: list[Any], *, known: bool) -> dict[str, Any]:
+    def _with_files(self, draft: Draft, given: dict[str, Any], found: list[Any], *, known: bool) -> dict[str, Any]:
         if self._files is None:
-            self._files = InputFiles(replace(self.options, model=model), self.context)
+            origins = self.options.origins.joined(draft.literals, named_files(draft.parameters))
+            self._files = InputFiles(replace(self.options, model=draft.model), self.context, origins)
         return self._files.body(given, found, submitted=known)
 
     def sent_body(

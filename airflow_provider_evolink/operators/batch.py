@@ -103,7 +103,7 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
         from airflow_provider_evolink.execution.task_run import TaskRun
 
         run = TaskRun(context, self.log, lambda: self.is_stopping, is_resumed)
-        return BatchAttempt(BatchOptions.of(self), run)
+        return BatchAttempt(BatchOptions.of(self, context), run)
 
     def _continue(self, batch: BatchAttempt) -> BatchResult:
         while not batch.is_ready():

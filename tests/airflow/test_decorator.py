@@ -212,9 +212,16 @@ def test_errors_repeat_nothing_of_the_request(
 
 
 def test_errors_do_not_tell_the_link_of_an_upload(
-    stage: Any, slow: EmulatorServer, decorated: Any, xcoms: XComs, logs: Any, tmp_path: Path
+    stage: Any,
+    slow: EmulatorServer,
+    decorated: Any,
+    xcoms: XComs,
+    logs: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     slow.settings(polls=10_000, estimated_time=60)
+    monkeypatch.setenv("AIRFLOW__EVOLINK__INPUT_ROOTS", str(tmp_path))
     frame = tmp_path / "frame.png"
     Image.new("RGB", (640, 360)).save(frame)
     operator = decorated(Writer(image_start=str(frame)), model="wan2.7-image-to-video")
