@@ -205,7 +205,7 @@ def test_the_kind_of_media_is_compared(expect, passes):
         (b"", None),
     ],
 )
-def test_a_page_is_told_from_a_file(head, page):
+def test_a_page_is_distinguished_from_a_file(head, page):
     assert containers.error_page(head) == page
 
 
