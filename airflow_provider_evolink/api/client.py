@@ -104,9 +104,9 @@ class EvoLinkClient:
 
         return retrying(call, self.settings)(attempt)
 
-    def list_jobs(self, model: str) -> list[tuple[str, float]]:
+    def list_jobs(self, model: str) -> list[Job]:
         """
-        Return id and epoch second of the account's newest jobs of a model. Free; undocumented at EvoLink.
+        Return the account's newest jobs of a model, without links. Free; undocumented at EvoLink, so check the model.
 
         :param model: EvoLink's name of the model.
         """

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api.errors import (
@@ -37,6 +38,7 @@ from airflow_provider_evolink.execution.batch_item import (
 )
 from airflow_provider_evolink.execution.budget import check_budget
 from airflow_provider_evolink.execution.generation import GenerationAttempt
+from airflow_provider_evolink.execution.other_records import adopt
 from airflow_provider_evolink.execution.request import ArgumentSource
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 
@@ -112,6 +114,8 @@ class BatchAttempt:
                 f"an earlier try has submitted more than the {len(self._items)} requests there are now, so nothing "
                 "more is submitted. What to do: give all requests again, in the same order"
             )
+        single, attempts = replace(beyond.identity, item=None), [item.attempt for item in self._items]
+        adopt(attempts, self._run.context, [single], self._options.shared)
         poll_together([item for item in self._items if item.job_id], self._options.shared.evolink_conn_id)
         for item in self._items:
             item.state = ItemState.QUEUED if item.attempt.will_submit else ItemState.ENDED

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import pendulum
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_evolink.api import catalog
@@ -19,7 +20,7 @@ from airflow_provider_evolink.api.errors import (
 from airflow_provider_evolink.api.http.retries import SubmitOutcome, submit_outcome
 from airflow_provider_evolink.execution.budget import check_budget
 from airflow_provider_evolink.execution.metrics import count_credits
-from airflow_provider_evolink.ledger.decisions import may_replay, may_resubmit, unknown_submit_policy
+from airflow_provider_evolink.ledger.decisions import may_replay, may_resubmit, misfit, unknown_submit_policy
 from airflow_provider_evolink.ledger.lease import Lease, uninterrupted
 from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, fingerprint, uri_fingerprint
 from airflow_provider_evolink.storage.object_store import open_folder
@@ -270,13 +271,18 @@ class OrderSubmitter:
         if left > 0:
             self.run.log.info("Waiting %.0f s, until no stalled worker can still submit", left)
             time.sleep(left)
-        listed = self.client.list_jobs(record.model)
+        order = replace(record, newest_job_created=0.0)  # its own job is younger than any that is known
+        listed = [
+            (job.job_id, job.created or 0.0) for job in self.client.list_jobs(record.model) if not misfit(order, job)
+        ]
         younger = [(job_id, created) for job_id, created in listed if created > record.newest_job_created]
         near = [job_id for job_id, created in younger if abs(created - record.ordered_at) <= CLOCK_SKEW]
         if len(near) != 1:
             found = f"of the account's newest jobs {len(near)} could be it: {', '.join(near[:5]) or 'none'}"
             raise self._unknown(record, found)
         job = self.client.get_job(near[0])
+        if why := misfit(order, job):
+            raise self._unknown(record, f"the only job that could be it, {job.job_id}, is not: {why}")
         self.run.log.warning("EvoLink job %s is the only one that can be this order: attached to it", job.job_id)
         adopted = submitted(record, job)
         self.ledger.write_submitted(adopted)
@@ -330,6 +336,24 @@ def submitted(record: Record, job: Job) -> Record:
     )
 
 
+def _order(record: Record) -> str:
+    when = pendulum.from_timestamp(record.ordered_at).to_iso8601_string()
+    return f"number {record.order_number}, {record.model}, {when}"
+
+
+def refuse_second_request(record: Record, request: OrderRequest, identity: TaskIdentity) -> None:
+    """
+    Refuse another request in the same try: it is no retry, and a task records one order.
+
+    :param record: What this try has recorded.
+    :param request: The request that is about to be submitted.
+    :param identity: The running try.
+    :raises EvoLinkRerunRefused: this try has submitted another request.
+    """
+    if record.state is not State.REFUSED and request.same_body(record) is None:
+        raise inputs_changed(record, identity)
+
+
 def inputs_changed(record: Record, identity: TaskIdentity) -> EvoLinkRerunRefused:
     """
     Return the error of a try whose inputs are no longer those of the order it finds.
@@ -337,8 +361,19 @@ def inputs_changed(record: Record, identity: TaskIdentity) -> EvoLinkRerunRefuse
     :param record: The record of that order.
     :param identity: The running try.
     """
+    order = (
+        "its last order, whose result was delivered"
+        if record.state is State.DELIVERED
+        else "an order that is still open"
+    )
+    if record.is_of(identity):
+        return EvoLinkRerunRefused(
+            f"this try has already submitted another request ({_order(record)}), and a task records one order, so "
+            "nothing is submitted. What to do: submit many requests with EvoLinkBatchOperator, or one per task",
+            job_id=record.job_id,
+        )
     return EvoLinkRerunRefused(
-        "the inputs of this task have changed since an order that is still open, so its result is not returned for "
+        f"the inputs of this task have changed since {order} ({_order(record)}), so its result is not returned for "
         "them, and nothing is submitted. What to do: restore the inputs and clear the task; or fetch the job "
         f"with EvoLinkJobSensor and its id; or delete the record {identity.record_name} in the Storage tab of this "
         "task instance (and its file in the ledger folder) and clear the task to submit with the new inputs",

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 VERSION = 2
+MAX_MOMENT = 2.0**33  # epoch seconds, in the year 2242
+MAX_COUNT = 10**6
 _CHECKSUM = re.compile(r"#sha256=[0-9a-f]{64}\Z")
 
 
@@ -83,6 +85,14 @@ class Record:
         :param body: The request body, with its files named by :func:`file_name`.
         """
         return fingerprint(body) in (self.fingerprint, self.uri_fingerprint)
+
+    def is_of(self, identity: TaskIdentity) -> bool:
+        """
+        Return whether a try itself has written this, so that another request in it is no retry.
+
+        :param identity: The running try.
+        """
+        return (self.attempt, self.clear_count) == (identity.attempt, identity.clear_count)
 
     def moved(self, state: State, **changes: Any) -> Record:
         """
@@ -262,13 +272,22 @@ def read_record(value: Any) -> Record:
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         record = None
-    if record is None or not 1 <= record.version <= VERSION or not _has_valid_job(record):
+    if record is None or not 1 <= record.version <= VERSION or not (_has_valid_job(record) and _is_in_range(record)):
         raise EvoLinkConfigError(
             "the record of this task's generation is not readable, so nothing was submitted. What to do: check it in "
             "the Storage tab of the task instance (evolink_generation) or in the ledger folder; delete it to submit "
             "again"
         )
     return replace(record, version=VERSION)
+
+
+def _is_in_range(record: Record) -> bool:
+    moments = (record.ordered_at, record.newest_job_created)
+    counts = (record.order_number, record.clear_count, record.revision, record.regenerations, record.extra_payments)
+    return (
+        all(0 <= moment < MAX_MOMENT for moment in moments)  # also false for NaN
+        and all(0 <= count < MAX_COUNT for count in (*counts, record.attempt))
+    )
 
 
 def _has_valid_job(record: Record) -> bool:

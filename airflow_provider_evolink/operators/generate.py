@@ -43,7 +43,8 @@ class EvoLinkGenerateOperator(BaseOperator):
     :param kind: ``video``, ``image`` or ``audio``: what a model makes that the catalog does not know, which decides
         the endpoint. Default: ``video``.
     :param evolink_conn_id: Connection of type ``evolink``. (templated)
-    :param poll_interval: Poll interval, seconds or ``timedelta``. Default: depends on EvoLink's estimate and the kind of media.
+    :param poll_interval: Poll interval, seconds or ``timedelta``. Default: depends on EvoLink's estimate and the kind
+        of media.
     :param timeout: Seconds (or ``timedelta``) to wait, counted from the submission. The job keeps running after that; a
         retry polls it once more, and with a longer ``timeout`` keeps waiting.
     :param deferrable: Wait in the triggerer. Default: ``[operators] default_deferrable`` of the environment, else True.
