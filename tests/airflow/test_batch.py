@@ -481,6 +481,7 @@ def test_a_failed_job_whose_new_order_comes_to_nothing_costs_the_others_no_resul
     assert [row["status"] for row in results] == ["completed", entry[0], *["completed"] * 4]
     assert (results[1]["error"], results[1]["job_id"]) == (entry[1], None)
     assert is_typed(results[1], FailedRequest)
+    assert results[1]["error_code"] == fault.get("code")
     assert paid(long) == once(6) + Counter(["clip 2"])
     assert len(stage.deferrals) == 2 * deferrable, "one for each try"
 
