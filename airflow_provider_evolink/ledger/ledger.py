@@ -120,6 +120,27 @@ class FolderStore:
         return folder / _UNSAFE.sub("_", str(dag_id))[:80] / _UNSAFE.sub("_", str(task_id))[:80] / f"{digest}.json"
 
 
+def ledger_root(path: Any = None) -> str:
+    """
+    Return the ledger folder, which must be the same place for every try, or a retry would not find the paid job.
+
+    :param path: What the operator has; ``None``: ``[evolink] ledger_path``.
+    :return: Its URI; empty if there is none.
+    :raises EvoLinkConfigError: it is empty, an unrendered template, or relative to a worker's directory.
+    """
+    root = str(conf.get("evolink", "ledger_path", fallback="") if path is None else path).strip()
+    if path is None and not root:
+        return ""
+    scheme, separator, place = root.rpartition("://")
+    if not root or "{{" in root or "{%" in root or ((not separator or scheme == "file") and place[:1] != "/"):
+        raise EvoLinkConfigError(
+            f"ledger_path must be an absolute path or URI, such as s3://bucket/ledger, and is {root[:80]!r}; nothing "
+            "is submitted: a retry on another worker would not find the record and pay again. What to do: correct "
+            "it"
+        )
+    return root
+
+
 @dataclass(frozen=True)
 class Ledger:
     """
@@ -145,7 +166,7 @@ class Ledger:
         if not durable:
             return cls()
         accessor = context.get("task_state_store")  # Airflow 3.3 and later
-        root = path or str(conf.get("evolink", "ledger_path", fallback="") or "")
+        root = ledger_root(path)
         stores: list[Store] = [] if accessor is None else [StateStore(accessor, identity.record_name)]
         return cls((*stores, *([FolderStore(root, identity)] if root else [])))
 

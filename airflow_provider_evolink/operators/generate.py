@@ -59,8 +59,9 @@ class EvoLinkGenerateOperator(BaseOperator):
         results there, before their links expire. (templated)
     :param callback_url: HTTPS URL that EvoLink calls when the job has ended. Calls are not signed: do not trust
         them. (templated)
-    :param ledger_path: Path in object storage for a second copy of the record; before Airflow 3.3 it is the only one.
-        Default: ``[evolink] ledger_path``. It must stay the same for all tries.
+    :param ledger_path: Absolute path in object storage for a second copy of the record; before Airflow 3.3 it is the
+        only one. Default: ``[evolink] ledger_path``. It must be the same for all tries on all workers, or a retry does
+        not find the job and pays again. (templated)
     :param max_credits: Refuse a request that may cost more, by the price list of the catalog.
     :param unknown_price: What to do under ``max_credits`` if the price is not known: ``refuse`` or ``order``.
     :param max_regenerations: Maximum resubmissions after transient EvoLink failures. Default: one with every retry.
@@ -87,6 +88,7 @@ class EvoLinkGenerateOperator(BaseOperator):
         "evolink_conn_id",
         "idempotency_namespace",
         "destination",
+        "ledger_path",
         "callback_url",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
