@@ -46,7 +46,7 @@ class Trace:
 
     :param functions: Each function once, as ``file: name``.
     :param calls: How often each was called.
-    :param returns_to_operators: Functions of ``operators/`` that were called by another wing.
+    :param returns_to_operators: Functions of ``operators/`` that were called from another folder.
     """
 
     package: Path
