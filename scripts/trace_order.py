@@ -18,7 +18,7 @@ from pathlib import Path
 from types import CodeType, FrameType, SimpleNamespace
 from typing import Any
 
-MAX_FUNCTIONS = 80
+MAX_FUNCTIONS = 80 + 2  # what came later: the network policy, and the open orders of another operator
 MAX_FILES = 28
 VALIDATION = "api/catalog/catalog.py: check_request"
 KEY = "test-key-0123456789"
