@@ -71,7 +71,8 @@ class EvoLinkClient:
         self.settings = settings
         self._renew = renew
         # No connection is kept: an idle one may be dead, and the outcome of an order lost on it is unknown.
-        self._http = build_client(httpx.Client, settings, ssl_context(), httpx.Limits(max_keepalive_connections=0))
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._http = build_client(httpx.Client, settings, ssl_context(settings.network), limits)
 
     def __enter__(self) -> Self:
         return self
@@ -230,7 +231,7 @@ class AsyncEvoLinkClient:
 
         :param settings: Key, hosts and timeouts.
         """
-        return cls(settings, await asyncio.to_thread(ssl_context))
+        return cls(settings, await asyncio.to_thread(ssl_context, settings.network))
 
     async def __aenter__(self) -> Self:
         return self

@@ -23,7 +23,6 @@ from airflow_provider_evolink.execution.metrics import count_credits
 from airflow_provider_evolink.ledger.decisions import may_replay, may_resubmit, misfit, unknown_submit_policy
 from airflow_provider_evolink.ledger.lease import Lease, uninterrupted
 from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, fingerprint, uri_fingerprint
-from airflow_provider_evolink.storage.object_store import open_folder
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.client import EvoLinkClient
@@ -172,7 +171,7 @@ class OrderSubmitter:
         """Check the request and upload its files. Nothing is recorded yet: if this fails, nothing was submitted."""
         options, body = self.options, self.request.body()
         if options.destination:
-            open_folder(options.destination)
+            self.run.prove_destination(options.destination)
         model = body["model"]
         if options.max_credits is not None:
             check_budget([(model, body)], options.max_credits, options.policies.unknown_price)
@@ -190,7 +189,7 @@ class OrderSubmitter:
             order_number=order_number,
             clear_count=self.identity.clear_count,
             fingerprint=fingerprint(body),
-            uri_fingerprint=uri_fingerprint(body),
+            uri_fingerprint=uri_fingerprint(body) if self.request.files else None,
             model=model,
             ordered_at=time.time(),
             attempt=self.identity.attempt,

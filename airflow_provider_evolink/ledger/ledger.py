@@ -13,6 +13,7 @@ import json
 import logging
 import re
 from dataclasses import asdict, dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 import tenacity
@@ -34,6 +35,14 @@ _STATES = tuple(State)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 log = logging.getLogger(__name__)
+
+
+class LastRead(Enum):
+    """What the last read of a folder found."""
+
+    FOUND = "found"
+    MISSING = "missing"
+    FORBIDDEN = "forbidden"  # 403: S3's word for a missing object, too, where the role may not list
 
 
 class Store(Protocol):
@@ -76,6 +85,9 @@ class FolderStore:
     """
     A folder in object storage with one file per generation. Unlike the task state store, it accepts any write.
 
+    But where the last read found no record, an intent only creates its file, and replaces none. So a role that may not
+    list, to which S3 reports a missing record and one that may not be read alike, pays once only.
+
     :param root: URI of the folder; it may name a connection, as in ``s3://conn_id@bucket/ledger``.
     :param identity: Whose record it is.
     """
@@ -85,17 +97,26 @@ class FolderStore:
     def __init__(self, root: str, identity: TaskIdentity) -> None:
         self._root = root
         self._owner = list(identity.path)
+        self._last_read = LastRead.FOUND
 
     def get(self) -> Any | None:
-        """Return the record as JSON, or ``None`` if the file does not exist."""
+        """Return the record as JSON, or ``None`` if the file does not exist, as far as this role can tell."""
+        from airflow_provider_evolink.storage.object_store import parse_json, read_bytes
+
         path = self._path()
+        self._last_read = LastRead.FOUND
         try:
-            with path.open("rb") as file:  # type: ignore[no-untyped-call]
-                content = file.read(MAX_RECORD_BYTES + 1)
+            content = read_bytes(path, MAX_RECORD_BYTES + 1)
         except FileNotFoundError:
+            self._last_read = LastRead.MISSING
+            return None
+        except PermissionError:
+            if path.protocol not in ("s3", "s3a"):
+                raise
+            self._last_read = LastRead.FORBIDDEN
             return None
         try:
-            found = json.loads(content)
+            found = parse_json(content, f"{path.name} in the ledger folder")
             if found["of"] == self._owner:
                 return found["record"]
         except (ValueError, KeyError, TypeError):
@@ -107,17 +128,79 @@ class FolderStore:
 
     def set(self, value: dict[str, Any]) -> None:
         """Store it; this package never deletes it."""
-        from airflow_provider_evolink.storage.object_store import publish_json
+        from airflow_provider_evolink.storage.writable import not_writable
 
-        publish_json({"of": self._owner, "record": value}, self._path())
+        try:
+            self._write(value)
+        except FileExistsError:
+            self._accept_only(value)
+        except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+            raise not_writable(error, self._root, "ledger_path") from error
+
+    def _write(self, value: dict[str, Any]) -> None:
+        from airflow_provider_evolink.storage.object_store import create_json, publish_json
+
+        document, path = {"of": self._owner, "record": value}, self._path()
+        if self._last_read is LastRead.FOUND or value.get("job_id"):
+            publish_json(document, path)
+            return
+        if self._last_read is LastRead.FORBIDDEN:
+            self._check_creates_only()
+        create_json(document, path)
+
+    def _accept_only(self, value: dict[str, Any]) -> None:
+        """There is a file that the last read did not find: it may be this very record, if a response was lost."""
+        if self.get() == value:
+            return
+        if self._last_read is LastRead.FORBIDDEN:
+            raise EvoLinkConfigError(
+                "the ledger folder has a record of this task that this role may not read (403), so nothing was "
+                "submitted. What to do: grant the right to get objects below ledger_path, and clear the task"
+            )
+        raise EvoLinkLedgerError(
+            "another try has just written its record to the ledger folder, so nothing was submitted"
+        )
+
+    def _check_creates_only(self) -> None:
+        from airflow_provider_evolink.storage.object_store import open_folder
+        from airflow_provider_evolink.storage.s3 import can_create_only
+
+        if not can_create_only(open_folder(self._root, what="ledger_path")):
+            raise EvoLinkConfigError(
+                "the ledger folder answers 403 where no record may be, and its store takes no create-only writes, so a "
+                "missing record cannot be told from one that may not be read; nothing was submitted. What to do: grant "
+                "the right to list (s3:ListBucket) on ledger_path, and clear the task"
+            )
 
     def _path(self) -> ObjectStoragePath:
-        from airflow_provider_evolink.storage.object_store import open_folder
+        from airflow_provider_evolink.storage.object_store import below, open_folder
 
         dag_id, run_id, task_id, map_index, *item = self._owner
         digest = hashlib.sha256(json.dumps([dag_id, run_id, task_id, map_index, *item]).encode()).hexdigest()[:40]
         folder = open_folder(self._root, what="ledger_path")
-        return folder / _UNSAFE.sub("_", str(dag_id))[:80] / _UNSAFE.sub("_", str(task_id))[:80] / f"{digest}.json"
+        names = (_UNSAFE.sub("_", str(part))[:80] for part in (dag_id, task_id))
+        return below(folder, *names, f"{digest}.json")
+
+
+def ledger_root(path: Any = None) -> str:
+    """
+    Return the ledger folder, which must be the same place for every try, or a retry would not find the paid job.
+
+    :param path: What the operator has; ``None``: ``[evolink] ledger_path``.
+    :return: Its URI; empty if there is none.
+    :raises EvoLinkConfigError: it is empty, an unrendered template, or relative to a worker's directory.
+    """
+    root = str(conf.get("evolink", "ledger_path", fallback="") if path is None else path).strip()
+    if path is None and not root:
+        return ""
+    scheme, separator, place = root.rpartition("://")
+    if not root or "{{" in root or "{%" in root or ((not separator or scheme == "file") and place[:1] != "/"):
+        raise EvoLinkConfigError(
+            f"ledger_path must be an absolute path or URI, such as s3://bucket/ledger, and is {root[:80]!r}; nothing "
+            "is submitted: a retry on another worker would not find the record and pay again. What to do: correct "
+            "it"
+        )
+    return root
 
 
 @dataclass(frozen=True)
@@ -145,7 +228,7 @@ class Ledger:
         if not durable:
             return cls()
         accessor = context.get("task_state_store")  # Airflow 3.3 and later
-        root = path or str(conf.get("evolink", "ledger_path", fallback="") or "")
+        root = ledger_root(path)
         stores: list[Store] = [] if accessor is None else [StateStore(accessor, identity.record_name)]
         return cls((*stores, *([FolderStore(root, identity)] if root else [])))
 
@@ -276,7 +359,7 @@ def _attempt(store: Store, what: str, call: Callable[[], Any]) -> Any:
     """Call a store; whatever it raises means that nothing may be submitted."""
     try:
         return call()
-    except EvoLinkConfigError:
+    except (EvoLinkConfigError, EvoLinkLedgerError):
         raise
     except Exception as error:
         raise EvoLinkLedgerError(

@@ -15,9 +15,8 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import conf
-
 from airflow_provider_evolink.api.files.upload import Uploaded, is_usable
+from airflow_provider_evolink.ledger.ledger import ledger_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +43,7 @@ class UploadCache:
 
     def __init__(self, context: Context, path: str | None = None) -> None:
         self._store = context.get("task_state_store")
-        self._root = path or str(conf.get("evolink", "ledger_path", fallback="") or "")
+        self._root = ledger_root(path)
 
     def get(
         self, sha256: str, settings: ClientSettings, *, min_seconds_left: float = MIN_SECONDS_LEFT
@@ -108,9 +107,9 @@ class UploadCache:
             publish_json(entry, self._file(key))
 
     def _file(self, key: str) -> ObjectStoragePath:
-        from airflow_provider_evolink.storage.object_store import open_folder
+        from airflow_provider_evolink.storage.object_store import below, open_folder
 
-        return open_folder(self._root, what="ledger_path") / "uploads" / f"{key}.json"
+        return below(open_folder(self._root, what="ledger_path"), "uploads", f"{key}.json")
 
 
 def _key(*parts: Any) -> str:

@@ -8,10 +8,9 @@ from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
 from airflow_provider_evolink.compat import TRIGGER_FAILED, default_deferrable
 from airflow_provider_evolink.links.evolink import EvoLinkResultLink
+from airflow_provider_evolink.operators.base import InputOperator
 from airflow_provider_evolink.retry_policies import airflow_failures
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 PADDING = timedelta(minutes=2)
 
 
-class EvoLinkGenerateOperator(BaseOperator):
+class EvoLinkGenerateOperator(InputOperator):
     """
     Generate media with any EvoLink model: submit a request, wait for the job and return it.
 
@@ -59,8 +58,9 @@ class EvoLinkGenerateOperator(BaseOperator):
         results there, before their links expire. (templated)
     :param callback_url: HTTPS URL that EvoLink calls when the job has ended. Calls are not signed: do not trust
         them. (templated)
-    :param ledger_path: Path in object storage for a second copy of the record; before Airflow 3.3 it is the only one.
-        Default: ``[evolink] ledger_path``. It must stay the same for all tries.
+    :param ledger_path: Absolute path in object storage for a second copy of the record; before Airflow 3.3 it is the
+        only one. Default: ``[evolink] ledger_path``. It must be the same for all tries on all workers, or a retry does
+        not find the job and pays again. (templated)
     :param max_credits: Refuse a request that may cost more, by the price list of the catalog.
     :param unknown_price: What to do under ``max_credits`` if the price is not known: ``refuse`` or ``order``.
     :param max_regenerations: Maximum resubmissions after transient EvoLink failures. Default: one with every retry.
@@ -87,6 +87,7 @@ class EvoLinkGenerateOperator(BaseOperator):
         "evolink_conn_id",
         "idempotency_namespace",
         "destination",
+        "ledger_path",
         "callback_url",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
@@ -162,7 +163,7 @@ class EvoLinkGenerateOperator(BaseOperator):
         Continue after the trigger: the job is polled again, and this reading decides.
 
         :param context: Airflow's context.
-        :param event: Job id and status, as the trigger saw them.
+        :param event: Job id and status, as the trigger reported them.
         """
         with airflow_failures(self), closing(self._attempt(context)) as attempt:
             return self._wait_and_deliver(attempt, attempt.resume(event or {}))
@@ -190,7 +191,7 @@ class EvoLinkGenerateOperator(BaseOperator):
         from airflow_provider_evolink.execution.options import GenerationOptions
         from airflow_provider_evolink.execution.task_run import TaskRun
 
-        options = GenerationOptions.of(self)
+        options = GenerationOptions.of(self, context)
         run = TaskRun(context, self.log, lambda: self.is_stopping)
         return GenerationAttempt(options, self._source(options, context), run)
 

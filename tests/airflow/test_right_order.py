@@ -246,3 +246,41 @@ def test_reconcile_takes_no_job_of_another_model(
     with pytest.raises(AirflowFailException, match="0 could be it"):
         stage.retry().run(single(make, REQUESTS[0], on_unknown_submit="reconcile"))
     assert orders(emulator) == 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "  ", "ledger", "./ledger", "../ledger", "file://ledger", "None", "{{ var.value.ledger }}", "s3://b/{{ ds }}"],
+)
+@pytest.mark.parametrize("operator", [single, batch])
+def test_a_ledger_path_that_another_worker_would_read_otherwise_orders_nothing(
+    stage: Any,
+    make: Make,
+    emulator: EmulatorServer,
+    operator: Any,
+    path: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    request = REQUESTS[0] if operator is single else REQUESTS
+    with pytest.raises(AirflowFailException, match="ledger_path must be an absolute path"):
+        stage.run(operator(make, request, ledger_path=path))
+    assert emulator.books()["requests"] == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [str, Path, lambda path: f"file://{path}"])
+def test_an_absolute_ledger_path_in_any_form_is_found_by_the_retry(
+    stage: Any, make: Make, slow: EmulatorServer, tmp_path: Path, kind: Callable[[Path], Any]
+) -> None:
+    stage.store = None
+    interrupt(stage, single(make, REQUESTS[0], ledger_path=kind(tmp_path)))
+    assert stage.retry().run(single(make, REQUESTS[0], ledger_path=kind(tmp_path)))["job_id"] == job_ids(slow)[0]
+    assert orders(slow) == 1
+
+
+def test_a_ledger_path_is_a_template(make: Make, tmp_path: Path) -> None:
+    operator = single(make, REQUESTS[0], ledger_path="file://{{ root }}/ledger")()
+    operator.render_template_fields({"root": str(tmp_path)})
+    assert operator.ledger_path == f"file://{tmp_path}/ledger"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_provider_evolink.api.client import EvoLinkClient
 from airflow_provider_evolink.api.settings import ClientSettings
+
+sys.path.insert(0, str(Path(__file__).parent))  # helper modules of this folder
 
 
 class AnswerServer:

@@ -15,6 +15,8 @@ _WHOLE = re.compile(r"\s*[+-]?[0-9]{1,20}(\.0+)?\s*")
 _NUMBER = re.compile(r"\s*[+-]?[0-9]{1,20}(\.[0-9]{1,20})?\s*")
 _BOOLEANS = {"true": True, "false": False}
 _ADDRESS_FAULTS = {"uri": link_fault, "media": media_fault, "callback": callback_fault}
+# What a template writes for a value that is not there. None of them is a prompt that somebody wants to pay for.
+MISSING = frozenset({"None", "[]", "{}", "nan", "undefined"})
 _STEP_TOLERANCE = 1e-9  # 1.25 is not exactly 125 times 0.01 in binary
 
 
@@ -122,6 +124,8 @@ def _text_limits(parameter: Parameter, text: str) -> Iterator[str]:
         yield "blank"
     if parameter.pixels is not None and not parameter.pixels.fits(text):
         yield "pixels"
+    if text.strip() in MISSING:
+        yield "missing"
 
 
 def _number_limits(parameter: Parameter, number: float) -> Iterator[str]:

@@ -99,7 +99,7 @@ def upload(settings: ClientSettings, path: Path, file: InputFile) -> Uploaded:
     name = f"{uuid.uuid4().hex}{file.extension}"
     files_api = dataclasses.replace(settings, base_url=settings.files_url)
     limits = httpx.Limits(max_keepalive_connections=0)
-    with build_client(httpx.Client, files_api, ssl_context(), limits) as http:
+    with build_client(httpx.Client, files_api, ssl_context(settings.network), limits) as http:
 
         def attempt() -> Uploaded:
             began = time.time()
