@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
 from urllib.parse import urlsplit
 
 from airflow_provider_evolink.api.addresses import is_local_host, literal_address
@@ -16,6 +15,8 @@ from airflow_provider_evolink.api.errors import EvoLinkConfigError
 
 _PORTS = {"http": 80, "https": 443}
 _PROXY_SCHEMES = frozenset({"http", "https", "socks5", "socks5h"})
+_LOWER = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_VARIABLES = (*_LOWER, *(name.upper() for name in _LOWER), "SSL_CERT_FILE", "SSL_CERT_DIR")
 _EXEMPTION = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:]+))(?::(?P<port>[0-9]{1,5}))?")
 
 
@@ -39,10 +40,10 @@ class NetworkPolicy:
     ca_file: str | None = None
     ca_folder: str | None = None
 
-    @classmethod
+    @staticmethod
     def from_environment(
-        cls, *, proxy: str = "", ca_bundle: str = "", environ: Mapping[str, str] | None = None
-    ) -> Self:
+        *, proxy: str = "", ca_bundle: str = "", environ: Mapping[str, str] | None = None
+    ) -> NetworkPolicy:
         """
         Return the policy of the environment, and of a configuration that overrides it.
 
@@ -55,14 +56,7 @@ class NetworkPolicy:
         :raises EvoLinkConfigError: ``proxy`` is not the URL of a proxy; the message does not hold it.
         """
         found = os.environ if environ is None else environ
-        chosen = check_proxy(proxy)
-        return cls(
-            http_proxy=chosen or _proxy_of(found, "http"),
-            https_proxy=chosen or _proxy_of(found, "https"),
-            no_proxy=tuple(entry for entry in re.split(r"[,\s]+", _variable(found, "no_proxy") or "") if entry),
-            ca_file=ca_bundle.strip() or found.get("SSL_CERT_FILE") or None,
-            ca_folder=None if ca_bundle.strip() else found.get("SSL_CERT_DIR") or None,
-        )
+        return _read(proxy.strip(), ca_bundle.strip(), *(found.get(name) for name in _VARIABLES))
 
     def proxy_for(self, scheme: str, host: str, port: int | None = None) -> str | None:
         """
@@ -125,9 +119,9 @@ def check_proxy(text: str) -> str | None:
     :param text: ``[evolink] proxy`` of the configuration: a URL, or ``host:port``, which means ``http://``.
     :raises EvoLinkConfigError: it is something else; the message does not hold it, as it may hold a password.
     """
-    if not text.strip():
+    if not text:
         return None
-    url = _with_scheme(text.strip())
+    url = _with_scheme(text)
     try:
         parts = urlsplit(url)
         is_usable = parts.scheme in _PROXY_SCHEMES and parts.hostname and parts.port != 0
@@ -141,14 +135,21 @@ def check_proxy(text: str) -> str | None:
     return url
 
 
-def _proxy_of(environ: Mapping[str, str], scheme: str) -> str | None:
-    value = _variable(environ, f"{scheme}_proxy") or _variable(environ, "all_proxy")
-    return _with_scheme(value) if value else None
-
-
-def _variable(environ: Mapping[str, str], name: str) -> str | None:
-    """Return a variable; the lower-case name wins even where it is empty, which switches the other off."""
-    return environ.get(name, environ.get(name.upper()))
+@functools.lru_cache(maxsize=16)
+def _read(proxy: str, ca_bundle: str, *values: str | None) -> NetworkPolicy:
+    """Read the texts of configuration and environment, once for all clients of a process."""
+    found = {name: value for name, value in zip(_VARIABLES, values, strict=True) if value is not None}
+    # A lower-case name wins even where it is empty, which switches the other off.
+    low = {name: found.get(name, found.get(name.upper(), "")) for name in _LOWER}
+    chosen = check_proxy(proxy)
+    plain, secure = (chosen or low[name] or low["all_proxy"] for name in ("http_proxy", "https_proxy"))
+    return NetworkPolicy(
+        http_proxy=_with_scheme(plain) if plain else None,
+        https_proxy=_with_scheme(secure) if secure else None,
+        no_proxy=tuple(entry for entry in re.split(r"[,\s]+", low["no_proxy"]) if entry),
+        ca_file=ca_bundle or found.get("SSL_CERT_FILE") or None,
+        ca_folder=None if ca_bundle else found.get("SSL_CERT_DIR") or None,
+    )
 
 
 def _with_scheme(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import BaseHook, conf
 
@@ -128,14 +129,15 @@ def settings_of(connection: Connection, extra: Mapping[str, Any]) -> ClientSetti
     :raises EvoLinkConfigError: a field is unusable; the message names it.
     """
     from airflow_provider_evolink.api import settings as api
-    from airflow_provider_evolink.api.addresses import host_of, is_local_host
+    from airflow_provider_evolink.api.addresses import is_local_host
 
-    allowed = allowed_hosts()
+    # The deployment's configuration, not the connection, says who else may receive the key.
+    allowed = str(conf.get("evolink", "allowed_hosts", fallback="") or "").replace(",", " ").split()
     base_url = api.check_url(_base_url(connection) or api.API_URL, field="host", allowed_hosts=allowed)
-    local = is_local_host(host_of(base_url))
+    local = is_local_host(urlsplit(base_url).hostname)
     files_url = str(extra.get("files_host") or (base_url if local else api.FILES_URL))
     return api.ClientSettings(
-        api_key=api.check_key(connection.password),
+        api_key=connection.password or "",
         base_url=base_url,
         files_url=api.check_url(files_url, field="files_host", allowed_hosts=allowed),
         read_timeout=api.check_seconds(extra.get("timeout"), 15.0, field="timeout"),
@@ -157,11 +159,6 @@ def check_other_hosts(settings: ClientSettings) -> list[HostCheck]:
     return check_network(settings.network, api=None, files=files, media=not settings.is_local)
 
 
-def allowed_hosts() -> frozenset[str]:
-    """Return the hosts that the deployment allows to receive the key, in addition to EvoLink's own and loopback."""
-    return frozenset(host.strip().lower() for host in _option("allowed_hosts").split(",") if host.strip())
-
-
 def network_policy() -> NetworkPolicy:
     """
     Return the way out of this deployment: its environment, overridden by ``[evolink] proxy`` and ``ca_bundle``.
@@ -172,11 +169,8 @@ def network_policy() -> NetworkPolicy:
     """
     from airflow_provider_evolink.api.network import NetworkPolicy
 
-    return NetworkPolicy.from_environment(proxy=_option("proxy"), ca_bundle=_option("ca_bundle"))
-
-
-def _option(name: str) -> str:
-    return str(conf.get("evolink", name, fallback="") or "")
+    proxy, ca_bundle = (conf.get("evolink", name, fallback="") or "" for name in ("proxy", "ca_bundle"))
+    return NetworkPolicy.from_environment(proxy=str(proxy), ca_bundle=str(ca_bundle))
 
 
 def _base_url(connection: Connection) -> str | None:

@@ -20,7 +20,7 @@ class EvoLinkDownloadOperator(BaseOperator):
     Download the results of a finished job into object storage, before their links expire (24 hours).
 
     The job is read again for fresh links. A file appears only when it is complete and verified: length, container and
-    checksum. A second run changes nothing. Nothing is ever submitted.
+    checksum. A second run compares the checksums, and fetches what is damaged or missing. Nothing is ever submitted.
 
     :param job: The job, as a generate operator returns it, or a job ID. (templated)
     :param destination: Folder: ``s3://``, ``gs://``, ``abfs://``, ``file://``. (templated)
@@ -97,7 +97,8 @@ class EvoLinkArchiveOperator(BaseOperator):
     :return: One entry per file, as the download returned it: ``uri`` is the file in the archive, ``manifest`` the
         manifest beside it, and ``job`` is left out.
     :raises AirflowFailException: ``files`` is not what a download returns: no retries are used.
-    :raises EvoLinkMediaError: a staged file no longer exists or has changed; run the download again.
+    :raises EvoLinkMediaError: a staged file no longer exists or has changed: clear the download task, which fetches it
+        again while EvoLink has it, then this one.
     """
 
     template_fields: Sequence[str] = ("files", "archive_path", "archive_conn_id")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import json
@@ -19,7 +20,7 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from airflow_provider_evolink.storage import local_folder, s3
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
     from contextlib import AbstractContextManager
 
 CHUNK = 1024 * 1024
@@ -312,13 +313,22 @@ def _why_gone(source: ObjectStoragePath, error: OSError) -> str:
 def _checksum(source: ObjectStoragePath, size: int, out: IO[bytes] | None = None) -> str:
     """Return the SHA-256 of a file, of which no more than one byte too many is read, and copy it."""
     digest, left = hashlib.sha256(), size + 1
-    with open_to_read(source) as file:
-        while left > 0 and (chunk := file.read(min(CHUNK, left))):
+    with contextlib.closing(_chunks(source)) as chunks:
+        while left > 0 and (chunk := next(chunks, b"")[:left]):
             left -= len(chunk)
             digest.update(chunk)
             if out is not None:
                 out.write(chunk)
     return digest.hexdigest()
+
+
+def _chunks(source: ObjectStoragePath) -> Generator[bytes, None, None]:
+    if source.protocol in s3.PROTOCOLS:
+        yield from s3.chunks(source, CHUNK)
+        return
+    with open_to_read(source) as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
 
 
 def _json(value: Any) -> bytes:

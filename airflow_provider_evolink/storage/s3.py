@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
 import logging
-import uuid
 from typing import IO, TYPE_CHECKING, Any
 
+from fsspec.asyn import sync  # type: ignore[import-untyped]
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 PROTOCOLS = frozenset({"s3", "s3a"})
 MAX_PUT = 5 * 1024**3  # what one request may carry; a larger file goes in parts, which a kill can leave behind
 PART = 16 * 1024 * 1024
-# A write that no store may take, as its checksum is not that of its content and nothing has that ETag.
-_WRONG_MD5 = base64.b64encode(hashlib.md5(b"not the content", usedforsecurity=False).digest()).decode()
+RESUMPTIONS = 4  # of a download from the store
 _NO_ETAG = '"00000000000000000000000000000000"'
-_REFUSED_BY_CONDITION = frozenset({"PreconditionFailed", "NoSuchKey", "BadDigest", "412"})
+_REFUSED_BY_CONDITION = frozenset({"PreconditionFailed", "NoSuchKey", "412"})
+_UNKNOWN_CONDITION = frozenset({"NotImplemented", "501", "InvalidArgument", "InvalidRequest"})
+_WRITE_TEST = ".evolink-write-test"
 _CREATE_ONLY_TEST = ".evolink-create-only"
 
 log = logging.getLogger(__name__)
@@ -85,6 +85,32 @@ def read(source: ObjectStoragePath, limit: int) -> bytes:
     return content
 
 
+def chunks(source: ObjectStoragePath, size: int) -> Iterator[bytes]:
+    """
+    Read an object in one request, and in a further one from where it broke off.
+
+    :param source: The object.
+    :param size: Of a chunk, in bytes.
+    :raises OSError: it cannot be read, or broke off too often.
+    """
+    offset = 0
+    rest: dict[str, str] = {}
+    for is_last in (False,) * RESUMPTIONS + (True,):
+        found = _call(source, "get_object", **rest)
+        try:
+            while chunk := sync(source.fs.loop, found["Body"].read, size):
+                offset += len(chunk)
+                yield chunk
+        except Exception as error:
+            if is_last:
+                raise OSError(f"the object broke off ({type(error).__name__})") from error
+            rest = {"Range": f"bytes={offset}-", "IfMatch": found["ETag"]}
+        else:
+            return
+        finally:
+            found["Body"].close()
+
+
 def head(source: ObjectStoragePath) -> Mapping[str, Any] | None:
     """
     Return what S3 knows about an object; ``None`` if it does not exist or may not be read.
@@ -100,22 +126,22 @@ def head(source: ObjectStoragePath) -> Mapping[str, Any] | None:
 
 def prove_writable(folder: ObjectStoragePath) -> None:
     """
-    Prove that objects may be put into a folder, by a write that is refused for its content, not for its rights.
+    Prove that objects may be put into a folder, by a write on a condition that no object meets. It leaves nothing.
 
-    Nothing is left behind. That needs no right but to put; a store that ignores both conditions must allow to delete.
+    In a store that ignores the condition the object is deleted; without that right it stays, one in each folder.
 
     :param folder: Where objects are to go.
     :raises OSError: they may not be put there.
     """
-    target = folder / f".evolink-write-test-{uuid.uuid4().hex}"
+    target = folder / _WRITE_TEST
     try:
-        _call(target, "put_object", Body=b"test", ContentMD5=_WRONG_MD5, IfMatch=_NO_ETAG)
+        _call(target, "put_object", Body=b"test", IfMatch=_NO_ETAG)
     except OSError as error:
         if code_of(error) in _REFUSED_BY_CONDITION:
             return
-        if isinstance(error, FileNotFoundError | PermissionError):
+        if code_of(error) not in _UNKNOWN_CONDITION:
             raise
-        _start_and_abort(target)  # the store knows one of the conditions not at all
+        _start_and_abort(target)
     else:
         with contextlib.suppress(OSError):
             _call(target, "delete_object")
@@ -144,8 +170,6 @@ def _call(path: ObjectStoragePath, method: str, **arguments: Any) -> Any:
 
     botocore's retries begin it anew.
     """
-    from fsspec.asyn import sync  # type: ignore[import-untyped]
-
     return sync(path.fs.loop, _send, path.fs, method, path.path, arguments)
 
 

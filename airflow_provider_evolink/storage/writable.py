@@ -32,7 +32,7 @@ def prove_writable(uri: str, *, what: str = "destination") -> None:
     try:
         _prove(folder)
     except Exception as error:
-        raise _not_writable(error, public_uri(uri), what) from error
+        raise not_writable(error, uri, what) from error
 
 
 def _prove(folder: ObjectStoragePath) -> None:
@@ -47,8 +47,14 @@ def _prove(folder: ObjectStoragePath) -> None:
             test.fs.rm_file(test.path)
 
 
-def _not_writable(error: Exception, uri: str, what: str) -> EvoLinkConfigError:
-    """Return the error for a folder that takes no files."""
+def not_writable(error: Exception, uri: str, what: str) -> EvoLinkConfigError:
+    """
+    Return the error for a folder that takes no files.
+
+    :param error: What its store raised.
+    :param uri: The folder.
+    :param what: Its name.
+    """
     number = error.errno if isinstance(error, OSError) else None
     for_good = isinstance(error, _FOR_GOOD) or number in _FOR_GOOD_NUMBERS
     todo = (
@@ -57,7 +63,7 @@ def _not_writable(error: Exception, uri: str, what: str) -> EvoLinkConfigError:
         if for_good
         else "a retry tries again; if it stays so, check the store"
     )
-    text = f"the {what} {uri} takes no files ({_why(error)}), so nothing was ordered. What to do: {todo}"
+    text = f"the {what} {public_uri(uri)} takes no files ({_why(error)}), so nothing was ordered. What to do: {todo}"
     return EvoLinkConfigError(text).amended(permanent=for_good)
 
 

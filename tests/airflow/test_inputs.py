@@ -476,7 +476,7 @@ def too_large(path: Path) -> None:
 
 WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no file": (lambda path: path.unlink(), "image_start: the file does not exist"),
-    "text": (not_media, "image_start: is not an image, video or audio file of a known type"),
+    "text": (not_media, "image_start: the file is not in a known media format"),
     "empty": (lambda path: path.write_bytes(b""), "image_start: the file is empty"),
     "a clip": (lambda path: path.write_bytes(mp4(2)), r"image_start: must be jpeg or .*, got video/mp4"),
     "a gif": (lambda path: Image.new("P", (300, 300)).save(path, "GIF"), r"must be jpeg or .*, got image/gif"),
@@ -562,7 +562,7 @@ def test_warn_sends_what_off_does_not_check_and_neither_sends_what_is_not_media(
         first_frame(make, frame, validation="off", durable=False)().execute(stage.retry().context())
     not_media(frame)
     for mode in ("warn", "off"):
-        with pytest.raises(AirflowFailException, match="is not an image, video or audio"):
+        with pytest.raises(AirflowFailException, match="the file is not in a known media format"):
             first_frame(make, frame, validation=mode, durable=False)().execute(stage.retry().context())
     assert emulator.books()["orders"] == 3
 
@@ -726,7 +726,7 @@ def test_the_operator_refuses_what_is_not_media_and_names_the_field(
     stage: Any, emulator: EmulatorServer, frame: Path
 ) -> None:
     not_media(frame)
-    with pytest.raises(AirflowFailException, match="path: is not an image, video or audio"):
+    with pytest.raises(AirflowFailException, match="path: the file is not in a known media format"):
         stage.run(upload_operator(str(frame)))
     frame.unlink()
     with pytest.raises(AirflowFailException, match="path: the file does not exist"):

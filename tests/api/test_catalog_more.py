@@ -169,3 +169,25 @@ def test_shots_of_kling_add_up_to_the_duration_evolink_takes():
 
 def test_a_model_without_a_price_has_none():
     assert max_credits("gpt-image-2", {"prompt": "a"}) is None
+
+
+SHOTS = {
+    "multi_shot": True,
+    "shot_type": "customize",
+    "multi_prompt": [
+        {"index": 1, "prompt": "a paper boat", "duration": "3"},
+        {"index": 2, "prompt": "rain", "duration": "2"},
+    ],
+}
+KLING = [f"kling-{version}-{task}-to-video" for version in ("o3", "v3") for task in ("text", "image")]
+
+
+@pytest.mark.parametrize("model", KLING)
+def test_the_shots_of_kling_take_the_place_of_its_prompt(model):
+    start = {"image_start": "https://example.com/a.png"} if "image" in model else {}
+    given = {"duration": 5, "model_params": SHOTS, **start}
+    for prompt in ({}, {"prompt": ""}, {"prompt": None}, {"prompt": "a boat"}):
+        assert build_request(model, given | prompt)
+    for params in ({}, {"model_params": {"multi_shot": False}}):
+        for prompt in ({}, {"prompt": ""}):
+            assert only_violation(model, {"duration": 5, **start} | params | prompt).field == "prompt"

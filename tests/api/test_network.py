@@ -10,10 +10,10 @@ import pytest
 
 from airflow_provider_evolink.api import addresses
 from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkLinkRefused
-from airflow_provider_evolink.api.files import hosts
+from airflow_provider_evolink.api.files import hosts, network_check
 from airflow_provider_evolink.api.http import transport
 from airflow_provider_evolink.api.network import NetworkPolicy
-from airflow_provider_evolink.api.settings import ClientSettings
+from airflow_provider_evolink.api.settings import API_URL, FILES_URL, ClientSettings
 
 _spec = importlib.util.spec_from_file_location("hostile_hosts", Path(__file__).with_name("hostile_hosts.py"))
 hostile = importlib.util.module_from_spec(_spec)
@@ -254,6 +254,24 @@ def test_a_link_to_this_machine_never_goes_to_the_proxy():
     assert target.addresses == ("127.0.0.1",)
     with pytest.raises(EvoLinkLinkRefused):
         through_proxy("https://127.0.0.1/x")
+
+
+@pytest.mark.parametrize("address", NOT_PUBLIC)
+def test_what_only_dns_could_tell_is_left_to_the_proxy(address):
+    """The other side of it: called directly, the same host is refused."""
+    target, asked = through_proxy("https://cdn.example/x", found=[address])
+    assert (target.addresses, asked) == ((), [])
+    with pytest.raises(EvoLinkLinkRefused):
+        through_proxy("https://cdn.example/x", NetworkPolicy(), found=[address])
+
+
+def test_the_pages_name_the_hosts_and_the_inner_domains():
+    root = Path(__file__).parents[2]
+    page, security = (root / "docs" / "connection.md").read_text(), (root / "SECURITY.md").read_text()
+    urls = [API_URL, FILES_URL, *network_check.MEDIA_URLS]
+    assert [url for url in urls if f"`{httpx.URL(url).host}`" not in page] == []
+    named = ["localhost", "local", "internal", "lan", "home.arpa", "svc"]
+    assert [name for name in named if f"`{name}`" not in security or not addresses.is_inner_name(f"a.{name}")] == []
 
 
 EXEMPT = [

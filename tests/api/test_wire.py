@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import pickle
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import httpx
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from airflow_provider_evolink.api import errors
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkRequestError, EvoLinkSubmissionUnknown
 from airflow_provider_evolink.api.http import failures, retries, wire
+from airflow_provider_evolink.api.redaction import LINKS_ONLY
 
 JOB = "task-unified-1790000000-demo0001"
 PROMPT = "A paper boat drifts down a rainy street"
@@ -254,7 +256,7 @@ def test_an_unknown_outcome_tells_what_to_look_for():
     ],
 )
 def test_every_envelope_is_read(body, code, said):
-    for call, status in ((ORDER, 400), (READ, 403)):
+    for call, status in ((ORDER, 400), (replace(READ, redactor=LINKS_ONLY), 403)):
         with pytest.raises(errors.EvoLinkAPIError) as caught:
             wire.job_from(call, answer(status, body))
         assert caught.value.code == code
@@ -350,9 +352,8 @@ def test_a_success_that_is_none(body, order, look):
     assert refused(READ, answer(200, body))[0] == look
 
 
-@pytest.mark.parametrize("links", [["https://a.example/x"] * 65, ["https://a.example/" + "x" * 10_000]])
-def test_too_many_or_too_long_links(links):
-    given = answer(200, {"id": JOB, "status": "completed", "results": links})
+def test_too_many_links():
+    given = answer(200, {"id": JOB, "status": "completed", "results": ["https://a.example/x"] * 65})
     assert refused(READ, given) == ("Unavailable", None)
     job = wire.job_from(ORDER, given)
     assert (job.job_id, job.results) == (JOB, ())

@@ -163,6 +163,13 @@ def test_a_proxy_that_opens_no_tunnel_leaves_no_order_unknown(
     assert company.scene.orders == 1
 
 
+def test_an_order_lost_inside_the_tunnel_is_unknown(company: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_environment(company, monkeypatch)
+    company.scene.emulator.fault("lost_answer")
+    company.scene.outcome_stays_unknown(orders=1)
+    assert company.scene.met()
+
+
 # --- media: judged at every hop
 
 HOPS = [

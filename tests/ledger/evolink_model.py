@@ -141,15 +141,15 @@ class ModelClient(EvoLinkClient):
             raise EvoLinkSubmissionUnknown(f"lost; its key is {key}", idempotency_key=key)
         return shown(order)
 
-    def get_job(self, job_id: str, *, attempts: int = 3) -> Job:
+    def get_job(self, job_id: str, *, attempts: int = 3, redactor: Any = None) -> Job:
         self._seams.point("read")
         order = self._server.of(job_id)
         if order is None:
             raise EvoLinkNotFoundError("no such job", job_id=job_id)
         return shown(order)
 
-    def list_jobs(self, model: str) -> list[tuple[str, float]]:
-        return [(order.job_id, order.created) for order in reversed(self._server.orders)]
+    def list_jobs(self, model: str) -> list[Job]:
+        return [shown(order) for order in reversed(self._server.orders)]
 
 
 def shown(order: Order) -> Job:

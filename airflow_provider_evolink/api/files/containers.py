@@ -75,7 +75,7 @@ def read_structure(source: Source, expect: str | None = None, *, raw_audio: bool
     found = _read_signed(source, head, expect) or _read_sound(source)
     if found is not None:
         return found
-    if raw_audio and not _TEXT.fullmatch(head):
+    if raw_audio and expect in (None, "audio") and not _TEXT.fullmatch(head):
         return Structure("audio/pcm", source.size, has_sound=True)
     if head.startswith(b"ID3"):
         raise damaged("there is no sound behind its tags")

@@ -28,7 +28,7 @@ from airflow_provider_evolink.api.addresses import (
     literal_address,
 )
 from airflow_provider_evolink.api.errors import EvoLinkLinkRefused, EvoLinkMediaError
-from airflow_provider_evolink.api.http.transport import Watchdog, config_errors, proxy_of, ssl_context
+from airflow_provider_evolink.api.http.transport import UNUSABLE, Watchdog, proxy_of, ssl_context, unusable_network
 from airflow_provider_evolink.api.network import NetworkPolicy
 from airflow_provider_evolink.api.redaction import public_link, sanitize
 
@@ -203,8 +203,7 @@ class Connector:
         :param attempt: Number of the attempt, from 0: the next one goes to another address of the host.
         :raises httpx.TransportError: there was no response.
         """
-        proxy = None if target.addresses else proxy_of(self._network, target.url, self._tls)
-        with _transport(self._tls, proxy) as transport:
+        with _transport(self._tls, None if target.addresses else self.proxy_of(target.url)) as transport:
             with Watchdog((timeout.connect or 0) + (timeout.read or 0)) as watchdog:
                 request = target.request(headers, timeout, attempt)
                 request.extensions["trace"] = watchdog.trace
@@ -213,6 +212,10 @@ class Connector:
                 yield response
             finally:
                 response.close()
+
+    def proxy_of(self, url: httpx.URL) -> httpx.Proxy | None:
+        """Return the proxy that a link goes through; ``None``: its host is called directly."""
+        return proxy_of(self._network, self._tls, url.scheme, _host(url), url.port)
 
     def locate(self, url: httpx.URL, *, allow_loopback: bool = False) -> Target:
         """
@@ -223,7 +226,7 @@ class Connector:
         """
         host = _host(url)
         check_link(url, allow_loopback=allow_loopback)
-        if proxy_of(self._network, url, self._tls) is not None:
+        if self.proxy_of(url) is not None:
             return check_name(url)
         try:
             found = [host] if literal_address(host) else self._resolve(host, url.port or 443)
@@ -233,8 +236,10 @@ class Connector:
 
 
 def _transport(tls: ssl.SSLContext, proxy: httpx.Proxy | None) -> httpx.HTTPTransport:
-    with config_errors():
+    try:
         return httpx.HTTPTransport(verify=tls, trust_env=False, proxy=proxy)
+    except UNUSABLE:
+        raise unusable_network() from None
 
 
 def system_resolver(host: str, port: int) -> Sequence[str]:

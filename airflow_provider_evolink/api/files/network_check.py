@@ -14,7 +14,7 @@ from airflow_provider_evolink.api.addresses import is_local_host
 from airflow_provider_evolink.api.errors import EvoLinkLinkRefused
 from airflow_provider_evolink.api.files import hosts
 from airflow_provider_evolink.api.http.failures import is_certificate_error
-from airflow_provider_evolink.api.http.transport import USER_AGENT, proxy_of, ssl_context
+from airflow_provider_evolink.api.http.transport import USER_AGENT, ssl_context
 from airflow_provider_evolink.api.network import NetworkPolicy
 from airflow_provider_evolink.api.settings import API_URL, FILES_URL
 
@@ -108,10 +108,10 @@ def print_check(network: NetworkPolicy, *, as_json: bool) -> int:
 
 
 def _check(network: NetworkPolicy, url: str, purpose: str) -> HostCheck:
-    parsed, tls = httpx.URL(url), ssl_context(network)
-    route = "directly" if proxy_of(network, parsed, tls) is None else "through the proxy"
+    parsed, connector = httpx.URL(url), hosts.Connector(network=network)
+    route = "directly" if connector.proxy_of(parsed) is None else "through the proxy"
     try:
-        status = _status(network, parsed, is_media=purpose == "media")
+        status = _status(connector, parsed, is_media=purpose == "media")
         fault = f"HTTP {status}, which a proxy or a gateway sends" if status in _BY_GATEWAYS else None
     except EvoLinkLinkRefused as error:
         fault = error.message
@@ -120,8 +120,7 @@ def _check(network: NetworkPolicy, url: str, purpose: str) -> HostCheck:
     return HostCheck(parsed.host, purpose, route, fault)
 
 
-def _status(network: NetworkPolicy, url: httpx.URL, *, is_media: bool) -> int:
-    connector = hosts.Connector(network=network)
+def _status(connector: hosts.Connector, url: httpx.URL, *, is_media: bool) -> int:
     target = connector.locate(url) if is_media else hosts.Target(url, (), loopback=is_local_host(url.host))
     headers = {"User-Agent": USER_AGENT}
     with connector.send(target, headers=headers, timeout=httpx.Timeout(TIMEOUT)) as response:

@@ -71,6 +71,17 @@ def top_boxes(source: Source) -> Iterator[Box]:
         position = box.end
 
 
+def is_part_of_box(rest: bytes) -> bool:
+    """
+    Return whether the last bytes of a file can only be the beginning of a box.
+
+    :param rest: The bytes behind the last whole box.
+    """
+    if not rest or len(rest) >= 8 or rest[0]:
+        return False
+    return len(rest) < 4 or (any(rest) and any(name.startswith(rest[4:]) for name in TOP))
+
+
 def boxes(source: Source, around: Box, skip: int = 0) -> Iterator[Box]:
     """
     Yield the boxes in a box.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from airflow_provider_evolink.api.files.formats.boxes import Box, boxes, find, read_box, top_boxes
+from airflow_provider_evolink.api.files.formats.boxes import Box, boxes, find, is_part_of_box, read_box, top_boxes
 from airflow_provider_evolink.api.files.formats.fragments import Defaults, Fragments, check_index, check_length
 from airflow_provider_evolink.api.files.formats.heif import AVIF_BRANDS, HEIF_BRANDS, read_heif
 from airflow_provider_evolink.api.files.formats.sample_tables import Samples, read_samples
-from airflow_provider_evolink.api.files.formats.source import Source, big, damaged
+from airflow_provider_evolink.api.files.formats.source import Source, big, cut, damaged
 from airflow_provider_evolink.api.files.formats.structure import Structure
 
 _MAX_TRACKS = 1000
@@ -110,6 +110,9 @@ def _read_tracks(source: Source, moov: Box, layout: _Layout) -> list[_Track]:
 
 def _read_fragments(source: Source, moov: Box, layout: _Layout) -> tuple[Fragments, int]:
     """Return what the fragments hold, and the length that the header announces."""
+    # Only the next fragment could tell that one is missing, so what may be its beginning is not taken for rubbish.
+    if layout.moofs and is_part_of_box(source.read(layout.end, 8)):
+        raise cut()
     fragments, announced = Fragments(), 0
     extends = find(source, moov, b"mvex")
     for box in boxes(source, extends) if extends else ():

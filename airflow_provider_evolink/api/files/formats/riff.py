@@ -135,6 +135,8 @@ def read_avi(source: Source) -> Structure:
     kinds: set[bytes] = set()
     sides, seconds = (0, 0), None
     for chunk in chunks(source, 12, end):
+        if chunk.start + chunk.size > source.size:
+            raise cut()
         form = source.read(chunk.start, 4) if chunk.name == b"LIST" else b""
         if form == b"movi":
             frames += chunk.size > 12
