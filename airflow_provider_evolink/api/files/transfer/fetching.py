@@ -179,11 +179,9 @@ class LinkFetch:
     def _request(self) -> NextStep:
         headers = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
         headers |= range_headers(self._part.have)
-        left = self._time_left()
-        timeout = httpx.Timeout(min(self._limits.read_timeout, left), connect=min(self._limits.connect_timeout, left))
         try:
             with self._connector.open(
-                self._link, headers=headers, timeout=timeout, attempt=self._attempts.count
+                self._link, headers=headers, timeout=self._timeout, attempt=self._attempts.count
             ) as response:
                 return self._receive(response)
         except httpx.TransportError as error:
@@ -191,6 +189,10 @@ class LinkFetch:
             if is_certificate_error(error):
                 raise EvoLinkMediaError("the host has no trusted certificate for its name") from None
             raise _Interrupted(type(error).__name__) from None
+
+    def _timeout(self) -> httpx.Timeout:
+        left, limits = self._time_left(), self._limits
+        return httpx.Timeout(min(limits.read_timeout, left), connect=min(limits.connect_timeout, left))
 
     def _receive(self, response: httpx.Response) -> NextStep:
         status, headers = response.status_code, response.headers
