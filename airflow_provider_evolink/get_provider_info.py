@@ -83,6 +83,17 @@ _CONFIG = {
                 "example": "/var/spool/evolink",
                 "default": "",
             },
+            "input_roots": {
+                "description": (
+                    "Comma-separated folders and stores that local input files may come from, whatever names them: a "
+                    "template, a form, a mapped list. Without it such a text may name no file; files that stand in the "
+                    "DAG file, or that the result of a download or archive task names, need no entry."
+                ),
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "file:///data/inputs,s3://aws_default@bucket/inputs",
+                "default": "",
+            },
             "ledger_path": {
                 "description": (
                     "Object storage path for a copy of the record of every submitted job; Airflow before 3.3 has no "

@@ -79,7 +79,7 @@ BatchResult = list[GenerationResult | FailedRequest]
 
 
 class ItemState(StrEnum):
-    """Where a request of a batch stands in this try."""
+    """State of a request of a batch in this try."""
 
     QUEUED = "queued"  # to be submitted
     RUNNING = "running"  # its job is waited for
@@ -95,7 +95,7 @@ class BatchItem:
 
     :param number: Number of the request, from 0.
     :param attempt: Its attempt.
-    :param state: Where it stands.
+    :param state: Its state in this try.
     :param result: What it gave.
     :param error: Why it has no result.
     """
@@ -195,7 +195,7 @@ class BatchItem:
         self.state, self.error = ItemState.FAILED, error
 
     def outcome(self) -> GenerationResult | FailedRequest:
-        """Return the result, or what stands in its place."""
+        """Return the result, or why there is none."""
         return self.result or self._failed_request()
 
     def _failed_request(self) -> FailedRequest:

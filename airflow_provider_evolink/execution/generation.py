@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
@@ -18,7 +19,7 @@ from airflow_provider_evolink.api.jobs.failures import is_repeatable, job_error
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
 from airflow_provider_evolink.execution.job_tracker import JobTracker, JobWait, Reading
 from airflow_provider_evolink.execution.metrics import count_credits, count_decision
-from airflow_provider_evolink.execution.other_records import adopt, requests_of_batch
+from airflow_provider_evolink.execution.other_records import adopt
 from airflow_provider_evolink.execution.request import OrderRequest
 from airflow_provider_evolink.execution.submission import (
     OrderSubmitter,
@@ -157,7 +158,8 @@ class GenerationAttempt:
         """
         act, order_number = decide(self.record, self.identity, self.options.policies)
         if act is Act.SUBMIT and self.identity.item is None:
-            adopt([self], self._run.context, requests_of_batch(self.identity), self.options)
+            in_batch = (replace(self.identity, item=number) for number in itertools.count())
+            adopt([self], self._run.context, in_batch, self.options)
             act, order_number = decide(self.record, self.identity, self.options.policies)
         if self.record and self.record.is_of(self.identity):
             refuse_second_request(self.record, self.request, self.identity)

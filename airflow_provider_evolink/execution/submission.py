@@ -189,7 +189,7 @@ class OrderSubmitter:
             order_number=order_number,
             clear_count=self.identity.clear_count,
             fingerprint=fingerprint(body),
-            uri_fingerprint=uri_fingerprint(body),
+            uri_fingerprint=uri_fingerprint(body) if self.request.files else None,
             model=model,
             ordered_at=time.time(),
             attempt=self.identity.attempt,

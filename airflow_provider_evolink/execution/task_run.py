@@ -1,4 +1,4 @@
-"""The running try of a task, as far as the execution wing needs it."""
+"""The running try of a task, as far as ``execution/`` needs it."""
 
 from __future__ import annotations
 

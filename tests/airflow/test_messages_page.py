@@ -268,7 +268,7 @@ def test_every_quote_has_a_case_and_every_case_a_quote() -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_page_says_what_is_said_and_paid(name: str, scene: Scene) -> None:
+def test_the_page_has_what_is_printed_and_paid(name: str, scene: Scene) -> None:
     said = steady(CASES[name](scene))
     assert scene.orders in paid(name)
     assert "xylophonist" not in scene.logs.text

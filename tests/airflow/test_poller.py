@@ -122,7 +122,7 @@ async def test_a_cancelled_trigger_does_not_disturb_the_others(submit: Submit, e
     assert [payload["status"] for payload in await asyncio.gather(*waiting[1:])] == ["completed"] * 2
 
 
-async def test_the_first_trigger_may_be_cancelled_while_the_connection_is_looked_up(
+async def test_the_first_trigger_may_be_cancelled_while_the_connection_is_read(
     submit: Submit, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = submit(2)
@@ -141,7 +141,7 @@ async def test_the_first_trigger_may_be_cancelled_while_the_connection_is_looked
     assert (await asyncio.wait_for(waiting[1], 60))["status"] == "completed"
 
 
-async def test_a_connection_that_cannot_be_read_is_looked_up_once_for_all(
+async def test_a_connection_that_cannot_be_read_is_read_once_for_all(
     submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lookups = []

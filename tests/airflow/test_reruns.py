@@ -322,7 +322,7 @@ def test_a_worker_that_stood_still_does_not_order(
     assert stage.retry().run(make())["status"] == "completed"
 
 
-def test_a_worker_that_was_told_to_end_does_not_order(
+def test_a_terminated_worker_does_not_submit(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     operator = make()()

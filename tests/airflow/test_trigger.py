@@ -96,7 +96,7 @@ def test_a_trigger_stored_by_another_version_of_this_package_still_starts() -> N
     assert EvoLinkJobTrigger(**kwargs).job_id == "j"
 
 
-def test_an_event_is_held_for_ten_seconds_unless_told_otherwise() -> None:
+def test_an_event_is_held_for_ten_seconds_by_default() -> None:
     made = EvoLinkJobTrigger(evolink_conn_id="c", job_id="j", deadline=1.0, started=0.0)
     assert made.hold == module.HOLD_EVENT == 10.0
     assert made.serialize()[1]["hold"] == 10.0

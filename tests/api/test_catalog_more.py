@@ -134,7 +134,7 @@ def test_lengths_are_measured_in_the_unit_of_the_limit():
     assert "Chinese" in describe_length(5000, "wide")
 
 
-def test_a_model_answers_to_its_other_names_and_is_sent_as_it_was_named():
+def test_a_model_is_found_by_its_other_names_and_sent_as_it_was_named():
     assert build_request("suno-v6", {"prompt": "a"}) == {"model": "suno-v6", "prompt": "a"}
     assert kind("suno-v6") == kind("suno-v6-beta") == "audio"
 
@@ -145,7 +145,7 @@ def test_a_withdrawn_model_is_warned_about():
     assert build_request("sora-2-beta", {"prompt": "a"})
 
 
-def test_outputs_tell_how_many_and_how_long():
+def test_outputs_are_how_many_and_how_long():
     assert outputs("new-model") is None
     assert (outputs("wan2.7-text-to-video").max_files, outputs("wan2.7-text-to-video").link_hours) == (1, 24)
     assert (outputs("mj-v8.1").min_files, outputs("mj-v8.1").max_files) == (4, 24)

@@ -429,7 +429,7 @@ def test_a_refused_read_is_not_repeated(drive_both, emulator, status, expected):
     assert emulator.books()["requests"] == {"read": 1}
 
 
-def test_an_odd_id_is_not_asked_for(drive_both, emulator):
+def test_an_odd_id_is_not_requested(drive_both, emulator):
     for odd in ("..", "", "a/../../credits", "x?y"):
         with pytest.raises(errors.EvoLinkRequestError):
             drive_both().read_once(odd)
@@ -519,7 +519,7 @@ def test_an_address_that_is_none_is_a_wrong_setting(kind, url):
 # Servers that misbehave on purpose --------------------------------------------------------------------------------
 
 
-def test_an_answer_over_one_mebibyte_is_not_read_to_its_end(drive):
+def test_a_response_over_one_mebibyte_is_not_read_to_its_end(drive):
     sent = []
 
     def endless(connection, number):
@@ -552,7 +552,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize("how", SLOW)
-def test_a_slow_answer_is_bounded_by_the_deadline_of_the_call(drive_both, how):
+def test_a_slow_response_is_bounded_by_the_deadline_of_the_call(drive_both, how):
     def slow(connection, number):
         request_of(connection)
         SLOW[how](connection)

@@ -63,7 +63,7 @@ def test_a_file_of_very_many_parts_is_given_up(monkeypatch):
         (b"", None),
     ],
 )
-def test_a_page_is_told_from_a_file(head, page):
+def test_a_page_is_distinguished_from_a_file(head, page):
     assert containers.error_page(head) == page
 
 

@@ -243,7 +243,7 @@ def test_a_dead_port_is_tried_again_and_given_up(host, spool):
 
 
 @pytest.mark.parametrize("garbage", [b"", b"\0" * 100, b"HTTP/1.1 abc\r\n\r\n", b"SSH-2.0-x\r\n\r\n"])
-def test_an_answer_that_is_not_http_is_tried_again(host, spool, garbage):
+def test_a_response_that_is_not_http_is_retried(host, spool, garbage):
     server = host(media.say(garbage), media.whole(CLIP))
     assert read(server, spool) == CLIP
 
@@ -252,7 +252,7 @@ def test_an_answer_that_is_not_http_is_tried_again(host, spool, garbage):
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
-def test_a_dead_link_is_told_apart(host, spool, status):
+def test_an_expired_link_is_distinguished(host, spool, status):
     server = host(media.answer(status, b"gone"))
     assert f"HTTP {status}" in fails(server, spool, EvoLinkLinkExpired)
     assert len(server.requests) == 1
@@ -263,13 +263,13 @@ def test_a_link_may_die_in_the_middle(host, spool):
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "ExpiredToken", "NoSuchKey"])
-def test_an_xml_error_under_a_good_status_is_a_dead_link(host, spool, code):
+def test_an_xml_error_under_a_good_status_is_an_expired_link(host, spool, code):
     page = f"<?xml version='1.0' encoding='UTF-8'?>\n<Error><Code>{code}</Code></Error>".encode()
     fails(host(media.answer(200, page, [("Content-Type", "application/xml")])), spool, EvoLinkLinkExpired)
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_a_busy_host_is_asked_again(host, spool, status):
+def test_a_busy_host_is_retried(host, spool, status):
     server = host(media.answer(status, b"<html>busy</html>"), media.whole(CLIP))
     assert read(server, spool) == CLIP
 

@@ -61,7 +61,7 @@ def test_a_host_without_address_is_refused():
         locate("https://cdn.example/x", [])
 
 
-def test_the_system_resolver_sees_localhost_for_what_it_is():
+def test_the_system_resolver_resolves_localhost_to_what_it_is():
     with pytest.raises(EvoLinkLinkRefused, match="not public"):
         hosts.Connector().locate(hosts.read_link("https://localhost./x"))
 

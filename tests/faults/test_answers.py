@@ -37,7 +37,7 @@ def passes(scene, **given):
 # --- 404
 
 
-def test_f20_a_job_seen_before_vanishes_for_good(waiting, clock):
+def test_f20_a_known_job_vanishes_for_good(waiting, clock):
     waiting.emulator.fault("status", status=404, code="task_not_found", on="read", after=2, times=-1)
     clock.later[2] = lambda: clock.sleep(schedule.POLICY.not_found_grace + 1)
     waiting.fails(EvoLinkNotFoundError, "task_not_found", poll_interval=None)
@@ -46,7 +46,7 @@ def test_f20_a_job_seen_before_vanishes_for_good(waiting, clock):
     kept(waiting)
 
 
-def test_f20_a_job_seen_before_vanishes_for_a_moment(waiting, clock):
+def test_f20_a_known_job_vanishes_for_a_moment(waiting, clock):
     waiting.emulator.fault("status", status=404, code="task_not_found", on="read", after=2, times=3)
     clock.later[2] = lambda: clock.sleep(schedule.POLICY.not_found_grace + 1)
     passes(waiting)
@@ -185,7 +185,7 @@ def test_f25_a_failure_counts_once_it_was_read_twice(waiting, clock, code):
     passes(waiting)
 
 
-def test_f25_a_failure_in_the_first_looks_counts_once_it_was_read_twice(waiting, clock):
+def test_f25_a_failure_in_the_first_polls_counts_once_it_was_read_twice(waiting, clock):
     failed = {"status": "failed", "error": {"code": "content_policy_violation", "message": "for a moment"}}
     waiting.emulator.fault("patch_json", fields=failed)
     passes(waiting)
@@ -250,7 +250,7 @@ def test_f28_a_link_of_one_mebibyte(waiting, clock):
 
 
 @pytest.mark.parametrize("after", [2, 4], ids=["while waiting", "at the end"])
-def test_f29_answer_about_another_job(waiting, clock, after):
+def test_f29_response_about_another_job(waiting, clock, after):
     other = {"id": "task-unified-1700000000-other", "status": "completed", "results": [LINK]}
     waiting.emulator.fault("patch_json", fields=other, after=after - (not waiting.given["deferrable"] and after == 4))
     result = passes(waiting)

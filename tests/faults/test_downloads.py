@@ -118,7 +118,7 @@ def test_f23_html_page_for_a_clip(scene, out):
     rejected_then_delivered(scene, out, "HTML page")
 
 
-def test_f23_html_page_that_says_it_is_a_clip(scene, out):
+def test_f23_html_page_declared_as_a_clip(scene, out):
     page = "<!DOCTYPE html><html><body>" + "One moment. " * 9000 + "</body></html>"
     headers = {"Content-Type": "video/mp4"}
     scene.emulator.fault("status", status=200, body=page, headers=headers, on="media", times=-1)
@@ -134,7 +134,7 @@ def test_f24_json_for_a_clip(scene, out, content_type):
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/json", ""])
-def test_f24_a_clip_of_another_type_is_told_by_its_content(scene, out, content_type):
+def test_f24_a_clip_of_another_type_is_recognized_by_its_content(scene, out, content_type):
     scene.emulator.fault("headers", headers={"content-type": content_type}, on="media", times=-1)
     result = scene.delivers(destination=f"file://{out}")
     assert scene.met()
