@@ -57,7 +57,7 @@ class DownloadLimits:
     :param max_bytes: Maximum size of the file.
     :param connect_timeout: For a connection.
     :param read_timeout: For the next bytes, and for the headers of a response.
-    :param total_timeout: For everything, pauses included; by default, as long as a link is valid.
+    :param total_timeout: For everything, pauses included; by default 24 hours, as long as a link is valid.
     :param min_rate: Bytes per second; less over ``rate_window`` counts as an interruption.
     :param rate_window: What ``min_rate`` is averaged over.
     :param max_redirects: Hops from the link to the file.
