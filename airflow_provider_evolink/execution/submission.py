@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 # Airflow's heartbeat timeout and our own timeout of a submission: after that, no stalled worker may still submit.
 STALE_WORKER_SECONDS = 330.0
+MAX_LATE_ORDERS = 3  # in one try, where a step on the way to the first byte takes too long
 CLOCK_SKEW = 900.0  # seconds that EvoLink's clock and ours may differ
 
 
@@ -73,9 +74,13 @@ class RefusedOrder:
     An order that was certainly not accepted.
 
     :param error: Why.
+    :param record: Its record, withdrawn.
+    :param is_late: It was not sent, because a step before that took too long.
     """
 
     error: EvoLinkError
+    record: Record
+    is_late: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,13 @@ class OrderSubmitter:
         :param counts: How often it was submitted again, as :meth:`Record.counts` returns it.
         :raises EvoLinkSubmissionUnknown: nobody knows whether it was accepted, and no policy resolves that.
         """
-        outcome = self._post(self._plan(order_number, before, counts))
+        plan = self._plan(order_number, before, counts)
+        outcome = self._post(plan)
+        for _ in range(MAX_LATE_ORDERS - 1):
+            if not isinstance(outcome, RefusedOrder) or not outcome.is_late:
+                break
+            plan = self._again(plan, outcome)
+            outcome = self._post(plan)
         if not isinstance(outcome, UnknownOrder):
             return _order_or_raise(outcome)
         self.run.log.error("%s", outcome.error)
@@ -229,15 +240,14 @@ class OrderSubmitter:
         with uninterrupted() as is_terminating:
             # The lease begins before the intent is written: whoever stalls during the write is late as well.
             lease = Lease(lambda: is_terminating() or self.run.is_stopping(), lambda: self._is_current(record))
-            latest = self.ledger.read()  # a folder, unlike Airflow's store, lets a stale try write
-            if latest is not None and latest.revision >= record.revision:
-                raise EvoLinkOrderStopped("not submitted: another try has taken over")
-            lease.check()
             try:
-                self.ledger.write_intent(record)
+                latest = self.ledger.read(lease.check)  # a folder, unlike Airflow's store, lets a stale try write
+                if latest is not None and latest.revision >= record.revision:
+                    raise EvoLinkOrderStopped("not submitted: another try has taken over")
+                self.ledger.write_intent(record, lease.check)
                 job = self.client.submit(plan.body, idempotency_key=record.key, path=plan.path, permit=lease)
             except EvoLinkError as error:
-                return self._not_accepted(plan, error)
+                return self._not_accepted(plan, error, is_late=lease.is_late)
             self.run.log.info(
                 "Submitted EvoLink job %s (%s), %s credits reserved, idempotency key %s",
                 job.job_id,
@@ -250,13 +260,23 @@ class OrderSubmitter:
         count_credits(self.options.operator_name, "credits_reserved", job)
         return SubmittedOrder(job, accepted if self.ledger.is_durable else None)
 
-    def _not_accepted(self, plan: OrderPlan, error: EvoLinkError) -> RefusedOrder | UnknownOrder:
+    def _not_accepted(self, plan: OrderPlan, error: EvoLinkError, *, is_late: bool) -> RefusedOrder | UnknownOrder:
         if submit_outcome(error) in (SubmitOutcome.UNKNOWN, SubmitOutcome.EXISTS):
             return UnknownOrder(plan.record, error)
         # A replay that is refused says nothing about the order before it.
         state = State.UNKNOWN if plan.is_replay else State.REFUSED
-        self.ledger.write_best_effort(plan.record.moved(state), replacing=plan.record)
-        return RefusedOrder(error)
+        withdrawn = plan.record.moved(state)
+        self.ledger.write_best_effort(withdrawn, replacing=plan.record)
+        return RefusedOrder(error, withdrawn, is_late and not plan.is_replay)
+
+    def _again(self, plan: OrderPlan, late: RefusedOrder) -> OrderPlan:
+        """Plan an order that was late, and certainly not sent, once more, unless another try has taken over."""
+        latest = self.ledger.read()
+        if latest not in (None, plan.record, late.record):
+            raise late.error
+        self.run.log.warning("%s; once more in this try", late.error)
+        revision = latest.revision + 1 if latest else plan.record.revision
+        return replace(plan, record=replace(plan.record, revision=revision, ordered_at=time.time()))
 
     def _give_up(self, outcome: UnknownOrder) -> SubmittedOrder:
         self.ledger.write_best_effort(outcome.record.moved(State.UNKNOWN))

@@ -26,6 +26,8 @@ from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    OnStep = Callable[[str], None]
+
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
 SUBMITTED_RETRY_SECONDS = 600.0  # for the ID of a paid job: longer than a restart of the API server
@@ -237,31 +239,41 @@ class Ledger:
         """Whether anything is remembered."""
         return bool(self.stores)
 
-    def read(self) -> Record | None:
+    def read(self, on_step: OnStep | None = None) -> Record | None:
         """
         Return the newest copy of the record, of two with the same revision the one further along; ``None``: no record.
 
+        :param on_step: Called with what was done after each call to a store.
         :raises EvoLinkConfigError: what is stored is not a record of ours; nothing may be submitted.
         :raises EvoLinkLedgerError: a store does not respond; nothing may be submitted either.
         """
-        found = [_attempt(store, "read", store.get) for store in self.stores]
+        found = []
+        for store in self.stores:
+            found.append(_attempt(store, "read", store.get))
+            if on_step:
+                on_step(f"reading the {store.name}")
         copies = [read_record(value) for value in found if value is not None]
         return max(copies, key=lambda record: (record.revision, _STATES.index(record.state)), default=None)
 
-    def write_intent(self, record: Record) -> None:
+    def write_intent(self, record: Record, on_step: OnStep | None = None) -> None:
         """
         Write the intent to submit to every store and read it back. If this fails, nothing may be submitted.
 
         :param record: The record, without a job ID.
+        :param on_step: Called with what was done after each call to a store.
         :raises EvoLinkLedgerError: a store did not take it, or does not return what was written.
         """
         value = asdict(record)
         for store in self.stores:
             _attempt(store, "written", functools.partial(store.set, value))
+            if on_step:
+                on_step(f"writing to the {store.name}")
             if _attempt(store, "read back", store.get) != value:
                 raise EvoLinkLedgerError(
                     f"the {store.name} does not return what was written to it, so nothing was submitted"
                 )
+            if on_step:
+                on_step(f"reading back from the {store.name}")
 
     def write_submitted(self, record: Record) -> None:
         """
@@ -326,6 +338,8 @@ def _write_over_unreadable(store: Store, record: Record) -> bool:
 def _write_once(store: Store, record: Record, replacing: Record | None) -> None:
     try:
         latest = _stored(store)
+        if latest is None and replacing is not None:
+            return  # it was never written here
         if replacing in (None, latest):
             _write_merged(store, latest, record)
         else:

@@ -95,10 +95,12 @@ def _(scene: Scene) -> str:
 def _(scene: Scene) -> str:
     check = submission.Lease.check
     scene.patch.setattr("airflow_provider_evolink.ledger.lease.time", clock := SimpleNamespace(**vars(time)))
+    stalls: list[str] = []
 
-    def later(lease: Any) -> None:
-        clock.monotonic = lambda: time.monotonic() + 11.0
-        check(lease)
+    def later(lease: Any, step: str = "") -> None:
+        stalls.append(step)
+        clock.monotonic = lambda: time.monotonic() + 11.0 * len(stalls)
+        check(lease, *([step] if step else []))
 
     scene.patch.setattr(submission.Lease, "check", later)
     return scene.fails()

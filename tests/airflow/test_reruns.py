@@ -308,10 +308,10 @@ def test_a_worker_that_stood_still_does_not_order(
     monkeypatch.setattr("airflow_provider_evolink.ledger.lease.LEASE_SECONDS", 0.2)
     real = submission.Lease.check
 
-    def stopped(lease: Any) -> None:
+    def stopped(lease: Any, *step: str) -> None:
         if stage.store.record:  # after the intent was written
             time.sleep(0.3)
-        real(lease)
+        real(lease, *step)
 
     with monkeypatch.context() as patch:
         patch.setattr(submission.Lease, "check", stopped)
