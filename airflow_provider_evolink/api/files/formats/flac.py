@@ -119,7 +119,8 @@ def _end_of_frame(tail: bytes, start: int, *, is_last: bool) -> int | None:
     value = 0
     for at in range(start, min(len(tail), start + _MAX_FRAME)):
         value = (value << 8 & 0xFFFF) ^ _CRC16[value >> 8 ^ tail[at]]
-        if not value and at - start > _MAX_HEAD - 6 and len(tail) - at - 1 <= _MAX_TAIL:
-            if not is_last or tail[at + 1 :].startswith(_TAGS) or at + 1 == len(tail):
-                return at + 1
+        if value or at - start <= _MAX_HEAD - 6 or len(tail) - at - 1 > _MAX_TAIL:
+            continue
+        if not is_last or at + 1 == len(tail) or tail[at + 1 :].startswith(_TAGS):
+            return at + 1
     return None
