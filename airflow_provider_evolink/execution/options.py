@@ -6,9 +6,10 @@ Light, so that literal arguments can be checked while a DAG file is parsed: neit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, get_args, get_type_hints
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
@@ -16,7 +17,10 @@ from airflow_provider_evolink.execution.batch_decisions import OnFailedJob
 from airflow_provider_evolink.ledger.policies import Policies
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
     from airflow_provider_evolink.api.catalog.catalog import Kind, Validation
+    from airflow_provider_evolink.execution.input_origins import InputOrigins
 
 MAX_SECONDS = 365 * 86400.0
 MAX_ACTIVE = 1000  # more jobs do not fit into the row that Airflow keeps for a trigger on MySQL
@@ -36,6 +40,7 @@ class GenerationOptions:
     :param execution_timeout: Airflow's own limit for one try.
     :param keeps_result: Whether the result goes to XCom.
     :param operator_name: Class of the operator, for errors and metrics.
+    :param read_origins: Returns which local files the task may read as inputs; few requests have any.
     """
 
     model: str
@@ -57,13 +62,15 @@ class GenerationOptions:
     execution_timeout: timedelta | None
     keeps_result: bool
     operator_name: str
+    read_origins: Callable[[], InputOrigins]
 
     @classmethod
-    def of(cls, operator: Any) -> Self:
+    def of(cls, operator: Any, context: Context) -> Self:
         """
         Read and check the arguments of an operator. Nothing is sent.
 
         :param operator: A generate operator, its templates rendered.
+        :param context: Airflow's context.
         :raises EvoLinkConfigError: an argument has a value that it cannot have.
         """
         taken = ("kind", "validation", "evolink_conn_id", "destination", "max_credits", "durable", "ledger_path")
@@ -81,6 +88,7 @@ class GenerationOptions:
             execution_timeout=operator.execution_timeout,
             keeps_result=operator.do_xcom_push,
             operator_name=type(operator).__name__,
+            read_origins=partial(_origins, operator, context),
             **{name: getattr(operator, name) for name in taken},
         )
 
@@ -102,11 +110,12 @@ class BatchOptions:
     on_failed_job: OnFailedJob
 
     @classmethod
-    def of(cls, operator: Any) -> Self:
+    def of(cls, operator: Any, context: Context) -> Self:
         """
         Read and check the arguments of an operator. Nothing is sent.
 
         :param operator: A batch operator, its templates rendered.
+        :param context: Airflow's context.
         :raises EvoLinkConfigError: an argument has a value that it cannot have.
         """
         _check_choice("on_failed_job", operator.on_failed_job, OnFailedJob)
@@ -117,10 +126,16 @@ class BatchOptions:
                 "and would take the job of another request for it; nothing is ordered. What to do: choose "
                 '"fail", "replay" or "resubmit"'
             )
-        shared = GenerationOptions.of(operator)
+        shared = GenerationOptions.of(operator, context)
         requests = _requests(operator.requests)
         items = tuple(_item(shared, number, request) for number, request in enumerate(requests))
         return cls(items, shared, operator.max_active, operator.on_failed_job)
+
+
+def _origins(operator: Any, context: Context) -> InputOrigins:
+    from airflow_provider_evolink.execution.input_origins import InputOrigins
+
+    return InputOrigins.of(operator, context)
 
 
 def _requests(value: Any) -> Sequence[Any]:

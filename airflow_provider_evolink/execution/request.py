@@ -11,6 +11,7 @@ from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.api.catalog import media_fields
 from airflow_provider_evolink.api.errors import EvoLinkRequestError, Violation
 from airflow_provider_evolink.api.redaction import Redactor, public_link
+from airflow_provider_evolink.execution.input_origins import named_files, without_entries
 from airflow_provider_evolink.execution.input_uploads import InputFiles
 
 if TYPE_CHECKING:
@@ -29,10 +30,12 @@ class Draft:
 
     :param model: EvoLink's name of the model.
     :param parameters: Fields of the request, as EvoLink names them.
+    :param literals: Texts in it that the DAG file holds, beyond the arguments of the operator.
     """
 
     model: str
     parameters: dict[str, Any]
+    literals: frozenset[str] = frozenset()
 
 
 class RequestSource(Protocol):
@@ -116,12 +119,13 @@ class OrderRequest:
     :param options: The arguments of the operator.
     :param source: Where the request comes from.
     :param context: Airflow's context.
+    :param files: Its local files, once it is built; ``None``: it has none.
     """
 
     options: GenerationOptions
     source: RequestSource
     context: Context
-    _files: InputFiles | None = field(default=None, init=False)
+    files: InputFiles | None = field(default=None, init=False)
     _body: dict[str, Any] | None = field(default=None, init=False)
 
     def body(self, *, known: bool = False) -> dict[str, Any]:
@@ -134,11 +138,13 @@ class OrderRequest:
         if self._body is not None:
             return self._body
         given = self.source.build()
-        fields = media_fields.plain(given.parameters)
-        spec = catalog.find_spec(given.model)
+        spec, parameters = catalog.find_spec(given.model), given.parameters
+        if spec is None or spec.media_parameters.keys() & parameters.keys():
+            parameters = without_entries(parameters)
+        fields = media_fields.plain(parameters)
         found = media_fields.find_local_files(spec.media_parameters, fields) if spec else []
         if found:
-            body = self._with_files(given.model, fields, found, known=known)
+            body = self._with_files(given, fields, found, known=known)
         else:
             body = catalog.build_request(given.model, fields, validation=self.options.validation)
         if not self.source.is_repeatable:
@@ -147,10 +153,11 @@ class OrderRequest:
             self._body = body
         return body
 
-    def _with_files(self, model: str, given: dict[str, Any], found: list[Any], *, known: bool) -> dict[str, Any]:
-        if self._files is None:
-            self._files = InputFiles(replace(self.options, model=model), self.context)
-        return self._files.body(given, found, submitted=known)
+    def _with_files(self, draft: Draft, given: dict[str, Any], found: list[Any], *, known: bool) -> dict[str, Any]:
+        if self.files is None:
+            origins = self.options.read_origins().joined(draft.literals, named_files(draft.parameters))
+            self.files = InputFiles(replace(self.options, model=draft.model), self.context, origins)
+        return self.files.body(given, found, submitted=known)
 
     def sent_body(
         self, body: dict[str, Any], *, reuses_uploads: bool = True, is_replay: bool = False
@@ -162,7 +169,7 @@ class OrderRequest:
         :param reuses_uploads: Use uploads of earlier tries. Not after a refused order: they may be the reason.
         :param is_replay: The order is sent once more, so it must have the links it had.
         """
-        return self._files.with_links(body, reuse=reuses_uploads, replay=is_replay) if self._files else body
+        return self.files.with_links(body, reuse=reuses_uploads, replay=is_replay) if self.files else body
 
     def same_body(self, record: Record | None) -> dict[str, Any] | None:
         """

@@ -81,7 +81,7 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
         Continue after the trigger: submit further requests, or poll the jobs again, and this reading decides.
 
         :param context: Airflow's context.
-        :param event: Which jobs still run and which have no result, as the trigger saw them.
+        :param event: Which jobs still run and which have no result, as the trigger reported them.
         """
         with airflow_failures(self), closing(self._batch(context, is_resumed=True)) as batch:
             batch.resume(event or {})
@@ -103,7 +103,7 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
         from airflow_provider_evolink.execution.task_run import TaskRun
 
         run = TaskRun(context, self.log, lambda: self.is_stopping, is_resumed)
-        return BatchAttempt(BatchOptions.of(self), run)
+        return BatchAttempt(BatchOptions.of(self, context), run)
 
     def _continue(self, batch: BatchAttempt) -> BatchResult:
         while not batch.is_ready():

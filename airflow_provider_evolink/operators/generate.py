@@ -8,10 +8,9 @@ from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
 from airflow_provider_evolink.compat import TRIGGER_FAILED, default_deferrable
 from airflow_provider_evolink.links.evolink import EvoLinkResultLink
+from airflow_provider_evolink.operators.base import InputOperator
 from airflow_provider_evolink.retry_policies import airflow_failures
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 PADDING = timedelta(minutes=2)
 
 
-class EvoLinkGenerateOperator(BaseOperator):
+class EvoLinkGenerateOperator(InputOperator):
     """
     Generate media with any EvoLink model: submit a request, wait for the job and return it.
 
@@ -164,7 +163,7 @@ class EvoLinkGenerateOperator(BaseOperator):
         Continue after the trigger: the job is polled again, and this reading decides.
 
         :param context: Airflow's context.
-        :param event: Job id and status, as the trigger saw them.
+        :param event: Job id and status, as the trigger reported them.
         """
         with airflow_failures(self), closing(self._attempt(context)) as attempt:
             return self._wait_and_deliver(attempt, attempt.resume(event or {}))
@@ -192,7 +191,7 @@ class EvoLinkGenerateOperator(BaseOperator):
         from airflow_provider_evolink.execution.options import GenerationOptions
         from airflow_provider_evolink.execution.task_run import TaskRun
 
-        options = GenerationOptions.of(self)
+        options = GenerationOptions.of(self, context)
         run = TaskRun(context, self.log, lambda: self.is_stopping)
         return GenerationAttempt(options, self._source(options, context), run)
 

@@ -535,14 +535,17 @@ def test_a_clip_fits_into_the_requested_length(
         stage.run(operator)
 
 
-def test_without_the_extra_a_warning_and_no_probing(
-    stage: Any, make: Make, emulator: EmulatorServer, frame: Path, monkeypatch: pytest.MonkeyPatch, logs: Any
+def test_without_the_extra_a_warning_and_the_limits_by_structure(
+    stage: Any, make: Make, emulator: EmulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: Any
 ) -> None:
-    monkeypatch.setattr("airflow_provider_evolink.execution.input_uploads.can_measure", lambda: False)
-    frame.write_bytes(png(200, 300))
-    with pytest.raises(Exception, match="reported the job as failed"):
-        stage.run(first_frame(make, frame))
-    assert uploads(emulator) == 1
+    monkeypatch.setattr("airflow_provider_evolink.api.files.packets.can_measure", lambda: False)
+    path = tmp_path / "clip.mp4"
+    operator = make(EvoLinkImageToVideoOperator, video_urls=[str(path)], duration=5)
+    path.write_bytes(mp4(1.5, 320, 238))
+    with pytest.raises(AirflowFailException, match=r"got 320x238(?s:.)*got 1\.5 s"):
+        stage.run(operator)
+    path.write_bytes(mp4(3))
+    assert stage.run(operator)["status"] == "completed"
     assert any("the extra media (PyAV) is not installed" in line for line in logs.told)
 
 
@@ -633,8 +636,8 @@ def test_a_file_that_changes_while_it_is_read_is_not_sent(
 
     inspect = input_files.InputSource.inspect
 
-    def changed_after(self: Any, *, measure: bool) -> Any:
-        found = inspect(self, measure=measure)
+    def changed_after(self: Any, kind: str | None = None) -> Any:
+        found = inspect(self, kind)
         frame.write_bytes(png(color="red"))
         return found
 
@@ -683,7 +686,7 @@ def test_a_large_file_is_streamed(stage: Any, emulator: EmulatorServer, tmp_path
 
     source = InputSource(str(path))
     tracemalloc.start()
-    facts = source.inspect(measure=False)
+    facts = source.inspect()
     with source.copy(facts):
         pass
     _, peak = tracemalloc.get_traced_memory()
