@@ -79,14 +79,14 @@ def test_the_tree_of_the_page_lists_every_module(folder: str) -> None:
     """Who looks for a module in these folders finds it on the page on architecture, and no other."""
     tree = PAGE.partition("├── " + folder + "/")[2].partition("\n├── ")[0]
     there = {path.name for path in (PACKAGE / folder).glob("*.py")} - {"__init__.py"}
-    assert set(re.findall(r"\b[a-z_]+\.py\b", tree)) == there
+    assert set(re.findall(r"\b[a-z0-9_]+\.py\b", tree)) == there
 
 
 def test_what_the_page_says_to_be_in_a_file_is_there() -> None:
     """Files that the page names exist, and a name that it finds in one of them is defined there."""
     files = {str(path.relative_to(PACKAGE)): path for path in PACKAGE.rglob("*.py")}
     text = PAGE.partition("## From a prompt to the archive")[2]
-    named = set(re.findall(r"\b(?:[a-z_]+/)+[a-z_]+\.py\b", text)) - {"tests/test_architecture.py"}
+    named = set(re.findall(r"\b(?:[a-z_]+/)+[a-z0-9_]+\.py\b", text)) - {"tests/test_architecture.py"}
     assert named
     assert named - set(files) == set()
     found = re.findall(r"((?:`[\w.]+`(?:, | and )?)+)\s+in\s+`([\w/]+\.py)`", text)
