@@ -17,7 +17,7 @@ _CONNECTION_FORM = {
 _SECONDS = {"type": ["number", "null"], "minimum": 1}
 _CONNECTION_FIELDS = {
     "files_host": {
-        "label": "Files base URL",
+        "label": "Files API base URL",
         "description": "Default: https://files-api.evolink.ai",
         "schema": {"type": ["string", "null"]},
     },

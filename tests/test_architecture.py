@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,3 +68,31 @@ def test_public_names_are_importable_from_the_package_of_their_kind(kind: str) -
     }
     assert classes == set(package.__all__)
     assert all(hasattr(package, name) for name in classes)
+
+
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+FOLDERS = ("operators", "execution", "ledger", "storage", "api")
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_tree_of_the_page_lists_every_module(folder: str) -> None:
+    """Who looks for a module in these folders finds it on the page on architecture, and no other."""
+    tree = PAGE.partition("├── " + folder + "/")[2].partition("\n├── ")[0]
+    there = {path.name for path in (PACKAGE / folder).glob("*.py")} - {"__init__.py"}
+    assert set(re.findall(r"\b[a-z_]+\.py\b", tree)) == there
+
+
+def test_what_the_page_says_to_be_in_a_file_is_there() -> None:
+    """Files that the page names exist, and a name that it finds in one of them is defined there."""
+    files = {str(path.relative_to(PACKAGE)): path for path in PACKAGE.rglob("*.py")}
+    text = PAGE.partition("## From a prompt to the archive")[2]
+    named = set(re.findall(r"\b(?:[a-z_]+/)+[a-z_]+\.py\b", text)) - {"tests/test_architecture.py"}
+    assert named
+    assert named - set(files) == set()
+    found = re.findall(r"((?:`[\w.]+`(?:, | and )?)+)\s+in\s+`([\w/]+\.py)`", text)
+    names = [(name.partition(".")[0], path) for listed, path in found for name in re.findall(r"`([\w.]+)`", listed)]
+    assert len(names) > 10
+    defined = {
+        path: set(re.findall(r"^(?:def|class) (\w+)", files[path].read_text(), re.MULTILINE)) for _, path in names
+    }
+    assert [(name, path) for name, path in names if name not in defined[path]] == []

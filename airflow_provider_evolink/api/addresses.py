@@ -146,15 +146,6 @@ def _old_style_address(name: str) -> ipaddress.IPv4Address | None:
         return None
 
 
-def host_of(url: str) -> str | None:
-    """
-    Return the host part of a URL.
-
-    :param url: A checked address.
-    """
-    return urlsplit(url).hostname
-
-
 def is_local_host(host: str | None) -> bool:
     """
     Return whether the host of an API base URL is this machine, where the emulator runs.
@@ -169,8 +160,11 @@ def is_local_host(host: str | None) -> bool:
 
 def is_loopback_address(address: str) -> bool:
     """Return whether an IP address is this machine."""
-    ip = literal_address(address)
-    return ip is not None and any(ip in network for network in _LOOPBACK)
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(ip in network for network in _LOOPBACK)
 
 
 def is_public_address(address: str) -> bool:

@@ -30,7 +30,6 @@ from airflow_provider_evolink.api.http.transport import (
     append,
     build_client,
     build_polling_client,
-    call_timeout,
     exchange,
     httpx_request,
     ssl_context,
@@ -61,11 +60,8 @@ class EvoLinkClient:
     """
 
     def __init__(self, settings: ClientSettings, *, renew: Callable[[], ClientSettings] | None = None) -> None:
-        self._renew = renew
-        self._open(settings)
-
-    def _open(self, settings: ClientSettings) -> None:
         self.settings = settings
+        self._renew = renew
         # No connection is kept: an idle one may be dead, and the outcome of an order lost on it is unknown.
         self._http = build_client(httpx.Client, settings, ssl_context(), httpx.Limits(max_keepalive_connections=0))
 
@@ -108,9 +104,9 @@ class EvoLinkClient:
 
         return retrying(call, self.settings)(attempt)
 
-    def list_jobs(self, model: str) -> list[tuple[str, float]]:
+    def list_jobs(self, model: str) -> list[Job]:
         """
-        Return id and epoch second of the account's newest jobs of a model. Free; undocumented at EvoLink.
+        Return the account's newest jobs of a model, without links. Free; undocumented at EvoLink, so check the model.
 
         :param model: EvoLink's name of the model.
         """
@@ -131,7 +127,8 @@ class EvoLinkClient:
             if self._renew is None:
                 raise
         self.close()
-        self._open(self._renew())
+        fresh = EvoLinkClient(self._renew())
+        self.settings, self._http = fresh.settings, fresh._http
         return self._read(call, wire.job_from, attempts)
 
     def get_credits(self) -> Credits:
@@ -242,10 +239,11 @@ class AsyncEvoLinkClient:
         return wire.readings_from(call, await self._exchange(call))
 
     async def _exchange(self, call: Call) -> Response:
+        request = httpx_request(call, self.settings)
         try:
             async with (
-                asyncio.timeout(call_timeout(call, self.settings)),
-                self._http.stream(**httpx_request(call, self.settings)) as response,
+                asyncio.timeout(request["timeout"].read),
+                self._http.stream(**request) as response,
             ):
                 content = bytearray()
                 async for chunk in response.aiter_raw():

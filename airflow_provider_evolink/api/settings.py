@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from airflow_provider_evolink.api.addresses import host_of, is_local_host
+from airflow_provider_evolink.api.addresses import is_local_host
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
 from airflow_provider_evolink.api.redaction import sanitize
 
@@ -43,29 +43,23 @@ class ClientSettings:
     honors_idempotency_key: bool = False
 
     def __post_init__(self) -> None:
-        check_key(self.api_key)
+        """
+        Refuse a key that cannot be sent in a header. The error never holds it.
+
+        :raises EvoLinkConfigError: missing, blank, or with blanks, newlines or non-ASCII characters in it.
+        """
+        if not self.api_key or not self.api_key.strip():
+            raise EvoLinkConfigError("no API key: put the EvoLink key into the connection's password (API key)")
+        if not _KEY.fullmatch(self.api_key):
+            raise EvoLinkConfigError(
+                "the API key has invalid characters, such as a blank or a newline, or an invalid length: copy it again "
+                "from the EvoLink dashboard, without quotes or line end"
+            )
 
     @property
     def is_local(self) -> bool:
         """Whether the API runs on this machine: the emulator."""
-        return is_local_host(host_of(self.base_url))
-
-
-def check_key(key: str | None) -> str:
-    """
-    Return the key, or refuse one that cannot be sent in a header. The error never holds it.
-
-    :param key: The password of the connection.
-    :raises EvoLinkConfigError: missing, blank, or with blanks, newlines or non-ASCII characters in it.
-    """
-    if not key or not key.strip():
-        raise EvoLinkConfigError("no API key: put the EvoLink key into the connection's password (API key)")
-    if not _KEY.fullmatch(key):
-        raise EvoLinkConfigError(
-            "the API key has invalid characters, such as a blank or a newline, or an invalid length: copy it again "
-            "from the EvoLink dashboard, without quotes or line end"
-        )
-    return key
+        return is_local_host(urlsplit(self.base_url).hostname)
 
 
 def check_seconds(value: object, default: float, *, field: str) -> float:
@@ -99,15 +93,14 @@ def check_url(url: str, *, field: str, allowed_hosts: Collection[str] = ()) -> s
     :param allowed_hosts: Further hosts, from the deployment's configuration.
     :raises EvoLinkConfigError: another host, another scheme, or a path, query or user name in it.
     """
-    malformed = EvoLinkConfigError(f"{field} must be https://host[:port], without a path")
     try:
         parts = urlsplit(url if "://" in url else f"https://{url}")
         host, port = parts.hostname, parts.port
+        extra = parts.username or parts.password or parts.query or parts.fragment or parts.path.strip("/")
     except ValueError:
-        raise malformed from None
-    extra = parts.username or parts.password or parts.query or parts.fragment or parts.path.strip("/")
+        host = None
     if not host or extra or not _ADDRESS.fullmatch(url):
-        raise malformed
+        raise EvoLinkConfigError(f"{field} must be https://host[:port], without a path")
     if host not in EVOLINK_HOSTS | {name.lower() for name in allowed_hosts} and not is_local_host(host):
         raise EvoLinkConfigError(
             f"{field}: host {sanitize(host, 80)} is not in [evolink] allowed_hosts of the deployment's airflow.cfg; "

@@ -18,13 +18,20 @@ from airflow_provider_evolink.api.jobs.failures import failure_code, job_error
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
 from airflow_provider_evolink.execution.job_tracker import JobTracker, JobWait, Reading
 from airflow_provider_evolink.execution.metrics import count_credits, count_decision
+from airflow_provider_evolink.execution.other_records import adopt, requests_of_batch
 from airflow_provider_evolink.execution.request import OrderRequest
-from airflow_provider_evolink.execution.submission import OrderSubmitter, SubmittedOrder, inputs_changed
+from airflow_provider_evolink.execution.submission import (
+    OrderSubmitter,
+    SubmittedOrder,
+    inputs_changed,
+    refuse_second_request,
+)
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 from airflow_provider_evolink.ledger.decisions import (
     Act,
     decide,
     may_resubmit,
+    misfit,
     resubmits_failed_job,
     unknown_submit_policy,
     why_not_resubmitted,
@@ -36,6 +43,7 @@ from airflow_provider_evolink.storage.results import fetch_media
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.client import EvoLinkClient
+    from airflow_provider_evolink.api.jobs.snapshot import JobReading
     from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.execution.request import RequestSource
     from airflow_provider_evolink.execution.task_run import TaskRun
@@ -102,13 +110,11 @@ class GenerationAttempt:
         self.identity = identity if shows_xcom else replace(identity, had_result=None)
         self.options = options
         self.request = OrderRequest(options, source, run.context)
-        self.ledger = Ledger.of(run.context, durable=options.durable, path=options.ledger_path, item=item)
+        self.ledger = Ledger.of(run.context, identity, durable=options.durable, path=options.ledger_path)
         self.record = self.ledger.read()
         self._run = run
         self._client = client or EvoLinkHook(options.evolink_conn_id).get_conn()
-        self._submitter = OrderSubmitter(
-            options, run, self.request, identity=self.identity, ledger=self.ledger, client=self._client
-        )
+        self._submitter = OrderSubmitter(options, run, self.request, self.identity, self.ledger, self._client)
         self.tracker = JobTracker(options, run, self._client, self.request)
 
     def close(self) -> None:
@@ -150,6 +156,11 @@ class GenerationAttempt:
         :raises EvoLinkError: there is no job to wait for.
         """
         act, order_number = decide(self.record, self.identity, self.options.policies)
+        if act is Act.SUBMIT and self.identity.item is None:
+            adopt([self], self._run.context, requests_of_batch(self.identity), self.options)
+            act, order_number = decide(self.record, self.identity, self.options.policies)
+        if self.record and self.record.is_of(self.identity):
+            refuse_second_request(self.record, self.request, self.identity)
         if act is Act.REFUSE:
             raise EvoLinkRerunRefused('this is a backfill and on_backfill="fail": nothing is submitted')
         if act is Act.RESOLVE and self.record is not None:
@@ -157,6 +168,7 @@ class GenerationAttempt:
             return self._submitted(self._submitter.resolve_unknown(self.record))
         if act is Act.ATTACH and self.record is not None and self.record.job_id is not None:
             self.poll(again=False)
+            check_job(self.record, self.tracker.reading.job if self.tracker.reading else None)
             return self._replace_failed_job(self.record) if self._replaces_failed_job() else self._attach(self.record)
         count_decision(self.options.operator_name, "fresh_submit" if self.ledger.is_durable else "no_task_state_store")
         counts = self.record.counts(self.identity.clear_count) if self.record else {}
@@ -230,6 +242,7 @@ class GenerationAttempt:
 
         :param job: The job as just polled.
         """
+        check_job(self.record, job)
         if failure := job_error(job, self.request.redactor()):
             raise self._failed(job, failure)
         shown = self.request.shown(self.record)
@@ -261,8 +274,7 @@ class GenerationAttempt:
     def _attach(self, record: Record) -> JobWait:
         """Wait for the job of an earlier try, or take its result once more."""
         reading = self.tracker.reading or Reading()
-        changed = record.state is not State.DELIVERED and not reading.has_failed
-        if changed and self.request.same_body(record) is None:
+        if not reading.has_failed and self.request.same_body(record) is None:
             raise inputs_changed(record, self.identity)
         count_decision(
             self.options.operator_name,
@@ -298,8 +310,27 @@ class GenerationAttempt:
         self.tracker.reading = Reading(job)
         count_credits(self.options.operator_name, "credits_charged", job)
         if push := getattr(self._run.ti, "xcom_push", None):
-            push(key=f"failed_job{self.identity.suffix}", value=job.summary())
+            item = self.identity.item
+            push(key="failed_job" if item is None else f"failed_job_{item}", value=job.summary())
         if self.record is None or self._replaces_failed_job() or not isinstance(failure, EvoLinkJobFailed):
             return failure
         why = f" — but {why_not_resubmitted(self.identity, self.options.policies)}" if failure.repeatable else ""
         return failure.amended(message=failure.message + why, permanent=True)
+
+
+def check_job(record: Record | None, job: JobReading | None) -> None:
+    """
+    Refuse a job that cannot be the one of the record: its result is another request's.
+
+    :param record: The record, if there is one.
+    :param job: The job as just polled, if it could be read.
+    :raises EvoLinkConfigError: it is another job.
+    """
+    if record is None or job is None or not (why := misfit(record, job)):
+        return
+    raise EvoLinkConfigError(
+        f"the record of this task names a job that is not its order of {record.model}: {why}. Nothing is submitted, "
+        "and its result is not returned. What to do: check the record (evolink_generation) in the Storage tab of this "
+        "task instance and in the ledger folder: it was edited, or is that of another task. Delete it to submit again",
+        job_id=job.job_id,
+    )

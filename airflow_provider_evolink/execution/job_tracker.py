@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api.errors import (
@@ -79,6 +79,7 @@ class Reading:
         return self.job
 
 
+@dataclass
 class JobTracker:
     """
     Polls the job of one try on the worker.
@@ -87,15 +88,15 @@ class JobTracker:
     :param run: The running try.
     :param client: EvoLink.
     :param request: What was submitted.
+    :param reading: The last poll; ``None``: not polled yet, or to be polled again.
     """
 
-    def __init__(self, options: GenerationOptions, run: TaskRun, client: EvoLinkClient, request: OrderRequest) -> None:
-        self.reading: Reading | None = None  # None: not polled yet, or to be polled again
-        self._options = options
-        self._run = run
-        self._client = client
-        self._request = request
-        self._estimated_time: float | None = None
+    options: GenerationOptions
+    run: TaskRun
+    client: EvoLinkClient
+    request: OrderRequest
+    reading: Reading | None = None
+    _estimated_time: float | None = field(default=None, init=False)
 
     @property
     def has_failed(self) -> bool:
@@ -119,15 +120,15 @@ class JobTracker:
         :param started: Epoch seconds of the order: shortly after it, EvoLink may not know the job yet.
         """
         try:
-            job = self._client.get_job(job_id)
+            job = self.client.get_job(job_id)
             if not Reading(job).has_failed:
                 return Reading(job)
             time.sleep(schedule.POLICY.confirm_failure_after)
-            return Reading(self._client.get_job(job_id))
+            return Reading(self.client.get_job(job_id))
         except (EvoLinkRateLimited, EvoLinkUnavailable, EvoLinkNotFoundError) as error:
             if isinstance(error, EvoLinkNotFoundError) and time.time() - started > schedule.POLICY.not_found_grace:
                 raise
-            self._run.log.warning("EvoLink job %s cannot be polled right now, still waiting: %s", job_id, error)
+            self.run.log.warning("EvoLink job %s cannot be polled right now, still waiting: %s", job_id, error)
             return Reading(error=error)
 
     def poll_before_defer(self, wait: JobWait) -> Reading:
@@ -154,7 +155,7 @@ class JobTracker:
         """
         if reading is None or reading.job is None:
             return ()
-        return schedule.worker_poll_delays(reading.job, wait.started, time.time(), self._options.defer_after)
+        return schedule.worker_poll_delays(reading.job, wait.started, time.time(), self.options.defer_after)
 
     def hints(self) -> dict[str, Any]:
         """Return what a poll would show, so that the trigger can poll later."""
@@ -173,19 +174,19 @@ class JobTracker:
         def on_poll(job: Job) -> None:
             self.reading = Reading(job)
             if line := progress.line(job, time.time()):
-                self._run.log.info(line)
-            if self._run.is_stopping() and not job.status.is_over:
+                self.run.log.info(line)
+            if self.run.is_stopping() and not job.status.is_over:
                 raise EvoLinkOrderStopped("this worker is being terminated; the job keeps running", job_id=job.job_id)
 
         try:
-            return self._client.wait(
+            return self.client.wait(
                 wait.job_id,
                 timeout=max(0.0, wait.deadline - time.time()),
-                poll_interval=self._options.poll_interval,
+                poll_interval=self.options.poll_interval,
                 started=wait.started,
                 estimated_time=self._estimated_time,
                 on_poll=on_poll,
-                redactor=self._request.redactor(),
+                redactor=self.request.redactor(),
             )
         except EvoLinkJobFailed:
             if self.reading is None:

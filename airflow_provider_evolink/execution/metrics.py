@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import Stats
-
-from airflow_provider_evolink.compat import span
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.jobs.job import Job
@@ -39,8 +38,12 @@ def count_decision(operator_name: str, decision: str, job: Job | JobSnapshot | N
         "resumable.external_id": job.job_id if job else None,
         "resumable.prior_status": str(job.status) if job else None,
     }
-    with span("resumable_job.resume_decision", {name: text for name, text in attributes.items() if text is not None}):
-        pass
+    with contextlib.suppress(ImportError):  # Airflow 2 comes without OpenTelemetry
+        from opentelemetry import trace
+
+        tracer = trace.get_tracer("airflow_provider_evolink")
+        known = {name: text for name, text in attributes.items() if text is not None}
+        tracer.start_span("resumable_job.resume_decision", attributes=known).end()
 
 
 def count_credits(operator_name: str, what: str, job: Job) -> None:

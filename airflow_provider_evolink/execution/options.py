@@ -81,9 +81,9 @@ class GenerationOptions:
             fields={path: value for path, value in typed.items() if value is not None},
             parameters=operator.parameters or {},
             only_kind=operator.only_kind,
-            timeout=_seconds("timeout", _total_seconds(operator.timeout)),
-            poll_interval=_optional_seconds("poll_interval", operator.poll_interval),
-            defer_after=_optional_seconds("defer_after", operator.defer_after),
+            timeout=_seconds("timeout", operator.timeout),
+            poll_interval=_seconds("poll_interval", operator.poll_interval, is_optional=True),
+            defer_after=_seconds("defer_after", operator.defer_after, is_optional=True),
             idempotency_namespace=operator.idempotency_namespace,
             policies=_policies(operator),
             execution_timeout=operator.execution_timeout,
@@ -171,16 +171,11 @@ def _check_max_active(value: Any) -> None:
         raise EvoLinkConfigError(f"max_active must be a whole number from 1 to {MAX_ACTIVE}")
 
 
-def _total_seconds(value: Any) -> Any:
-    return value.total_seconds() if isinstance(value, timedelta) else value
-
-
-def _optional_seconds(name: str, value: Any) -> float | None:
-    return None if value is None else _seconds(name, value)
-
-
-def _seconds(name: str, value: Any) -> float:
-    """Check a number of seconds. Here, since found out later it would cost a job."""
+def _seconds(name: str, value: Any, *, is_optional: bool = False) -> Any:
+    """Check a number of seconds, or a ``timedelta``. Here, since found out later it would cost a job."""
+    if value is None and is_optional:
+        return None
+    value = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MAX_SECONDS:
         given = repr(value) if isinstance(value, int | float) else f"a {type(value).__name__}"
         raise EvoLinkConfigError(

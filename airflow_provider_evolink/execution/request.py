@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_evolink.api import catalog
@@ -71,7 +71,7 @@ class ArgumentSource:
         return draft(self.options, self.options.model, self.options.parameters)
 
     def remember(self, shown: dict[str, Any]) -> None:
-        """Keep nothing: the arguments can be read again."""
+        """Do nothing: the arguments can be read again."""
 
     def remembered(self) -> dict[str, Any] | None:
         """Return ``None``: the arguments can be read again."""
@@ -111,6 +111,7 @@ def draft(options: GenerationOptions, model: str, parameters: Any) -> Draft:
     return Draft(model, fields)
 
 
+@dataclass
 class OrderRequest:
     """
     The request of one try.
@@ -120,13 +121,11 @@ class OrderRequest:
     :param context: Airflow's context.
     """
 
-    def __init__(self, options: GenerationOptions, source: RequestSource, context: Context) -> None:
-        self.model = options.model
-        self._options = options
-        self._source = source
-        self._context = context
-        self._files: InputFiles | None = None
-        self._body: dict[str, Any] | None = None
+    options: GenerationOptions
+    source: RequestSource
+    context: Context
+    _files: InputFiles | None = field(default=None, init=False)
+    _body: dict[str, Any] | None = field(default=None, init=False)
 
     def body(self, *, known: bool = False) -> dict[str, Any]:
         """
@@ -137,22 +136,24 @@ class OrderRequest:
         """
         if self._body is not None:
             return self._body
-        given = self._source.build()
-        self.model = given.model
-        body = self._checked(given, known=known)
-        self._source.remember(_shown(body))
+        given = self.source.build()
+        fields = media_fields.plain(without_entries(given.parameters))
+        spec = catalog.find_spec(given.model)
+        found = media_fields.find_local_files(spec.media_parameters, fields) if spec else []
+        if found:
+            body = self._with_files(given, fields, found, known=known)
+        else:
+            body = catalog.build_request(given.model, fields, validation=self.options.validation)
+        if not self.source.is_repeatable:
+            self.source.remember(_shown(body))
         if not known:
             self._body = body
         return body
 
-    def _checked(self, draft: Draft, *, known: bool) -> dict[str, Any]:
-        given, spec = media_fields.plain(without_entries(draft.parameters)), catalog.find_spec(draft.model)
-        found = media_fields.find_local_files(spec.parameters, given) if spec else []
-        if not found:
-            return catalog.build_request(draft.model, given, validation=self._options.validation)
+    def _with_files(self, draft: Draft, given: dict[str, Any], found: list[Any], *, known: bool) -> dict[str, Any]:
         if self._files is None:
-            origins = self._options.origins.joined(draft.literals, named_files(draft.parameters))
-            self._files = InputFiles(replace(self._options, model=draft.model), self._context, origins)
+            origins = self.options.origins.joined(draft.literals, named_files(draft.parameters))
+            self._files = InputFiles(replace(self.options, model=draft.model), self.context, origins)
         return self._files.body(given, found, submitted=known)
 
     def sent_body(
@@ -176,8 +177,8 @@ class OrderRequest:
 
         :param record: The record of the order.
         """
-        if not self._source.is_repeatable and (record is None or record.job_id is not None):
-            return self._source.remembered() or {}
+        if not self.source.is_repeatable and (record is None or record.job_id is not None):
+            return self.source.remembered() or {}
         try:
             body = self.body(known=True)
             same = record is None or record.matches(body)
@@ -201,9 +202,9 @@ class OrderRequest:
     def redactor(self) -> Redactor:
         """Return what hides the request in EvoLink's messages."""
         try:
-            if self._source.is_repeatable:
-                return Redactor.of(media_fields.plain(self._source.build().parameters))
-            remembered = self._source.remembered()
+            if self.source.is_repeatable:
+                return Redactor.of(media_fields.plain(self.source.build().parameters))
+            remembered = self.source.remembered()
             return Redactor.everything() if remembered is None else Redactor.of(remembered)
         except Exception:  # noqa: BLE001 - an error must not be lost because its request cannot be built
             return Redactor.everything()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import BaseHook, conf
 
@@ -115,14 +116,14 @@ def settings_of(connection: Connection, extra: Mapping[str, Any]) -> ClientSetti
     :raises EvoLinkConfigError: a field is unusable; the message names it.
     """
     from airflow_provider_evolink.api import settings as api
-    from airflow_provider_evolink.api.addresses import host_of, is_local_host
+    from airflow_provider_evolink.api.addresses import is_local_host
 
     allowed = allowed_hosts()
     base_url = api.check_url(_base_url(connection) or api.API_URL, field="host", allowed_hosts=allowed)
-    local = is_local_host(host_of(base_url))
+    local = is_local_host(urlsplit(base_url).hostname)
     files_url = str(extra.get("files_host") or (base_url if local else api.FILES_URL))
     return api.ClientSettings(
-        api_key=api.check_key(connection.password),
+        api_key=connection.password or "",
         base_url=base_url,
         files_url=api.check_url(files_url, field="files_host", allowed_hosts=allowed),
         read_timeout=api.check_seconds(extra.get("timeout"), 15.0, field="timeout"),

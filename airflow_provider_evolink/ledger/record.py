@@ -10,8 +10,8 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 VERSION = 2
+MAX_MOMENT = 2.0**33  # epoch seconds, in the year 2242
+MAX_COUNT = 10**6
 _CHECKSUM = re.compile(r"#sha256=[0-9a-f]{64}\Z")
 
 
@@ -34,9 +36,6 @@ class State(StrEnum):
     REFUSED = "refused"  # known not to be accepted
     SUBMITTED = "submitted"
     DELIVERED = "delivered"
-
-
-_RANK = {state: rank for rank, state in enumerate(State)}
 
 
 @dataclass(frozen=True)
@@ -87,6 +86,14 @@ class Record:
         """
         return fingerprint(body) in (self.fingerprint, self.uri_fingerprint)
 
+    def is_of(self, identity: TaskIdentity) -> bool:
+        """
+        Return whether a try itself has written this, so that another request in it is no retry.
+
+        :param identity: The running try.
+        """
+        return (self.attempt, self.clear_count) == (identity.attempt, identity.clear_count)
+
     def moved(self, state: State, **changes: Any) -> Record:
         """
         Return the next record of the same order.
@@ -105,10 +112,6 @@ class Record:
         """
         regenerations = self.regenerations + regenerated if self.clear_count == clear_count else 0
         return {"regenerations": regenerations, "extra_payments": self.extra_payments}
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -166,14 +169,9 @@ class TaskIdentity:
         return self.dag_id, self.run_id, self.task_id, self.map_index, *item
 
     @property
-    def suffix(self) -> str:
-        """The end of names that each request of a batch has for itself; empty outside a batch."""
-        return "" if self.item is None else f"_{self.item}"
-
-    @property
     def record_name(self) -> str:
         """The name of the record in the task state store."""
-        return f"evolink_generation{self.suffix}"
+        return "evolink_generation" if self.item is None else f"evolink_generation_{self.item}"
 
     def key(self, namespace: str, order_number: int, attempt: int | None = None) -> str:
         """
@@ -233,15 +231,6 @@ def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
     return [_map_strings(item, change) for item in value] if isinstance(value, list | tuple) else value
 
 
-def newest_of(records: Iterable[Record]) -> Record | None:
-    """
-    Return the newest of several copies of a record; of two with the same revision the one further along.
-
-    :param records: The copies.
-    """
-    return max(records, key=lambda record: (record.revision, _RANK[record.state]), default=None)
-
-
 def merge_over(latest: Record | None, record: Record) -> Record | None:
     """
     Return what a try may write over the record in a store; ``None``: nothing, another try has written since.
@@ -283,13 +272,22 @@ def read_record(value: Any) -> Record:
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         record = None
-    if record is None or not 1 <= record.version <= VERSION or not _has_valid_job(record):
+    if record is None or not 1 <= record.version <= VERSION or not (_has_valid_job(record) and _is_in_range(record)):
         raise EvoLinkConfigError(
             "the record of this task's generation is not readable, so nothing was submitted. What to do: check it in "
             "the Storage tab of the task instance (evolink_generation) or in the ledger folder; delete it to submit "
             "again"
         )
     return replace(record, version=VERSION)
+
+
+def _is_in_range(record: Record) -> bool:
+    moments = (record.ordered_at, record.newest_job_created)
+    counts = (record.order_number, record.clear_count, record.revision, record.regenerations, record.extra_payments)
+    return (
+        all(0 <= moment < MAX_MOMENT for moment in moments)  # also false for NaN
+        and all(0 <= count < MAX_COUNT for count in (*counts, record.attempt))
+    )
 
 
 def _has_valid_job(record: Record) -> bool:

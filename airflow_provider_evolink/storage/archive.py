@@ -77,7 +77,7 @@ def _manifest(files: list[MediaFile], run: Mapping[str, Any], before: Any) -> di
     rows = {
         _name(file): {
             "name": _name(file),
-            **file.model_dump(include={"sha256", "size", "content_type", "width", "height", "duration"}),
+            **file.model_dump(include={"sha256", "size", "content_type", "verified", "width", "height", "duration"}),
             "staged_from": public_uri(file.uri),
         }
         for file in files

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from airflow_provider_evolink.api.addresses import host_of, is_local_host
 from airflow_provider_evolink.api.errors import (
     EvoLinkConfigError,
     EvoLinkJobTimeout,
@@ -132,9 +131,11 @@ def _with_advice(error: EvoLinkMediaError) -> EvoLinkMediaError:
 
 
 def _download(client: EvoLinkClient, job: Job, index: int, folder: ObjectStoragePath) -> MediaFile:
-    local = is_local_host(host_of(client.settings.base_url))
     with download(
-        job.results[index], expect=job.outputs[index]["kind"], allow_loopback=local, job_id=job.job_id
+        job.results[index],
+        expect=job.outputs[index]["kind"],
+        allow_loopback=client.settings.is_local,
+        job_id=job.job_id,
     ) as found:
         info = found.info
         target = folder / f"{job.job_id}-{index}{info.extension}"

@@ -99,7 +99,9 @@ def test_the_results_are_downloaded_and_verified(
 def test_what_is_stored_about_a_file(job: dict[str, Any], download: Any, archive: Any, tmp_path: Path) -> None:
     """XCom, receipts and manifests outlive a release of this package."""
     (file,) = download(job)
-    fields = ("uri", "sha256", "size", "content_type", "index", "job_id", "model", "width", "height", "duration")
+    fields = ("uri", "sha256", "size", "content_type", "index", "job_id", "model")
+    fields += ("verified", "width", "height", "duration")
+    assert file["verified"] == "packets"
     assert tuple(file) == (*fields, "job")
     assert file["job"] == {"created": job["created"], "credits": job["credits"], "request": job["request"]}
     receipt = json.loads((tmp_path / "staging" / f"{job['job_id']}.json").read_text())

@@ -581,7 +581,7 @@ def test_a_request_that_is_no_json_leaves_no_intent(
         ("timeout", float("inf")),
         ("timeout", timedelta(seconds=-1)),
         ("poll_interval", "30"),
-        ("poll_interval", timedelta(seconds=30)),
+        ("poll_interval", timedelta(seconds=-30)),
         ("poll_interval", True),
         ("defer_after", "5"),
         ("defer_after", float("nan")),
@@ -593,6 +593,14 @@ def test_a_wait_that_is_no_number_of_seconds_is_refused_before_anything_is_order
     with pytest.raises(AirflowFailException, match=f"{name} must be a number of seconds"):
         stage.run(make(**{name: value}))
     assert unsent(emulator)
+
+
+def test_a_timedelta_is_a_number_of_seconds(stage: Any, make: Make, slow: EmulatorServer) -> None:
+    with pytest.raises(TaskDeferred) as deferred:
+        make(poll_interval=timedelta(seconds=30), timeout=timedelta(minutes=5), defer_after=timedelta(0))().execute(
+            stage.context()
+        )
+    assert deferred.value.trigger.serialize()[1]["poll_interval"] == 30.0
 
 
 @pytest.mark.parametrize("there", [{"voice_bindings": {"image1": LINK}}, "voice_bindings"])

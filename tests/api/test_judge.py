@@ -74,6 +74,12 @@ def without(name: str, part: bytes) -> bytes:
     return found
 
 
+def changed(content: bytes, part: bytes) -> bytes:
+    """Return a file with another byte behind some others."""
+    at = content.index(part) + len(part) + 9
+    return content[:at] + bytes([content[at] ^ 0x55]) + content[at + 1 :]
+
+
 def open_wav(size: int, riff: int) -> bytes:
     content = bytearray(sample("wav"))
     at = content.index(b"data") + 4
@@ -94,6 +100,16 @@ CUT = [
     Case("cut", f"{name}, {number} of {CUTS + 1}", functools.partial(cut, name, number), None)
     for name in TYPES
     for number in range(1, CUTS + 1)
+]
+CUT += [
+    Case("cut", "mp3 between two frames", lambda: sample("mp3")[: -192 * 3], None),
+    Case("cut", "ogg between two pages", lambda: sample("ogg")[: sample("ogg").rindex(b"OggS")], None),
+    Case(
+        "cut",
+        "dash between two segments",
+        lambda: sample("mp4 for dash")[: sample("mp4 for dash").rindex(b"moof") - 4],
+        None,
+    ),
 ]
 BEHIND = [
     Case("bytes behind", f"{name}, {tail}", lambda name=name, tail=tail: sample(name) + TAILS[tail], kind)
@@ -189,6 +205,8 @@ NO_MEDIA = [
     *(refused(f"{name} without moov", functools.partial(without, name, b"moov")) for name in (*STREAMS, *SOUNDS)),
     refused("fragments without their media data", lambda: without("mp4 in fragments", b"mdat")),
     refused("no fragments", lambda: without("mp4 in fragments", b"moof")),
+    refused("a png with other pixels", lambda: changed(sample("png"), b"IDAT")),
+    refused("a flac whose last frame was changed", lambda: changed(sample("flac"), sample("flac")[-300:-290])),
     refused("an html page", lambda: b"<!doctype html><p>Not here" + bytes(5000)),
     refused("zeros", lambda: bytes(10_000)),
     refused("an svg", lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>"),

@@ -9,12 +9,15 @@ import logging
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 from media_samples import box, numbers, sample
 from media_server import mp4
+from PIL import Image
 
 from airflow_provider_evolink.api.errors import EvoLinkMediaError
 from airflow_provider_evolink.api.files import packets
@@ -81,7 +84,7 @@ LIES = {
     "runs of chunks": lambda: clip(stsc=numbers(0, MANY, 1, 1, 1)),
     "chunks": lambda: clip(stco=numbers(0, MANY, 99)),
     "long chunks": lambda: clip(stco=b"", co64=numbers(0, MANY, 0, 99)),
-    "key frames": lambda: clip(stss=numbers(0, MANY, 1)),
+    "key frames": lambda: clip(stss=numbers(0, 20, 1)),
     "entries of times": lambda: clip(stts=numbers(0, MANY, 1, 1)),
     "a sample behind the end": lambda: clip(stsz=numbers(0, 0, 1, 101)),
     "a chunk before the data": lambda: clip(stco=numbers(0, 1, 30)),
@@ -173,6 +176,23 @@ def test_even_a_lie_that_passes_costs_no_more(tmp_path: Path, name: str) -> None
     assert peak < 64 * MIB
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the kernel does not show the peak of a process")
+def test_no_picture_is_decoded(tmp_path: Path) -> None:
+    """A clip of 100 kB, whose one picture takes 75 MB."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (5000, 5000)).save(buffer, "PNG", compress_level=1)
+    path = tmp_path / "clip.mov"
+    with av.open(str(path), "w", format="mov") as container:
+        stream: Any = container.add_stream("png", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 5000, 5000, "rgb24"
+        packet = av.Packet(buffer.getvalue())
+        packet.stream, packet.pts, packet.dts, packet.is_keyframe = stream, 0, 0, True
+        container.mux(packet)
+    found, peak = read_apart(path, Structure("video/quicktime", path.stat().st_size, demuxer="mov"), memory=200 * MIB)
+    assert found["streams"][0]["packets"] == 1
+    assert peak < 64 * MIB
+
+
 def test_a_clip_that_needs_too_much_memory_is_verified_by_its_length(monkeypatch: Any, caplog: Any) -> None:
     monkeypatch.setattr("media_server._SAMPLE", 25_000_000)
     with caplog.at_level(logging.WARNING):
@@ -225,9 +245,20 @@ def test_packets_that_cannot_be_read_are_refused() -> None:
         inspect(bytes(content))
 
 
+@pytest.mark.parametrize("name", ["mp4 for streaming", "mp4 for dash", "avi"])
+def test_packets_that_end_too_early_are_refused(name: str) -> None:
+    """As if the structure had not shown that the file is cut."""
+    whole = sample(name)
+    content = whole[: len(whole) * 2 // 3]
+    with io.BytesIO(whole) as file:
+        structure = read_structure(Source(file, len(whole)))
+    with pytest.raises(EvoLinkMediaError):
+        packets.read_packets(io.BytesIO(content), replace(structure, end=len(content)))
+
+
 def test_ffmpeg_opens_nothing_that_the_file_names(tmp_path: Path) -> None:
     """A text that begins like a song, but names a port to listen on."""
-    text = b"ID3\x04\0\0\0\0\0\0v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 40002 RTP/AVP 0\n"
+    text = b"\xff\xfb\nv=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 40002 RTP/AVP 0\n"
     path = tmp_path / "song"
     path.write_bytes(text)
     began = time.monotonic()

@@ -148,8 +148,8 @@ class ModelClient(EvoLinkClient):
             raise EvoLinkNotFoundError("no such job", job_id=job_id)
         return shown(order)
 
-    def list_jobs(self, model: str) -> list[tuple[str, float]]:
-        return [(order.job_id, order.created) for order in reversed(self._server.orders)]
+    def list_jobs(self, model: str) -> list[Job]:
+        return [shown(order) for order in reversed(self._server.orders)]
 
 
 def shown(order: Order) -> Job:

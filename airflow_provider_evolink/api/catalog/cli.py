@@ -124,7 +124,7 @@ def _report(request: dict[str, Any]) -> dict[str, Any]:
     inner = request.get("parameters")
     fields = inner if isinstance(inner, dict) and request.keys() <= {"model", "kind", "parameters"} else request
     spec = catalog.find_spec(model)
-    files = find_local_files(spec.parameters, fields) if spec else []
+    files = find_local_files(spec.media_parameters, fields) if spec else []
     # An operator uploads these files and sends links, so links take their place here as well.
     links = {uri: f"https://input.invalid/{number}" for number, (_, uri) in enumerate(files)}
     shown = {describe_value(link): describe_value(uri) for uri, link in links.items()}

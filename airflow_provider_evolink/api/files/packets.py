@@ -111,10 +111,12 @@ def _descriptor_of(file: BinaryIO) -> Iterator[int]:
     """Provide a descriptor of the content; a file in an object store is copied to this machine for it."""
     try:
         file.flush()
-        yield file.fileno()
+        descriptor = file.fileno()
     except (AttributeError, io.UnsupportedOperation):
         with tempfile.TemporaryFile(prefix="evolink-") as copy:
             file.seek(0)
             shutil.copyfileobj(file, copy)
             copy.flush()
             yield copy.fileno()
+    else:
+        yield descriptor

@@ -12,11 +12,12 @@ import uuid
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from pydantic import BaseModel, ValidationError, field_validator
 
-from airflow_provider_evolink.api.addresses import host_of, is_local_host, link_fault
+from airflow_provider_evolink.api.addresses import is_local_host, link_fault
 from airflow_provider_evolink.api.catalog.media_limits import InputFile
 from airflow_provider_evolink.api.http.failures import refusal_error, unreadable
 from airflow_provider_evolink.api.http.messages import Call, Response
@@ -144,4 +145,4 @@ def is_usable(url: Any, settings: ClientSettings) -> bool:
     """
     if not isinstance(url, str) or len(url) > MAX_LINK or link_fault(url):
         return False
-    return url.startswith("https://") or is_local_host(host_of(settings.files_url))
+    return url.startswith("https://") or is_local_host(urlsplit(settings.files_url).hostname)

@@ -8,6 +8,7 @@ import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, TypeVar
 from urllib.request import getproxies
 
@@ -40,29 +41,34 @@ class Permit(Protocol):
         """Raise if the order may not be sent any more. Called right before its first byte leaves; no I/O."""
 
 
+@dataclass
 class Watchdog:
     """
     Cuts a connection at the deadline of a call: every single read may be in time while the response drips in.
 
     :param seconds: For the whole call.
+    :param permit: Checked right before the first byte of a request leaves.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.has_cut = False
-        self._socket: socket.socket | None = None
-        self._timer = threading.Timer(seconds, self._cut)
-        self._timer.daemon = True
+    seconds: float
+    permit: Permit | None = None
+    has_cut: bool = field(default=False, init=False)
+    _socket: socket.socket | None = field(default=None, init=False)
+    _timer: threading.Timer | None = field(default=None, init=False)
 
     def __enter__(self) -> Self:
+        self._timer = threading.Timer(self.seconds, self._cut)
+        self._timer.daemon = True
         self._timer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """
-        Note the connection of the call.
+        Follow the steps of the call: note its connection, and ask for the permit before it is sent.
 
         :param event: Name of a step in httpcore.
         :param info: Its arguments or result.
@@ -71,6 +77,8 @@ class Watchdog:
             if self.has_cut:
                 raise httpx.ConnectTimeout("")
             self._socket = info["return_value"].get_extra_info("socket")
+        if self.permit is not None and event.endswith(".send_request_headers.started"):
+            self.permit.check()
 
     def _cut(self) -> None:
         self.has_cut = True
@@ -100,15 +108,10 @@ def exchange(
     :raises EvoLinkUnavailable: no response; if it was an order, it was provably not sent.
     :raises EvoLinkSubmissionUnknown: no response to an order that may have been accepted.
     """
-    with Watchdog(seconds or call_timeout(call, settings)) as watchdog:
-
-        def trace(event: str, info: Mapping[str, Any]) -> None:
-            watchdog.trace(event, info)
-            if permit is not None and event.endswith(".send_request_headers.started"):
-                permit.check()
-
+    request = httpx_request(call, settings)
+    with Watchdog(seconds or request["timeout"].read, permit) as watchdog:
         try:
-            with http.stream(**httpx_request(call, settings) | options, extensions={"trace": trace}) as response:
+            with http.stream(**request | options, extensions={"trace": watchdog.trace}) as response:
                 content = bytearray()
                 for chunk in response.iter_raw():
                     append(content, chunk)
@@ -117,19 +120,15 @@ def exchange(
             raise network_error(call, httpx.ReadTimeout("") if watchdog.has_cut else error) from None
 
 
-def call_timeout(call: Call, settings: ClientSettings) -> float:
-    """Return the seconds a whole call may take."""
-    return settings.submit_timeout if call.paid else settings.read_timeout
-
-
 def httpx_request(call: Call, settings: ClientSettings) -> dict[str, Any]:
-    """Return a call as arguments of httpx."""
+    """Return a call as arguments of httpx. The whole of it may take as long as the read timeout."""
+    seconds = settings.submit_timeout if call.paid else settings.read_timeout
     return {
         "method": call.method,
         "url": call.path,
         "content": call.content,
         "headers": dict(call.headers),
-        "timeout": httpx.Timeout(call_timeout(call, settings), connect=settings.connect_timeout),
+        "timeout": httpx.Timeout(seconds, connect=settings.connect_timeout),
     }
 
 

@@ -166,16 +166,15 @@ def _has_sane_links(job: Job) -> bool:
     return len(job.results) <= MAX_RESULTS and all(len(link) <= MAX_LINK for link in job.results)
 
 
-def listed_from(call: Call, response: Response) -> list[tuple[str, float]]:
-    """Read ids and times of a list of jobs. It holds neither prompts nor links."""
+def listed_from(call: Call, response: Response) -> list[Job]:
+    """Read a list of jobs: their ids, models and times. It holds neither prompts nor links."""
     rows = read_success(call, response).get("data")
     if not isinstance(rows, list):
         unreadable(call, response, "the response holds no list")
     found = []
     for row in rows:
         with suppress(ValidationError, TypeError):
-            job = Job.model_validate({**row, "created": row.get("created_at")})
-            found.append((job.job_id, job.created or 0.0))
+            found.append(Job.model_validate({**row, "created": row.get("created_at")}))
     return found
 
 
