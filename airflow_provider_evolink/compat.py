@@ -9,6 +9,7 @@ from airflow.providers.common.compat.sdk import conf
 
 # What Airflow passes instead of the name of a resume method when a trigger failed or timed out.
 TRIGGER_FAILED = "__fail__"
+TRIGGER_TIMEOUT = "Trigger timeout"  # and why, if it timed out
 
 
 def default_deferrable() -> bool:

@@ -40,7 +40,7 @@ with DAG(
         max_active=20,
         max_credits=100,
         on_failed_job="collect",
-        destination="{{ var.value.get('evolink_staging', 'file:///tmp/evolink/staging') }}",
+        destination="{{ var.value.get('evolink_staging', 'file:///srv/evolink/staging') }}",
     )
     # [END batch]
 

@@ -48,11 +48,11 @@ with DAG(
     download = EvoLinkDownloadOperator(
         task_id="download",
         job=extend.output,
-        destination="{{ var.value.get('evolink_staging', 'file:///tmp/evolink/staging') }}",
+        destination="{{ var.value.get('evolink_staging', 'file:///srv/evolink/staging') }}",
     )
     archive = EvoLinkArchiveOperator(
         task_id="archive",
         files=download.output,
-        archive_path="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
+        archive_path="{{ var.value.get('evolink_archive', 'file:///srv/evolink/archive') }}",
     )
     first >> extend >> download >> archive

@@ -33,7 +33,7 @@ with DAG(
     # [START local_frame]
     animate = EvoLinkImageToVideoOperator(
         task_id="animate",
-        image_start="file:///tmp/evolink/bud.png",
+        image_start="file:///srv/evolink/bud.png",
         prompt="The bud opens into a flower",
         duration=2,
     )
@@ -41,11 +41,11 @@ with DAG(
     download = EvoLinkDownloadOperator(
         task_id="download",
         job=animate.output,
-        destination="{{ var.value.get('evolink_staging', 'file:///tmp/evolink/staging') }}",
+        destination="{{ var.value.get('evolink_staging', 'file:///srv/evolink/staging') }}",
     )
     archive = EvoLinkArchiveOperator(
         task_id="archive",
         files=download.output,
-        archive_path="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
+        archive_path="{{ var.value.get('evolink_archive', 'file:///srv/evolink/archive') }}",
     )
     animate >> download >> archive

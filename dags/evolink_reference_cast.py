@@ -38,6 +38,6 @@ with DAG(
         voice_bindings={"image1": "{{ params.host_voice }}"},
         aspect_ratio="16:9",
         duration=4,
-        destination="{{ var.value.get('evolink_staging', 'file:///tmp/evolink/staging') }}",
+        destination="{{ var.value.get('evolink_staging', 'file:///srv/evolink/staging') }}",
     )
     # [END reference_cast]

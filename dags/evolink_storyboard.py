@@ -50,10 +50,10 @@ with DAG(
     ).expand(prompt=storyboard())
     files = EvoLinkDownloadOperator.partial(
         task_id="download",
-        destination="{{ var.value.get('evolink_staging', 'file:///tmp/evolink/staging') }}",
+        destination="{{ var.value.get('evolink_staging', 'file:///srv/evolink/staging') }}",
     ).expand(job=shots.output)
     EvoLinkArchiveOperator.partial(
         task_id="archive",
-        archive_path="{{ var.value.get('evolink_archive', 'file:///tmp/evolink/archive') }}",
+        archive_path="{{ var.value.get('evolink_archive', 'file:///srv/evolink/archive') }}",
     ).expand(files=files.output)
     # [END storyboard]

@@ -26,6 +26,7 @@ import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -260,14 +261,25 @@ def names_a_test(k: str, file: str) -> bool:
     :param file: File of tests.
     """
     expression = Expression.compile(k)
-    nodes = list(ast.walk(ast.parse((ROOT / file).read_text())))
-    cases = [file, *(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))]
-    tests = [node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    tests, cases = tests_of(file)
 
     def chooses(*texts: str) -> bool:
         return expression.evaluate(lambda word, **_: any(word.lower() in text.lower() for text in texts))
 
-    return any(chooses(name) or chooses(name, *cases) for name in tests if name.startswith("test"))
+    return any(chooses(name) or chooses(name, *cases) for name in tests)
+
+
+@cache
+def tests_of(file: str) -> tuple[list[str], list[str]]:
+    """
+    Return the names of the tests of a file, and all its texts.
+
+    :param file: File of tests.
+    """
+    nodes = list(ast.walk(ast.parse((ROOT / file).read_text())))
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    names = [node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [name for name in names if name.startswith("test")], [file, *texts]
 
 
 def refuse_stale(mutations: list[Mutation]) -> None:

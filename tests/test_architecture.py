@@ -1,4 +1,4 @@
-"""Who may import what: the rooms of the design, checked on the source (import-linter checks the graph)."""
+"""Who may import what, checked on the source (import-linter checks the graph); the page on it is right."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def files(*folders: str) -> list[Path]:
 
 @pytest.mark.parametrize("path", files("airflow_provider_evolink"), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_airflow_names_come_from_one_place(path: Path) -> None:
-    """The API room and the emulator use no Airflow; the Airflow room takes it from common.compat."""
+    """``api/`` and the emulator use no Airflow; everything else takes it from common.compat."""
     used = [name for name in imports(path) if name == "airflow" or name.startswith("airflow.")]
-    room = path.relative_to(PACKAGE).parts[0]
-    if room in ("api", "emulator"):
+    folder = path.relative_to(PACKAGE).parts[0]
+    if folder in ("api", "emulator"):
         assert used == []
     allowed = AIRFLOW_NAMES + (ONLY_IN_COMPAT if path.name == "compat.py" else ())
     assert [name for name in used if not name.startswith(allowed)] == []

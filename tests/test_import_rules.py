@@ -20,11 +20,11 @@ CONTRACTS = {
     contract["name"]: contract
     for contract in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
 }
-PACKAGE = "The package: only downwards, and every module has a floor"
-API = "EvoLink without Airflow: only downwards, and every module has a floor"
-NO_AIRFLOW = "EvoLink without Airflow knows no Airflow"
-SHARES_NOTHING = "The emulator and the rest share nothing, so that it cannot share our misreadings"
-NOT_USED = "Nobody uses the emulator"
+PACKAGE = "The package imports downward only, and every module has a layer"
+API = "api imports downward only, and every module has a layer"
+NO_AIRFLOW = "api and emulator do not import Airflow"
+SHARES_NOTHING = "emulator and api do not import each other"
+NOT_USED = "Nothing imports the emulator"
 # What is planted, where, and the contract that is meant for it.
 PLANTED = {
     "api -> ledger": ("api/http/wire.py", f"import {NAME}.ledger.record", PACKAGE),
@@ -41,8 +41,8 @@ PLANTED = {
     "sensors -> emulator": ("sensors/evolink.py", f"import {NAME}.emulator.server", NOT_USED),
     "emulator -> api": ("emulator/orders/jobs.py", f"import {NAME}.api.jobs.job", SHARES_NOTHING),
     "api -> emulator": ("api/http/wire.py", f"import {NAME}.emulator.settings", SHARES_NOTHING),
-    "a module without a floor": ("utils.py", "", PACKAGE),
-    "a module of api without a floor": ("api/helpers.py", "", API),
+    "a module without a layer": ("utils.py", "", PACKAGE),
+    "a module of api without a layer": ("api/helpers.py", "", API),
 }
 
 
@@ -122,7 +122,7 @@ def test_an_exception_that_matches_nothing_is_not_green(copy: Path, contract: st
             broken_contracts(copy)
 
 
-def test_what_needs_no_floor_is_there() -> None:
+def test_what_needs_no_layer_is_there() -> None:
     """A module that was renamed would leave its exception behind, for the next of that name."""
     excepted = [name for contract in CONTRACTS.values() for name in contract.get("exhaustive_ignores", ())]
     assert excepted

@@ -44,7 +44,7 @@ def test_plots_are_drawn_from_the_results(report: Any, found: dict[str, Any]) ->
         assert (ROOT / "docs" / "images" / name).read_text() == drawing
 
 
-def test_goals_tell_met_from_missed(report: Any, found: dict[str, Any]) -> None:
+def test_goals_distinguish_met_from_missed(report: Any, found: dict[str, Any]) -> None:
     case = {"case": "honest progress", "polls": 6.5, "delay_p95": 4.1, "best": 5.0, "seconds_mean": 124.0}
     told = report.goals.table({"rows": {}, "schedule": {"runs": [case]}}).splitlines()
     assert told[2].endswith("| met |")

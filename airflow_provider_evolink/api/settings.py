@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_evolink.api.addresses import is_local_host
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
+from airflow_provider_evolink.api.network import NetworkPolicy
 from airflow_provider_evolink.api.redaction import sanitize
 
 API_URL = "https://api.evolink.ai"
@@ -31,6 +32,8 @@ class ClientSettings:
     :param connect_timeout: Seconds to connect. Past it nothing was sent.
     :param honors_idempotency_key: Whether EvoLink is known to respond to a repeated key with the first job.
     :param retry_wait: Maximum wait between two attempts of one call, in seconds; a longer ``Retry-After`` is raised.
+    :param network: Proxy and trusted authorities of every call, uploads and downloads included; by default those of the
+        environment (``HTTPS_PROXY``, ``NO_PROXY``, ``SSL_CERT_FILE`` and so on).
     """
 
     api_key: str = field(repr=False)
@@ -41,6 +44,7 @@ class ClientSettings:
     connect_timeout: float = 5.0
     retry_wait: float = 30.0
     honors_idempotency_key: bool = False
+    network: NetworkPolicy = field(default_factory=NetworkPolicy.from_environment)
 
     def __post_init__(self) -> None:
         """

@@ -79,7 +79,7 @@ BatchResult = list[GenerationResult | FailedRequest]
 
 
 class ItemState(StrEnum):
-    """Where a request of a batch stands in this try."""
+    """State of a request of a batch in this try."""
 
     QUEUED = "queued"  # to be submitted
     RUNNING = "running"  # its job is waited for
@@ -95,7 +95,7 @@ class BatchItem:
 
     :param number: Number of the request, from 0.
     :param attempt: Its attempt.
-    :param state: Where it stands.
+    :param state: Its state in this try.
     :param result: What it gave.
     :param error: Why it has no result.
     """
@@ -195,7 +195,7 @@ class BatchItem:
         self.state, self.error = ItemState.FAILED, error
 
     def outcome(self) -> GenerationResult | FailedRequest:
-        """Return the result, or what stands in its place."""
+        """Return the result, or why there is none."""
         return self.result or self._failed_request()
 
     def _failed_request(self) -> FailedRequest:
@@ -205,7 +205,7 @@ class BatchItem:
             status = "unknown" if isinstance(self.error, EvoLinkSubmissionUnknown) else "refused"
         request = self.attempt.request
         failed = {
-            **_summary(job),
+            **_summary(job, self.attempt.tracker.reserved_by(self.attempt.record)),
             "job_id": self.job_id,
             "model": (job.model if job else None) or request.options.model,
             "status": "failed" if status == JobStatus.COMPLETED else status,
@@ -216,12 +216,14 @@ class BatchItem:
         return cast("FailedRequest", failed)
 
 
-def _summary(job: JobReading | None) -> dict[str, Any]:
-    """Return what is known of a job, in the shape of a result; a snapshot knows no credits."""
-    if job is None or isinstance(job, Job):
-        return job.summary() if job else _EMPTY
+def _summary(job: JobReading | None, credits_reserved: float | None) -> dict[str, Any]:
+    """Return what is known of a job, in the shape of a result."""
+    if isinstance(job, Job):
+        return job.summary(credits_reserved)
+    if job is None:
+        return _EMPTY
     created = None if job.created is None else pendulum.from_timestamp(job.created)
-    return {**_EMPTY, "kind": job.kind, **link_times(created)}
+    return {**_EMPTY, "kind": job.kind, "credits_reserved": credits_reserved, **link_times(created)}
 
 
 def poll_together(items: Sequence[BatchItem], evolink_conn_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
@@ -14,11 +15,11 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkRerunRefused,
 )
 from airflow_provider_evolink.api.jobs import schedule
-from airflow_provider_evolink.api.jobs.failures import failure_code, job_error
+from airflow_provider_evolink.api.jobs.failures import is_repeatable, job_error
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
 from airflow_provider_evolink.execution.job_tracker import JobTracker, JobWait, Reading
 from airflow_provider_evolink.execution.metrics import count_credits, count_decision
-from airflow_provider_evolink.execution.other_records import adopt, requests_of_batch
+from airflow_provider_evolink.execution.other_records import adopt
 from airflow_provider_evolink.execution.request import OrderRequest
 from airflow_provider_evolink.execution.submission import (
     OrderSubmitter,
@@ -157,7 +158,8 @@ class GenerationAttempt:
         """
         act, order_number = decide(self.record, self.identity, self.options.policies)
         if act is Act.SUBMIT and self.identity.item is None:
-            adopt([self], self._run.context, requests_of_batch(self.identity), self.options)
+            in_batch = (replace(self.identity, item=number) for number in itertools.count())
+            adopt([self], self._run.context, in_batch, self.options)
             act, order_number = decide(self.record, self.identity, self.options.policies)
         if self.record and self.record.is_of(self.identity):
             refuse_second_request(self.record, self.request, self.identity)
@@ -246,7 +248,7 @@ class GenerationAttempt:
         if failure := job_error(job, self.request.redactor()):
             raise self._failed(job, failure)
         shown = self.request.shown(self.record)
-        result: dict[str, Any] = {**job.summary(), "request": shown}
+        result: dict[str, Any] = {**job.summary(self.tracker.reserved_by(self.record)), "request": shown}
         if self.options.destination:
             result["files"] = fetch_media(self._client, job, open_folder(self.options.destination), shown)
         return cast("GenerationResult", result)
@@ -264,7 +266,8 @@ class GenerationAttempt:
             self.record = self.record.moved(State.DELIVERED, **here)
             self.ledger.write_best_effort(self.record)
         results = f"{len(job.results)} result{'' if len(job.results) == 1 else 's'}"
-        self._run.log.info("EvoLink job %s completed: %s, %s credits", job.job_id, results, job.summary()["credits"])
+        spent = job.summary(self.tracker.reserved_by(self.record))["credits"]
+        self._run.log.info("EvoLink job %s completed: %s, %s credits", job.job_id, results, spent)
 
     def _submitted(self, order: SubmittedOrder) -> JobWait:
         self.record = order.record
@@ -293,8 +296,7 @@ class GenerationAttempt:
         reading = self.tracker.reading
         if reading is None or not reading.has_failed or self.record is None:
             return False
-        error = reading.ended_job.error
-        repeatable = failure_code(error.code if error else None).repeatable
+        repeatable = is_repeatable(reading.ended_job)
         return resubmits_failed_job(self.record, self.identity, self.options.policies, repeatable=repeatable)
 
     def _replace_failed_job(self, record: Record) -> JobWait:
@@ -310,8 +312,8 @@ class GenerationAttempt:
         self.tracker.reading = Reading(job)
         count_credits(self.options.operator_name, "credits_charged", job)
         if push := getattr(self._run.ti, "xcom_push", None):
-            item = self.identity.item
-            push(key="failed_job" if item is None else f"failed_job_{item}", value=job.summary())
+            item, summary = self.identity.item, job.summary(self.tracker.reserved_by(self.record))
+            push(key="failed_job" if item is None else f"failed_job_{item}", value=summary)
         if self.record is None or self._replaces_failed_job() or not isinstance(failure, EvoLinkJobFailed):
             return failure
         why = f" — but {why_not_resubmitted(self.identity, self.options.policies)}" if failure.repeatable else ""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.execution.request import OrderRequest
     from airflow_provider_evolink.execution.task_run import TaskRun
+    from airflow_provider_evolink.ledger.record import Record
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class JobTracker:
     request: OrderRequest
     reading: Reading | None = None
     _estimated_time: float | None = field(default=None, init=False)
+    _credits_reserved: float | None = field(default=None, init=False)
 
     @property
     def has_failed(self) -> bool:
@@ -105,12 +107,21 @@ class JobTracker:
 
     def start_with(self, job: Job) -> None:
         """
-        Take the response to the order. It alone states the estimated time.
+        Take the response to the order. It alone states the estimated time and the credits reserved.
 
         :param job: The job; one that has ended is polled again.
         """
         self.reading = None if job.status.is_over else Reading(job)
-        self._estimated_time = job.estimated_time
+        self._estimated_time, self._credits_reserved = job.estimated_time, job.credits_reserved
+
+    def reserved_by(self, record: Record | None) -> float | None:
+        """
+        Return the credits that an order reserved, as far as its record or this try knows them.
+
+        :param record: The record of the order.
+        """
+        recorded = record.credits_reserved if record else None
+        return self._credits_reserved if recorded is None else recorded
 
     def poll(self, job_id: str, started: float) -> Reading:
         """
@@ -119,12 +130,13 @@ class JobTracker:
         :param job_id: EvoLink's id.
         :param started: Epoch seconds of the order: shortly after it, EvoLink may not know the job yet.
         """
+        redactor = self.request.redactor()
         try:
-            job = self.client.get_job(job_id)
+            job = self.client.get_job(job_id, redactor=redactor)
             if not Reading(job).has_failed:
                 return Reading(job)
             time.sleep(schedule.POLICY.confirm_failure_after)
-            return Reading(self.client.get_job(job_id))
+            return Reading(self.client.get_job(job_id, redactor=redactor))
         except (EvoLinkRateLimited, EvoLinkUnavailable, EvoLinkNotFoundError) as error:
             if isinstance(error, EvoLinkNotFoundError) and time.time() - started > schedule.POLICY.not_found_grace:
                 raise

@@ -6,9 +6,10 @@ Light, so that literal arguments can be checked while a DAG file is parsed: neit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, get_args, get_type_hints
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
@@ -39,7 +40,7 @@ class GenerationOptions:
     :param execution_timeout: Airflow's own limit for one try.
     :param keeps_result: Whether the result goes to XCom.
     :param operator_name: Class of the operator, for errors and metrics.
-    :param origins: Which local files the task may read as inputs.
+    :param read_origins: Returns which local files the task may read as inputs; few requests have any.
     """
 
     model: str
@@ -61,7 +62,7 @@ class GenerationOptions:
     execution_timeout: timedelta | None
     keeps_result: bool
     operator_name: str
-    origins: InputOrigins
+    read_origins: Callable[[], InputOrigins]
 
     @classmethod
     def of(cls, operator: Any, context: Context) -> Self:
@@ -72,8 +73,6 @@ class GenerationOptions:
         :param context: Airflow's context.
         :raises EvoLinkConfigError: an argument has a value that it cannot have.
         """
-        from airflow_provider_evolink.execution.input_origins import InputOrigins
-
         taken = ("kind", "validation", "evolink_conn_id", "destination", "max_credits", "durable", "ledger_path")
         typed = {path: getattr(operator, path.rpartition(".")[2]) for path in operator.request_fields}
         return cls(
@@ -89,7 +88,7 @@ class GenerationOptions:
             execution_timeout=operator.execution_timeout,
             keeps_result=operator.do_xcom_push,
             operator_name=type(operator).__name__,
-            origins=InputOrigins.of(operator, context),
+            read_origins=partial(_origins, operator, context),
             **{name: getattr(operator, name) for name in taken},
         )
 
@@ -131,6 +130,12 @@ class BatchOptions:
         requests = _requests(operator.requests)
         items = tuple(_item(shared, number, request) for number, request in enumerate(requests))
         return cls(items, shared, operator.max_active, operator.on_failed_job)
+
+
+def _origins(operator: Any, context: Context) -> InputOrigins:
+    from airflow_provider_evolink.execution.input_origins import InputOrigins
+
+    return InputOrigins.of(operator, context)
 
 
 def _requests(value: Any) -> Sequence[Any]:

@@ -7,9 +7,8 @@ that is still open must not be paid again.
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -69,15 +68,6 @@ def adopt(
             held.append((ledger, record))
     if held:
         _adopt_one_of(held, [attempt for attempt in attempts if attempt.will_submit])
-
-
-def requests_of_batch(identity: TaskIdentity) -> Iterator[TaskIdentity]:
-    """
-    Return what a batch operator in place of this one records its requests under.
-
-    :param identity: The running try.
-    """
-    return (replace(identity, item=number) for number in itertools.count())
 
 
 def _adopt_one_of(held: Sequence[tuple[Ledger, Record]], attempts: Sequence[Submitting]) -> None:

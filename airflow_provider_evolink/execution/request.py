@@ -119,12 +119,13 @@ class OrderRequest:
     :param options: The arguments of the operator.
     :param source: Where the request comes from.
     :param context: Airflow's context.
+    :param files: Its local files, once it is built; ``None``: it has none.
     """
 
     options: GenerationOptions
     source: RequestSource
     context: Context
-    _files: InputFiles | None = field(default=None, init=False)
+    files: InputFiles | None = field(default=None, init=False)
     _body: dict[str, Any] | None = field(default=None, init=False)
 
     def body(self, *, known: bool = False) -> dict[str, Any]:
@@ -137,8 +138,10 @@ class OrderRequest:
         if self._body is not None:
             return self._body
         given = self.source.build()
-        fields = media_fields.plain(without_entries(given.parameters))
-        spec = catalog.find_spec(given.model)
+        spec, parameters = catalog.find_spec(given.model), given.parameters
+        if spec is None or spec.media_parameters.keys() & parameters.keys():
+            parameters = without_entries(parameters)
+        fields = media_fields.plain(parameters)
         found = media_fields.find_local_files(spec.media_parameters, fields) if spec else []
         if found:
             body = self._with_files(given, fields, found, known=known)
@@ -151,10 +154,10 @@ class OrderRequest:
         return body
 
     def _with_files(self, draft: Draft, given: dict[str, Any], found: list[Any], *, known: bool) -> dict[str, Any]:
-        if self._files is None:
-            origins = self.options.origins.joined(draft.literals, named_files(draft.parameters))
-            self._files = InputFiles(replace(self.options, model=draft.model), self.context, origins)
-        return self._files.body(given, found, submitted=known)
+        if self.files is None:
+            origins = self.options.read_origins().joined(draft.literals, named_files(draft.parameters))
+            self.files = InputFiles(replace(self.options, model=draft.model), self.context, origins)
+        return self.files.body(given, found, submitted=known)
 
     def sent_body(
         self, body: dict[str, Any], *, reuses_uploads: bool = True, is_replay: bool = False
@@ -166,7 +169,7 @@ class OrderRequest:
         :param reuses_uploads: Use uploads of earlier tries. Not after a refused order: they may be the reason.
         :param is_replay: The order is sent once more, so it must have the links it had.
         """
-        return self._files.with_links(body, reuse=reuses_uploads, replay=is_replay) if self._files else body
+        return self.files.with_links(body, reuse=reuses_uploads, replay=is_replay) if self.files else body
 
     def same_body(self, record: Record | None) -> dict[str, Any] | None:
         """

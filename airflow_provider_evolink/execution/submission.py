@@ -23,7 +23,6 @@ from airflow_provider_evolink.execution.metrics import count_credits
 from airflow_provider_evolink.ledger.decisions import may_replay, may_resubmit, misfit, unknown_submit_policy
 from airflow_provider_evolink.ledger.lease import Lease, uninterrupted
 from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, fingerprint, uri_fingerprint
-from airflow_provider_evolink.storage.object_store import open_folder
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.client import EvoLinkClient
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
 # Airflow's heartbeat timeout and our own timeout of a submission: after that, no stalled worker may still submit.
 STALE_WORKER_SECONDS = 330.0
+MAX_LATE_ORDERS = 3  # in one try, where a step on the way to the first byte takes too long
 CLOCK_SKEW = 900.0  # seconds that EvoLink's clock and ours may differ
 
 
@@ -74,9 +74,13 @@ class RefusedOrder:
     An order that was certainly not accepted.
 
     :param error: Why.
+    :param record: Its record, withdrawn.
+    :param is_late: It was not sent, because a step before that took too long.
     """
 
     error: EvoLinkError
+    record: Record
+    is_late: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,13 @@ class OrderSubmitter:
         :param counts: How often it was submitted again, as :meth:`Record.counts` returns it.
         :raises EvoLinkSubmissionUnknown: nobody knows whether it was accepted, and no policy resolves that.
         """
-        outcome = self._post(self._plan(order_number, before, counts))
+        plan = self._plan(order_number, before, counts)
+        outcome = self._post(plan)
+        for _ in range(MAX_LATE_ORDERS - 1):
+            if not isinstance(outcome, RefusedOrder) or not outcome.is_late:
+                break
+            plan = self._again(plan, outcome)
+            outcome = self._post(plan)
         if not isinstance(outcome, UnknownOrder):
             return _order_or_raise(outcome)
         self.run.log.error("%s", outcome.error)
@@ -148,7 +158,7 @@ class OrderSubmitter:
         """
         latest = self.ledger.read() or record
         if latest.job_id is not None:  # the try that submitted has recorded it just now
-            return self._unless_changed(self.client.get_job(latest.job_id), latest)
+            return self._unless_changed(self.client.get_job(latest.job_id, redactor=self.request.redactor()), latest)
         if latest.state is State.INTENT and latest.key == record.key:
             record = latest.moved(State.UNKNOWN)
             self.ledger.write_best_effort(record)
@@ -172,7 +182,7 @@ class OrderSubmitter:
         """Check the request and upload its files. Nothing is recorded yet: if this fails, nothing was submitted."""
         options, body = self.options, self.request.body()
         if options.destination:
-            open_folder(options.destination)
+            self.run.prove_destination(options.destination)
         model = body["model"]
         if options.max_credits is not None:
             check_budget([(model, body)], options.max_credits, options.policies.unknown_price)
@@ -190,7 +200,7 @@ class OrderSubmitter:
             order_number=order_number,
             clear_count=self.identity.clear_count,
             fingerprint=fingerprint(body),
-            uri_fingerprint=uri_fingerprint(body),
+            uri_fingerprint=uri_fingerprint(body) if self.request.files else None,
             model=model,
             ordered_at=time.time(),
             attempt=self.identity.attempt,
@@ -230,15 +240,14 @@ class OrderSubmitter:
         with uninterrupted() as is_terminating:
             # The lease begins before the intent is written: whoever stalls during the write is late as well.
             lease = Lease(lambda: is_terminating() or self.run.is_stopping(), lambda: self._is_current(record))
-            latest = self.ledger.read()  # a folder, unlike Airflow's store, lets a stale try write
-            if latest is not None and latest.revision >= record.revision:
-                raise EvoLinkOrderStopped("not submitted: another try has taken over")
-            lease.check()
             try:
-                self.ledger.write_intent(record)
+                latest = self.ledger.read(lease.check)  # a folder, unlike Airflow's store, lets a stale try write
+                if latest is not None and latest.revision >= record.revision:
+                    raise EvoLinkOrderStopped("not submitted: another try has taken over")
+                self.ledger.write_intent(record, lease.check)
                 job = self.client.submit(plan.body, idempotency_key=record.key, path=plan.path, permit=lease)
             except EvoLinkError as error:
-                return self._not_accepted(plan, error)
+                return self._not_accepted(plan, error, is_late=lease.is_late)
             self.run.log.info(
                 "Submitted EvoLink job %s (%s), %s credits reserved, idempotency key %s",
                 job.job_id,
@@ -251,13 +260,23 @@ class OrderSubmitter:
         count_credits(self.options.operator_name, "credits_reserved", job)
         return SubmittedOrder(job, accepted if self.ledger.is_durable else None)
 
-    def _not_accepted(self, plan: OrderPlan, error: EvoLinkError) -> RefusedOrder | UnknownOrder:
+    def _not_accepted(self, plan: OrderPlan, error: EvoLinkError, *, is_late: bool) -> RefusedOrder | UnknownOrder:
         if submit_outcome(error) in (SubmitOutcome.UNKNOWN, SubmitOutcome.EXISTS):
             return UnknownOrder(plan.record, error)
         # A replay that is refused says nothing about the order before it.
         state = State.UNKNOWN if plan.is_replay else State.REFUSED
-        self.ledger.write_best_effort(plan.record.moved(state), replacing=plan.record)
-        return RefusedOrder(error)
+        withdrawn = plan.record.moved(state)
+        self.ledger.write_best_effort(withdrawn, replacing=plan.record)
+        return RefusedOrder(error, withdrawn, is_late and not plan.is_replay)
+
+    def _again(self, plan: OrderPlan, late: RefusedOrder) -> OrderPlan:
+        """Plan an order that was late, and certainly not sent, once more, unless another try has taken over."""
+        latest = self.ledger.read()
+        if latest not in (None, plan.record, late.record):
+            raise late.error
+        self.run.log.warning("%s; once more in this try", late.error)
+        revision = latest.revision + 1 if latest else plan.record.revision
+        return replace(plan, record=replace(plan.record, revision=revision, ordered_at=time.time()))
 
     def _give_up(self, outcome: UnknownOrder) -> SubmittedOrder:
         self.ledger.write_best_effort(outcome.record.moved(State.UNKNOWN))
@@ -280,7 +299,7 @@ class OrderSubmitter:
         if len(near) != 1:
             found = f"of the account's newest jobs {len(near)} could be it: {', '.join(near[:5]) or 'none'}"
             raise self._unknown(record, found)
-        job = self.client.get_job(near[0])
+        job = self.client.get_job(near[0], redactor=self.request.redactor())
         if why := misfit(order, job):
             raise self._unknown(record, f"the only job that could be it, {job.job_id}, is not: {why}")
         self.run.log.warning("EvoLink job %s is the only one that can be this order: attached to it", job.job_id)
@@ -332,7 +351,10 @@ def submitted(record: Record, job: Job) -> Record:
     :param job: Its job.
     """
     return record.moved(
-        State.SUBMITTED, job_id=job.job_id, newest_job_created=max(record.newest_job_created, job.created or 0.0)
+        State.SUBMITTED,
+        job_id=job.job_id,
+        newest_job_created=max(record.newest_job_created, job.created or 0.0),
+        credits_reserved=job.credits_reserved,
     )
 
 

@@ -1,4 +1,4 @@
-"""The running try of a task, as far as the execution wing needs it."""
+"""The running try of a task, as far as ``execution/`` needs it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class TaskRun:
     :param log: The task's logger.
     :param is_stopping: Returns whether this worker is being terminated.
     :param is_resumed: Whether the try was deferred before; then XCom is no longer what the try found at its start.
+    :param proven: The destinations that took files in this try.
     :param began: Epoch seconds.
     """
 
@@ -27,12 +28,26 @@ class TaskRun:
     log: Any
     is_stopping: Callable[[], bool]
     is_resumed: bool = False
+    proven: set[str] = field(default_factory=set)
     began: float = field(default_factory=lambda: time.time())  # noqa: PLW0108 - tests put another clock in the place of the module
 
     @property
     def ti(self) -> Any:
         """Airflow's task instance."""
         return self.context["ti"]
+
+    def prove_destination(self, uri: str) -> None:
+        """
+        Prove that a folder takes files, once in this run: before the first order, not before each of a batch.
+
+        :param uri: The folder.
+        :raises EvoLinkConfigError: it does not, so nothing may be ordered.
+        """
+        from airflow_provider_evolink.storage.writable import prove_writable
+
+        if uri not in self.proven:
+            prove_writable(uri)
+            self.proven.add(uri)
 
     @property
     def is_last_try(self) -> bool:

@@ -13,6 +13,7 @@ import json
 import logging
 import re
 from dataclasses import asdict, dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 import tenacity
@@ -25,6 +26,8 @@ from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    OnStep = Callable[[str], None]
+
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
 SUBMITTED_RETRY_SECONDS = 600.0  # for the ID of a paid job: longer than a restart of the API server
@@ -34,6 +37,14 @@ _STATES = tuple(State)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 log = logging.getLogger(__name__)
+
+
+class LastRead(Enum):
+    """What the last read of a folder found."""
+
+    FOUND = "found"
+    MISSING = "missing"
+    FORBIDDEN = "forbidden"  # 403: S3's word for a missing object, too, where the role may not list
 
 
 class Store(Protocol):
@@ -76,6 +87,9 @@ class FolderStore:
     """
     A folder in object storage with one file per generation. Unlike the task state store, it accepts any write.
 
+    But where the last read found no record, an intent only creates its file, and replaces none. So a role that may not
+    list, to which S3 reports a missing record and one that may not be read alike, pays once only.
+
     :param root: URI of the folder; it may name a connection, as in ``s3://conn_id@bucket/ledger``.
     :param identity: Whose record it is.
     """
@@ -85,17 +99,26 @@ class FolderStore:
     def __init__(self, root: str, identity: TaskIdentity) -> None:
         self._root = root
         self._owner = list(identity.path)
+        self._last_read = LastRead.FOUND
 
     def get(self) -> Any | None:
-        """Return the record as JSON, or ``None`` if the file does not exist."""
+        """Return the record as JSON, or ``None`` if the file does not exist, as far as this role can tell."""
+        from airflow_provider_evolink.storage.object_store import parse_json, read_bytes
+
         path = self._path()
+        self._last_read = LastRead.FOUND
         try:
-            with path.open("rb") as file:  # type: ignore[no-untyped-call]
-                content = file.read(MAX_RECORD_BYTES + 1)
+            content = read_bytes(path, MAX_RECORD_BYTES + 1)
         except FileNotFoundError:
+            self._last_read = LastRead.MISSING
+            return None
+        except PermissionError:
+            if path.protocol not in ("s3", "s3a"):
+                raise
+            self._last_read = LastRead.FORBIDDEN
             return None
         try:
-            found = json.loads(content)
+            found = parse_json(content, f"{path.name} in the ledger folder")
             if found["of"] == self._owner:
                 return found["record"]
         except (ValueError, KeyError, TypeError):
@@ -107,17 +130,58 @@ class FolderStore:
 
     def set(self, value: dict[str, Any]) -> None:
         """Store it; this package never deletes it."""
-        from airflow_provider_evolink.storage.object_store import publish_json
+        from airflow_provider_evolink.storage.writable import not_writable
 
-        publish_json({"of": self._owner, "record": value}, self._path())
+        try:
+            self._write(value)
+        except FileExistsError:
+            self._accept_only(value)
+        except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+            raise not_writable(error, self._root, "ledger_path") from error
+
+    def _write(self, value: dict[str, Any]) -> None:
+        from airflow_provider_evolink.storage.object_store import create_json, publish_json
+
+        document, path = {"of": self._owner, "record": value}, self._path()
+        if self._last_read is LastRead.FOUND or value.get("job_id"):
+            publish_json(document, path)
+            return
+        if self._last_read is LastRead.FORBIDDEN:
+            self._check_creates_only()
+        create_json(document, path)
+
+    def _accept_only(self, value: dict[str, Any]) -> None:
+        """There is a file that the last read did not find: it may be this very record, if a response was lost."""
+        if self.get() == value:
+            return
+        if self._last_read is LastRead.FORBIDDEN:
+            raise EvoLinkConfigError(
+                "the ledger folder has a record of this task that this role may not read (403), so nothing was "
+                "submitted. What to do: grant the right to get objects below ledger_path, and clear the task"
+            )
+        raise EvoLinkLedgerError(
+            "another try has just written its record to the ledger folder, so nothing was submitted"
+        )
+
+    def _check_creates_only(self) -> None:
+        from airflow_provider_evolink.storage.object_store import open_folder
+        from airflow_provider_evolink.storage.s3 import can_create_only
+
+        if not can_create_only(open_folder(self._root, what="ledger_path")):
+            raise EvoLinkConfigError(
+                "the ledger folder answers 403 where no record may be, and its store takes no create-only writes, so a "
+                "missing record cannot be told from one that may not be read; nothing was submitted. What to do: grant "
+                "the right to list (s3:ListBucket) on ledger_path, and clear the task"
+            )
 
     def _path(self) -> ObjectStoragePath:
-        from airflow_provider_evolink.storage.object_store import open_folder
+        from airflow_provider_evolink.storage.object_store import below, open_folder
 
         dag_id, run_id, task_id, map_index, *item = self._owner
         digest = hashlib.sha256(json.dumps([dag_id, run_id, task_id, map_index, *item]).encode()).hexdigest()[:40]
         folder = open_folder(self._root, what="ledger_path")
-        return folder / _UNSAFE.sub("_", str(dag_id))[:80] / _UNSAFE.sub("_", str(task_id))[:80] / f"{digest}.json"
+        names = (_UNSAFE.sub("_", str(part))[:80] for part in (dag_id, task_id))
+        return below(folder, *names, f"{digest}.json")
 
 
 def ledger_root(path: Any = None) -> str:
@@ -175,31 +239,41 @@ class Ledger:
         """Whether anything is remembered."""
         return bool(self.stores)
 
-    def read(self) -> Record | None:
+    def read(self, on_step: OnStep | None = None) -> Record | None:
         """
         Return the newest copy of the record, of two with the same revision the one further along; ``None``: no record.
 
+        :param on_step: Called with what was done after each call to a store.
         :raises EvoLinkConfigError: what is stored is not a record of ours; nothing may be submitted.
         :raises EvoLinkLedgerError: a store does not respond; nothing may be submitted either.
         """
-        found = [_attempt(store, "read", store.get) for store in self.stores]
+        found = []
+        for store in self.stores:
+            found.append(_attempt(store, "read", store.get))
+            if on_step:
+                on_step(f"reading the {store.name}")
         copies = [read_record(value) for value in found if value is not None]
         return max(copies, key=lambda record: (record.revision, _STATES.index(record.state)), default=None)
 
-    def write_intent(self, record: Record) -> None:
+    def write_intent(self, record: Record, on_step: OnStep | None = None) -> None:
         """
         Write the intent to submit to every store and read it back. If this fails, nothing may be submitted.
 
         :param record: The record, without a job ID.
+        :param on_step: Called with what was done after each call to a store.
         :raises EvoLinkLedgerError: a store did not take it, or does not return what was written.
         """
         value = asdict(record)
         for store in self.stores:
             _attempt(store, "written", functools.partial(store.set, value))
+            if on_step:
+                on_step(f"writing to the {store.name}")
             if _attempt(store, "read back", store.get) != value:
                 raise EvoLinkLedgerError(
                     f"the {store.name} does not return what was written to it, so nothing was submitted"
                 )
+            if on_step:
+                on_step(f"reading back from the {store.name}")
 
     def write_submitted(self, record: Record) -> None:
         """
@@ -264,6 +338,8 @@ def _write_over_unreadable(store: Store, record: Record) -> bool:
 def _write_once(store: Store, record: Record, replacing: Record | None) -> None:
     try:
         latest = _stored(store)
+        if latest is None and replacing is not None:
+            return  # it was never written here
         if replacing in (None, latest):
             _write_merged(store, latest, record)
         else:
@@ -297,7 +373,7 @@ def _attempt(store: Store, what: str, call: Callable[[], Any]) -> Any:
     """Call a store; whatever it raises means that nothing may be submitted."""
     try:
         return call()
-    except EvoLinkConfigError:
+    except (EvoLinkConfigError, EvoLinkLedgerError):
         raise
     except Exception as error:
         raise EvoLinkLedgerError(

@@ -59,6 +59,7 @@ class Record:
         newer.
     :param uri_fingerprint: The same with files by URI alone, for a retry that cannot read them any more; ``None``: the
         request has no files, or an older version wrote the record.
+    :param credits_reserved: What the order reserved: EvoLink states it in the response to the order alone.
     :param version: Version of this format.
     """
 
@@ -76,6 +77,7 @@ class Record:
     extra_payments: int = 0
     newest_job_created: float = 0.0
     uri_fingerprint: str | None = None
+    credits_reserved: float | None = None
     version: int = VERSION
 
     def matches(self, body: Mapping[str, Any]) -> bool:
@@ -265,6 +267,7 @@ def read_record(value: Any) -> Record:
             ordered_at=float(value["ordered_at"]),
             newest_job_created=float(value.get("newest_job_created", 0.0)),
             job_id=value.get("job_id"),
+            credits_reserved=_amount(value.get("credits_reserved")),
             attempt=int(value.get("attempt", 1)),
             version=int(value.get("version", 1)),
             **{name: int(value[name]) for name in ("order_number", "clear_count")},
@@ -279,6 +282,12 @@ def read_record(value: Any) -> Record:
             "again"
         )
     return replace(record, version=VERSION)
+
+
+def _amount(value: Any) -> float | None:
+    """Return an amount of credits; anything else is not known, which is no reason to refuse a record."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value < 10**9 else None
 
 
 def _is_in_range(record: Record) -> bool:

@@ -107,9 +107,9 @@ class UploadCache:
             publish_json(entry, self._file(key))
 
     def _file(self, key: str) -> ObjectStoragePath:
-        from airflow_provider_evolink.storage.object_store import open_folder
+        from airflow_provider_evolink.storage.object_store import below, open_folder
 
-        return open_folder(self._root, what="ledger_path") / "uploads" / f"{key}.json"
+        return below(open_folder(self._root, what="ledger_path"), "uploads", f"{key}.json")
 
 
 def _key(*parts: Any) -> str:

@@ -81,7 +81,7 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
         Continue after the trigger: submit further requests, or poll the jobs again, and this reading decides.
 
         :param context: Airflow's context.
-        :param event: Which jobs still run and which have no result, as the trigger saw them.
+        :param event: Which jobs still run and which have no result, as the trigger reported them.
         """
         with airflow_failures(self), closing(self._batch(context, is_resumed=True)) as batch:
             batch.resume(event or {})

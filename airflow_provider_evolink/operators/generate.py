@@ -163,7 +163,7 @@ class EvoLinkGenerateOperator(InputOperator):
         Continue after the trigger: the job is polled again, and this reading decides.
 
         :param context: Airflow's context.
-        :param event: Job id and status, as the trigger saw them.
+        :param event: Job id and status, as the trigger reported them.
         """
         with airflow_failures(self), closing(self._attempt(context)) as attempt:
             return self._wait_and_deliver(attempt, attempt.resume(event or {}))

@@ -12,7 +12,17 @@ from pydantic import ValidationError
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
 from airflow_provider_evolink.storage.media_file import MediaFile
-from airflow_provider_evolink.storage.object_store import copy_checked, open_folder, public_uri, publish_json, read_json
+from airflow_provider_evolink.storage.object_store import (
+    about,
+    below,
+    copy_checked,
+    holds,
+    is_shallow,
+    open_folder,
+    public_uri,
+    publish_json,
+    read_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,8 +58,9 @@ def _archive_job(files: list[MediaFile], archive: ObjectStoragePath, run: Mappin
     listed = {name: row.get("sha256") for name, row in _listed(read_json(manifest)).items()}
     for file in files:
         target = folder / _name(file)
-        if listed.get(target.name) != file.sha256 or not target.exists() or target.stat().st_size != file.size:
-            copy_checked(open_folder(file.uri, what="staged file"), target, sha256=file.sha256, size=file.size)
+        if listed.get(target.name) != file.sha256 or not holds(target, sha256=file.sha256, size=file.size):
+            staged, kept = open_folder(file.uri, what="staged file"), about(file.job_id, file.sha256)
+            copy_checked(staged, target, file=file.model_dump(), metadata=kept)
     if any(listed.get(_name(file)) != file.sha256 for file in files):
         publish_json(_manifest(files, run, read_json(manifest)), manifest)
     return [file.archived(str(folder / _name(file)), str(manifest)) for file in files]
@@ -59,7 +70,7 @@ def _folder(file: MediaFile, archive: ObjectStoragePath) -> ObjectStoragePath:
     """Return the folder of a job. The names come from EvoLink, so they are made safe: none may choose a path."""
     created = file.job.created
     day = pendulum.instance(created).in_timezone("UTC").format("YYYY/MM/DD") if created else "undated"
-    return archive / _safe(file.model or "unknown-model") / day / _safe(file.job_id)
+    return below(archive, _safe(file.model or "unknown-model"), *day.split("/"), _safe(file.job_id), MANIFEST).parent
 
 
 def _name(file: MediaFile) -> str:
@@ -113,6 +124,8 @@ def _listed(manifest: Any) -> dict[str, dict[str, Any]]:
 def _validate(files: Any) -> list[MediaFile]:
     if not isinstance(files, list):
         raise EvoLinkConfigError(f"files must be the list that a download returns, not {type(files).__name__}")
+    if not is_shallow(files):
+        raise EvoLinkConfigError("files is not what a download returns: its values are nested too deep")
     try:
         return [MediaFile.model_validate(file) for file in files]
     except ValidationError as error:

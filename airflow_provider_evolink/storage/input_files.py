@@ -7,7 +7,7 @@ import errno
 import hashlib
 import logging
 import os
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -16,7 +16,7 @@ from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkInputError,
 from airflow_provider_evolink.api.files.containers import HEAD_SIZE, error_page
 from airflow_provider_evolink.api.files.inspection import inspect_media
 from airflow_provider_evolink.storage.input_roots import NotRegularFile, is_on_disk, open_file
-from airflow_provider_evolink.storage.object_store import CHUNK, open_folder, spool
+from airflow_provider_evolink.storage.object_store import CHUNK, open_folder, open_to_read, spool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,6 +119,8 @@ class InputSource:
                 yield file
         except (FileNotFoundError, NotADirectoryError):
             raise InvalidInputFile("the file does not exist") from None
+        except PermissionError:
+            raise InvalidInputFile("the file may not be read by this task, or does not exist") from None
         except IsADirectoryError:
             raise InvalidInputFile("must be a regular file", "a folder") from None
         except (InvalidInputFile, EvoLinkError):
@@ -129,14 +131,14 @@ class InputSource:
                 "again"
             ) from error
 
-    def _opened(self) -> BinaryIO:
+    def _opened(self) -> AbstractContextManager[BinaryIO]:
         if is_on_disk(self._path):
             return _open_on_disk(self._path.path, self._root)
         info = self._path.fs.info(self._path.path)
         if info.get("type") == "directory":
             raise IsADirectoryError
         _check_size(info.get("size") or 0)
-        return self._path.open("rb")  # type: ignore[no-any-return,no-untyped-call]
+        return open_to_read(self._path)
 
 
 def _open_on_disk(path: str, root: InputRoot | None) -> BinaryIO:

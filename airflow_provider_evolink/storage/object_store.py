@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib
 import json
+import os
 import re
 import tempfile
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
+from airflow_provider_evolink.storage import local_folder, s3
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
 CHUNK = 1024 * 1024
 MAX_JSON = 64 * CHUNK
+MAX_DEPTH = 64  # of a document; EvoLink's requests have four levels
+READ_AHEAD = 4 * CHUNK
+UPLOAD_PART = 8 * CHUNK
+JSON_TYPE = "application/json"
+CHECKSUM = "evolink-sha256"  # name of the metadata
+NO_METADATA: Mapping[str, str] = MappingProxyType({})
 # Stores in which an object appears only when it is complete. Elsewhere a file is written under another name first.
-_ATOMIC = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "adl", "az"})
+_ATOMIC = frozenset({"gs", "gcs", "abfs", "abfss", "adl", "az"})
 _USER_INFO = re.compile(r"^([a-z0-9+.-]+://)[^/@]*@")
 
 
@@ -36,6 +49,11 @@ def open_folder(uri: str, conn_id: str | None = None, *, what: str = "destinatio
 
     if not uri or not uri.strip():
         raise EvoLinkConfigError(f"the {what} is empty: give a folder, e.g. s3://bucket/videos")
+    if uri.rstrip("/").endswith(("#", "?")):
+        raise EvoLinkConfigError(
+            f"the {what} {public_uri(uri)} must not end with # or ?, which the libraries below drop without a word. "
+            "What to do: name another folder"
+        )
     try:
         folder = ObjectStoragePath(uri, conn_id=conn_id) if conn_id else ObjectStoragePath(uri)
         _ = folder.fs
@@ -56,27 +74,61 @@ def public_uri(uri: object) -> str:
     return _USER_INFO.sub(r"\1", str(uri))
 
 
-def publish(local: Path, target: ObjectStoragePath) -> None:
+def below(root: ObjectStoragePath, *names: str) -> ObjectStoragePath:
+    """
+    Return a path below a folder. On ``file://`` no symbolic link leads out of the folder, which may be one itself.
+
+    :param root: The folder.
+    :param names: Folders and a name, each safe.
+    :raises EvoLinkConfigError: a folder on the way is a symbolic link.
+    """
+    path = root.joinpath(*names)
+    if is_local(root) and (link := local_folder.link_below(Path(root.path), Path(path.parent.path))):
+        from airflow_provider_evolink.api.errors import EvoLinkConfigError
+
+        raise EvoLinkConfigError(
+            f"{link} is a symbolic link inside {public_uri(root)}, and is not followed. What to do: put a folder in "
+            "its place, or name the folder that it leads to"
+        )
+    return path
+
+
+def is_local(path: ObjectStoragePath) -> bool:
+    """
+    Return whether a path is on this machine or on a disk that it shares.
+
+    :param path: The path.
+    """
+    return path.protocol in local_folder.PROTOCOLS
+
+
+def publish(
+    local: Path,
+    target: ObjectStoragePath,
+    *,
+    content_type: str = "application/octet-stream",
+    metadata: Mapping[str, str] = NO_METADATA,
+) -> None:
     """
     Publish a local file. Readers see all of it or nothing.
 
     :param local: The file, verified.
     :param target: Where it goes; an existing file is replaced.
+    :param content_type: Its media type, for stores that keep one.
+    :param metadata: What to keep beside it, in stores that can: see :func:`about`.
     """
-    if target.protocol in _ATOMIC:  # no mkdir: it would try to create the bucket
-        target.fs.put_file(str(local), target.path)
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.parent / f".{target.name}.{uuid.uuid4().hex}.part"
-    try:
-        target.fs.put_file(str(local), part.path)
-        if target.protocol in ("file", "local"):
-            Path(part.path).replace(target.path)
-        else:
-            target.fs.mv(part.path, target.path)
-    finally:
-        if part.exists():
-            part.unlink()
+    with local.open("rb") as source:
+        _write(target, source, content_type, metadata)
+
+
+def about(job_id: str, sha256: str) -> dict[str, str]:
+    """
+    Return the metadata of a job's file, by which it can be told without its receipt.
+
+    :param job_id: EvoLink's ID of the job.
+    :param sha256: Checksum of the file.
+    """
+    return {"evolink-job-id": job_id, CHECKSUM: sha256}
 
 
 def publish_json(value: Any, target: ObjectStoragePath) -> None:
@@ -84,59 +136,239 @@ def publish_json(value: Any, target: ObjectStoragePath) -> None:
     Publish a JSON document.
 
     :param value: Plain JSON.
-    :param target: Where it goes.
+    :param target: Where it goes; an existing file is replaced.
     """
-    with spool() as local:
-        local.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        publish(local, target)
+    with tempfile.TemporaryFile() as source:
+        source.write(_json(value))
+        source.seek(0)
+        _write(target, source, JSON_TYPE, NO_METADATA)
+
+
+def create_json(value: Any, target: ObjectStoragePath) -> None:
+    """
+    Publish a JSON document where none is, as far as the store can tell.
+
+    :param value: Plain JSON.
+    :param target: Where it goes.
+    :raises FileExistsError: there is a file already. Stores other than S3 and folders replace it.
+    """
+    if is_local(target):
+        local_folder.create(Path(target.path), _json(value))
+    elif target.protocol in s3.PROTOCOLS:
+        s3.create(target, _json(value), JSON_TYPE)
+    else:
+        publish_json(value, target)
 
 
 def read_json(source: ObjectStoragePath) -> Any | None:
     """
-    Read a JSON document; ``None`` if it does not exist or is not JSON.
+    Read a JSON document; ``None`` if it does not exist, may not be read or is not JSON.
 
     :param source: The document.
+    :raises EvoLinkConfigError: its values are nested deeper than any document of this package.
     """
-    if not source.exists():
-        return None
     try:
-        with source.open("rb") as file:  # type: ignore[no-untyped-call]
-            return json.loads(file.read(MAX_JSON))
-    except ValueError:
+        return parse_json(read_bytes(source, MAX_JSON), public_uri(source))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+    except PermissionError:  # S3's word for a missing object, too, where the role may not list
+        if source.protocol in s3.PROTOCOLS:
+            return None
+        raise
 
 
-def copy_checked(source: ObjectStoragePath, target: ObjectStoragePath, *, sha256: str, size: int) -> None:
+def read_bytes(source: ObjectStoragePath, limit: int) -> bytes:
+    """
+    Read a file, or its first bytes.
+
+    :param source: The file.
+    :param limit: Maximum number of bytes.
+    :raises FileNotFoundError: it does not exist, for certain.
+    :raises PermissionError: it may not be read; on S3 it may also not exist, where the role may not list.
+    """
+    if source.protocol in s3.PROTOCOLS:
+        return s3.read(source, limit)
+    with open_to_read(source) as file:
+        return file.read(limit)
+
+
+def parse_json(content: bytes, name: str) -> Any:
+    """
+    Parse JSON from a place where people can edit it.
+
+    :param content: The document.
+    :param name: Its name in errors.
+    :raises ValueError: it is not JSON.
+    :raises EvoLinkConfigError: its values are nested deeper than any document of this package.
+    """
+    from airflow_provider_evolink.api.errors import EvoLinkConfigError
+
+    try:
+        value = json.loads(content)
+    except RecursionError:
+        pass
+    else:
+        if is_shallow(value):
+            return value
+    raise EvoLinkConfigError(
+        f"the values in {name} are nested deeper than {MAX_DEPTH} levels, which nothing here writes. What to do: "
+        "check who changed the file; delete it to have it written again"
+    )
+
+
+def is_shallow(value: Any) -> bool:
+    """
+    Return whether a value can be handled without running out of stack.
+
+    :param value: Plain JSON.
+    """
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        nested = [one for one in level if isinstance(one, dict | list)]
+        level = [inner for one in nested for inner in (one.values() if isinstance(one, dict) else one)]
+        if not level:
+            return True
+    return False
+
+
+def open_to_read(source: ObjectStoragePath) -> AbstractContextManager[BinaryIO]:
+    """
+    Open a file to read it from its start: of an object store no more than a few MB are held in memory.
+
+    :param source: The file.
+    """
+    ahead = {} if is_local(source) else {"block_size": READ_AHEAD, "cache_type": "readahead"}
+    return cast("AbstractContextManager[BinaryIO]", source.open("rb", **ahead))  # type: ignore[no-untyped-call]
+
+
+def holds(path: ObjectStoragePath, *, sha256: str, size: int) -> bool:
+    """
+    Return whether a file is there with this content: by the checksum kept beside it, else by reading it.
+
+    :param path: The file; on ``file://`` a symbolic link is none.
+    :param sha256: Its expected checksum.
+    :param size: Its expected size in bytes.
+    """
+    kept = _size_and_checksum(path)
+    return kept is not None and kept[0] == size and (kept[1] or _checksum(path, size)) == sha256
+
+
+def copy_checked(
+    source: ObjectStoragePath, target: ObjectStoragePath, *, file: Mapping[str, Any], metadata: Mapping[str, str]
+) -> None:
     """
     Copy a file through this machine, and publish it only if its checksum is right.
 
     :param source: A staged file.
     :param target: Where it goes.
-    :param sha256: Its expected checksum.
-    :param size: Its expected size in bytes; no more are ever read.
+    :param file: Its expected ``sha256`` and ``size`` in bytes, of which no more are ever read, and ``content_type``.
+    :param metadata: What to keep beside it, in stores that can.
     :raises EvoLinkMediaError: the staged file no longer exists, or its content has changed.
     """
     from airflow_provider_evolink.api.errors import EvoLinkMediaError
 
-    digest = hashlib.sha256()
-    with spool() as local:
+    with tempfile.TemporaryFile() as local:  # it has no name, so a kill leaves nothing behind
         try:
-            with source.open("rb") as file, local.open("wb") as out:  # type: ignore[no-untyped-call]
-                left = size + 1
-                while left > 0 and (chunk := file.read(min(CHUNK, left))):
-                    left -= len(chunk)
-                    digest.update(chunk)
-                    out.write(chunk)
-        except (FileNotFoundError, IsADirectoryError):
-            raise EvoLinkMediaError(
-                f"staged file {public_uri(source)} no longer exists: run the download again"
-            ) from None
-        if digest.hexdigest() != sha256:
+            found = _checksum(source, file["size"], local)
+        except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+            raise EvoLinkMediaError(_why_gone(source, error)) from None
+        if found != file["sha256"]:
             raise EvoLinkMediaError(
                 f"staged file {public_uri(source)} has changed since it was downloaded (SHA-256 differs), so it is not "
-                "archived: run the download again"
+                "archived. What to do: clear the download task, which compares the checksum and fetches the file "
+                "again while EvoLink has it (24 hours); then clear this task"
             )
-        publish(local, target)
+        local.seek(0)
+        _write(target, local, file["content_type"], metadata)
+
+
+def _size_and_checksum(path: ObjectStoragePath) -> tuple[int, str | None] | None:
+    """Return what a store knows about a file; ``None`` if there is none."""
+    if path.protocol in s3.PROTOCOLS:
+        found = s3.head(path)
+        return None if found is None else (found["ContentLength"], found["Metadata"].get(CHECKSUM))
+    if is_local(path):
+        size = local_folder.size_of(Path(path.path))
+        return None if size is None else (size, None)
+    try:
+        info = path.fs.info(path.path)
+    except FileNotFoundError:
+        return None
+    return info["size"], (info.get("metadata") or {}).get(CHECKSUM)
+
+
+def _why_gone(source: ObjectStoragePath, error: OSError) -> str:
+    causes = (
+        "The likely cause is a disk that this worker does not share with the worker of the download"
+        if is_local(source)
+        else "It was deleted, or this task's role may not read it"
+    )
+    return (
+        f"staged file {public_uri(source)} no longer exists here ({type(error).__name__}). {causes}. What to do: let "
+        "destination name an object store or a folder that all workers share, then clear the download task, which "
+        "fetches the file again while EvoLink has it (24 hours)"
+    )
+
+
+def _checksum(source: ObjectStoragePath, size: int, out: IO[bytes] | None = None) -> str:
+    """Return the SHA-256 of a file, of which no more than one byte too many is read, and copy it."""
+    digest, left = hashlib.sha256(), size + 1
+    with contextlib.closing(_chunks(source)) as chunks:
+        while left > 0 and (chunk := next(chunks, b"")[:left]):
+            left -= len(chunk)
+            digest.update(chunk)
+            if out is not None:
+                out.write(chunk)
+    return digest.hexdigest()
+
+
+def _chunks(source: ObjectStoragePath) -> Generator[bytes, None, None]:
+    if source.protocol in s3.PROTOCOLS:
+        yield from s3.chunks(source, CHUNK)
+        return
+    with open_to_read(source) as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _write(target: ObjectStoragePath, source: IO[bytes], content_type: str, metadata: Mapping[str, str]) -> None:
+    if is_local(target):
+        local_folder.write(Path(target.path), source)
+    elif target.protocol in s3.PROTOCOLS:
+        size = os.fstat(source.fileno()).st_size
+        s3.write(target, source, size, {"content_type": content_type, "metadata": metadata})
+    elif target.protocol in _ATOMIC:  # no mkdir: it would try to create the bucket
+        target.fs.put_file(_reopened(source), target.path, **_kept_with_it(target, content_type, metadata))
+    else:
+        _write_and_move(target, source)
+
+
+def _reopened(file: IO[bytes]) -> str:
+    """Return a path by which an open file can be opened again, even if it has no name."""
+    return f"/dev/fd/{file.fileno()}"
+
+
+def _kept_with_it(target: ObjectStoragePath, content_type: str, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return the arguments of gcsfs or adlfs for a media type and metadata, and for few bytes in memory."""
+    if target.protocol in ("gs", "gcs"):
+        return {"content_type": content_type, "metadata": dict(metadata), "chunksize": UPLOAD_PART}
+    settings = importlib.import_module("azure.storage.blob").ContentSettings(content_type=content_type)
+    return {"content_settings": settings, "max_concurrency": 1}
+
+
+def _write_and_move(target: ObjectStoragePath, source: IO[bytes]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.parent / f".{target.name}.{uuid.uuid4().hex}.part"
+    try:
+        target.fs.put_file(_reopened(source), part.path)
+        target.fs.mv(part.path, target.path)
+    finally:
+        if part.exists():
+            part.unlink()
 
 
 @contextmanager

@@ -270,3 +270,25 @@ def s3(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("AIRFLOW_CONN_STORE", json.dumps(facts))
     keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret-key"}
     return boto3.client("s3", endpoint_url=s3_address, region_name="us-east-1", **keys)
+
+
+@pytest.fixture(scope="session")
+def _narrow_s3(s3_address: str) -> Iterator[Any]:
+    spec = importlib.util.spec_from_file_location("evolink_narrow_s3", Path(__file__).with_name("narrow_s3.py"))
+    assert spec
+    assert spec.loader
+    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    gate = module.NarrowS3()
+    yield gate
+    gate.stop()
+
+
+@pytest.fixture
+def narrow(s3: Any, _narrow_s3: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return the gate to the buckets of ``s3`` that tasks reach through the connection ``narrow``: put and get."""
+    facts = {"conn_type": "aws", "login": "key", "password": "secret-key"}
+    facts |= {"extra": {"endpoint_url": _narrow_s3.url, "region_name": "us-east-1"}}
+    monkeypatch.setenv("AIRFLOW_CONN_NARROW", json.dumps(facts))
+    _narrow_s3.reset()
+    return _narrow_s3

@@ -171,7 +171,7 @@ def test_the_results_of_all_are_downloaded_where_a_destination_is_named(
 # --- one trigger
 
 
-def test_one_trigger_waits_for_all_and_tells_nothing_of_what_was_ordered(
+def test_one_trigger_waits_for_all_and_holds_nothing_of_what_was_submitted(
     stage: Any, batch: Make, long: EmulatorServer
 ) -> None:
     with pytest.raises(TaskDeferred) as deferred:
@@ -256,7 +256,7 @@ def test_a_batch_that_is_killed_between_two_deferrals_pays_each_request_once(
 
 
 @pytest.mark.parametrize("policy", ["collect", "fail_fast"])
-def test_a_lost_answer_concerns_one_request_and_no_retry_orders_it_again(
+def test_a_lost_response_concerns_one_request_and_no_retry_submits_it_again(
     stage: Any, batch: Make, long: EmulatorServer, policy: str
 ) -> None:
     long.fault("lost_answer", on="submit", after=2)
@@ -420,7 +420,7 @@ def test_a_job_that_fails_for_good_ends_the_task_at_once_and_the_others_go_on(
 
 
 @pytest.mark.parametrize("policy", ["collect", "fail_fast"])
-def test_a_retry_orders_only_what_failed_for_a_passing_reason(
+def test_a_retry_submits_only_what_failed_for_a_transient_reason(
     stage: Any, batch: Make, long: EmulatorServer, policy: str
 ) -> None:
     long.fault("job_fails", code="service_error", after=1)
@@ -481,6 +481,7 @@ def test_a_failed_job_whose_new_order_comes_to_nothing_costs_the_others_no_resul
     assert [row["status"] for row in results] == ["completed", entry[0], *["completed"] * 4]
     assert (results[1]["error"], results[1]["job_id"]) == (entry[1], None)
     assert is_typed(results[1], FailedRequest)
+    assert results[1]["error_code"] == fault.get("code")
     assert paid(long) == once(6) + Counter(["clip 2"])
     assert len(stage.deferrals) == 2 * deferrable, "one for each try"
 
@@ -662,7 +663,7 @@ def test_a_deadline_ends_the_wait_and_a_retry_goes_on(
 
 @pytest.mark.parametrize("on_failed_job", ["fail_fast", "collect"])
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_passing_fault_at_the_delivery_costs_no_result(
+def test_a_transient_failure_at_the_delivery_costs_no_result(
     stage: Any, batch: Make, long: EmulatorServer, on_failed_job: str, status: int
 ) -> None:
     stage.ti.max_tries = 0
@@ -729,7 +730,7 @@ def test_a_key_that_is_refused_ends_all_with_one_clear_error(stage: Any, batch: 
     assert paid(long) == once(6)
 
 
-def test_a_worker_that_is_told_to_end_orders_no_more_and_stops_waiting(
+def test_a_terminated_worker_submits_no_more_and_stops_waiting(
     stage: Any, batch: Make, long: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long.settings(polls=10_000)

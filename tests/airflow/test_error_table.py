@@ -149,6 +149,7 @@ CASES: dict[str, Case] = {
     "key with a trailing newline": Case(connection={"password": f"{KEY}\n"}, sent=False),
     "host that is not allowed": Case(connection={"host": "https://evolink.example.com"}, sent=False),
     "destination that cannot be opened": Case(given={"destination": "nowhere://bucket/videos"}, sent=False),
+    "destination that takes no files": Case(given={"destination": "file:///dev/null/videos"}, sent=False),
     # waiting
     "HTTP 500 while waiting": while_waiting("status", status=500, code="internal_error"),
     "HTTP 429 while waiting": while_waiting(

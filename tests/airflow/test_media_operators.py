@@ -324,6 +324,7 @@ def test_the_archive_has_its_layout_and_a_manifest(
                 "sha256": files[0]["sha256"],
                 "size": files[0]["size"],
                 "content_type": "video/mp4",
+                "verified": "packets",
                 "width": 1280,
                 "height": 720,
                 "duration": files[0]["duration"],

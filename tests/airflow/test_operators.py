@@ -132,7 +132,7 @@ def test_an_operator_is_deferrable_unless_the_environment_says_otherwise() -> No
 
 
 @pytest.mark.parametrize(("seconds", "reads"), [(0, 0), (None, 1), (9.0, 3)])
-def test_the_user_says_how_long_the_worker_looks(
+def test_the_user_decides_how_long_the_worker_polls(
     stage: Any, make: Any, emulator: EmulatorServer, seconds: float | None, reads: int
 ) -> None:
     emulator.settings(polls=100, estimated_time=60)
@@ -351,7 +351,7 @@ def test_a_refused_connection_can_be_ordered_again(
     assert emulator.books()["orders"] == 1
 
 
-def test_a_job_that_failed_for_a_passing_reason_is_ordered_anew_by_a_retry(
+def test_a_job_that_failed_for_a_transient_reason_is_submitted_again_by_a_retry(
     stage: Any, make: Make, emulator: EmulatorServer
 ) -> None:
     emulator.fault("job_fails", code="service_error")
@@ -519,7 +519,7 @@ def test_a_store_that_cannot_be_written_orders_nothing(
     assert unsent(emulator)
 
 
-def test_a_store_that_dies_after_the_order_asks_before_it_orders_again(
+def test_a_store_that_fails_after_the_submission_needs_a_decision_before_the_next(
     stage: Any, make: Make, emulator: EmulatorServer, logs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_ = stage.store.set
@@ -666,7 +666,7 @@ PASSING = {
 
 @pytest.mark.parametrize("deferrable", [True, False])
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
-def test_a_passing_fault_of_the_first_looks_does_not_fail_the_try(
+def test_a_transient_failure_of_the_first_polls_does_not_fail_the_try(
     stage: Any,
     make: Make,
     emulator: EmulatorServer,
@@ -681,7 +681,7 @@ def test_a_passing_fault_of_the_first_looks_does_not_fail_the_try(
     assert emulator.books()["orders"] == 1
 
 
-def test_a_passing_fault_while_a_retry_attaches_does_not_fail_it(
+def test_a_transient_failure_while_a_retry_attaches_does_not_fail_it(
     stage: Any, make: Make, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_policy(monkeypatch, max_error_backoff=0.1)
@@ -692,7 +692,7 @@ def test_a_passing_fault_while_a_retry_attaches_does_not_fail_it(
     assert slow.books()["orders"] == 1
 
 
-def test_a_passing_fault_after_the_trigger_waits_on(
+def test_a_transient_failure_after_the_trigger_waits_on(
     stage: Any, make: Make, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_policy(monkeypatch, max_error_backoff=0.1)
@@ -738,7 +738,7 @@ def test_a_timeout_event_about_a_job_that_has_finished_meanwhile_is_a_success(
     assert make()().resume_execution(deferred.value.method_name, event, stage.context())["status"] == "completed"
 
 
-def test_when_airflow_gives_up_the_wait_the_job_is_looked_at_once_more(
+def test_when_airflow_gives_up_the_wait_the_job_is_polled_once_more(
     stage: Any, make: Make, slow: EmulatorServer
 ) -> None:
     slow.settings(polls=10_000)

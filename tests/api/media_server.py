@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import array
+import random
 import socket
 import ssl
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -197,3 +199,14 @@ def _numbers(*numbers: int) -> bytes:
 
 def _box(name: bytes, content: bytes) -> bytes:
     return (len(content) + 8).to_bytes(4, "big") + name + content
+
+
+def png(seed: int = 1, side: int = 316) -> bytes:
+    """Return a picture of noise, about 300 kB; those of other seeds have the same length."""
+    noise = random.Random(seed)
+    rows = b"".join(b"\0" + noise.randbytes(3 * side) for _ in range(side))
+    header = side.to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0"
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows, 0)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big") for name, data in chunks
+    )

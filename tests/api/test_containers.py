@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from media_samples import sample
 
 from airflow_provider_evolink.api.errors import EvoLinkLinkExpired, EvoLinkMediaError
-from airflow_provider_evolink.api.files import containers, download_response
-from airflow_provider_evolink.api.files.download_response import NextStep
+from airflow_provider_evolink.api.files import containers
 from airflow_provider_evolink.api.files.formats.source import Source
 from airflow_provider_evolink.api.files.formats.structure import EXTENSIONS, Structure
 
@@ -64,7 +63,7 @@ def test_a_file_of_very_many_parts_is_given_up(monkeypatch):
         (b"", None),
     ],
 )
-def test_a_page_is_told_from_a_file(head, page):
+def test_a_page_is_distinguished_from_a_file(head, page):
     assert containers.error_page(head) == page
 
 
@@ -81,84 +80,3 @@ def test_a_page_in_place_of_a_file_is_refused(head, error):
     with pytest.raises(EvoLinkMediaError) as caught:
         check(head)
     assert type(caught.value) is error
-
-
-HAVE = {"size": 10, "total": 100, "validator": '"v1"'}
-
-
-@pytest.mark.parametrize(
-    ("status", "headers", "have", "meaning"),
-    [
-        (200, {}, {}, NextStep.WHOLE),
-        (200, {}, HAVE, NextStep.WHOLE),
-        (206, {"content-range": "bytes 10-99/100"}, HAVE, NextStep.REST),
-        (206, {"content-range": "bytes 10-99/100", "etag": '"v1"'}, HAVE, NextStep.REST),
-        (206, {"content-range": "bytes 10-49/50"}, HAVE | {"total": None}, NextStep.REST),
-        (206, {"content-range": "bytes 10-99/100", "etag": '"v2"'}, HAVE, NextStep.WRONG_RANGE),
-        (206, {"content-range": "bytes 9-99/100"}, HAVE, NextStep.WRONG_RANGE),
-        (206, {"content-range": "bytes 11-99/100"}, HAVE, NextStep.WRONG_RANGE),
-        (206, {"content-range": "bytes 10-98/100"}, HAVE, NextStep.WRONG_RANGE),
-        (206, {"content-range": "bytes 10-100/101"}, HAVE, NextStep.WRONG_RANGE),
-        (206, {"content-range": "bytes 10-99/*"}, HAVE, NextStep.WRONG_RANGE),
-        (206, {"content-range": "bytes 10-99/100, x"}, HAVE, NextStep.WRONG_RANGE),
-        (206, {}, HAVE, NextStep.WRONG_RANGE),
-        (416, {"content-range": "bytes */100"}, HAVE, NextStep.WRONG_RANGE),
-        (206, {"content-range": "bytes 0-99/100"}, {}, NextStep.UNUSABLE),
-        (416, {}, {}, NextStep.UNUSABLE),
-        *((status, {}, HAVE, NextStep.GONE) for status in (401, 403, 404, 410)),
-        *((status, {}, HAVE, NextStep.BUSY) for status in (408, 425, 429, 500, 502, 503, 504, 520, 599)),
-        *((status, {}, HAVE, NextStep.UNUSABLE) for status in (201, 204, 300, 304, 302, 400, 405, 451)),
-    ],
-)
-def test_what_an_answer_means(status, headers, have, meaning):
-    assert download_response.next_step(status, headers, **have) is meaning
-
-
-@pytest.mark.parametrize(
-    ("headers", "length"),
-    [
-        ({"content-length": "0"}, 0),
-        ({"content-length": "17", "content-type": "video/mp4", "content-encoding": "identity"}, 17),
-        ({"content-length": "17", "transfer-encoding": "chunked"}, 17),
-        ({"transfer-encoding": "Chunked"}, None),
-    ],
-)
-def test_the_length_of_a_body(headers, length):
-    assert download_response.body_length(headers) == length
-
-
-@pytest.mark.parametrize(
-    ("headers", "said"),
-    [
-        ({}, "cannot be verified"),
-        ({"transfer-encoding": "gzip"}, "cannot be verified"),
-        ({"content-length": "5, 6"}, "invalid length"),
-        ({"content-length": "-5"}, "invalid length"),
-        ({"content-length": "1" * 30}, "invalid length"),
-        ({"content-length": "٣"}, "invalid length"),
-        ({"content-length": "5", "content-encoding": "gzip"}, "encoded"),
-        ({"content-length": "5", "content-encoding": "br\x1b[0m"}, "encoded"),
-        ({"content-length": "5", "content-type": "Text/HTML; charset=x"}, "HTML"),
-    ],
-)
-def test_a_body_that_cannot_be_the_file(headers, said):
-    with pytest.raises(EvoLinkMediaError, match=said) as caught:
-        download_response.body_length(headers)
-    assert "\x1b" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("headers", "validator"),
-    [
-        ({"etag": '"v1"', "last-modified": "Wed, 21 Oct 2015 07:28:00 GMT"}, '"v1"'),
-        ({"last-modified": "Wed, 21 Oct 2015 07:28:00 GMT"}, "Wed, 21 Oct 2015 07:28:00 GMT"),
-        ({"etag": 'W/"v1"', "last-modified": "Wed, 21 Oct 2015 07:28:00 GMT"}, None),
-        ({"etag": "v1"}, None),
-        ({"etag": '"v\xe9"'}, None),
-        ({"etag": '"a"\r\nX: y"'}, None),
-        ({"last-modified": "yesterday\r\nX: y"}, None),
-        ({}, None),
-    ],
-)
-def test_what_proves_that_a_file_is_still_the_same(headers, validator):
-    assert download_response.validator_of(headers) == validator

@@ -80,6 +80,11 @@ def changed(content: bytes, part: bytes) -> bytes:
     return content[:at] + bytes([content[at] ^ 0x55]) + content[at + 1 :]
 
 
+def open_flac(content: bytes) -> bytes:
+    """Return a FLAC as a stream is written: its head does not state the number of samples."""
+    return content[:21] + bytes([content[21] & 0xF0]) + bytes(4) + content[26:]
+
+
 def open_wav(size: int, riff: int) -> bytes:
     content = bytearray(sample("wav"))
     at = content.index(b"data") + 4
@@ -103,6 +108,10 @@ CUT = [
 ]
 CUT += [
     Case("cut", "mp3 between two frames", lambda: sample("mp3")[: -192 * 3], None),
+    *(
+        Case("cut", f"flac of unknown length, {n} of 11", lambda n=n: open_flac(cut("flac", n)), None)
+        for n in range(1, CUTS + 1)
+    ),
     Case("cut", "ogg between two pages", lambda: sample("ogg")[: sample("ogg").rindex(b"OggS")], None),
     Case(
         "cut",
@@ -179,6 +188,7 @@ ODD = [
     odd("mp3 with a title", lambda: sample("mp3") + b"TAG" + bytes(125), "audio/mpeg"),
     odd("a streamed wav", lambda: open_wav(2**32 - 1, 2**32 - 1), "audio/wav"),
     odd("a wav of zeros in its head", lambda: open_wav(0, 0), "audio/wav"),
+    odd("a flac of unknown length", lambda: open_flac(sample("flac")), "audio/flac"),
     odd("a clip behind a photo", lambda: sample("jpeg") + sample("mp4"), "image/jpeg"),
     odd("a photo with a thumbnail", lambda: picture("JPEG", exif=b"Exif\0\0" + sample("jpeg")), "image/jpeg"),
     odd("a moving gif", lambda: moving("GIF"), "image/gif"),

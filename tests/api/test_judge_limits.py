@@ -211,6 +211,10 @@ def _no_media(monkeypatch: Any) -> None:
     monkeypatch.setattr(packets, "find_spec", lambda name: None if name == "av" else found(name))
 
 
+def _blocked_media(monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+
+
 def _broken_media(monkeypatch: Any) -> None:
     monkeypatch.setattr(sys, "path", [])
 
@@ -219,11 +223,7 @@ def _no_time(monkeypatch: Any) -> None:
     monkeypatch.setattr(packets, "_SECONDS", 0.001)
 
 
-def _no_cpu(monkeypatch: Any) -> None:
-    monkeypatch.setattr(packets, "_CPU_SECONDS", 0)
-
-
-@pytest.mark.parametrize("hinder", [_no_interpreter, _no_media, _broken_media, _no_time, _no_cpu])
+@pytest.mark.parametrize("hinder", [_no_interpreter, _no_media, _blocked_media, _broken_media, _no_time])
 def test_where_packets_cannot_be_read_a_whole_file_passes_with_one_warning(
     hinder: Any, monkeypatch: Any, caplog: Any
 ) -> None:
@@ -234,6 +234,19 @@ def test_where_packets_cannot_be_read_a_whole_file_passes_with_one_warning(
     assert len(caplog.records) == 1
     with pytest.raises(EvoLinkMediaError):
         inspect(sample("mp4")[:-40])
+
+
+def test_a_sound_that_needs_too_much_time_is_verified_by_its_length(monkeypatch: Any, caplog: Any) -> None:
+    """A million and a half of packets, in 12 MB."""
+    monkeypatch.setattr(packets, "_CPU_SECONDS", 1)
+    cluster = b"\xe7\x81\x00" + b"\xa3\x85\x81\x00\x00\x80x" * 1000
+    cluster = b"\x1f\x43\xb6\x75\x08" + (len(cluster)).to_bytes(4, "big") + cluster
+    start = sample("mka").partition(b"\x1f\x43\xb6\x75")[0]
+    at = start.index(b"\x18\x53\x80\x67") + 4
+    content = start[:at] + b"\x01" + b"\xff" * 7 + start[at + 8 :] + cluster * 1500
+    with caplog.at_level(logging.WARNING):
+        assert inspect(content).verified == "length"
+    assert "CalledProcessError" in caplog.text
 
 
 def test_packets_that_cannot_be_read_are_refused() -> None:

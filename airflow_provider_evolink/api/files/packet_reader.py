@@ -72,15 +72,25 @@ def limit(memory: int, seconds: int) -> None:
     """
     Limit this process.
 
-    :param memory: Bytes of data.
+    :param memory: Bytes of data, beside those it has.
     :param seconds: Of CPU.
     """
     import resource
 
+    memory += data_size()
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+def data_size() -> int:
+    """Return the bytes of data of this process; 0 where the system does not tell, and does not limit them either."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - pathlib costs more memory
+            return int(file.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def walk(file: Part, demuxer: str) -> dict[str, Any]:
@@ -128,9 +138,11 @@ def count(stream: dict[str, Any], packet: Any) -> None:
 def main() -> None:
     """Read the order from the standard input, and write what was found to the standard output."""
     order = json.loads(sys.stdin.readline())
-    limit(order["memory"], order["seconds"])
     sys.path[:] = order["path"]
     try:
+        import av  # noqa: F401 - loaded before the limits: it is as large as it is
+
+        limit(order["memory"], order["seconds"])
         found = walk(Part(order["file"], order["start"], order["end"]), order["demuxer"])
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller decides what it means
         found = {"failed": type(error).__name__}

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from airflow_provider_evolink.api.files.formats.source import damaged
 from airflow_provider_evolink.api.files.formats.structure import Structure
 
-_MEMORY = 48 * 1024 * 1024  # bytes of data; the process has 10 MB of them before it opens a file
+_MEMORY = 25 * 1024 * 1024  # bytes of data, beside those of the libraries
 _CPU_SECONDS = 10
 _SECONDS = 60.0
 _SCRIPT = Path(__file__).with_name("packet_reader.py")
@@ -42,7 +42,10 @@ class Packets:
 
 def can_measure() -> bool:
     """Return whether the extra ``media`` (PyAV) is installed."""
-    return find_spec("av") is not None
+    try:
+        return find_spec("av") is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def read_packets(file: BinaryIO, structure: Structure) -> Packets | None:

@@ -24,7 +24,7 @@ from airflow_provider_evolink.api.http.messages import Call, Response
 from airflow_provider_evolink.api.http.retries import retrying
 from airflow_provider_evolink.api.http.transport import build_client, exchange, ssl_context
 from airflow_provider_evolink.api.http.wire import read_success
-from airflow_provider_evolink.api.jobs.job import MAX_LINK
+from airflow_provider_evolink.api.jobs.result_links import MAX_LINK
 from airflow_provider_evolink.api.settings import ClientSettings
 
 UPLOAD_FOLDER = "airflow"
@@ -99,7 +99,7 @@ def upload(settings: ClientSettings, path: Path, file: InputFile) -> Uploaded:
     name = f"{uuid.uuid4().hex}{file.extension}"
     files_api = dataclasses.replace(settings, base_url=settings.files_url)
     limits = httpx.Limits(max_keepalive_connections=0)
-    with build_client(httpx.Client, files_api, ssl_context(), limits) as http:
+    with build_client(httpx.Client, files_api, ssl_context(settings.network), limits) as http:
 
         def attempt() -> Uploaded:
             began = time.time()

@@ -12,6 +12,7 @@ _MAX_BLOCKS = 1000
 _MAX_FRAME = 256 * 1024
 _MAX_TAIL = 64 * 1024  # bytes behind the last frame
 _MAX_HEAD = 16
+_TAGS = (b"TAG", b"APETAGEX", b"ID3")
 _SYNC = re.compile(rb"\xff[\xf8\xf9]")
 
 
@@ -62,7 +63,7 @@ def _end_of_frames(source: Source, begin: int, total: int, *, block: int, max_fr
     position = max(begin, source.size - size)
     tail = source.need(position, min(size, source.size - position))
     for at, last_sample in _heads(tail, block):
-        if total in (0, last_sample) and (end := _end_of_frame(tail, at)):
+        if total in (0, last_sample) and (end := _end_of_frame(tail, at, is_last=not total)):
             return position + end
     raise cut()
 
@@ -109,11 +110,17 @@ def _crc8(content: bytes) -> int:
     return value
 
 
-def _end_of_frame(tail: bytes, start: int) -> int | None:
-    """Return where a frame ends: where the checksum over it, its own included, is zero."""
+def _end_of_frame(tail: bytes, start: int, *, is_last: bool) -> int | None:
+    """
+    Return where a frame ends: where the checksum over it, its own included, is zero.
+
+    Where nothing else shows that it is the last one, only a tag may be behind it.
+    """
     value = 0
     for at in range(start, min(len(tail), start + _MAX_FRAME)):
         value = (value << 8 & 0xFFFF) ^ _CRC16[value >> 8 ^ tail[at]]
-        if not value and at - start > _MAX_HEAD - 6 and len(tail) - at - 1 <= _MAX_TAIL:
+        if value or at - start <= _MAX_HEAD - 6 or len(tail) - at - 1 > _MAX_TAIL:
+            continue
+        if not is_last or at + 1 == len(tail) or tail[at + 1 :].startswith(_TAGS):
             return at + 1
     return None

@@ -41,7 +41,7 @@ def read_heif(source: Source, meta: Box, brands: set[bytes], end: int) -> Struct
 
 
 def _read_extents(source: Source, iloc: Box, idat: Box | None) -> int:
-    """Return the length of all parts of the picture, which must be in the file."""
+    """Return the number of parts of the picture, which must be in the file; a length of 0 means up to its end."""
     reader = _Numbers(source, iloc)
     version = reader.take(1)
     reader.take(3)
@@ -56,7 +56,7 @@ def _read_extents(source: Source, iloc: Box, idat: Box | None) -> int:
         for _ in range(reader.take(2)):
             reader.take(index_size if version else 0)
             begin, length = base + reader.take(offset_size), reader.take(length_size)
-            total += length
+            total += 1
             _check_extent(source, begin, length, method, idat)
     return total
 

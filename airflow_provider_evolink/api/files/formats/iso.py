@@ -133,7 +133,7 @@ def _read_track(source: Source, trak: Box, data: list[Box], fragments: Fragments
     handler = find(source, media, b"hdlr") if media else None
     time, table = (find(source, media, b"mdhd"), find(source, media, b"minf", b"stbl")) if media else (None, None)
     if head is None or handler is None or time is None or table is None:
-        raise damaged("a track is not complete")
+        return None
     at = 8 * bool(source.need(head.start, 1)[0])
     number = big(source.need(head.start + 12 + at, 4))
     own, more = read_samples(source, table, data), fragments.samples[number]

@@ -1,0 +1,91 @@
+"""For tests: an S3 whose role has the rights that a test gives it, and that answers as S3 does to such a role."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.server import ThreadedMotoServer  # noqa: F401 - it sets up what the application needs
+from werkzeug.serving import make_server
+
+ERROR = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>secret words of the store</Message></Error>"
+CONDITIONS = {"match": "HTTP_IF_MATCH", "none-match": "HTTP_IF_NONE_MATCH"}
+
+Environ = dict[str, Any]
+
+
+@dataclass
+class NarrowS3:
+    """
+    S3 before its backend: a gate with the rights of a role, and with faults.
+
+    :param denied: Rights that the role has not: put, get, list, delete, abort.
+    :param ignored: Conditions of writes that the store does not know: match, none-match.
+    :param fails: Called for each request; returns the code of an error, or ``None``. ``lost`` does what was asked and
+        loses the response; ``cut`` sends half of it.
+    """
+
+    denied: set[str] = field(default_factory=set)
+    ignored: set[str] = field(default_factory=set)
+    fails: Callable[[str, str], str | None] = lambda _, __: None
+    seen: list[tuple[str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.reset()
+        self._app = DomainDispatcherApplication(create_backend_app)
+        self._server = make_server("127.0.0.1", 0, self, threaded=True)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def reset(self) -> None:
+        """Give the role the rights to put and get, as the pages promise that they suffice."""
+        self.denied, self.ignored, self.seen = {"list", "delete", "abort"}, set(), []
+        self.fails = lambda _, __: None
+
+    def stop(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+
+    def __call__(self, environ: Environ, start: Any) -> Iterable[bytes]:
+        right, key = self._right(environ), environ["PATH_INFO"]
+        self.seen.append((right, key))
+        failure = self.fails(right, key)
+        if failure and failure not in ("lost", "cut"):
+            return self._refuse(environ, start, failure)
+        if right in self.denied:
+            return self._refuse(environ, start, "403 AccessDenied")
+        for condition in self.ignored:
+            environ.pop(CONDITIONS[condition], None)
+        status, headers, body = self._asked(environ)
+        if failure == "lost":
+            return self._refuse({**environ, "CONTENT_LENGTH": 0}, start, "503 SlowDown")
+        if status.startswith("404") and right == "get" and "list" in self.denied and b"NoSuchBucket" not in body:
+            return self._refuse(environ, start, "403 AccessDenied")
+        start(status, headers)
+        return [body[: len(body) // 2]] if failure == "cut" else [body]
+
+    def _asked(self, environ: Environ) -> tuple[str, list[tuple[str, str]], bytes]:
+        got: list[Any] = []
+        body = b"".join(self._app(environ, lambda status, headers, _=None: got.append((status, headers))))
+        return got[0][0], got[0][1], body
+
+    @staticmethod
+    def _right(environ: Environ) -> str:
+        query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+        method, is_object = environ["REQUEST_METHOD"], environ["PATH_INFO"].strip("/").count("/") > 0
+        if method == "DELETE":
+            return "abort" if "uploadId" in query else "delete"
+        if method in ("GET", "HEAD"):
+            return "get" if is_object and "uploadId" not in query else "list"
+        return "put"
+
+    @staticmethod
+    def _refuse(environ: Environ, start: Any, failure: str) -> Iterable[bytes]:
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        status, code = failure.split(" ")
+        start(f"{status} {code}", [("Content-Type", "application/xml")])
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [ERROR.format(code=code).encode()]
