@@ -34,6 +34,7 @@ matrix: env
 
 chaos: env
 	EVOLINK_SWEEP=every EVOLINK_STEPS=2000000 $(RUN) -m pytest tests/ledger -n2 --dist=load $(ARGS)
+	KILLS=30 $(RUN) -m pytest tests/airflow/test_download_kills.py -n0 $(ARGS)
 	$(RUN) -m pytest tests/chaos -n0 $(ARGS)
 
 mutants: env

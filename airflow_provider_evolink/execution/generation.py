@@ -27,6 +27,7 @@ from airflow_provider_evolink.execution.submission import (
     inputs_changed,
     refuse_second_request,
 )
+from airflow_provider_evolink.execution.task_run import push_aside
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 from airflow_provider_evolink.ledger.decisions import (
     Act,
@@ -311,9 +312,8 @@ class GenerationAttempt:
         """Hand on what the failed job cost, and say whether a retry would submit again."""
         self.tracker.reading = Reading(job)
         count_credits(self.options.operator_name, "credits_charged", job)
-        if push := getattr(self._run.ti, "xcom_push", None):
-            item, summary = self.identity.item, job.summary(self.tracker.reserved_by(self.record))
-            push(key="failed_job" if item is None else f"failed_job_{item}", value=summary)
+        item, summary = self.identity.item, job.summary(self.tracker.reserved_by(self.record))
+        push_aside(self._run, "failed_job" if item is None else f"failed_job_{item}", summary)
         if self.record is None or self._replaces_failed_job() or not isinstance(failure, EvoLinkJobFailed):
             return failure
         why = f" — but {why_not_resubmitted(self.identity, self.options.policies)}" if failure.repeatable else ""

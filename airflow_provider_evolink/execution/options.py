@@ -6,6 +6,7 @@ Light, so that literal arguments can be checked while a DAG file is parsed: neit
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
@@ -23,7 +24,25 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.execution.input_origins import InputOrigins
 
 MAX_SECONDS = 365 * 86400.0
+_NUMBER = re.compile(r"\s*[0-9]{1,12}(\.[0-9]{1,9})?\s*")
 MAX_ACTIVE = 1000  # more jobs do not fit into the row that Airflow keeps for a trigger on MySQL
+
+
+@dataclass(frozen=True)
+class _Range:
+    """Numbers that an argument may be."""
+
+    maximum: float
+    minimum: int = 0
+    unit: str = ""
+    is_whole: bool = False
+    is_optional: bool = True
+
+
+_SECONDS = _Range(MAX_SECONDS, unit=" of seconds")
+_CREDITS = _Range(10**9)
+_COUNT = _Range(10**6, is_whole=True)
+_ACTIVE = _Range(MAX_ACTIVE, minimum=1, is_whole=True, is_optional=False)
 
 
 @dataclass(frozen=True)
@@ -73,16 +92,17 @@ class GenerationOptions:
         :param context: Airflow's context.
         :raises EvoLinkConfigError: an argument has a value that it cannot have.
         """
-        taken = ("kind", "validation", "evolink_conn_id", "destination", "max_credits", "durable", "ledger_path")
+        taken = ("kind", "validation", "evolink_conn_id", "destination", "durable", "ledger_path")
         typed = {path: getattr(operator, path.rpartition(".")[2]) for path in operator.request_fields}
         return cls(
             model=operator.model,
             fields={path: value for path, value in typed.items() if value is not None},
             parameters=operator.parameters or {},
             only_kind=operator.only_kind,
-            timeout=_seconds("timeout", operator.timeout),
-            poll_interval=_seconds("poll_interval", operator.poll_interval, is_optional=True),
-            defer_after=_seconds("defer_after", operator.defer_after, is_optional=True),
+            timeout=_number("timeout", operator.timeout, replace(_SECONDS, is_optional=False)),
+            poll_interval=_number("poll_interval", operator.poll_interval, _SECONDS),
+            defer_after=_number("defer_after", operator.defer_after, _SECONDS),
+            max_credits=_number("max_credits", operator.max_credits, _CREDITS),
             idempotency_namespace=operator.idempotency_namespace,
             policies=_policies(operator),
             execution_timeout=operator.execution_timeout,
@@ -119,7 +139,7 @@ class BatchOptions:
         :raises EvoLinkConfigError: an argument has a value that it cannot have.
         """
         _check_choice("on_failed_job", operator.on_failed_job, OnFailedJob)
-        _check_max_active(operator.max_active)
+        max_active = _number("max_active", operator.max_active, _ACTIVE)
         if operator.on_unknown_submit == "reconcile":
             raise EvoLinkConfigError(
                 'on_unknown_submit="reconcile" is not for a batch: it looks for a lost order by model and time only, '
@@ -129,7 +149,7 @@ class BatchOptions:
         shared = GenerationOptions.of(operator, context)
         requests = _requests(operator.requests)
         items = tuple(_item(shared, number, request) for number, request in enumerate(requests))
-        return cls(items, shared, operator.max_active, operator.on_failed_job)
+        return cls(items, shared, max_active, operator.on_failed_job)
 
 
 def _origins(operator: Any, context: Context) -> InputOrigins:
@@ -160,10 +180,8 @@ def _policies(operator: Any) -> Policies:
     for name, hint in get_type_hints(Policies).items():
         if name != "max_regenerations":
             _check_choice(name, given[name], hint)
-    maximum = given["max_regenerations"]
-    if maximum is not None and (isinstance(maximum, bool) or not isinstance(maximum, int) or maximum < 0):
-        raise EvoLinkConfigError("max_regenerations must be a whole number from 0, or None")
-    return Policies(**given)
+    maximum = _number("max_regenerations", given["max_regenerations"], _COUNT)
+    return Policies(**{**given, "max_regenerations": maximum})
 
 
 def _check_choice(name: str, value: Any, literal: Any) -> None:
@@ -171,20 +189,25 @@ def _check_choice(name: str, value: Any, literal: Any) -> None:
         raise EvoLinkConfigError(f"{name} must be one of {', '.join(get_args(literal))}")
 
 
-def _check_max_active(value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_ACTIVE:
-        raise EvoLinkConfigError(f"max_active must be a whole number from 1 to {MAX_ACTIVE}")
+def _number(name: str, value: Any, rule: _Range) -> Any:
+    """
+    Check a number, or a ``timedelta`` as seconds. Here, since found out later it would cost a job.
 
-
-def _seconds(name: str, value: Any, *, is_optional: bool = False) -> Any:
-    """Check a number of seconds, or a ``timedelta``. Here, since found out later it would cost a job."""
-    if value is None and is_optional:
+    Forms, and the arguments of mapped task groups, give numbers as text.
+    """
+    if value is None and rule.is_optional:
         return None
-    value = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MAX_SECONDS:
+    number = value.total_seconds() if isinstance(value, timedelta) and rule.unit else value
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        number = float(value)
+    if rule.is_whole and isinstance(number, float) and number.is_integer():
+        number = int(number)
+    kinds = int if rule.is_whole else int | float
+    if isinstance(number, bool) or not isinstance(number, kinds) or not rule.minimum <= number <= rule.maximum:
         given = repr(value) if isinstance(value, int | float) else f"a {type(value).__name__}"
         raise EvoLinkConfigError(
-            f"{name} must be a number of seconds from 0 to {MAX_SECONDS:.0f}, and is {given}; this try ordered "
-            "nothing. What to do: correct it in the DAG file and clear the task"
+            f"{name} must be a {'whole ' if rule.is_whole else ''}number{rule.unit} from {rule.minimum} to "
+            f"{rule.maximum:.0f}, and is {given}; this try ordered nothing. What to do: correct it in the DAG file and "
+            "clear the task"
         )
-    return value
+    return number

@@ -248,13 +248,8 @@ class OrderSubmitter:
                 job = self.client.submit(plan.body, idempotency_key=record.key, path=plan.path, permit=lease)
             except EvoLinkError as error:
                 return self._not_accepted(plan, error, is_late=lease.is_late)
-            self.run.log.info(
-                "Submitted EvoLink job %s (%s), %s credits reserved, idempotency key %s",
-                job.job_id,
-                job.model,
-                job.credits_reserved,
-                record.key,
-            )
+            line = "Submitted EvoLink job %s (%s), %s credits reserved, idempotency key %s"
+            self.run.log.info(line, job.job_id, job.model, job.credits_reserved, record.key)
             accepted = submitted(record, job)
             self.ledger.write_submitted(accepted)
         count_credits(self.options.operator_name, "credits_reserved", job)
@@ -350,11 +345,9 @@ def submitted(record: Record, job: Job) -> Record:
     :param record: The record of the order.
     :param job: Its job.
     """
+    newest = max(record.newest_job_created, job.created or 0.0)
     return record.moved(
-        State.SUBMITTED,
-        job_id=job.job_id,
-        newest_job_created=max(record.newest_job_created, job.created or 0.0),
-        credits_reserved=job.credits_reserved,
+        State.SUBMITTED, job_id=job.job_id, newest_job_created=newest, credits_reserved=job.credits_reserved
     )
 
 

@@ -16,7 +16,8 @@ from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkInputError,
 from airflow_provider_evolink.api.files.containers import HEAD_SIZE, error_page
 from airflow_provider_evolink.api.files.inspection import inspect_media
 from airflow_provider_evolink.storage.input_roots import NotRegularFile, is_on_disk, open_file
-from airflow_provider_evolink.storage.object_store import CHUNK, open_folder, open_to_read, spool
+from airflow_provider_evolink.storage.object_store import CHUNK, open_folder, open_to_read
+from airflow_provider_evolink.storage.spool import private_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,7 +106,7 @@ class InputSource:
         :param file: The file as it was inspected.
         :raises EvoLinkInputError: its content has changed since.
         """
-        with spool() as local:
+        with private_file() as local:
             with self._open() as source, local.open("wb") as out:
                 digest, _ = _checksum(source, out)
             if digest != file.sha256:

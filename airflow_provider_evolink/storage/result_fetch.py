@@ -233,5 +233,6 @@ class ResultFetch:
             part.restart()
         part.change(damaged=str(target))
         return error.amended(
-            message=f"{error.message}, also behind a fresh link; it was paid for, so it is kept as {public_uri(target)}"
+            message=f"{error.message}, also behind a fresh link; it was paid for, so it is kept as "
+            f"{public_uri(target)}: if it stays so, send that to EvoLink's support with the job ID"
         )

@@ -60,6 +60,26 @@ def result_part(folder: ObjectStoragePath, job_id: str, index: int) -> Iterator[
             yield part
 
 
+@contextmanager
+def private_file() -> Iterator[Path]:
+    """
+    Provide the path of an empty private file in the spool folder, which is deleted at the end.
+
+    What killed processes have left of such files is deleted first: nobody goes on with it.
+
+    :raises EvoLinkConfigError: the spool folder cannot be used.
+    """
+    folder = spool_folder()
+    for path in folder.glob("*.tmp"):
+        with suppress(OSError, PartInUse), Part(path, lasting=True) as part:
+            part.discard()
+    with Part(folder / f"{uuid.uuid4().hex}.tmp") as part:
+        try:
+            yield part.path
+        finally:
+            part.discard()
+
+
 def forget(folder: ObjectStoragePath, job_id: str, index: int) -> None:
     """
     Delete what is left of a part whose result is in a receipt.

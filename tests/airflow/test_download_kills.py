@@ -33,6 +33,7 @@ media = gateways.media
 FILE = media.png()
 N = len(FILE)
 SECONDS = 0.5  # that the file takes to arrive
+KILLS = int(os.environ.get("KILLS", "3"))  # of each kind; more in the tests of chaos
 
 
 class Forker:
@@ -99,9 +100,9 @@ def parts(*folders: Path) -> list[Path]:
 
 
 def killed_then_finished(forker: Forker, gateway: Any, where: str, local: list[Path]) -> None:
-    """Kill three downloads; each next try requests just what is missing."""
+    """Kill downloads; each next try requests just what is missing."""
     link, chance = gateway.link("/f", slowly), random.Random(SEED)
-    for number in range(3):
+    for number in range(KILLS):
         job = gateway.job(f"task-kill-{number}", [link])
         pid = forker.start(job=job, destination=where)
         time.sleep(chance.uniform(0.05, SECONDS + 0.3))
@@ -120,7 +121,7 @@ def killed_then_finished(forker: Forker, gateway: Any, where: str, local: list[P
 def test_sigkill_during_a_download_to_a_folder(forker: Forker, gateway: Any, tmp_path: Path) -> None:
     out = tmp_path / "out"
     killed_then_finished(forker, gateway, f"file://{out}", [out, tmp_path / "spool"])
-    names = [f"task-kill-{number}{suffix}" for number in range(3) for suffix in ("-0.png", ".json")]
+    names = [f"task-kill-{number}{suffix}" for number in range(KILLS) for suffix in ("-0.png", ".json")]
     assert gateways.left(out) == sorted(names)
     assert all(path.read_bytes() == FILE for path in out.glob("*.png"))
     assert not (tmp_path / "spool").exists()
@@ -131,7 +132,7 @@ def test_sigkill_during_a_download_to_a_store(forker: Forker, gateway: Any, tmp_
     s3.create_bucket(Bucket=bucket)
     killed_then_finished(forker, gateway, f"s3://store@{bucket}/out", [tmp_path / "spool"])
     found = {entry["Key"] for entry in s3.list_objects_v2(Bucket=bucket)["Contents"]}
-    assert found == {f"out/task-kill-{number}{suffix}" for number in range(3) for suffix in ("-0.png", ".json")}
+    assert found == {f"out/task-kill-{number}{suffix}" for number in range(KILLS) for suffix in ("-0.png", ".json")}
     for key in found:
         if key.endswith(".png"):
             assert s3.get_object(Bucket=bucket, Key=key)["Body"].read() == FILE

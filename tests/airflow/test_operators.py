@@ -26,6 +26,7 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkUnavailable,
 )
 from airflow_provider_evolink.emulator.server import EmulatorServer
+from airflow_provider_evolink.execution import metrics
 from airflow_provider_evolink.operators import (
     EvoLinkGenerateOperator,
     EvoLinkImageToVideoOperator,
@@ -84,7 +85,8 @@ def test_templated_fields_are_the_documented_ones_and_are_stored_unchanged(kind:
 
 @pytest.mark.parametrize("kind", ALL)
 def test_every_parameter_is_documented(kind: type) -> None:
-    for cls in (cls for cls in kind.__mro__ if cls.__module__.startswith("airflow_provider_evolink")):
+    ours = [cls for cls in kind.__mro__ if cls.__module__.startswith("airflow_provider_evolink")]
+    for cls in (cls for cls in ours if "__init__" in vars(cls)):
         own = set(inspect.signature(inspect.unwrap(cls.__init__)).parameters) - {"self", "kwargs"}
         assert own == set(re.findall(r":param (\w+):", inspect.getdoc(cls) or ""))
 
@@ -577,22 +579,63 @@ def test_a_request_that_is_no_json_leaves_no_intent(
     ("name", "value"),
     [
         ("timeout", None),
-        ("timeout", "1800"),
+        ("timeout", "half an hour"),
+        ("timeout", "-1"),
+        ("max_credits", "{{ params.cap }}"),
+        ("max_credits", float("nan")),
+        ("max_credits", True),
+        ("max_credits", -1),
+        ("max_credits", [100]),
+        ("max_regenerations", 1.5),
+        ("max_regenerations", "-1"),
         ("timeout", float("inf")),
         ("timeout", timedelta(seconds=-1)),
-        ("poll_interval", "30"),
+        ("poll_interval", "1e9"),
         ("poll_interval", timedelta(seconds=-30)),
         ("poll_interval", True),
-        ("defer_after", "5"),
+        ("defer_after", "soon"),
         ("defer_after", float("nan")),
     ],
 )
-def test_a_wait_that_is_no_number_of_seconds_is_refused_before_anything_is_ordered(
+def test_an_argument_that_is_no_number_is_refused_before_anything_is_ordered(
     stage: Any, make: Make, emulator: EmulatorServer, name: str, value: Any
 ) -> None:
-    with pytest.raises(AirflowFailException, match=f"{name} must be a number of seconds"):
+    with pytest.raises(AirflowFailException, match=rf"{name} must be a (whole )?number"):
         stage.run(make(**{name: value}))
     assert unsent(emulator)
+
+
+@pytest.mark.parametrize("value", ["100", "100.0", " 100 ", 100, 100.5])
+def test_a_number_may_be_text(stage: Any, make: Make, emulator: EmulatorServer, value: Any) -> None:
+    """A form or the argument of a mapped task group gives it so."""
+    assert stage.run(make(max_credits=value, timeout="600", max_regenerations="2"))["status"] == "completed"
+
+
+def test_a_limit_that_is_text_limits(stage: Any, make: Make, emulator: EmulatorServer) -> None:
+    with pytest.raises(AirflowFailException, match="max_credits is 1"):
+        stage.run(make(max_credits="1"))
+    assert unsent(emulator)
+
+
+def test_an_xcom_that_cannot_be_pushed_hides_no_news(stage: Any, make: Make, emulator: EmulatorServer) -> None:
+    def down(**_: Any) -> None:
+        raise RuntimeError("the XCom backend is down")
+
+    stage.ti.xcom_push = down
+    emulator.fault("job_fails", code="content_policy_violation", message="no")
+    with pytest.raises(AirflowFailException, match="EvoLinkJobFailed: EvoLink reported the job as failed"):
+        stage.run(make())
+
+
+def test_metrics_that_cannot_be_sent_hide_no_result(
+    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: Any, **__: Any) -> None:
+        raise OSError("no route to statsd")
+
+    monkeypatch.setattr(metrics.Stats, "incr", down)
+    assert stage.run(make())["status"] == "completed"
+    assert emulator.books()["orders"] == 1
 
 
 def test_a_timedelta_is_a_number_of_seconds(stage: Any, make: Make, slow: EmulatorServer) -> None:

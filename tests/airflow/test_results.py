@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import importlib.util
 import io
 import json
@@ -456,6 +458,30 @@ def test_parts_of_expired_links_are_swept_unless_a_process_holds_them(gateway, o
         download(job, out)
     names = {name.removesuffix(".json") for name in left(out) if name.startswith(".")}
     assert names == {".task-held-0.part", ".task-new-0.part"}
+
+
+def test_a_file_system_without_locks_only_costs_the_resume(gateway, out, monkeypatch):
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    job = gateway.job("task-x", [gateway.link("/f", media.whole(FILE, cut=9), media.answer(503))])
+    with pytest.raises(EvoLinkMediaError):
+        download(job, out, total_timeout=1)
+    gateway.paths["/f"] = [media.whole(FILE)]
+    (file,) = download(job, out)
+    assert content(file) == FILE
+    assert [name for name in left(out) if ".part" in name] == []
+
+
+def test_private_files_of_killed_processes_are_deleted(spool_folder):
+    with spool.private_file() as held:
+        held.write_bytes(b"x")
+        (spool_folder / "killed.tmp").write_bytes(b"y")
+        with spool.private_file() as other:
+            assert other.read_bytes() == b""
+            assert set(spool_folder.iterdir()) == {held, other}
+    assert list(spool_folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("harm", ["link", "file", "missing rights"])

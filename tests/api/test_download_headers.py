@@ -280,3 +280,15 @@ def test_the_total_time_ends_what_drips_outside_of_the_body(host):
 def test_a_trailer_that_always_drips_does_not_lose_a_whole_file(host):
     limits = DownloadLimits(min_rate=10**5, rate_window=0.2, backoff=0, max_resumes=1)
     assert read(host(dripping_trailer), limits) == FILE
+
+
+def test_the_total_time_holds_over_redirects(host):
+    def hop(connection, request):
+        time.sleep(0.4)
+        media.moved("/next")(connection, request)
+
+    server, start = host(hop), time.monotonic()
+    with pytest.raises(EvoLinkMediaError, match=r"longer than 0\.6 s"):
+        read(server, DownloadLimits(total_timeout=0.6, backoff=0))
+    assert time.monotonic() - start < 1.5
+    assert len(server.requests) == 2

@@ -168,20 +168,26 @@ class Connector:
 
     @contextmanager
     def open(
-        self, link: str, *, headers: Mapping[str, str], timeout: httpx.Timeout, attempt: int = 0
+        self,
+        link: str,
+        *,
+        headers: Mapping[str, str],
+        timeout: httpx.Timeout | Callable[[], httpx.Timeout],
+        attempt: int = 0,
     ) -> Iterator[httpx.Response]:
         """
         Yield the first response that is not a redirect, with its body unread.
 
         :param link: A result link.
         :param headers: What to send besides ``Host``.
-        :param timeout: Timeouts of each hop.
+        :param timeout: Timeouts of each hop, or what returns them right before it.
         :param attempt: Number of the attempt, from 0.
         :raises httpx.TransportError: there was no response.
         """
         target = self.locate(read_link(link), allow_loopback=self._allow_loopback)
         for _ in range(self._max_redirects + 1):
-            with self.send(target, headers=headers, timeout=timeout, attempt=attempt) as response:
+            limits = timeout if isinstance(timeout, httpx.Timeout) else timeout()
+            with self.send(target, headers=headers, timeout=limits, attempt=attempt) as response:
                 location = response.headers.get("location")
                 if response.status_code not in _REDIRECTS or not location:
                     yield response

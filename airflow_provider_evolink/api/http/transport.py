@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import socket
 import ssl
 import threading
@@ -162,7 +163,15 @@ def to_response(response: httpx.Response, content: bytearray, settings: ClientSe
     """Return what came back, without our key, should something have echoed it."""
     key = settings.api_key
     headers = {name.lower(): value.replace(key, "***") for name, value in response.headers.items()}
-    return Response(response.status_code, headers, bytes(content).replace(key.encode(), b"***"))
+    return Response(response.status_code, headers, _plain(bytes(content)).replace(key.encode(), b"***"))
+
+
+def _plain(content: bytes) -> bytes:
+    """Return JSON without escaped ASCII, which could spell a key."""
+    if b"\\u00" in content or b"\\/" in content:
+        with suppress(ValueError, RecursionError):
+            return json.dumps(json.loads(content)).encode()
+    return content
 
 
 @functools.cache

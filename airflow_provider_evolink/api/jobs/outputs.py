@@ -99,12 +99,21 @@ def _has_link(item: Any) -> bool:
 def _matching(links: list[str], items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Find the item of each link: by the link, by that without its query, which is signed each time, by position."""
     texts = [(value, item) for item in items for value in item.values() if isinstance(value, str)]
-    by_link = {link_identity(value): item for value, item in texts} | {value.strip(): item for value, item in texts}
+    by_link = {value.strip(): item for value, item in texts}
+    by_identity: dict[str, list[dict[str, Any]]] = {}
+    for value, item in texts:
+        found = by_identity.setdefault(link_identity(value), [])
+        found += [] if any(item is one for one in found) else [item]
     by_position = items if len(items) == len(links) else [{}] * len(links)
-    matched = []
-    for link, item in zip(links, by_position, strict=True):
-        matched.append(by_link.get(link) or by_link.get(link_identity(link)) or item)
-    return matched
+    return [
+        by_link.get(link) or _only(by_identity.get(link_identity(link), [])) or item
+        for link, item in zip(links, by_position, strict=True)
+    ]
+
+
+def _only(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the one item of its kind: where the query tells files apart, a link without it belongs to several."""
+    return items[0] if len(items) == 1 else {}
 
 
 def _described(usual: str | None, entry: Entry, item: dict[str, Any]) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class DownloadLimits:
     :param max_bytes: Maximum size of the file.
     :param connect_timeout: For a connection.
     :param read_timeout: For the next bytes, and for the headers of a response.
-    :param total_timeout: For everything, pauses included; by default, as long as a link is valid.
+    :param total_timeout: For everything, pauses included; by default 24 hours, as long as a link is valid.
     :param min_rate: Bytes per second; less over ``rate_window`` counts as an interruption.
     :param rate_window: What ``min_rate`` is averaged over.
     :param max_redirects: Hops from the link to the file.
@@ -179,11 +179,9 @@ class LinkFetch:
     def _request(self) -> NextStep:
         headers = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
         headers |= range_headers(self._part.have)
-        left = self._time_left()
-        timeout = httpx.Timeout(min(self._limits.read_timeout, left), connect=min(self._limits.connect_timeout, left))
         try:
             with self._connector.open(
-                self._link, headers=headers, timeout=timeout, attempt=self._attempts.count
+                self._link, headers=headers, timeout=self._timeout, attempt=self._attempts.count
             ) as response:
                 return self._receive(response)
         except httpx.TransportError as error:
@@ -191,6 +189,10 @@ class LinkFetch:
             if is_certificate_error(error):
                 raise EvoLinkMediaError("the host has no trusted certificate for its name") from None
             raise _Interrupted(type(error).__name__) from None
+
+    def _timeout(self) -> httpx.Timeout:
+        left, limits = self._time_left(), self._limits
+        return httpx.Timeout(min(limits.read_timeout, left), connect=min(limits.connect_timeout, left))
 
     def _receive(self, response: httpx.Response) -> NextStep:
         status, headers = response.status_code, response.headers

@@ -89,7 +89,8 @@ class Part:
     An open, locked part. Write only with :meth:`write`, which compares what is there already.
 
     :param path: Its file; made if it is not there.
-    :param lasting: Keep it, with its note, for a later try unless it is discarded.
+    :param lasting: Keep it, with its note, for a later try unless it is discarded. Otherwise its name is known to this
+        process alone, so it works without a lock as well, as on a file system that has none.
     :param mode: Access rights of a new file.
     :raises PartInUse: another process has it.
     """
@@ -97,7 +98,7 @@ class Part:
     def __init__(self, path: Path, *, lasting: bool = False, mode: int = 0o600) -> None:
         self.path = path
         self.lasting = lasting
-        self._file = _open_locked(path, mode)
+        self._file = _open_locked(path, mode, needs_lock=lasting)
         self.size = os.fstat(self._file.fileno()).st_size
         self.note = PartNote.read(note_path(path)) if lasting else PartNote()
         if self.size and not self.note.source:
@@ -256,7 +257,7 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(f"{path.name}.{suffix}")
 
 
-def _open_locked(path: Path, mode: int) -> BinaryIO:
+def _open_locked(path: Path, mode: int, *, needs_lock: bool) -> BinaryIO:
     """Open and lock a file, and make sure that it is still the one of this name: it may just have been moved away."""
     for _ in range(100):
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -264,8 +265,11 @@ def _open_locked(path: Path, mode: int) -> BinaryIO:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            file.close()
-            raise PartInUse(str(path)) from error
+            if needs_lock:
+                if not isinstance(error, BlockingIOError) and not os.fstat(file.fileno()).st_size:
+                    path.unlink(missing_ok=True)  # a file system without locks: nobody else goes on with it, either
+                file.close()
+                raise PartInUse(str(path)) from error
         if _is_at(file, path):
             return file
         file.close()
