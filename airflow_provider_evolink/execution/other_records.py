@@ -58,11 +58,13 @@ def adopt(
     """
     known = {attempt.job_id for attempt in attempts if attempt.job_id}
     held: list[tuple[Ledger, Record]] = []
+    keys: set[str] = set()
     for identity in others:
         ledger = Ledger.of(context, identity, durable=options.durable, path=options.ledger_path)
         record = ledger.read()
-        if record is None:
+        if record is None or record.key in keys:  # the end, or a store that does not tell records apart
             break
+        keys.add(record.key)
         is_open = decide(record, identity, options.policies)[0] in (Act.ATTACH, Act.RESOLVE)
         if is_open and record.job_id not in known:
             held.append((ledger, record))

@@ -192,6 +192,9 @@ class Place:
             raise OSError(f"{self.name} does not answer")
 
 
+ONLY_KEY = "evolink_generation"  # of the record of a task with one request
+
+
 class Fenced:
     """
     Airflow's accessor of one try: a try or a clear later, its row is gone (404).
@@ -205,7 +208,7 @@ class Fenced:
 
     def get(self, key: str, default: Any = None) -> Any:
         self._check()
-        return self._place.get()
+        return self._place.get() if key == ONLY_KEY else default
 
     def set(self, key: str, value: Any, *, retention: Any = None) -> None:
         self._place.set(value, self._check)
