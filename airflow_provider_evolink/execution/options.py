@@ -59,6 +59,7 @@ class GenerationOptions:
     :param execution_timeout: Airflow's own limit for one try.
     :param keeps_result: Whether the result goes to XCom.
     :param operator_name: Class of the operator, for errors and metrics.
+    :param empty: Names of fields that were given, and of which nothing is left after rendering.
     :param read_origins: Returns which local files the task may read as inputs; few requests have any.
     """
 
@@ -81,6 +82,7 @@ class GenerationOptions:
     execution_timeout: timedelta | None
     keeps_result: bool
     operator_name: str
+    empty: frozenset[str]
     read_origins: Callable[[], InputOrigins]
 
     @classmethod
@@ -94,6 +96,9 @@ class GenerationOptions:
         """
         taken = ("kind", "validation", "evolink_conn_id", "destination", "durable", "ledger_path")
         typed = {path: getattr(operator, path.rpartition(".")[2]) for path in operator.request_fields}
+        given = operator.given
+        if getattr(operator, "_BaseOperator__from_mapped", False):  # what Airflow made of expand() and partial()
+            given = frozenset(getattr(operator, "_BaseOperator__init_kwargs", {}))
         return cls(
             model=operator.model,
             fields={path: value for path, value in typed.items() if value is not None},
@@ -108,6 +113,7 @@ class GenerationOptions:
             execution_timeout=operator.execution_timeout,
             keeps_result=operator.do_xcom_push,
             operator_name=type(operator).__name__,
+            empty=_empty(given, {**dict(_mapping(operator.parameters)), **typed}) if given else given,
             read_origins=partial(_origins, operator, context),
             **{name: getattr(operator, name) for name in taken},
         )
@@ -150,6 +156,19 @@ class BatchOptions:
         requests = _requests(operator.requests)
         items = tuple(_item(shared, number, request) for number, request in enumerate(requests))
         return cls(items, shared, max_active, operator.on_failed_job)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _empty(given: frozenset[str], values: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names that were given, and whose value is nothing now."""
+    return given & {str(path).rpartition(".")[2] for path, value in values.items() if not _holds(value)}
+
+
+def _holds(value: Any) -> bool:
+    return bool(value.strip()) if isinstance(value, str) else value not in (None, [], {})
 
 
 def _origins(operator: Any, context: Context) -> InputOrigins:

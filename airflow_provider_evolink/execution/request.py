@@ -139,6 +139,8 @@ class OrderRequest:
             return self._body
         given = self.source.build()
         spec, parameters = catalog.find_spec(given.model), given.parameters
+        if spec and self.options.empty and self.options.validation != "off":
+            _refuse_empty_media(given.model, self.options.empty & spec.media_parameters.keys())
         if spec is None or spec.media_parameters.keys() & parameters.keys():
             parameters = without_entries(parameters)
         fields = media_fields.plain(parameters)
@@ -211,6 +213,13 @@ class OrderRequest:
             return Redactor.everything() if remembered is None else Redactor.of(remembered)
         except Exception:  # noqa: BLE001 - an error must not be lost because its request cannot be built
             return Redactor.everything()
+
+
+def _refuse_empty_media(model: str, names: frozenset[str]) -> None:
+    """Refuse media that were given and of which nothing is left: without them it would be another, paid, clip."""
+    rule = "was given, and nothing is left of it: leave it out if it is optional, or give a link, a file or a job"
+    if names:
+        raise EvoLinkRequestError(model, [Violation(name, rule) for name in sorted(names)])
 
 
 def _shown(body: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -18,6 +19,7 @@ class InputOperator(BaseOperator):
     """
 
     unrendered: frozenset[str] | None = None  # the texts in the template fields; None: nothing was rendered
+    given: frozenset[str] = frozenset()  # the arguments, and the entries of parameters, that were set before that
 
     def render_template_fields(self, context: Context, jinja_env: Any = None) -> None:
         """
@@ -29,5 +31,14 @@ class InputOperator(BaseOperator):
         from airflow_provider_evolink.execution.input_origins import texts
 
         if self.unrendered is None:
+            self.given = frozenset(_given(self))
             self.unrendered = frozenset(texts([getattr(self, name, None) for name in self.template_fields]))
         super().render_template_fields(context, jinja_env)
+
+
+def _given(operator: Any) -> Iterator[str]:
+    """Yield the names of the template fields, and of the entries of ``parameters``, that are set."""
+    parameters = getattr(operator, "parameters", None)
+    named = {name: getattr(operator, name, None) for name in operator.template_fields}
+    for values in (named, parameters if isinstance(parameters, Mapping) else {}):
+        yield from (str(name) for name, value in values.items() if value is not None)

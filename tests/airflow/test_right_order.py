@@ -10,12 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, TaskDeferred
 
 from airflow_provider_evolink.api.http import wire
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.execution import submission
-from airflow_provider_evolink.operators import EvoLinkBatchOperator
+from airflow_provider_evolink.operators import EvoLinkBatchOperator, EvoLinkTextToVideoOperator
 
 Make = Callable[..., Callable[[], Any]]
 MODEL = "wan2.7-text-to-video"
@@ -284,3 +284,32 @@ def test_a_ledger_path_is_a_template(make: Make, tmp_path: Path) -> None:
     operator = single(make, REQUESTS[0], ledger_path="file://{{ root }}/ledger")()
     operator.render_template_fields({"root": str(tmp_path)})
     assert operator.ledger_path == f"file://{tmp_path}/ledger"
+
+
+@pytest.mark.parametrize("left", ["", "  ", None, []])
+@pytest.mark.parametrize("how", ["argument", "parameters", "mapped"])
+def test_media_of_which_rendering_leaves_nothing_are_refused(
+    stage: Any, emulator: EmulatorServer, evolink_conn: str, how: str, left: Any
+) -> None:
+    """Without its sound it would be another clip, and a paid one."""
+
+    def operator() -> Any:
+        arguments: dict[str, Any] = {"prompt": "A paper boat"}
+        arguments |= {"parameters": {"audio_urls": "{{ x }}"}} if how == "parameters" else {"audio_urls": "{{ x }}"}
+        if how == "mapped":
+            return EvoLinkTextToVideoOperator(
+                **arguments | {"audio_urls": left}, task_id="t", _airflow_from_mapped=True
+            )
+        made = EvoLinkTextToVideoOperator(task_id="t", dag=DAG("d", render_template_as_native_obj=True), **arguments)
+        made.render_template_fields({"x": left})
+        return made
+
+    with pytest.raises(AirflowFailException, match="audio_urls"):
+        stage.run(operator)
+    assert emulator.books()["orders"] == 0
+
+
+def test_media_that_are_not_given_are_not_missed(stage: Any, emulator: EmulatorServer, evolink_conn: str) -> None:
+    made = EvoLinkTextToVideoOperator(task_id="t", prompt="A paper boat", audio_urls=None, parameters={"seed": None})
+    made.render_template_fields({})
+    assert stage.run(lambda: made)["status"] == "completed"
