@@ -241,10 +241,11 @@ class OrderSubmitter:
             # The lease begins before the intent is written: whoever stalls during the write is late as well.
             lease = Lease(lambda: is_terminating() or self.run.is_stopping(), lambda: self._is_current(record))
             try:
-                latest = self.ledger.read(lease.check)  # a folder, unlike Airflow's store, lets a stale try write
+                ledger = replace(self.ledger, on_step=lease.check)
+                latest = ledger.read()  # a folder, unlike Airflow's store, lets a stale try write
                 if latest is not None and latest.revision >= record.revision:
                     raise EvoLinkOrderStopped("not submitted: another try has taken over")
-                self.ledger.write_intent(record, lease.check)
+                ledger.write_intent(record)
                 job = self.client.submit(plan.body, idempotency_key=record.key, path=plan.path, permit=lease)
             except EvoLinkError as error:
                 return self._not_accepted(plan, error, is_late=lease.is_late)

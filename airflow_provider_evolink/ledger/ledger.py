@@ -26,8 +26,6 @@ from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    OnStep = Callable[[str], None]
-
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
 SUBMITTED_RETRY_SECONDS = 600.0  # for the ID of a paid job: longer than a restart of the API server
@@ -213,9 +211,11 @@ class Ledger:
     Each write has a guarantee of its own: an intent is strict, a submitted job is patient, the rest is best effort.
 
     :param stores: Where the record is stored.
+    :param on_step: Called with what was done after each call to a store on the way to an order.
     """
 
     stores: tuple[Store, ...] = ()
+    on_step: Callable[[str], None] | None = None
 
     @classmethod
     def of(cls, context: Context, identity: TaskIdentity, *, durable: bool, path: str | None = None) -> Ledger:
@@ -239,41 +239,39 @@ class Ledger:
         """Whether anything is remembered."""
         return bool(self.stores)
 
-    def read(self, on_step: OnStep | None = None) -> Record | None:
+    def read(self) -> Record | None:
         """
         Return the newest copy of the record, of two with the same revision the one further along; ``None``: no record.
 
-        :param on_step: Called with what was done after each call to a store.
         :raises EvoLinkConfigError: what is stored is not a record of ours; nothing may be submitted.
         :raises EvoLinkLedgerError: a store does not respond; nothing may be submitted either.
         """
         found = []
         for store in self.stores:
             found.append(_attempt(store, "read", store.get))
-            if on_step:
-                on_step(f"reading the {store.name}")
+            if self.on_step:
+                self.on_step(f"reading the {store.name}")
         copies = [read_record(value) for value in found if value is not None]
         return max(copies, key=lambda record: (record.revision, _STATES.index(record.state)), default=None)
 
-    def write_intent(self, record: Record, on_step: OnStep | None = None) -> None:
+    def write_intent(self, record: Record) -> None:
         """
         Write the intent to submit to every store and read it back. If this fails, nothing may be submitted.
 
         :param record: The record, without a job ID.
-        :param on_step: Called with what was done after each call to a store.
         :raises EvoLinkLedgerError: a store did not take it, or does not return what was written.
         """
         value = asdict(record)
         for store in self.stores:
             _attempt(store, "written", functools.partial(store.set, value))
-            if on_step:
-                on_step(f"writing to the {store.name}")
+            if self.on_step:
+                self.on_step(f"writing to the {store.name}")
             if _attempt(store, "read back", store.get) != value:
                 raise EvoLinkLedgerError(
                     f"the {store.name} does not return what was written to it, so nothing was submitted"
                 )
-            if on_step:
-                on_step(f"reading back from the {store.name}")
+            if self.on_step:
+                self.on_step(f"reading back from the {store.name}")
 
     def write_submitted(self, record: Record) -> None:
         """
