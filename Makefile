@@ -4,7 +4,7 @@
 # make chaos   kill tries at every line, and a real Airflow at every step of an order (45 minutes)
 # make mutants break the package on purpose: do the tests notice?
 # make bench   measure beside other providers (an hour; QUICK=1: five minutes; ONLY="waiting imports": parts)
-# make check   lint, types, import rules, models
+# make check   lint, types, import rules, words of identifiers, models
 # make check-models   check the models of catalog and emulator (ARGS=--write: write the pages made from them)
 # make docs    build the documentation
 #
@@ -34,6 +34,7 @@ matrix: env
 
 chaos: env
 	EVOLINK_SWEEP=every EVOLINK_STEPS=2000000 $(RUN) -m pytest tests/ledger -n2 --dist=load $(ARGS)
+	KILLS=30 $(RUN) -m pytest tests/airflow/test_download_kills.py -n0 $(ARGS)
 	$(RUN) -m pytest tests/chaos -n0 $(ARGS)
 
 mutants: env
@@ -47,6 +48,7 @@ check: env check-models
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports
+	$(RUN) scripts/identifier_words.py
 
 check-models: env
 	@$(RUN) scripts/check_models.py $(ARGS)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
 
-if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
 # What Airflow passes instead of the name of a resume method when a trigger failed or timed out.
 TRIGGER_FAILED = "__fail__"
+TRIGGER_TIMEOUT = "Trigger timeout"  # and why, if it timed out
 
 
 def default_deferrable() -> bool:
@@ -27,34 +23,11 @@ def default_deferrable() -> bool:
     return conf.getboolean("operators", "default_deferrable", fallback=True) if chosen else True
 
 
-def task_state_store(context: Context) -> Any | None:
-    """
-    Return Airflow's durable store of this task instance (3.3 and later), or ``None``.
-
-    :param context: Context of ``execute``.
-    """
-    return context.get("task_state_store")
-
-
 def never_expire() -> timedelta:
     """Return the retention of a stored value that never expires."""
     from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
     return NEVER_EXPIRE
-
-
-def span(name: str, attributes: dict[str, str]) -> AbstractContextManager[Any]:
-    """
-    Return an OpenTelemetry span, or nothing where that is not installed (Airflow 2).
-
-    :param name: Its name.
-    :param attributes: Its attributes.
-    """
-    try:
-        from opentelemetry import trace
-    except ImportError:
-        return nullcontext()
-    return trace.get_tracer("airflow_provider_evolink").start_as_current_span(name, attributes=attributes)
 
 
 try:

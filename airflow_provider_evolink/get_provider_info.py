@@ -17,7 +17,7 @@ _CONNECTION_FORM = {
 _SECONDS = {"type": ["number", "null"], "minimum": 1}
 _CONNECTION_FIELDS = {
     "files_host": {
-        "label": "Files base URL",
+        "label": "Files API base URL",
         "description": "Default: https://files-api.evolink.ai",
         "schema": {"type": ["string", "null"]},
     },
@@ -51,6 +51,17 @@ _CONFIG = {
                 "example": "evolink-proxy.example.com",
                 "default": "",
             },
+            "ca_bundle": {
+                "description": (
+                    "File, or folder, with the certificates (PEM) of the authorities to trust instead of the public "
+                    "ones, for example where a proxy inspects TLS. Holds for the API, uploads and downloads, and "
+                    "overrides SSL_CERT_FILE and SSL_CERT_DIR. A connection cannot set it."
+                ),
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "/etc/ssl/certs/company.pem",
+                "default": "",
+            },
             "idempotency_namespace": {
                 "description": (
                     "Name of this deployment, part of every idempotency key. Deployments that share an EvoLink "
@@ -59,6 +70,28 @@ _CONFIG = {
                 "version_added": "0.1.0",
                 "type": "string",
                 "example": "production",
+                "default": "",
+            },
+            "spool_folder": {
+                "description": (
+                    "Folder of this machine, or a volume that the workers share, for files on their way to an object "
+                    "store. What a try has fetched is kept there for the next one, so it needs room for the results "
+                    "that are downloaded at the same time. Default: the system's temporary folder."
+                ),
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "/var/spool/evolink",
+                "default": "",
+            },
+            "input_roots": {
+                "description": (
+                    "Comma-separated folders and stores that local input files may come from, whatever names them: a "
+                    "template, a form, a mapped list. Without it such a text may name no file; files that stand in the "
+                    "DAG file, or that the result of a download or archive task names, need no entry."
+                ),
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "file:///data/inputs,s3://aws_default@bucket/inputs",
                 "default": "",
             },
             "ledger_path": {
@@ -70,6 +103,18 @@ _CONFIG = {
                 "type": "string",
                 "example": "s3://aws_default@bucket/evolink-ledger",
                 "default": "",
+            },
+            "proxy": {
+                "description": (
+                    "Proxy for the API, uploads and downloads: http://host:port, https://host:port or "
+                    "socks5://host:port. Overrides HTTPS_PROXY and ALL_PROXY; hosts in NO_PROXY are still called "
+                    "directly. A connection cannot set it."
+                ),
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "http://proxy.example.com:3128",
+                "default": "",
+                "sensitive": True,
             },
         },
     }

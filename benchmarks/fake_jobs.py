@@ -1,7 +1,7 @@
 """
 Jobs that need no book-keeping: a job's number holds when it was ordered and how long it takes.
 
-So the server can answer about any job without being told of it, and its answers cost it next to nothing.
+So the server can respond about any job without knowing of it, and its responses cost it next to nothing.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def _waiting(rows: dict[str, dict[str, Any]]) -> Iterator[Goal]:
         yield _at_most("loop lag max, after the start", 50, ours["lag_window"]["max"], " ms")
         if "hold_all" in ours:
             runner, collection = (plots.short(ours["hold_all"][each]) for each in ("airflow", "collection"))
-            but = f"but by Airflow's runner ({runner} ms) and Python's collection ({collection} ms)"
+            but = f"except by Airflow's runner ({runner} ms) and Python's collection ({collection} ms)"
             yield _at_most(f"loop held in one go, {but}, start included", 50, ours["hold_all"]["others"], " ms")
     if "ours_5s" in crowd:
         yield _at_most("5,000 jobs every 5 s, share of a core", 30, crowd["ours_5s"]["core"], " %")

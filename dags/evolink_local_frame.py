@@ -5,9 +5,9 @@
 the limits of the model, uploaded to EvoLink just before the request is submitted, and kept there for 72 hours. A
 retry or another generation from the same image reuses the upload.
 
-**Configuration**: as for `evolink_daily_video`, and the variable `evolink_frame`: the location of the image, such as
-`s3://aws_default@my-bucket/bud.png` or `file:///data/bud.png`. Anyone who can change it decides what is sent to
-EvoLink.
+**Configuration**: as for `evolink_daily_video`. The location of the image stands in this file; it may be
+`s3://aws_default@my-bucket/bud.png` as well. A template, filled from a variable or a form, could name any picture that
+the worker may read: it needs `[evolink] input_roots` in the configuration of the deployment.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ with DAG(
     # [START local_frame]
     animate = EvoLinkImageToVideoOperator(
         task_id="animate",
-        image_start="{{ var.value.get('evolink_frame', 'file:///srv/evolink/bud.png') }}",
+        image_start="file:///srv/evolink/bud.png",
         prompt="The bud opens into a flower",
         duration=2,
     )

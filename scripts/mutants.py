@@ -5,12 +5,14 @@ Break the package on purpose, one decision at a time, and ask the tests whether 
     make mutants ONLY="ledger lease"      those of some tables, or whose words hold a text
 
 A mutation is a row of a table: old text, new text, what that breaks, and which tests should see it. It is made in a
-copy in a temporary folder, never in the checkout. Exit status 1: a mutation survived, or could not be judged.
+copy in a temporary folder, never in the checkout. Exit status 1: a mutation survived, or could not be judged;
+2: a row, or a name after ``ONLY``, names nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import multiprocessing
 import os
@@ -24,8 +26,11 @@ import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+
+from _pytest.mark.expression import Expression
 
 ROOT = Path(__file__).parent.parent
 TABLES = ROOT / "tests" / "mutants"
@@ -218,6 +223,76 @@ def read_tables() -> list[Mutation]:
     return found
 
 
+def chosen(mutations: list[Mutation], only: list[str]) -> list[Mutation]:
+    """
+    Return the mutations that some texts name, or all.
+
+    :param mutations: All rows.
+    :param only: Names of tables, or texts that the words of a mutation hold.
+    :raises LookupError: one of the texts names nothing.
+    """
+    named = {text: [one for one in mutations if text == one.table or text in one.breaks] for text in only}
+    if unknown := [text for text, found in named.items() if not found]:
+        raise LookupError(f"no table and no mutation is named by {', '.join(map(repr, unknown))}")
+    return [one for one in mutations if not only or any(one in found for found in named.values())]
+
+
+def stale(mutation: Mutation) -> str | None:
+    """
+    Return why a row names something that is not there, or ``None``.
+
+    :param mutation: The row.
+    """
+    missing = [name for name in (mutation.file, *mutation.tests) if not (ROOT / name).is_file()]
+    if missing:
+        return f"no such file: {', '.join(missing)}"
+    if mutation.applied((ROOT / mutation.file).read_text()) is None:
+        return f"the old text must stand exactly once in {mutation.file}, and differ from the new one"
+    if not mutation.tests:
+        return "it names no tests"
+    return None if not mutation.k or any(names_a_test(mutation.k, name) for name in mutation.tests) else "no such test"
+
+
+def names_a_test(k: str, file: str) -> bool:
+    """
+    Tell whether a file has a test that pytest's ``-k`` may choose. What its cases are called is found among its texts.
+
+    :param k: The words.
+    :param file: File of tests.
+    """
+    expression = Expression.compile(k)
+    tests, cases = tests_of(file)
+
+    def chooses(*texts: str) -> bool:
+        return expression.evaluate(lambda word, **_: any(word.lower() in text.lower() for text in texts))
+
+    return any(chooses(name) or chooses(name, *cases) for name in tests)
+
+
+@cache
+def tests_of(file: str) -> tuple[list[str], list[str]]:
+    """
+    Return the names of the tests of a file, and all its texts.
+
+    :param file: File of tests.
+    """
+    nodes = list(ast.walk(ast.parse((ROOT / file).read_text())))
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    names = [node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [name for name in names if name.startswith("test")], [file, *texts]
+
+
+def refuse_stale(mutations: list[Mutation]) -> None:
+    """
+    Refuse rows that would break nothing or that nothing would catch, before any is judged.
+
+    :param mutations: The rows.
+    :raises LookupError: a row names something that is not there.
+    """
+    if found := [f"  {one.table}: {one.breaks}: {why}" for one in mutations if (why := stale(one))]:
+        raise LookupError("rows that name nothing:\n" + "\n".join(found))
+
+
 def judge_all(benches: list[Bench], mutations: list[Mutation]) -> list[tuple[Mutation, Verdict]]:
     """
     Judge all mutations, as many at a time as there are copies, with a line for each.
@@ -278,9 +353,12 @@ def main() -> int:
     only = parser.parse_args().only
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
-    mutations = [
-        one for one in read_tables() if not only or any(text == one.table or text in one.breaks for text in only)
-    ]
+    try:
+        mutations = chosen(read_tables(), only)
+        refuse_stale(mutations)
+    except LookupError as error:
+        print(error.args[0], file=sys.stderr)
+        return 2
     with tempfile.TemporaryDirectory(prefix="evolink-mutants-") as folder:
         FORKS.set_forkserver_preload(list(SLOW_IMPORTS))
         os.environ["AIRFLOW_HOME"] = f"{folder}/airflow"  # importing Airflow makes files there

@@ -98,9 +98,9 @@ class OldAirflow(LocalAirflow):
         return value
 
     def form(self, connection_type: str) -> dict[str, Any]:
-        """Return what the UI is told of a connection's form (3.0 and later). Before 3.2 its API asks for a token."""
-        told = httpx.get(f"{self.url}/auth/token", timeout=30, trust_env=False).raise_for_status().json()
-        header = {"Authorization": f"Bearer {told['access_token']}"}
+        """Return what the UI gets of a connection's form (3.0 and later). Before 3.2 its API asks for a token."""
+        token = httpx.get(f"{self.url}/auth/token", timeout=30, trust_env=False).raise_for_status().json()
+        header = {"Authorization": f"Bearer {token['access_token']}"}
         forms = httpx.get(f"{self.url}/ui/connections/hook_meta", headers=header, timeout=60, trust_env=False)
         return next(form for form in forms.raise_for_status().json() if form["connection_type"] == connection_type)
 

@@ -30,6 +30,8 @@ WIDTH, HEIGHT = 1280, 800
 LARGEST = 200_000
 JOB_SECONDS = 60
 DAG_ID = demo.DAG_ID
+COMPLETED = " completed: "
+LINK = "Open result"
 
 
 class Page:
@@ -230,12 +232,12 @@ def take(airflow: LocalAirflow, page: Page) -> None:
 
     wait_for_state(airflow, runs[0], "archive", "success")
     page.open(f"{run_url}/tasks/generate")
-    page.wait_for_text("is done")
+    page.wait_for_text(COMPLETED)
     page.run("document.querySelector('button[aria-label*=fullscreen i]').click()")
     page.wait_for("!!document.querySelector('[role=dialog]')")
     page.picture("log")
     page.open(f"{run_url}/tasks/generate/details")
-    page.wait_for_text("Open result")
+    page.wait_for_text(LINK)
     page.picture("first-result")
 
 

@@ -1,9 +1,10 @@
-"""Who may import what: the rooms of the design, checked on the source (import-linter checks the graph)."""
+"""Who may import what, checked on the source (import-linter checks the graph); the page on it is right."""
 
 from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,10 +33,10 @@ def files(*folders: str) -> list[Path]:
 
 @pytest.mark.parametrize("path", files("airflow_provider_evolink"), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_airflow_names_come_from_one_place(path: Path) -> None:
-    """The API room and the emulator use no Airflow; the Airflow room takes it from common.compat."""
+    """``api/`` and the emulator use no Airflow; everything else takes it from common.compat."""
     used = [name for name in imports(path) if name == "airflow" or name.startswith("airflow.")]
-    room = path.relative_to(PACKAGE).parts[0]
-    if room in ("api", "emulator"):
+    folder = path.relative_to(PACKAGE).parts[0]
+    if folder in ("api", "emulator"):
         assert used == []
     allowed = AIRFLOW_NAMES + (ONLY_IN_COMPAT if path.name == "compat.py" else ())
     assert [name for name in used if not name.startswith(allowed)] == []
@@ -67,3 +68,31 @@ def test_public_names_are_importable_from_the_package_of_their_kind(kind: str) -
     }
     assert classes == set(package.__all__)
     assert all(hasattr(package, name) for name in classes)
+
+
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+FOLDERS = ("operators", "execution", "ledger", "storage", "api")
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_tree_of_the_page_lists_every_module(folder: str) -> None:
+    """Who looks for a module in these folders finds it on the page on architecture, and no other."""
+    tree = PAGE.partition("├── " + folder + "/")[2].partition("\n├── ")[0]
+    there = {path.name for path in (PACKAGE / folder).glob("*.py")} - {"__init__.py"}
+    assert set(re.findall(r"\b[a-z0-9_]+\.py\b", tree)) == there
+
+
+def test_what_the_page_says_to_be_in_a_file_is_there() -> None:
+    """Files that the page names exist, and a name that it finds in one of them is defined there."""
+    files = {str(path.relative_to(PACKAGE)): path for path in PACKAGE.rglob("*.py")}
+    text = PAGE.partition("## From a prompt to the archive")[2]
+    named = set(re.findall(r"\b(?:[a-z_]+/)+[a-z0-9_]+\.py\b", text)) - {"tests/test_architecture.py"}
+    assert named
+    assert named - set(files) == set()
+    found = re.findall(r"((?:`[\w.]+`(?:, | and )?)+)\s+in\s+`([\w/]+\.py)`", text)
+    names = [(name.partition(".")[0], path) for listed, path in found for name in re.findall(r"`([\w.]+)`", listed)]
+    assert len(names) > 10
+    defined = {
+        path: set(re.findall(r"^(?:def|class) (\w+)", files[path].read_text(), re.MULTILINE)) for _, path in names
+    }
+    assert [(name, path) for name, path in names if name not in defined[path]] == []

@@ -44,11 +44,34 @@ def test_plots_are_drawn_from_the_results(report: Any, found: dict[str, Any]) ->
         assert (ROOT / "docs" / "images" / name).read_text() == drawing
 
 
-def test_goals_tell_met_from_missed(report: Any, found: dict[str, Any]) -> None:
+def test_goals_distinguish_met_from_missed(report: Any, found: dict[str, Any]) -> None:
     case = {"case": "honest progress", "polls": 6.5, "delay_p95": 4.1, "best": 5.0, "seconds_mean": 124.0}
     told = report.goals.table({"rows": {}, "schedule": {"runs": [case]}}).splitlines()
     assert told[2].endswith("| met |")
     assert told[3].endswith("| **missed** |")
+
+
+CASES = {
+    "accurate progress": "honest progress",
+    "distorted progress, differently for each job": "bent progress",
+    "accurate progress, estimate twice too long": "honest progress, jobs twice as fast as estimated",
+    "accurate progress, estimate twice too short": "honest progress, jobs twice as slow",
+    "no progress (the optimum is {best:.1f} polls)": "no progress",
+    "no progress, durations that differ little": "no progress, a good estimate",
+    "no progress, estimate twice too long": "no progress, jobs twice as fast as estimated",
+    "no progress, estimate twice too short": "no progress, jobs twice as slow",
+}
+
+
+def test_the_page_on_timing_has_the_figures_of_the_simulation(found: dict[str, Any]) -> None:
+    runs = {run["case"]: run for run in found["schedule"]["runs"] if "case" in run}
+    rows = [
+        f"| {text.format(**runs[case])} | {runs[case]['polls']:.1f} | {runs[case]['delay_p95']:.1f} s |"
+        for text, case in CASES.items()
+    ]
+    page = (ROOT / "docs" / "timing.md").read_text()
+    table = page.partition("| what EvoLink reports |")[2].partition("\n\n")[0].splitlines()[2:]
+    assert table == rows
 
 
 def test_a_number_holds_its_job(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,11 @@ _NOT_PUBLIC = tuple(
         "3fff::/20",
     )
 )
+# Names that mean something only inside a network; none of these top-level domains exists on the public internet.
+_INNER_DOMAINS = frozenset({"corp", "home", "home.arpa", "internal", "intranet", "lan", "local", "localdomain"})
+_INNER_DOMAINS |= {"localhost", "private", "svc"}
+# Public services resolve a name with an address in it to that address: 10.0.0.1.nip.io, app-10-0-0-1.sslip.io
+_ADDRESS_IN_NAME = re.compile(r"(?<![0-9])(?=((?:[0-9]{1,3}[.-]){3}[0-9]{1,3})(?![0-9]))")
 _UNSAFE = re.compile(r"[\s\x00-\x1f\x7f\\]")
 _BASE64 = re.compile(r"[A-Za-z0-9+/=_-]{200,}")
 _WEB = re.compile(r"https?://", re.IGNORECASE)
@@ -146,15 +151,6 @@ def _old_style_address(name: str) -> ipaddress.IPv4Address | None:
         return None
 
 
-def host_of(url: str) -> str | None:
-    """
-    Return the host part of a URL.
-
-    :param url: A checked address.
-    """
-    return urlsplit(url).hostname
-
-
 def is_local_host(host: str | None) -> bool:
     """
     Return whether the host of an API base URL is this machine, where the emulator runs.
@@ -169,8 +165,30 @@ def is_local_host(host: str | None) -> bool:
 
 def is_loopback_address(address: str) -> bool:
     """Return whether an IP address is this machine."""
-    ip = literal_address(address)
-    return ip is not None and any(ip in network for network in _LOOPBACK)
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(ip in network for network in _LOOPBACK)
+
+
+def is_inner_name(name: str) -> bool:
+    """
+    Return whether a host name itself shows that it leads inside: all that can be known where a proxy resolves it.
+
+    :param name: A host name in lower case; an IP address is none.
+    """
+    host = name.rstrip(".")
+    if literal_address(host) is not None:
+        return False
+    labels = host.split(".")
+    inside = any(".".join(labels[-count:]) in _INNER_DOMAINS for count in (1, 2))
+    return len(labels) == 1 or inside or any(map(_is_inner_spelling, _ADDRESS_IN_NAME.findall(host)))
+
+
+def _is_inner_spelling(text: str) -> bool:
+    address = literal_address(text.replace("-", "."))
+    return address is not None and not is_public_address(str(address))
 
 
 def is_public_address(address: str) -> bool:

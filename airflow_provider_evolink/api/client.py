@@ -10,10 +10,12 @@ EvoLinkClient and AsyncEvoLinkClient: send a call, read the response. Every deci
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -24,13 +26,13 @@ from airflow_provider_evolink.api.errors import EvoLinkAuthError, EvoLinkError
 from airflow_provider_evolink.api.http import wire
 from airflow_provider_evolink.api.http.failures import network_error
 from airflow_provider_evolink.api.http.messages import Call, Response
+from airflow_provider_evolink.api.http.quiet import IS_OURS
 from airflow_provider_evolink.api.http.retries import MAX_ATTEMPTS, retrying
 from airflow_provider_evolink.api.http.transport import (
     Permit,
     append,
     build_client,
     build_polling_client,
-    call_timeout,
     exchange,
     httpx_request,
     ssl_context,
@@ -38,15 +40,19 @@ from airflow_provider_evolink.api.http.transport import (
 )
 from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.api.jobs.credits import Credits
+from airflow_provider_evolink.api.jobs.failures import remarks
 from airflow_provider_evolink.api.jobs.job import Job
 from airflow_provider_evolink.api.jobs.pace import JobHints
 from airflow_provider_evolink.api.jobs.schedule import PollSchedule
 from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
-from airflow_provider_evolink.api.redaction import LINKS_ONLY, Redactor
+from airflow_provider_evolink.api.redaction import Redactor
 from airflow_provider_evolink.api.settings import ClientSettings
+
+log = logging.getLogger(__name__)
 
 KEEP_ALIVE = 300.0  # seconds; more than the longest wait between two polls
 MAX_CONNECTIONS = 8
+MAX_REDACTORS = 100
 T = TypeVar("T")
 Read = Callable[[Call, Response], T]
 
@@ -61,13 +67,12 @@ class EvoLinkClient:
     """
 
     def __init__(self, settings: ClientSettings, *, renew: Callable[[], ClientSettings] | None = None) -> None:
-        self._renew = renew
-        self._open(settings)
-
-    def _open(self, settings: ClientSettings) -> None:
+        self._redactors: dict[str, Redactor] = {}  # of the newest orders
         self.settings = settings
+        self._renew = renew
         # No connection is kept: an idle one may be dead, and the outcome of an order lost on it is unknown.
-        self._http = build_client(httpx.Client, settings, ssl_context(), httpx.Limits(max_keepalive_connections=0))
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._http = build_client(httpx.Client, settings, ssl_context(settings.network), limits)
 
     def __enter__(self) -> Self:
         return self
@@ -106,32 +111,47 @@ class EvoLinkClient:
                 permit.renew()
             return wire.job_from(call, exchange(self._http, call, self.settings, permit=permit))
 
-        return retrying(call, self.settings)(attempt)
+        job = retrying(call, self.settings)(attempt)
+        self._redactors[job.job_id] = call.redactor
+        while len(self._redactors) > MAX_REDACTORS:
+            del self._redactors[next(iter(self._redactors))]
+        return job
 
-    def list_jobs(self, model: str) -> list[tuple[str, float]]:
+    def list_jobs(self, model: str) -> list[Job]:
         """
-        Return id and epoch second of the account's newest jobs of a model. Free; undocumented at EvoLink.
+        Return the account's newest jobs of a model, without links. Free; undocumented at EvoLink, so check the model.
 
         :param model: EvoLink's name of the model.
         """
         return self._read(wire.list_jobs(model), wire.listed_from)
 
-    def get_job(self, job_id: str, *, attempts: int = MAX_ATTEMPTS) -> Job:
+    def get_job(self, job_id: str, *, attempts: int = MAX_ATTEMPTS, redactor: Redactor | None = None) -> Job:
         """
-        Read one job. Free. A completed job comes with fresh links.
+        Read one job. Free. A completed job comes with fresh links. What is odd about its end is logged.
 
         :param job_id: EvoLink's id.
         :param attempts: How often to send the call while failures are transient; 1 for a caller with its own schedule.
+        :param redactor: Hides what no error or log line may quote from the request. By default that of an order which
+            this client submitted; of other jobs EvoLink's messages are hidden wholly, since nobody here knows the
+            prompt that they may quote. Codes are shown.
         :raises EvoLinkAPIError: after the last attempt, or at once where another one is pointless.
         """
-        call = wire.read_job(job_id)
+        redactor = redactor or self._redactors.get(job_id) or Redactor.everything()
+        call = replace(wire.read_job(job_id), redactor=redactor)
+        job = self._read_renewing(call, attempts)
+        for line in remarks(job, redactor):
+            log.warning("EvoLink job %s: %s", job.job_id, line)
+        return job
+
+    def _read_renewing(self, call: Call, attempts: int) -> Job:
         try:
             return self._read(call, wire.job_from, attempts)
         except EvoLinkAuthError:
             if self._renew is None:
                 raise
         self.close()
-        self._open(self._renew())
+        fresh = EvoLinkClient(self._renew())
+        self.settings, self._http = fresh.settings, fresh._http
         return self._read(call, wire.job_from, attempts)
 
     def get_credits(self) -> Credits:
@@ -147,7 +167,7 @@ class EvoLinkClient:
         started: float | None = None,
         estimated_time: float | None = None,
         on_poll: Callable[[Job], None] | None = None,
-        redactor: Redactor = LINKS_ONLY,
+        redactor: Redactor | None = None,
     ) -> Job:
         """
         Block until a job has ended, and return it with its links.
@@ -158,11 +178,12 @@ class EvoLinkClient:
         :param started: Epoch seconds when the job was submitted, which paces the polls; by default now.
         :param estimated_time: EvoLink's estimate in seconds, if known: the first poll waits for a part of it.
         :param on_poll: Called with each reading, e.g. to log progress.
-        :param redactor: Hides what the error of a failed job must not quote from the request.
+        :param redactor: As for :meth:`get_job`.
         :raises EvoLinkJobFailed: EvoLink reported the job as failed.
         :raises EvoLinkNoResults: completed without links.
         :raises EvoLinkJobTimeout: still running; wait again with the same id.
         """
+        redactor = redactor or self._redactors.get(job_id) or Redactor.everything()
         began, tick = time.time(), time.monotonic()
         watch = PollSchedule(deadline=began + timeout, started=started or began, poll_interval=poll_interval)
         if estimated_time is not None:
@@ -172,7 +193,8 @@ class EvoLinkClient:
             now = began + time.monotonic() - tick
             try:
                 # The schedule paces all polls but the last, which deserves the attempts of a single read.
-                job = self.get_job(job_id, attempts=1 if now < watch.deadline else MAX_ATTEMPTS)
+                attempts = 1 if now < watch.deadline else MAX_ATTEMPTS
+                job = self.get_job(job_id, attempts=attempts, redactor=redactor)
             except EvoLinkError as error:
                 step = watch.on_error(error, now)
             else:
@@ -209,7 +231,7 @@ class AsyncEvoLinkClient:
 
         :param settings: Key, hosts and timeouts.
         """
-        return cls(settings, await asyncio.to_thread(ssl_context))
+        return cls(settings, await asyncio.to_thread(ssl_context, settings.network))
 
     async def __aenter__(self) -> Self:
         return self
@@ -242,10 +264,12 @@ class AsyncEvoLinkClient:
         return wire.readings_from(call, await self._exchange(call))
 
     async def _exchange(self, call: Call) -> Response:
+        request = httpx_request(call, self.settings)
+        before = IS_OURS.set(True)
         try:
             async with (
-                asyncio.timeout(call_timeout(call, self.settings)),
-                self._http.stream(**httpx_request(call, self.settings)) as response,
+                asyncio.timeout(request["timeout"].read),
+                self._http.stream(**request) as response,
             ):
                 content = bytearray()
                 async for chunk in response.aiter_raw():
@@ -255,3 +279,5 @@ class AsyncEvoLinkClient:
             raise network_error(call, httpx.ReadTimeout("")) from None
         except self._network_errors as error:
             raise network_error(call, error) from None
+        finally:
+            IS_OURS.reset(before)

@@ -7,8 +7,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from airflow_provider_evolink.api.addresses import host_of, is_local_host
+from airflow_provider_evolink.api.addresses import is_local_host
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
+from airflow_provider_evolink.api.network import NetworkPolicy
 from airflow_provider_evolink.api.redaction import sanitize
 
 API_URL = "https://api.evolink.ai"
@@ -31,6 +32,8 @@ class ClientSettings:
     :param connect_timeout: Seconds to connect. Past it nothing was sent.
     :param honors_idempotency_key: Whether EvoLink is known to respond to a repeated key with the first job.
     :param retry_wait: Maximum wait between two attempts of one call, in seconds; a longer ``Retry-After`` is raised.
+    :param network: Proxy and trusted authorities of every call, uploads and downloads included; by default those of the
+        environment (``HTTPS_PROXY``, ``NO_PROXY``, ``SSL_CERT_FILE`` and so on).
     """
 
     api_key: str = field(repr=False)
@@ -41,31 +44,26 @@ class ClientSettings:
     connect_timeout: float = 5.0
     retry_wait: float = 30.0
     honors_idempotency_key: bool = False
+    network: NetworkPolicy = field(default_factory=NetworkPolicy.from_environment)
 
     def __post_init__(self) -> None:
-        check_key(self.api_key)
+        """
+        Refuse a key that cannot be sent in a header. The error never holds it.
+
+        :raises EvoLinkConfigError: missing, blank, or with blanks, newlines or non-ASCII characters in it.
+        """
+        if not self.api_key or not self.api_key.strip():
+            raise EvoLinkConfigError("no API key: put the EvoLink key into the connection's password (API key)")
+        if not _KEY.fullmatch(self.api_key):
+            raise EvoLinkConfigError(
+                "the API key has invalid characters, such as a blank or a newline, or an invalid length: copy it again "
+                "from the EvoLink dashboard, without quotes or line end"
+            )
 
     @property
     def is_local(self) -> bool:
         """Whether the API runs on this machine: the emulator."""
-        return is_local_host(host_of(self.base_url))
-
-
-def check_key(key: str | None) -> str:
-    """
-    Return the key, or refuse one that cannot be sent in a header. The error never holds it.
-
-    :param key: The password of the connection.
-    :raises EvoLinkConfigError: missing, blank, or with blanks, newlines or non-ASCII characters in it.
-    """
-    if not key or not key.strip():
-        raise EvoLinkConfigError("no API key: put the EvoLink key into the connection's password (API key)")
-    if not _KEY.fullmatch(key):
-        raise EvoLinkConfigError(
-            "the API key has invalid characters, such as a blank or a newline, or an invalid length: copy it again "
-            "from the EvoLink dashboard, without quotes or line end"
-        )
-    return key
+        return is_local_host(urlsplit(self.base_url).hostname)
 
 
 def check_seconds(value: object, default: float, *, field: str) -> float:
@@ -99,15 +97,14 @@ def check_url(url: str, *, field: str, allowed_hosts: Collection[str] = ()) -> s
     :param allowed_hosts: Further hosts, from the deployment's configuration.
     :raises EvoLinkConfigError: another host, another scheme, or a path, query or user name in it.
     """
-    malformed = EvoLinkConfigError(f"{field} must be https://host[:port], without a path")
     try:
         parts = urlsplit(url if "://" in url else f"https://{url}")
         host, port = parts.hostname, parts.port
+        extra = parts.username or parts.password or parts.query or parts.fragment or parts.path.strip("/")
     except ValueError:
-        raise malformed from None
-    extra = parts.username or parts.password or parts.query or parts.fragment or parts.path.strip("/")
+        host = None
     if not host or extra or not _ADDRESS.fullmatch(url):
-        raise malformed
+        raise EvoLinkConfigError(f"{field} must be https://host[:port], without a path")
     if host not in EVOLINK_HOSTS | {name.lower() for name in allowed_hosts} and not is_local_host(host):
         raise EvoLinkConfigError(
             f"{field}: host {sanitize(host, 80)} is not in [evolink] allowed_hosts of the deployment's airflow.cfg; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import (
@@ -88,12 +89,14 @@ class _FunctionSource:
 
         :raises EvoLinkRequestError: it returned no fields, or no model is known.
         """
+        from airflow_provider_evolink.execution.input_origins import texts_in_function
         from airflow_provider_evolink.execution.request import draft
 
         if self._draft is None:
+            literals = texts_in_function(self._operator.python_callable)
             fields = self._call()
             model = self._options.model or str(fields.get("model") or "")
-            self._draft = draft(self._options, model, fields)
+            self._draft = replace(draft(self._options, model, fields), literals=literals)
         return self._draft
 
     def _call(self) -> dict[str, Any]:

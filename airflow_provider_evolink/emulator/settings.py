@@ -25,7 +25,7 @@ class Settings:
     :param resign_links: Whether polling a completed job returns a link with a new lifetime.
     :param fps: Frames per second of rendered videos. Fewer frames render faster.
     :param keys: The API keys that are accepted; empty accepts any.
-    :param show_billing: Whether jobs carry the undocumented ``billing`` object.
+    :param show_billing: Whether jobs carry the ``billing`` object of newer gateways, which no recorded job has.
     :param user_group: What ``usage.user_group`` and the file quota report.
     :param files_images_only: Refuse uploads other than images, as documented.
     :param max_files: Uploaded files the account may hold.
@@ -45,7 +45,7 @@ class Settings:
     resign_links: bool = True
     fps: int = 24
     keys: list[str] = field(default_factory=list)
-    show_billing: bool = True
+    show_billing: bool = False
     user_group: str = "default"
     files_images_only: bool = False
     max_files: int = 2000

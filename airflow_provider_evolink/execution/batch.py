@@ -6,6 +6,7 @@ import asyncio
 import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api.errors import (
@@ -25,6 +26,7 @@ from airflow_provider_evolink.api.polling.batch_wait import BatchWait
 from airflow_provider_evolink.execution.batch_decisions import REQUEST_ERRORS, ends_batch, refill_threshold
 from airflow_provider_evolink.execution.batch_item import (
     BatchItem,
+    BatchResult,
     ItemState,
     awaited,
     common_hints,
@@ -36,6 +38,7 @@ from airflow_provider_evolink.execution.batch_item import (
 )
 from airflow_provider_evolink.execution.budget import check_budget
 from airflow_provider_evolink.execution.generation import GenerationAttempt
+from airflow_provider_evolink.execution.other_records import adopt
 from airflow_provider_evolink.execution.request import ArgumentSource
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 
@@ -111,6 +114,8 @@ class BatchAttempt:
                 f"an earlier try has submitted more than the {len(self._items)} requests there are now, so nothing "
                 "more is submitted. What to do: give all requests again, in the same order"
             )
+        single, attempts = replace(beyond.identity, item=None), [item.attempt for item in self._items]
+        adopt(attempts, self._run.context, [single], self._options.shared)
         poll_together([item for item in self._items if item.job_id], self._options.shared.evolink_conn_id)
         for item in self._items:
             item.state = ItemState.QUEUED if item.attempt.will_submit else ItemState.ENDED
@@ -237,7 +242,7 @@ class BatchAttempt:
             self._wait_for_unread(still_open)
         return not in_state(self._items, ItemState.QUEUED) and not self.is_waiting
 
-    def deliver(self) -> list[dict[str, Any]]:
+    def deliver(self) -> BatchResult:
         """Return the results in the order of the requests, or raise why there are none."""
         self._settle(in_state(self._items, ItemState.ENDED), all_over=True)
         succeeded = in_state(self._items, ItemState.SUCCEEDED)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import pendulum
 
@@ -17,13 +17,14 @@ from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus, link_times
 from airflow_provider_evolink.api.polling.batch_wait import AwaitedJob
 from airflow_provider_evolink.api.polling.reader import read_all
+from airflow_provider_evolink.execution.generation import GenerationResult
 from airflow_provider_evolink.execution.job_tracker import JobWait, Reading
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 from airflow_provider_evolink.storage.object_store import open_folder
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.jobs.snapshot import JobReading
-    from airflow_provider_evolink.execution.generation import GenerationAttempt, GenerationResult
+    from airflow_provider_evolink.execution.generation import GenerationAttempt
 
 MAX_LISTED = 20  # things that an error lists
 _EMPTY = {"kind": None, "results": [], "outputs": [], "made": {}} | dict.fromkeys(
@@ -31,8 +32,54 @@ _EMPTY = {"kind": None, "results": [], "outputs": [], "made": {}} | dict.fromkey
 )
 
 
+class FailedRequest(TypedDict):
+    """
+    What ``EvoLinkBatchOperator`` returns for a request without a result, as XCom holds it.
+
+    It has the keys of :class:`~airflow_provider_evolink.execution.generation.GenerationResult` except ``files``, and
+    the error. Only ``on_failed_job="collect"`` returns it.
+
+    :param job_id: EvoLink's id; ``None`` where no job is known.
+    :param model: EvoLink's name of the model.
+    :param kind: ``video``, ``image`` or ``audio``; ``None`` where it is not known.
+    :param status: Of the job as last polled, such as ``failed`` or ``processing``, never ``completed``; without a job
+        ``refused``, or ``unknown`` where EvoLink may have accepted the request.
+    :param results: Empty, unless the job has results that could not be stored.
+    :param outputs: What each link is.
+    :param made: Empty, unless the job made something that is not a file.
+    :param credits: Credits charged or reserved for the job, where they are known.
+    :param credits_reserved: Credits held for the job.
+    :param credits_charged: Credits charged in the end; ``None`` where EvoLink does not state them.
+    :param created: When EvoLink accepted the order, ISO 8601, UTC.
+    :param expires_at: Until when links of the job live at least, ISO 8601, UTC.
+    :param request: What was submitted, links without their query; ``None`` if the inputs have changed since.
+    :param error: Name of the error class, such as ``EvoLinkContentError``.
+    :param error_code: EvoLink's code of the failure, where it states one.
+    """
+
+    job_id: str | None
+    model: str | None
+    kind: str | None
+    status: str
+    results: list[str]
+    outputs: list[dict[str, Any]]
+    made: dict[str, Any]
+    credits: float | None
+    credits_reserved: float | None
+    credits_charged: float | None
+    created: str | None
+    expires_at: str | None
+    request: dict[str, Any] | None
+    error: str
+    error_code: str | None
+
+
+#: What ``EvoLinkBatchOperator`` returns, as XCom holds it: for each request its result, in the order of the requests.
+BatchResult = list[GenerationResult | FailedRequest]
+
+
 class ItemState(StrEnum):
-    """Where a request of a batch stands in this try."""
+    """State of a request of a batch in this try."""
 
     QUEUED = "queued"  # to be submitted
     RUNNING = "running"  # its job is waited for
@@ -48,7 +95,7 @@ class BatchItem:
 
     :param number: Number of the request, from 0.
     :param attempt: Its attempt.
-    :param state: Where it stands.
+    :param state: Its state in this try.
     :param result: What it gave.
     :param error: Why it has no result.
     """
@@ -95,7 +142,7 @@ class BatchItem:
         if destination:
             open_folder(destination)
         body = request.body()
-        return request.model, body
+        return body["model"], body
 
     def start(self) -> None:
         """
@@ -147,32 +194,36 @@ class BatchItem:
         """
         self.state, self.error = ItemState.FAILED, error
 
-    def outcome(self) -> dict[str, Any]:
-        """Return the result, or what stands in its place."""
-        if self.result is not None:
-            return dict(self.result)
+    def outcome(self) -> GenerationResult | FailedRequest:
+        """Return the result, or why there is none."""
+        return self.result or self._failed_request()
+
+    def _failed_request(self) -> FailedRequest:
         job = self.reading.job
         status = "unknown" if job is None else str(job.status)
         if self.job_id is None:
             status = "unknown" if isinstance(self.error, EvoLinkSubmissionUnknown) else "refused"
         request = self.attempt.request
-        return {
-            **_summary(job),
+        failed = {
+            **_summary(job, self.attempt.tracker.reserved_by(self.attempt.record)),
             "job_id": self.job_id,
-            "model": (job.model if job else None) or request.model,
+            "model": (job.model if job else None) or request.options.model,
             "status": "failed" if status == JobStatus.COMPLETED else status,
             "error": type(self.error).__name__,
             "error_code": self.error.code if self.error else None,
             "request": request.shown(self.attempt.record),
         }
+        return cast("FailedRequest", failed)
 
 
-def _summary(job: JobReading | None) -> dict[str, Any]:
-    """Return what is known of a job, in the shape of a result; a snapshot knows no credits."""
-    if job is None or isinstance(job, Job):
-        return job.summary() if job else _EMPTY
+def _summary(job: JobReading | None, credits_reserved: float | None) -> dict[str, Any]:
+    """Return what is known of a job, in the shape of a result."""
+    if isinstance(job, Job):
+        return job.summary(credits_reserved)
+    if job is None:
+        return _EMPTY
     created = None if job.created is None else pendulum.from_timestamp(job.created)
-    return {**_EMPTY, "kind": job.kind, **link_times(created)}
+    return {**_EMPTY, "kind": job.kind, "credits_reserved": credits_reserved, **link_times(created)}
 
 
 def poll_together(items: Sequence[BatchItem], evolink_conn_id: str) -> None:

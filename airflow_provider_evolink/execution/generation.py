@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
@@ -14,17 +15,25 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkRerunRefused,
 )
 from airflow_provider_evolink.api.jobs import schedule
-from airflow_provider_evolink.api.jobs.failures import failure_code, job_error
+from airflow_provider_evolink.api.jobs.failures import is_repeatable, job_error
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
 from airflow_provider_evolink.execution.job_tracker import JobTracker, JobWait, Reading
 from airflow_provider_evolink.execution.metrics import count_credits, count_decision
+from airflow_provider_evolink.execution.other_records import adopt
 from airflow_provider_evolink.execution.request import OrderRequest
-from airflow_provider_evolink.execution.submission import OrderSubmitter, SubmittedOrder, inputs_changed
+from airflow_provider_evolink.execution.submission import (
+    OrderSubmitter,
+    SubmittedOrder,
+    inputs_changed,
+    refuse_second_request,
+)
+from airflow_provider_evolink.execution.task_run import push_aside
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 from airflow_provider_evolink.ledger.decisions import (
     Act,
     decide,
     may_resubmit,
+    misfit,
     resubmits_failed_job,
     unknown_submit_policy,
     why_not_resubmitted,
@@ -36,6 +45,7 @@ from airflow_provider_evolink.storage.results import fetch_media
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.client import EvoLinkClient
+    from airflow_provider_evolink.api.jobs.snapshot import JobReading
     from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.execution.request import RequestSource
     from airflow_provider_evolink.execution.task_run import TaskRun
@@ -102,13 +112,11 @@ class GenerationAttempt:
         self.identity = identity if shows_xcom else replace(identity, had_result=None)
         self.options = options
         self.request = OrderRequest(options, source, run.context)
-        self.ledger = Ledger.of(run.context, durable=options.durable, path=options.ledger_path, item=item)
+        self.ledger = Ledger.of(run.context, identity, durable=options.durable, path=options.ledger_path)
         self.record = self.ledger.read()
         self._run = run
         self._client = client or EvoLinkHook(options.evolink_conn_id).get_conn()
-        self._submitter = OrderSubmitter(
-            options, run, self.request, identity=self.identity, ledger=self.ledger, client=self._client
-        )
+        self._submitter = OrderSubmitter(options, run, self.request, self.identity, self.ledger, self._client)
         self.tracker = JobTracker(options, run, self._client, self.request)
 
     def close(self) -> None:
@@ -150,6 +158,12 @@ class GenerationAttempt:
         :raises EvoLinkError: there is no job to wait for.
         """
         act, order_number = decide(self.record, self.identity, self.options.policies)
+        if act is Act.SUBMIT and self.identity.item is None:
+            in_batch = (replace(self.identity, item=number) for number in itertools.count())
+            adopt([self], self._run.context, in_batch, self.options)
+            act, order_number = decide(self.record, self.identity, self.options.policies)
+        if self.record and self.record.is_of(self.identity):
+            refuse_second_request(self.record, self.request, self.identity)
         if act is Act.REFUSE:
             raise EvoLinkRerunRefused('this is a backfill and on_backfill="fail": nothing is submitted')
         if act is Act.RESOLVE and self.record is not None:
@@ -157,6 +171,7 @@ class GenerationAttempt:
             return self._submitted(self._submitter.resolve_unknown(self.record))
         if act is Act.ATTACH and self.record is not None and self.record.job_id is not None:
             self.poll(again=False)
+            check_job(self.record, self.tracker.reading.job if self.tracker.reading else None)
             return self._replace_failed_job(self.record) if self._replaces_failed_job() else self._attach(self.record)
         count_decision(self.options.operator_name, "fresh_submit" if self.ledger.is_durable else "no_task_state_store")
         counts = self.record.counts(self.identity.clear_count) if self.record else {}
@@ -230,10 +245,11 @@ class GenerationAttempt:
 
         :param job: The job as just polled.
         """
+        check_job(self.record, job)
         if failure := job_error(job, self.request.redactor()):
             raise self._failed(job, failure)
         shown = self.request.shown(self.record)
-        result: dict[str, Any] = {**job.summary(), "request": shown}
+        result: dict[str, Any] = {**job.summary(self.tracker.reserved_by(self.record)), "request": shown}
         if self.options.destination:
             result["files"] = fetch_media(self._client, job, open_folder(self.options.destination), shown)
         return cast("GenerationResult", result)
@@ -251,7 +267,8 @@ class GenerationAttempt:
             self.record = self.record.moved(State.DELIVERED, **here)
             self.ledger.write_best_effort(self.record)
         results = f"{len(job.results)} result{'' if len(job.results) == 1 else 's'}"
-        self._run.log.info("EvoLink job %s completed: %s, %s credits", job.job_id, results, job.summary()["credits"])
+        spent = job.summary(self.tracker.reserved_by(self.record))["credits"]
+        self._run.log.info("EvoLink job %s completed: %s, %s credits", job.job_id, results, spent)
 
     def _submitted(self, order: SubmittedOrder) -> JobWait:
         self.record = order.record
@@ -261,8 +278,7 @@ class GenerationAttempt:
     def _attach(self, record: Record) -> JobWait:
         """Wait for the job of an earlier try, or take its result once more."""
         reading = self.tracker.reading or Reading()
-        changed = record.state is not State.DELIVERED and not reading.has_failed
-        if changed and self.request.same_body(record) is None:
+        if not reading.has_failed and self.request.same_body(record) is None:
             raise inputs_changed(record, self.identity)
         count_decision(
             self.options.operator_name,
@@ -281,8 +297,7 @@ class GenerationAttempt:
         reading = self.tracker.reading
         if reading is None or not reading.has_failed or self.record is None:
             return False
-        error = reading.ended_job.error
-        repeatable = failure_code(error.code if error else None).repeatable
+        repeatable = is_repeatable(reading.ended_job)
         return resubmits_failed_job(self.record, self.identity, self.options.policies, repeatable=repeatable)
 
     def _replace_failed_job(self, record: Record) -> JobWait:
@@ -297,9 +312,27 @@ class GenerationAttempt:
         """Hand on what the failed job cost, and say whether a retry would submit again."""
         self.tracker.reading = Reading(job)
         count_credits(self.options.operator_name, "credits_charged", job)
-        if push := getattr(self._run.ti, "xcom_push", None):
-            push(key=f"failed_job{self.identity.suffix}", value=job.summary())
+        item, summary = self.identity.item, job.summary(self.tracker.reserved_by(self.record))
+        push_aside(self._run, "failed_job" if item is None else f"failed_job_{item}", summary)
         if self.record is None or self._replaces_failed_job() or not isinstance(failure, EvoLinkJobFailed):
             return failure
         why = f" — but {why_not_resubmitted(self.identity, self.options.policies)}" if failure.repeatable else ""
         return failure.amended(message=failure.message + why, permanent=True)
+
+
+def check_job(record: Record | None, job: JobReading | None) -> None:
+    """
+    Refuse a job that cannot be the one of the record: its result is another request's.
+
+    :param record: The record, if there is one.
+    :param job: The job as just polled, if it could be read.
+    :raises EvoLinkConfigError: it is another job.
+    """
+    if record is None or job is None or not (why := misfit(record, job)):
+        return
+    raise EvoLinkConfigError(
+        f"the record of this task names a job that is not its order of {record.model}: {why}. Nothing is submitted, "
+        "and its result is not returned. What to do: check the record (evolink_generation) in the Storage tab of this "
+        "task instance and in the ledger folder: it was edited, or is that of another task. Delete it to submit again",
+        job_id=job.job_id,
+    )

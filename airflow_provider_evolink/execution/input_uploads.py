@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.api.catalog.media_fields import MediaField, replace_strings
 from airflow_provider_evolink.api.errors import EvoLinkInputError, EvoLinkRequestError, Violation
-from airflow_provider_evolink.api.files.probe import can_measure
 from airflow_provider_evolink.api.files.upload import Uploaded, upload
 from airflow_provider_evolink.api.redaction import describe_value, sanitize
+from airflow_provider_evolink.execution.input_origins import InputOrigins, named_files, without_entries
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 from airflow_provider_evolink.ledger.record import file_name
 from airflow_provider_evolink.ledger.upload_cache import MIN_SECONDS_LEFT, UploadCache
-from airflow_provider_evolink.storage.input_files import InputSource, InvalidInputFile
+from airflow_provider_evolink.storage.input_files import InvalidInputFile
 from airflow_provider_evolink.storage.object_store import public_uri
 
 if TYPE_CHECKING:
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.api.catalog.media_limits import InputFile
     from airflow_provider_evolink.api.settings import ClientSettings
     from airflow_provider_evolink.execution.options import GenerationOptions
+    from airflow_provider_evolink.storage.input_files import InputSource
 
 MIN_SECONDS_LEFT_FOR_REPLAY = 600.0  # a replay must send the link it sent before, so an upload serves to its end
+
+_CHANGED = "an input file changed while it was being read; a retry reads it again"
 
 log = logging.getLogger(__name__)
 
@@ -113,12 +116,14 @@ class InputFiles:
 
     :param options: The arguments of a generate operator.
     :param context: Airflow's context.
+    :param origins: Which files the task may read.
     """
 
-    def __init__(self, options: GenerationOptions, context: Context) -> None:
+    def __init__(self, options: GenerationOptions, context: Context, origins: InputOrigins) -> None:
         self._options = options
+        self._origins = origins
         self._uploads = UploadCache(context, options.ledger_path)
-        self._inspected: dict[str, InputFile] = {}
+        self._inspected: dict[tuple[str, str | None], InputFile] = {}
         self._checksums: dict[str, str] = {}
         self._map = InputFileMap()
 
@@ -176,11 +181,10 @@ class InputFiles:
 
     def _check(self, found: list[tuple[MediaField, str]], body: dict[str, Any]) -> list[Violation]:
         """Read each file and return what is wrong with the files."""
-        measure = any(media_field.media.needs_probing for media_field, _ in found) and self._may_measure()
         violations: list[Violation] = []
         for media_field, uri in found:
             try:
-                file = self._inspect(uri, measure=measure)
+                file = self._inspect(uri, media_field.kind)
             except InvalidInputFile as error:
                 # In every mode of validation: what is not media never leaves this machine.
                 violations.append(
@@ -190,16 +194,20 @@ class InputFiles:
                 violations += self._broken_limits(media_field, file, body)
         return violations
 
-    def _inspect(self, uri: str, *, measure: bool) -> InputFile:
-        if uri not in self._inspected:
-            self._inspected[uri] = InputSource(uri).inspect(measure=measure)
-            self._checksums[uri] = self._inspected[uri].sha256
-        return self._inspected[uri]
+    def _inspect(self, uri: str, kind: str | None) -> InputFile:
+        if (uri, kind) not in self._inspected:
+            file = self._origins.source(uri).inspect(kind)
+            if self._checksums.setdefault(uri, file.sha256) != file.sha256:
+                raise EvoLinkInputError(_CHANGED)
+            self._inspected[uri, kind] = file
+        return self._inspected[uri, kind]
 
     def _broken_limits(self, media_field: MediaField, file: InputFile, body: dict[str, Any]) -> Iterator[Violation]:
         mode = self._options.validation
         if mode == "off":
             return
+        if unknown := media_field.media.unknown(file):
+            log.warning("%s: %s not known, so not checked", media_field.path, " and ".join(unknown))
         for rule, given in media_field.media.faults(
             file, media_field.kind, longest=self._seconds_ordered(media_field, body)
         ):
@@ -217,32 +225,22 @@ class InputFiles:
             seconds = spec.parameters[media_field.media.within].default
         return seconds if isinstance(seconds, int | float) else None
 
-    def _may_measure(self) -> bool:
-        if self._options.validation == "off":
-            return False
-        if can_measure():
-            return True
-        log.warning(
-            "Only type and size of the input files are checked, not dimensions and duration: the extra media (PyAV) is "
-            "not installed on this worker"
-        )
-        return False
-
     def _read_checksums(self, uris: Iterable[str]) -> None:
         for uri in uris:
             if uri in self._checksums:
                 continue
             try:
-                self._checksums[uri] = InputSource(uri).checksum()
+                self._checksums[uri] = self._origins.source(uri).checksum()
             except Exception as error:  # noqa: BLE001 - every store has its own errors, and the job is paid
                 log.info("An input file cannot be read any more, comparing by URI only (%s)", type(error).__name__)
 
     def _upload(self, uri: str, sha256: str, settings: ClientSettings) -> Uploaded:
-        source = InputSource(uri)
         try:
-            file = self._inspected.get(uri) or source.inspect(measure=False)
+            source = self._origins.source(uri)
+            known = (file for (name, _), file in self._inspected.items() if name == uri)
+            file = next(known, None) or source.inspect()
             if file.sha256 != sha256:
-                raise EvoLinkInputError("an input file changed while it was being read; a retry reads it again")
+                raise EvoLinkInputError(_CHANGED)
             return _send(source, file, settings, self._uploads)
         except InvalidInputFile as error:
             raise EvoLinkInputError(
@@ -259,26 +257,24 @@ def _send(source: InputSource, file: InputFile, settings: ClientSettings, upload
     return uploaded
 
 
-def upload_file(
-    uri: str, conn_id: str | None, settings: ClientSettings, context: Context, *, reuse: bool
-) -> dict[str, Any]:
+def upload_file(operator: Any, settings: ClientSettings, context: Context) -> dict[str, Any]:
     """
     Upload one file, or find an earlier upload of it, and describe it.
 
-    :param uri: The file.
-    :param conn_id: Connection for the object store, if required.
+    :param operator: An upload operator, its templates rendered.
     :param settings: Key and hosts.
     :param context: Airflow's context.
-    :param reuse: Use an earlier upload of the same content.
-    :raises EvoLinkRequestError: the file does not exist, or is not media.
+    :raises EvoLinkRequestError: the file does not exist, is not media, or is not one that the task may read.
     """
-    source, uploads = InputSource(uri, conn_id), UploadCache(context)
+    uri, uploads = str(without_entries(operator.path)), UploadCache(context)
+    origins = InputOrigins.of(operator, context).joined(frozenset(), named_files(operator.path))
     try:
-        file = source.inspect(measure=False)
+        source = origins.source(uri, operator.path_conn_id)
+        file = source.inspect()
     except InvalidInputFile as error:
         given = error.given or describe_value(public_uri(uri))
         raise EvoLinkRequestError("an upload", [Violation("path", error.rule, given)]) from None
-    cached = uploads.get(file.sha256, settings) if reuse else None
+    cached = uploads.get(file.sha256, settings) if operator.reuse else None
     if cached is not None:
         log.info("Nothing uploaded: EvoLink already has this file of %d bytes", file.size)
     uploaded = cached or _send(source, file, settings, uploads)

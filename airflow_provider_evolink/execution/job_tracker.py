@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api.errors import (
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.execution.request import OrderRequest
     from airflow_provider_evolink.execution.task_run import TaskRun
+    from airflow_provider_evolink.ledger.record import Record
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Reading:
         return self.job
 
 
+@dataclass
 class JobTracker:
     """
     Polls the job of one try on the worker.
@@ -87,15 +89,16 @@ class JobTracker:
     :param run: The running try.
     :param client: EvoLink.
     :param request: What was submitted.
+    :param reading: The last poll; ``None``: not polled yet, or to be polled again.
     """
 
-    def __init__(self, options: GenerationOptions, run: TaskRun, client: EvoLinkClient, request: OrderRequest) -> None:
-        self.reading: Reading | None = None  # None: not polled yet, or to be polled again
-        self._options = options
-        self._run = run
-        self._client = client
-        self._request = request
-        self._estimated_time: float | None = None
+    options: GenerationOptions
+    run: TaskRun
+    client: EvoLinkClient
+    request: OrderRequest
+    reading: Reading | None = None
+    _estimated_time: float | None = field(default=None, init=False)
+    _credits_reserved: float | None = field(default=None, init=False)
 
     @property
     def has_failed(self) -> bool:
@@ -104,12 +107,21 @@ class JobTracker:
 
     def start_with(self, job: Job) -> None:
         """
-        Take the response to the order. It alone states the estimated time.
+        Take the response to the order. It alone states the estimated time and the credits reserved.
 
         :param job: The job; one that has ended is polled again.
         """
         self.reading = None if job.status.is_over else Reading(job)
-        self._estimated_time = job.estimated_time
+        self._estimated_time, self._credits_reserved = job.estimated_time, job.credits_reserved
+
+    def reserved_by(self, record: Record | None) -> float | None:
+        """
+        Return the credits that an order reserved, as far as its record or this try knows them.
+
+        :param record: The record of the order.
+        """
+        recorded = record.credits_reserved if record else None
+        return self._credits_reserved if recorded is None else recorded
 
     def poll(self, job_id: str, started: float) -> Reading:
         """
@@ -118,16 +130,17 @@ class JobTracker:
         :param job_id: EvoLink's id.
         :param started: Epoch seconds of the order: shortly after it, EvoLink may not know the job yet.
         """
+        redactor = self.request.redactor()
         try:
-            job = self._client.get_job(job_id)
+            job = self.client.get_job(job_id, redactor=redactor)
             if not Reading(job).has_failed:
                 return Reading(job)
             time.sleep(schedule.POLICY.confirm_failure_after)
-            return Reading(self._client.get_job(job_id))
+            return Reading(self.client.get_job(job_id, redactor=redactor))
         except (EvoLinkRateLimited, EvoLinkUnavailable, EvoLinkNotFoundError) as error:
             if isinstance(error, EvoLinkNotFoundError) and time.time() - started > schedule.POLICY.not_found_grace:
                 raise
-            self._run.log.warning("EvoLink job %s cannot be polled right now, still waiting: %s", job_id, error)
+            self.run.log.warning("EvoLink job %s cannot be polled right now, still waiting: %s", job_id, error)
             return Reading(error=error)
 
     def poll_before_defer(self, wait: JobWait) -> Reading:
@@ -154,7 +167,7 @@ class JobTracker:
         """
         if reading is None or reading.job is None:
             return ()
-        return schedule.worker_poll_delays(reading.job, wait.started, time.time(), self._options.defer_after)
+        return schedule.worker_poll_delays(reading.job, wait.started, time.time(), self.options.defer_after)
 
     def hints(self) -> dict[str, Any]:
         """Return what a poll would show, so that the trigger can poll later."""
@@ -173,19 +186,19 @@ class JobTracker:
         def on_poll(job: Job) -> None:
             self.reading = Reading(job)
             if line := progress.line(job, time.time()):
-                self._run.log.info(line)
-            if self._run.is_stopping() and not job.status.is_over:
+                self.run.log.info(line)
+            if self.run.is_stopping() and not job.status.is_over:
                 raise EvoLinkOrderStopped("this worker is being terminated; the job keeps running", job_id=job.job_id)
 
         try:
-            return self._client.wait(
+            return self.client.wait(
                 wait.job_id,
                 timeout=max(0.0, wait.deadline - time.time()),
-                poll_interval=self._options.poll_interval,
+                poll_interval=self.options.poll_interval,
                 started=wait.started,
                 estimated_time=self._estimated_time,
                 on_poll=on_poll,
-                redactor=self._request.redactor(),
+                redactor=self.request.redactor(),
             )
         except EvoLinkJobFailed:
             if self.reading is None:

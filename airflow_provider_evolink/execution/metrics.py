@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import Stats
-
-from airflow_provider_evolink.compat import span
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.jobs.job import Job
@@ -31,7 +30,8 @@ def count_decision(operator_name: str, decision: str, job: Job | JobSnapshot | N
     :param job: The job of the earlier try, as just polled.
     """
     for counter in _COUNTED.get(decision, ()):
-        Stats.incr(f"resumable_job.{counter}", tags={"operator": operator_name})
+        with contextlib.suppress(Exception):  # what is only for show hides no news
+            Stats.incr(f"resumable_job.{counter}", tags={"operator": operator_name})
     attributes = {
         "operator": operator_name,
         "resumable.decision": decision,
@@ -39,8 +39,12 @@ def count_decision(operator_name: str, decision: str, job: Job | JobSnapshot | N
         "resumable.external_id": job.job_id if job else None,
         "resumable.prior_status": str(job.status) if job else None,
     }
-    with span("resumable_job.resume_decision", {name: text for name, text in attributes.items() if text is not None}):
-        pass
+    with contextlib.suppress(Exception):  # also where OpenTelemetry is missing, as in Airflow 2
+        from opentelemetry import trace
+
+        tracer = trace.get_tracer("airflow_provider_evolink")
+        known = {name: text for name, text in attributes.items() if text is not None}
+        tracer.start_span("resumable_job.resume_decision", attributes=known).end()
 
 
 def count_credits(operator_name: str, what: str, job: Job) -> None:
@@ -53,6 +57,6 @@ def count_credits(operator_name: str, what: str, job: Job) -> None:
     """
     amount = getattr(job, what)
     if amount:
-        Stats.incr(
-            f"evolink.{what}", math.ceil(amount), tags={"operator": operator_name, "model": job.model or "unknown"}
-        )
+        tags = {"operator": operator_name, "model": job.model or "unknown"}
+        with contextlib.suppress(Exception):
+            Stats.incr(f"evolink.{what}", math.ceil(amount), tags=tags)

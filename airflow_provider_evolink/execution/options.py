@@ -6,9 +6,11 @@ Light, so that literal arguments can be checked while a DAG file is parsed: neit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, get_args, get_type_hints
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
@@ -16,10 +18,31 @@ from airflow_provider_evolink.execution.batch_decisions import OnFailedJob
 from airflow_provider_evolink.ledger.policies import Policies
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
     from airflow_provider_evolink.api.catalog.catalog import Kind, Validation
+    from airflow_provider_evolink.execution.input_origins import InputOrigins
 
 MAX_SECONDS = 365 * 86400.0
+_NUMBER = re.compile(r"\s*[0-9]{1,12}(\.[0-9]{1,9})?\s*")
 MAX_ACTIVE = 1000  # more jobs do not fit into the row that Airflow keeps for a trigger on MySQL
+
+
+@dataclass(frozen=True)
+class _Range:
+    """Numbers that an argument may be."""
+
+    maximum: float
+    minimum: int = 0
+    unit: str = ""
+    is_whole: bool = False
+    is_optional: bool = True
+
+
+_SECONDS = _Range(MAX_SECONDS, unit=" of seconds")
+_CREDITS = _Range(10**9)
+_COUNT = _Range(10**6, is_whole=True)
+_ACTIVE = _Range(MAX_ACTIVE, minimum=1, is_whole=True, is_optional=False)
 
 
 @dataclass(frozen=True)
@@ -36,6 +59,8 @@ class GenerationOptions:
     :param execution_timeout: Airflow's own limit for one try.
     :param keeps_result: Whether the result goes to XCom.
     :param operator_name: Class of the operator, for errors and metrics.
+    :param empty: Names of fields that were given, and of which nothing is left after rendering.
+    :param read_origins: Returns which local files the task may read as inputs; few requests have any.
     """
 
     model: str
@@ -57,30 +82,39 @@ class GenerationOptions:
     execution_timeout: timedelta | None
     keeps_result: bool
     operator_name: str
+    empty: frozenset[str]
+    read_origins: Callable[[], InputOrigins]
 
     @classmethod
-    def of(cls, operator: Any) -> Self:
+    def of(cls, operator: Any, context: Context) -> Self:
         """
         Read and check the arguments of an operator. Nothing is sent.
 
         :param operator: A generate operator, its templates rendered.
+        :param context: Airflow's context.
         :raises EvoLinkConfigError: an argument has a value that it cannot have.
         """
-        taken = ("kind", "validation", "evolink_conn_id", "destination", "max_credits", "durable", "ledger_path")
+        taken = ("kind", "validation", "evolink_conn_id", "destination", "durable", "ledger_path")
         typed = {path: getattr(operator, path.rpartition(".")[2]) for path in operator.request_fields}
+        given = operator.given
+        if getattr(operator, "_BaseOperator__from_mapped", False):  # what Airflow made of expand() and partial()
+            given = frozenset(getattr(operator, "_BaseOperator__init_kwargs", {}))
         return cls(
             model=operator.model,
             fields={path: value for path, value in typed.items() if value is not None},
             parameters=operator.parameters or {},
             only_kind=operator.only_kind,
-            timeout=_seconds("timeout", _total_seconds(operator.timeout)),
-            poll_interval=_optional_seconds("poll_interval", operator.poll_interval),
-            defer_after=_optional_seconds("defer_after", operator.defer_after),
+            timeout=_number("timeout", operator.timeout, replace(_SECONDS, is_optional=False)),
+            poll_interval=_number("poll_interval", operator.poll_interval, _SECONDS),
+            defer_after=_number("defer_after", operator.defer_after, _SECONDS),
+            max_credits=_number("max_credits", operator.max_credits, _CREDITS),
             idempotency_namespace=operator.idempotency_namespace,
             policies=_policies(operator),
             execution_timeout=operator.execution_timeout,
             keeps_result=operator.do_xcom_push,
             operator_name=type(operator).__name__,
+            empty=_empty(given, {**dict(_mapping(operator.parameters)), **typed}) if given else given,
+            read_origins=partial(_origins, operator, context),
             **{name: getattr(operator, name) for name in taken},
         )
 
@@ -102,25 +136,45 @@ class BatchOptions:
     on_failed_job: OnFailedJob
 
     @classmethod
-    def of(cls, operator: Any) -> Self:
+    def of(cls, operator: Any, context: Context) -> Self:
         """
         Read and check the arguments of an operator. Nothing is sent.
 
         :param operator: A batch operator, its templates rendered.
+        :param context: Airflow's context.
         :raises EvoLinkConfigError: an argument has a value that it cannot have.
         """
         _check_choice("on_failed_job", operator.on_failed_job, OnFailedJob)
-        _check_max_active(operator.max_active)
+        max_active = _number("max_active", operator.max_active, _ACTIVE)
         if operator.on_unknown_submit == "reconcile":
             raise EvoLinkConfigError(
                 'on_unknown_submit="reconcile" is not for a batch: it looks for a lost order by model and time only, '
                 "and would take the job of another request for it; nothing is ordered. What to do: choose "
                 '"fail", "replay" or "resubmit"'
             )
-        shared = GenerationOptions.of(operator)
+        shared = GenerationOptions.of(operator, context)
         requests = _requests(operator.requests)
         items = tuple(_item(shared, number, request) for number, request in enumerate(requests))
-        return cls(items, shared, operator.max_active, operator.on_failed_job)
+        return cls(items, shared, max_active, operator.on_failed_job)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _empty(given: frozenset[str], values: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names that were given, and whose value is nothing now."""
+    return given & {str(path).rpartition(".")[2] for path, value in values.items() if not _holds(value)}
+
+
+def _holds(value: Any) -> bool:
+    return bool(value.strip()) if isinstance(value, str) else value not in (None, [], {})
+
+
+def _origins(operator: Any, context: Context) -> InputOrigins:
+    from airflow_provider_evolink.execution.input_origins import InputOrigins
+
+    return InputOrigins.of(operator, context)
 
 
 def _requests(value: Any) -> Sequence[Any]:
@@ -145,10 +199,8 @@ def _policies(operator: Any) -> Policies:
     for name, hint in get_type_hints(Policies).items():
         if name != "max_regenerations":
             _check_choice(name, given[name], hint)
-    maximum = given["max_regenerations"]
-    if maximum is not None and (isinstance(maximum, bool) or not isinstance(maximum, int) or maximum < 0):
-        raise EvoLinkConfigError("max_regenerations must be a whole number from 0, or None")
-    return Policies(**given)
+    maximum = _number("max_regenerations", given["max_regenerations"], _COUNT)
+    return Policies(**{**given, "max_regenerations": maximum})
 
 
 def _check_choice(name: str, value: Any, literal: Any) -> None:
@@ -156,25 +208,25 @@ def _check_choice(name: str, value: Any, literal: Any) -> None:
         raise EvoLinkConfigError(f"{name} must be one of {', '.join(get_args(literal))}")
 
 
-def _check_max_active(value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_ACTIVE:
-        raise EvoLinkConfigError(f"max_active must be a whole number from 1 to {MAX_ACTIVE}")
+def _number(name: str, value: Any, rule: _Range) -> Any:
+    """
+    Check a number, or a ``timedelta`` as seconds. Here, since found out later it would cost a job.
 
-
-def _total_seconds(value: Any) -> Any:
-    return value.total_seconds() if isinstance(value, timedelta) else value
-
-
-def _optional_seconds(name: str, value: Any) -> float | None:
-    return None if value is None else _seconds(name, value)
-
-
-def _seconds(name: str, value: Any) -> float:
-    """Check a number of seconds. Here, since found out later it would cost a job."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MAX_SECONDS:
+    Forms, and the arguments of mapped task groups, give numbers as text.
+    """
+    if value is None and rule.is_optional:
+        return None
+    number = value.total_seconds() if isinstance(value, timedelta) and rule.unit else value
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        number = float(value)
+    if rule.is_whole and isinstance(number, float) and number.is_integer():
+        number = int(number)
+    kinds = int if rule.is_whole else int | float
+    if isinstance(number, bool) or not isinstance(number, kinds) or not rule.minimum <= number <= rule.maximum:
         given = repr(value) if isinstance(value, int | float) else f"a {type(value).__name__}"
         raise EvoLinkConfigError(
-            f"{name} must be a number of seconds from 0 to {MAX_SECONDS:.0f}, and is {given}; this try ordered "
-            "nothing. What to do: correct it in the DAG file and clear the task"
+            f"{name} must be a {'whole ' if rule.is_whole else ''}number{rule.unit} from {rule.minimum} to "
+            f"{rule.maximum:.0f}, and is {given}; this try ordered nothing. What to do: correct it in the DAG file and "
+            "clear the task"
         )
-    return value
+    return number

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.api.catalog import media_fields
 from airflow_provider_evolink.api.errors import EvoLinkRequestError, Violation
 from airflow_provider_evolink.api.redaction import Redactor, public_link
+from airflow_provider_evolink.execution.input_origins import named_files, without_entries
 from airflow_provider_evolink.execution.input_uploads import InputFiles
 
 if TYPE_CHECKING:
@@ -29,10 +30,12 @@ class Draft:
 
     :param model: EvoLink's name of the model.
     :param parameters: Fields of the request, as EvoLink names them.
+    :param literals: Texts in it that the DAG file holds, beyond the arguments of the operator.
     """
 
     model: str
     parameters: dict[str, Any]
+    literals: frozenset[str] = frozenset()
 
 
 class RequestSource(Protocol):
@@ -68,7 +71,7 @@ class ArgumentSource:
         return draft(self.options, self.options.model, self.options.parameters)
 
     def remember(self, shown: dict[str, Any]) -> None:
-        """Keep nothing: the arguments can be read again."""
+        """Do nothing: the arguments can be read again."""
 
     def remembered(self) -> dict[str, Any] | None:
         """Return ``None``: the arguments can be read again."""
@@ -108,6 +111,7 @@ def draft(options: GenerationOptions, model: str, parameters: Any) -> Draft:
     return Draft(model, fields)
 
 
+@dataclass
 class OrderRequest:
     """
     The request of one try.
@@ -115,15 +119,14 @@ class OrderRequest:
     :param options: The arguments of the operator.
     :param source: Where the request comes from.
     :param context: Airflow's context.
+    :param files: Its local files, once it is built; ``None``: it has none.
     """
 
-    def __init__(self, options: GenerationOptions, source: RequestSource, context: Context) -> None:
-        self.model = options.model
-        self._options = options
-        self._source = source
-        self._context = context
-        self._files: InputFiles | None = None
-        self._body: dict[str, Any] | None = None
+    options: GenerationOptions
+    source: RequestSource
+    context: Context
+    files: InputFiles | None = field(default=None, init=False)
+    _body: dict[str, Any] | None = field(default=None, init=False)
 
     def body(self, *, known: bool = False) -> dict[str, Any]:
         """
@@ -134,22 +137,29 @@ class OrderRequest:
         """
         if self._body is not None:
             return self._body
-        given = self._source.build()
-        self.model = given.model
-        body = self._checked(given.model, media_fields.plain(given.parameters), known=known)
-        self._source.remember(_shown(body))
+        given = self.source.build()
+        spec, parameters = catalog.find_spec(given.model), given.parameters
+        if spec and self.options.empty and self.options.validation != "off":
+            _refuse_empty_media(given.model, self.options.empty & spec.media_parameters.keys())
+        if spec is None or spec.media_parameters.keys() & parameters.keys():
+            parameters = without_entries(parameters)
+        fields = media_fields.plain(parameters)
+        found = media_fields.find_local_files(spec.media_parameters, fields) if spec else []
+        if found:
+            body = self._with_files(given, fields, found, known=known)
+        else:
+            body = catalog.build_request(given.model, fields, validation=self.options.validation)
+        if not self.source.is_repeatable:
+            self.source.remember(_shown(body))
         if not known:
             self._body = body
         return body
 
-    def _checked(self, model: str, given: dict[str, Any], *, known: bool) -> dict[str, Any]:
-        spec = catalog.find_spec(model)
-        found = media_fields.find_local_files(spec.parameters, given) if spec else []
-        if not found:
-            return catalog.build_request(model, given, validation=self._options.validation)
-        if self._files is None:
-            self._files = InputFiles(replace(self._options, model=model), self._context)
-        return self._files.body(given, found, submitted=known)
+    def _with_files(self, draft: Draft, given: dict[str, Any], found: list[Any], *, known: bool) -> dict[str, Any]:
+        if self.files is None:
+            origins = self.options.read_origins().joined(draft.literals, named_files(draft.parameters))
+            self.files = InputFiles(replace(self.options, model=draft.model), self.context, origins)
+        return self.files.body(given, found, submitted=known)
 
     def sent_body(
         self, body: dict[str, Any], *, reuses_uploads: bool = True, is_replay: bool = False
@@ -161,7 +171,7 @@ class OrderRequest:
         :param reuses_uploads: Use uploads of earlier tries. Not after a refused order: they may be the reason.
         :param is_replay: The order is sent once more, so it must have the links it had.
         """
-        return self._files.with_links(body, reuse=reuses_uploads, replay=is_replay) if self._files else body
+        return self.files.with_links(body, reuse=reuses_uploads, replay=is_replay) if self.files else body
 
     def same_body(self, record: Record | None) -> dict[str, Any] | None:
         """
@@ -172,8 +182,8 @@ class OrderRequest:
 
         :param record: The record of the order.
         """
-        if not self._source.is_repeatable and (record is None or record.job_id is not None):
-            return self._source.remembered() or {}
+        if not self.source.is_repeatable and (record is None or record.job_id is not None):
+            return self.source.remembered() or {}
         try:
             body = self.body(known=True)
             same = record is None or record.matches(body)
@@ -197,12 +207,19 @@ class OrderRequest:
     def redactor(self) -> Redactor:
         """Return what hides the request in EvoLink's messages."""
         try:
-            if self._source.is_repeatable:
-                return Redactor.of(media_fields.plain(self._source.build().parameters))
-            remembered = self._source.remembered()
+            if self.source.is_repeatable:
+                return Redactor.of(media_fields.plain(self.source.build().parameters))
+            remembered = self.source.remembered()
             return Redactor.everything() if remembered is None else Redactor.of(remembered)
         except Exception:  # noqa: BLE001 - an error must not be lost because its request cannot be built
             return Redactor.everything()
+
+
+def _refuse_empty_media(model: str, names: frozenset[str]) -> None:
+    """Refuse media that were given and of which nothing is left: without them it would be another, paid, clip."""
+    rule = "was given, and nothing is left of it: leave it out if it is optional, or give a link, a file or a job"
+    if names:
+        raise EvoLinkRequestError(model, [Violation(name, rule) for name in sorted(names)])
 
 
 def _shown(body: dict[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import pendulum
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_evolink.api import catalog
@@ -19,7 +20,7 @@ from airflow_provider_evolink.api.errors import (
 from airflow_provider_evolink.api.http.retries import SubmitOutcome, submit_outcome
 from airflow_provider_evolink.execution.budget import check_budget
 from airflow_provider_evolink.execution.metrics import count_credits
-from airflow_provider_evolink.ledger.decisions import may_replay, may_resubmit, unknown_submit_policy
+from airflow_provider_evolink.ledger.decisions import may_replay, may_resubmit, misfit, unknown_submit_policy
 from airflow_provider_evolink.ledger.lease import Lease, uninterrupted
 from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, fingerprint, uri_fingerprint
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 # Airflow's heartbeat timeout and our own timeout of a submission: after that, no stalled worker may still submit.
 STALE_WORKER_SECONDS = 330.0
+MAX_LATE_ORDERS = 3  # in one try, where a step on the way to the first byte takes too long
 CLOCK_SKEW = 900.0  # seconds that EvoLink's clock and ours may differ
 
 
@@ -72,9 +74,13 @@ class RefusedOrder:
     An order that was certainly not accepted.
 
     :param error: Why.
+    :param record: Its record, withdrawn.
+    :param is_late: It was not sent, because a step before that took too long.
     """
 
     error: EvoLinkError
+    record: Record
+    is_late: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,7 @@ class UnknownOrder:
 Submission: TypeAlias = SubmittedOrder | RefusedOrder | UnknownOrder
 
 
+@dataclass(frozen=True)
 class OrderSubmitter:
     """
     Submits for one try, and never twice without being told to.
@@ -105,22 +112,12 @@ class OrderSubmitter:
     :param client: EvoLink.
     """
 
-    def __init__(
-        self,
-        options: GenerationOptions,
-        run: TaskRun,
-        request: OrderRequest,
-        *,
-        identity: TaskIdentity,
-        ledger: Ledger,
-        client: EvoLinkClient,
-    ) -> None:
-        self._options = options
-        self._run = run
-        self._identity = identity
-        self._ledger = ledger
-        self._client = client
-        self._request = request
+    options: GenerationOptions
+    run: TaskRun
+    request: OrderRequest
+    identity: TaskIdentity
+    ledger: Ledger
+    client: EvoLinkClient
 
     def submit(self, order_number: int, before: Record | None, counts: dict[str, int]) -> SubmittedOrder:
         """
@@ -131,11 +128,17 @@ class OrderSubmitter:
         :param counts: How often it was submitted again, as :meth:`Record.counts` returns it.
         :raises EvoLinkSubmissionUnknown: nobody knows whether it was accepted, and no policy resolves that.
         """
-        outcome = self._post(self._plan(order_number, before, counts))
+        plan = self._plan(order_number, before, counts)
+        outcome = self._post(plan)
+        for _ in range(MAX_LATE_ORDERS - 1):
+            if not isinstance(outcome, RefusedOrder) or not outcome.is_late:
+                break
+            plan = self._again(plan, outcome)
+            outcome = self._post(plan)
         if not isinstance(outcome, UnknownOrder):
             return _order_or_raise(outcome)
-        self._run.log.error("%s", outcome.error)
-        if not self._ledger.is_durable:
+        self.run.log.error("%s", outcome.error)
+        if not self.ledger.is_durable:
             return self._give_up(outcome)
         try:
             return self.resolve_unknown(outcome.record, outcome.error)
@@ -143,7 +146,7 @@ class OrderSubmitter:
             if unrecorded.job_id is not None:
                 raise
             # With another policy a retry resolves it.
-            is_final = self._options.policies.on_unknown_submit == "fail"
+            is_final = self.options.policies.on_unknown_submit == "fail"
             raise outcome.error.amended(permanent=is_final) from unrecorded
 
     def resolve_unknown(self, record: Record, lost: EvoLinkError | None = None) -> SubmittedOrder:
@@ -153,15 +156,15 @@ class OrderSubmitter:
         :param record: The record of that order.
         :param lost: How its response was lost, in the try that lost it.
         """
-        latest = self._ledger.read() or record
+        latest = self.ledger.read() or record
         if latest.job_id is not None:  # the try that submitted has recorded it just now
-            return self._unless_changed(self._client.get_job(latest.job_id), latest)
+            return self._unless_changed(self.client.get_job(latest.job_id, redactor=self.request.redactor()), latest)
         if latest.state is State.INTENT and latest.key == record.key:
             record = latest.moved(State.UNKNOWN)
-            self._ledger.write_best_effort(record)
+            self.ledger.write_best_effort(record)
         # A clear that finds this order is used up by it: only the next one means a new generation.
-        record = record.moved(record.state, clear_count=self._identity.clear_count)
-        policy = unknown_submit_policy(self._identity, self._options.policies)
+        record = record.moved(record.state, clear_count=self.identity.clear_count)
+        policy = unknown_submit_policy(self.identity, self.options.policies)
         key_exists = lost is not None and submit_outcome(lost) is SubmitOutcome.EXISTS
         if policy == "reconcile":
             return self._reconcile(record)
@@ -170,36 +173,37 @@ class OrderSubmitter:
         elif policy == "resubmit" and may_resubmit(record):
             plan = self._resubmit_plan(record)
         else:
-            as_chosen = policy == self._options.policies.on_unknown_submit
+            as_chosen = policy == self.options.policies.on_unknown_submit
             raise lost or self._unknown(record, "" if as_chosen else 'not in a backfill under on_backfill="fail"')
         outcome = self._post(plan)
         return self._give_up(outcome) if isinstance(outcome, UnknownOrder) else _order_or_raise(outcome)
 
     def _plan(self, order_number: int, before: Record | None, counts: dict[str, int]) -> OrderPlan:
         """Check the request and upload its files. Nothing is recorded yet: if this fails, nothing was submitted."""
-        options, body = self._options, self._request.body()
+        options, body = self.options, self.request.body()
         if options.destination:
-            self._run.prove_destination(options.destination)
-        model = self._request.model
-        check_budget([(model, body)], options.max_credits, options.policies.unknown_price)
-        if not self._ledger.is_durable:
-            self._run.log.warning(
+            self.run.prove_destination(options.destination)
+        model = body["model"]
+        if options.max_credits is not None:
+            check_budget([(model, body)], options.max_credits, options.policies.unknown_price)
+        if not self.ledger.is_durable:
+            self.run.log.warning(
                 "This submission is not durable: a retry will submit again (durable=False, or no ledger_path before "
                 "Airflow 3.3)"
             )
         reuses_uploads = before is None or before.state is State.DELIVERED
-        sent = self._request.sent_body(body, reuses_uploads=reuses_uploads)
-        only_this_try = None if options.durable else self._identity.attempt
+        sent = self.request.sent_body(body, reuses_uploads=reuses_uploads)
+        only_this_try = None if options.durable else self.identity.attempt
         record = Record(
             state=State.INTENT,
-            key=self._identity.key(self._namespace(), order_number, only_this_try),
+            key=self.identity.key(self._namespace(), order_number, only_this_try),
             order_number=order_number,
-            clear_count=self._identity.clear_count,
+            clear_count=self.identity.clear_count,
             fingerprint=fingerprint(body),
-            uri_fingerprint=uri_fingerprint(body),
+            uri_fingerprint=uri_fingerprint(body) if self.request.files else None,
             model=model,
             ordered_at=time.time(),
-            attempt=self._identity.attempt,
+            attempt=self.identity.attempt,
             revision=before.revision + 1 if before else 1,
             newest_job_created=before.newest_job_created if before else 0.0,
             regenerations=counts.get("regenerations", 0),
@@ -208,21 +212,21 @@ class OrderSubmitter:
         return OrderPlan(record, sent, catalog.endpoint(model, options.kind))
 
     def _replay_plan(self, record: Record) -> OrderPlan:
-        if not may_replay(record, honored=self._client.settings.honors_idempotency_key, now=time.time()):
+        if not may_replay(record, honored=self.client.settings.honors_idempotency_key, now=time.time()):
             raise self._unknown(
                 record,
                 "it is not replayed: that needs honors_idempotency_key in the connection, and at most 20 hours since",
             )
-        body = self._request.same_body(record)
+        body = self.request.same_body(record)
         if body is None:
-            raise inputs_changed(record, self._identity)
-        self._run.log.warning("Submitting once more with idempotency key %s: its outcome is unknown", record.key)
-        sent = self._request.sent_body(body, is_replay=True)
-        path = catalog.endpoint(self._request.model, self._options.kind)
+            raise inputs_changed(record, self.identity)
+        self.run.log.warning("Submitting once more with idempotency key %s: its outcome is unknown", record.key)
+        sent = self.request.sent_body(body, is_replay=True)
+        path = catalog.endpoint(body["model"], self.options.kind)
         return OrderPlan(record.moved(State.INTENT), sent, path, is_replay=True)
 
     def _resubmit_plan(self, record: Record) -> OrderPlan:
-        self._run.log.error(
+        self.run.log.error(
             "Submitting again although the outcome of idempotency key %s is unknown, by on_unknown_submit: it may be "
             "paid twice",
             record.key,
@@ -235,88 +239,93 @@ class OrderSubmitter:
         record = plan.record
         with uninterrupted() as is_terminating:
             # The lease begins before the intent is written: whoever stalls during the write is late as well.
-            lease = Lease(lambda: is_terminating() or self._run.is_stopping(), lambda: self._is_current(record))
-            self._stop_if_overtaken(record)
-            lease.check()
+            lease = Lease(lambda: is_terminating() or self.run.is_stopping(), lambda: self._is_current(record))
             try:
-                self._ledger.write_intent(record)
-                job = self._client.submit(plan.body, idempotency_key=record.key, path=plan.path, permit=lease)
+                latest = self.ledger.read(lease.check)  # a folder, unlike Airflow's store, lets a stale try write
+                if latest is not None and latest.revision >= record.revision:
+                    raise EvoLinkOrderStopped("not submitted: another try has taken over")
+                self.ledger.write_intent(record, lease.check)
+                job = self.client.submit(plan.body, idempotency_key=record.key, path=plan.path, permit=lease)
             except EvoLinkError as error:
-                return self._not_accepted(plan, error)
-            self._run.log.info(
-                "Submitted EvoLink job %s (%s), %s credits reserved, idempotency key %s",
-                job.job_id,
-                job.model,
-                job.credits_reserved,
-                record.key,
-            )
+                return self._not_accepted(plan, error, is_late=lease.is_late)
+            line = "Submitted EvoLink job %s (%s), %s credits reserved, idempotency key %s"
+            self.run.log.info(line, job.job_id, job.model, job.credits_reserved, record.key)
             accepted = submitted(record, job)
-            self._ledger.write_submitted(accepted)
-        count_credits(self._options.operator_name, "credits_reserved", job)
-        return SubmittedOrder(job, accepted if self._ledger.is_durable else None)
+            self.ledger.write_submitted(accepted)
+        count_credits(self.options.operator_name, "credits_reserved", job)
+        return SubmittedOrder(job, accepted if self.ledger.is_durable else None)
 
-    def _not_accepted(self, plan: OrderPlan, error: EvoLinkError) -> RefusedOrder | UnknownOrder:
+    def _not_accepted(self, plan: OrderPlan, error: EvoLinkError, *, is_late: bool) -> RefusedOrder | UnknownOrder:
         if submit_outcome(error) in (SubmitOutcome.UNKNOWN, SubmitOutcome.EXISTS):
             return UnknownOrder(plan.record, error)
         # A replay that is refused says nothing about the order before it.
         state = State.UNKNOWN if plan.is_replay else State.REFUSED
-        self._ledger.write_best_effort(plan.record.moved(state), replacing=plan.record)
-        return RefusedOrder(error)
+        withdrawn = plan.record.moved(state)
+        self.ledger.write_best_effort(withdrawn, replacing=plan.record)
+        return RefusedOrder(error, withdrawn, is_late and not plan.is_replay)
+
+    def _again(self, plan: OrderPlan, late: RefusedOrder) -> OrderPlan:
+        """Plan an order that was late, and certainly not sent, once more, unless another try has taken over."""
+        latest = self.ledger.read()
+        if latest not in (None, plan.record, late.record):
+            raise late.error
+        self.run.log.warning("%s; once more in this try", late.error)
+        revision = latest.revision + 1 if latest else plan.record.revision
+        return replace(plan, record=replace(plan.record, revision=revision, ordered_at=time.time()))
 
     def _give_up(self, outcome: UnknownOrder) -> SubmittedOrder:
-        self._ledger.write_best_effort(outcome.record.moved(State.UNKNOWN))
+        self.ledger.write_best_effort(outcome.record.moved(State.UNKNOWN))
         raise outcome.error
 
-    def _stop_if_overtaken(self, record: Record) -> None:
-        """Read once more before the intent is written: a folder, unlike Airflow's store, lets a stale try write."""
-        latest = self._ledger.read()
-        if latest is not None and latest.revision >= record.revision:
-            raise EvoLinkOrderStopped("not submitted: another try has taken over")
-
     def _is_current(self, record: Record) -> bool:
-        return not self._ledger.is_durable or self._ledger.read() == record
+        return not self.ledger.is_durable or self.ledger.read() == record
 
     def _reconcile(self, record: Record) -> SubmittedOrder:
         left = record.ordered_at + STALE_WORKER_SECONDS - time.time()
         if left > 0:
-            self._run.log.info("Waiting %.0f s, until no stalled worker can still submit", left)
+            self.run.log.info("Waiting %.0f s, until no stalled worker can still submit", left)
             time.sleep(left)
-        listed = self._client.list_jobs(record.model)
+        order = replace(record, newest_job_created=0.0)  # its own job is younger than any that is known
+        listed = [
+            (job.job_id, job.created or 0.0) for job in self.client.list_jobs(record.model) if not misfit(order, job)
+        ]
         younger = [(job_id, created) for job_id, created in listed if created > record.newest_job_created]
         near = [job_id for job_id, created in younger if abs(created - record.ordered_at) <= CLOCK_SKEW]
         if len(near) != 1:
             found = f"of the account's newest jobs {len(near)} could be it: {', '.join(near[:5]) or 'none'}"
             raise self._unknown(record, found)
-        job = self._client.get_job(near[0])
-        self._run.log.warning("EvoLink job %s is the only one that can be this order: attached to it", job.job_id)
+        job = self.client.get_job(near[0], redactor=self.request.redactor())
+        if why := misfit(order, job):
+            raise self._unknown(record, f"the only job that could be it, {job.job_id}, is not: {why}")
+        self.run.log.warning("EvoLink job %s is the only one that can be this order: attached to it", job.job_id)
         adopted = submitted(record, job)
-        self._ledger.write_submitted(adopted)
+        self.ledger.write_submitted(adopted)
         return self._unless_changed(job, adopted)
 
     def _unless_changed(self, job: Job, record: Record) -> SubmittedOrder:
         """Return the job of an earlier order, unless that had other inputs."""
-        if self._request.same_body(record) is None:
-            raise inputs_changed(record, self._identity)
+        if self.request.same_body(record) is None:
+            raise inputs_changed(record, self.identity)
         return SubmittedOrder(job, record)
 
     def _namespace(self) -> str:
-        chosen = self._options.idempotency_namespace or conf.get("evolink", "idempotency_namespace", fallback="")
+        chosen = self.options.idempotency_namespace or conf.get("evolink", "idempotency_namespace", fallback="")
         if chosen:
             return str(chosen)
-        if not self._client.settings.is_local and not self._identity.item:  # once for all requests of a task
-            self._run.log.warning(
+        if not self.client.settings.is_local and not self.identity.item:  # once for all requests of a task
+            self.run.log.warning(
                 "[evolink] idempotency_namespace is not set: if two deployments share an EvoLink account and the "
                 "names of their DAGs and runs, EvoLink may give them one job for two orders"
             )
-        return self._client.settings.base_url
+        return self.client.settings.base_url
 
     def _unknown(self, record: Record, why: str = "") -> EvoLinkSubmissionUnknown:
         return EvoLinkSubmissionUnknown(
             "an earlier try was interrupted while it submitted, so a job may be running and cost credits; nothing is "
             "sent. "
-            + (f"By on_unknown_submit={self._options.policies.on_unknown_submit!r}: {why}. " if why else "")
+            + (f"By on_unknown_submit={self.options.policies.on_unknown_submit!r}: {why}. " if why else "")
             + "What to do: look for it on the EvoLink dashboard (by time and model). If it is there, fetch it with "
-            f"EvoLinkJobSensor and its id. If there is none, delete the record {self._identity.record_name} in the "
+            f"EvoLinkJobSensor and its id. If there is none, delete the record {self.identity.record_name} in the "
             "Storage tab of this task instance (and its file in the ledger folder) and clear the task; its idempotency "
             f"key is {record.key}",
             idempotency_key=record.key,
@@ -336,9 +345,28 @@ def submitted(record: Record, job: Job) -> Record:
     :param record: The record of the order.
     :param job: Its job.
     """
+    newest = max(record.newest_job_created, job.created or 0.0)
     return record.moved(
-        State.SUBMITTED, job_id=job.job_id, newest_job_created=max(record.newest_job_created, job.created or 0.0)
+        State.SUBMITTED, job_id=job.job_id, newest_job_created=newest, credits_reserved=job.credits_reserved
     )
+
+
+def _order(record: Record) -> str:
+    when = pendulum.from_timestamp(record.ordered_at).to_iso8601_string()
+    return f"number {record.order_number}, {record.model}, {when}"
+
+
+def refuse_second_request(record: Record, request: OrderRequest, identity: TaskIdentity) -> None:
+    """
+    Refuse another request in the same try: it is no retry, and a task records one order.
+
+    :param record: What this try has recorded.
+    :param request: The request that is about to be submitted.
+    :param identity: The running try.
+    :raises EvoLinkRerunRefused: this try has submitted another request.
+    """
+    if record.state is not State.REFUSED and request.same_body(record) is None:
+        raise inputs_changed(record, identity)
 
 
 def inputs_changed(record: Record, identity: TaskIdentity) -> EvoLinkRerunRefused:
@@ -348,8 +376,19 @@ def inputs_changed(record: Record, identity: TaskIdentity) -> EvoLinkRerunRefuse
     :param record: The record of that order.
     :param identity: The running try.
     """
+    order = (
+        "its last order, whose result was delivered"
+        if record.state is State.DELIVERED
+        else "an order that is still open"
+    )
+    if record.is_of(identity):
+        return EvoLinkRerunRefused(
+            f"this try has already submitted another request ({_order(record)}), and a task records one order, so "
+            "nothing is submitted. What to do: submit many requests with EvoLinkBatchOperator, or one per task",
+            job_id=record.job_id,
+        )
     return EvoLinkRerunRefused(
-        "the inputs of this task have changed since an order that is still open, so its result is not returned for "
+        f"the inputs of this task have changed since {order} ({_order(record)}), so its result is not returned for "
         "them, and nothing is submitted. What to do: restore the inputs and clear the task; or fetch the job "
         f"with EvoLinkJobSensor and its id; or delete the record {identity.record_name} in the Storage tab of this "
         "task instance (and its file in the ledger folder) and clear the task to submit with the new inputs",

@@ -1,4 +1,4 @@
-"""The running try of a task, as far as the execution wing needs it."""
+"""The running try of a task, as far as ``execution/`` needs it."""
 
 from __future__ import annotations
 
@@ -53,3 +53,19 @@ class TaskRun:
     def is_last_try(self) -> bool:
         """Whether Airflow has no retry left."""
         return int(getattr(self.ti, "try_number", 1) or 1) > int(getattr(self.ti, "max_tries", 0) or 0)
+
+
+def push_aside(run: TaskRun, key: str, value: Any) -> None:
+    """
+    Push an XCom that is only for show: whatever comes of it, it hides no news.
+
+    :param run: The running try.
+    :param key: Name of the XCom.
+    :param value: Plain JSON.
+    """
+    push = getattr(run.ti, "xcom_push", None)
+    try:
+        if push:
+            push(key=key, value=value)
+    except Exception as error:  # noqa: BLE001 - every backend has its own errors
+        run.log.warning("The XCom %s could not be pushed (%s)", key, type(error).__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import BaseHook, conf
 
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
     from airflow_provider_evolink.api.client import EvoLinkClient
+    from airflow_provider_evolink.api.files.network_check import HostCheck
     from airflow_provider_evolink.api.jobs.credits import Credits
     from airflow_provider_evolink.api.jobs.job import Job
+    from airflow_provider_evolink.api.network import NetworkPolicy
     from airflow_provider_evolink.api.settings import ClientSettings
 
 
@@ -38,6 +41,10 @@ class EvoLinkHook(BaseHook):
     def __init__(self, evolink_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.evolink_conn_id = evolink_conn_id
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the settings, which hold the key, out of pickles and copies: a copy reads the connection itself."""
+        return {name: value for name, value in self.__dict__.items() if name != "settings"}
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -94,16 +101,23 @@ class EvoLinkHook(BaseHook):
             return client.get_credits()
 
     def test_connection(self) -> tuple[bool, str]:
-        """Read the balance, for the *Test* button of a connection. Free of charge."""
+        """
+        Read the balance and check the network, for the *Test* button of a connection. Free of charge.
+
+        A media host that cannot be reached is only a warning: EvoLink documents none.
+        """
         from airflow_provider_evolink.api.errors import EvoLinkError
+        from airflow_provider_evolink.api.files.network_check import describe
 
         try:
             credits_ = self.get_credits()
+            checks = check_other_hosts(self.settings)
         except EvoLinkError as error:
             return False, str(error)
         available = credits_.available
         left = "an unknown number of" if available is None else f"{available:g}"
-        return True, f"EvoLink accepts the key: {left} credits left"
+        text = f"EvoLink accepts the key: {left} credits left"
+        return not any(check.is_failure for check in checks), ". ".join(filter(None, (text, describe(checks))))
 
 
 def settings_of(connection: Connection, extra: Mapping[str, Any]) -> ClientSettings:
@@ -115,26 +129,48 @@ def settings_of(connection: Connection, extra: Mapping[str, Any]) -> ClientSetti
     :raises EvoLinkConfigError: a field is unusable; the message names it.
     """
     from airflow_provider_evolink.api import settings as api
-    from airflow_provider_evolink.api.addresses import host_of, is_local_host
+    from airflow_provider_evolink.api.addresses import is_local_host
 
-    allowed = allowed_hosts()
+    # The deployment's configuration, not the connection, says who else may receive the key.
+    allowed = str(conf.get("evolink", "allowed_hosts", fallback="") or "").replace(",", " ").split()
     base_url = api.check_url(_base_url(connection) or api.API_URL, field="host", allowed_hosts=allowed)
-    local = is_local_host(host_of(base_url))
+    local = is_local_host(urlsplit(base_url).hostname)
     files_url = str(extra.get("files_host") or (base_url if local else api.FILES_URL))
     return api.ClientSettings(
-        api_key=api.check_key(connection.password),
+        api_key=connection.password or "",
         base_url=base_url,
         files_url=api.check_url(files_url, field="files_host", allowed_hosts=allowed),
         read_timeout=api.check_seconds(extra.get("timeout"), 15.0, field="timeout"),
         submit_timeout=api.check_seconds(extra.get("submit_timeout"), 30.0, field="submit_timeout"),
         honors_idempotency_key=str(extra.get("honors_idempotency_key", "")).lower() in ("true", "1"),
+        network=network_policy(),
     )
 
 
-def allowed_hosts() -> frozenset[str]:
-    """Return the hosts that the deployment allows to receive the key, in addition to EvoLink's own and loopback."""
-    text = str(conf.get("evolink", "allowed_hosts", fallback="") or "")
-    return frozenset(host.strip().lower() for host in text.split(",") if host.strip())
+def check_other_hosts(settings: ClientSettings) -> list[HostCheck]:
+    """
+    Check whether the hosts can be reached that reading the balance does not touch.
+
+    :param settings: Settings of the connection; the emulator serves all from one host, so it has no others.
+    """
+    from airflow_provider_evolink.api.files.network_check import check_network
+
+    files = settings.files_url if settings.files_url != settings.base_url else None
+    return check_network(settings.network, api=None, files=files, media=not settings.is_local)
+
+
+def network_policy() -> NetworkPolicy:
+    """
+    Return the way out of this deployment: its environment, overridden by ``[evolink] proxy`` and ``ca_bundle``.
+
+    A connection has no say in it: whoever edits one could otherwise send the key elsewhere.
+
+    :raises EvoLinkConfigError: ``[evolink] proxy`` is not the URL of a proxy.
+    """
+    from airflow_provider_evolink.api.network import NetworkPolicy
+
+    proxy, ca_bundle = (conf.get("evolink", name, fallback="") or "" for name in ("proxy", "ca_bundle"))
+    return NetworkPolicy.from_environment(proxy=str(proxy), ca_bundle=str(ca_bundle))
 
 
 def _base_url(connection: Connection) -> str | None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity
 
 if TYPE_CHECKING:
+    from airflow_provider_evolink.api.jobs.snapshot import JobReading
     from airflow_provider_evolink.ledger.policies import OnUnknownSubmit, Policies
 
 # EvoLink's client libraries rely on a repeated key for a day; a margin keeps us clear of its end.
 REPLAY_WITHIN_SECONDS = 20 * 3600.0
 MAX_EXTRA_PAYMENTS = 1
+SAME_MOMENT_SECONDS = 300.0  # EvoLink may report the creation of one job from several clocks
 
 
 class Act(StrEnum):
@@ -35,7 +38,7 @@ def decide(record: Record | None, identity: TaskIdentity, policies: Policies) ->
     :param identity: The running try.
     :param policies: What the DAG author chose.
     """
-    submit = Act.REFUSE if _is_refused(identity, policies) else Act.SUBMIT
+    submit = Act.REFUSE if identity.is_backfill and policies.on_backfill == "fail" else Act.SUBMIT
     if record is None:
         return submit, 0
     if record.state is State.REFUSED:
@@ -45,10 +48,6 @@ def decide(record: Record | None, identity: TaskIdentity, policies: Policies) ->
     if _wants_new_result(record, identity, policies):
         return submit, record.order_number + 1
     return Act.ATTACH, record.order_number
-
-
-def _is_refused(identity: TaskIdentity, policies: Policies) -> bool:
-    return identity.is_backfill and policies.on_backfill == "fail"
 
 
 def _wants_new_result(record: Record, identity: TaskIdentity, policies: Policies) -> bool:
@@ -103,8 +102,34 @@ def unknown_submit_policy(identity: TaskIdentity, policies: Policies) -> OnUnkno
     :param identity: The running try.
     :param policies: What the DAG author chose.
     """
+    is_refused = decide(None, identity, policies)[0] is Act.REFUSE
     sends = policies.on_unknown_submit in ("replay", "resubmit")
-    return "fail" if sends and _is_refused(identity, policies) else policies.on_unknown_submit
+    return "fail" if sends and is_refused else policies.on_unknown_submit
+
+
+def misfit(record: Record, job: JobReading) -> str | None:
+    """
+    Return why a job cannot be the one of an order, or ``None``. A record can be edited to name any job of the account.
+
+    What EvoLink does not report is not compared, and names that the catalog does not know only with each other.
+
+    :param record: The record of the order.
+    :param job: The job, as just polled.
+    """
+    ordered, found = catalog.find_spec(record.model), catalog.find_spec(job.model or "")
+    if ordered and found and ordered.model != found.model:
+        return f"it is a job of {found.model}"
+    if ordered and not found and job.kind in ("video", "image", "audio") and job.kind != ordered.kind:
+        return f"it makes {job.kind}, not {ordered.kind}"
+    if not ordered and found:
+        return f"it is a job of {found.model}"
+    if job.created is None:
+        return None
+    # The response to the order gave EvoLink's own time; without it, the clock of a worker must do.
+    known, tolerance = record.newest_job_created, SAME_MOMENT_SECONDS
+    if not known:
+        known, tolerance = record.ordered_at, REPLAY_WITHIN_SECONDS
+    return None if abs(job.created - known) <= tolerance else "it was created at another time"
 
 
 def may_replay(record: Record, *, honored: bool, now: float) -> bool:

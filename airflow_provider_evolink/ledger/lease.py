@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import FrameType
 
 from airflow_provider_evolink.api.errors import EvoLinkOrderStopped
@@ -14,21 +15,24 @@ from airflow_provider_evolink.api.errors import EvoLinkOrderStopped
 LEASE_SECONDS = 10.0
 
 
+@dataclass
 class Lease:
     """
-    The right to submit an order, for a few seconds from just before its intent is written.
+    The right to submit an order: each step on the way to its first byte may take a few seconds, and no longer.
 
-    A worker that is frozen in between and resumes much later must not submit: another try may have taken over.
+    A worker that is frozen in between and resumes much later must not submit: another try may have taken over. A store
+    that is merely slow may take its time, as long as no single call takes too long.
 
     :param is_terminating: Returns whether this worker is being terminated.
     :param is_current: Reads the ledger and returns whether the intent is still its newest record.
+    :param is_late: Whether a step took too long. Nothing was sent then.
     """
 
-    def __init__(self, is_terminating: Callable[[], bool], is_current: Callable[[], bool]) -> None:
-        self._is_terminating = is_terminating
-        self._is_current = is_current
-        self._begin()
-        self._fresh = True
+    is_terminating: Callable[[], bool]
+    is_current: Callable[[], bool]
+    is_late: bool = field(default=False, init=False)
+    _began: tuple[float, float] = field(default_factory=lambda: (time.monotonic(), time.time()), init=False)
+    _is_fresh: bool = field(default=True, init=False)
 
     def renew(self) -> None:
         """
@@ -36,29 +40,31 @@ class Lease:
 
         :raises EvoLinkOrderStopped: another try has taken over.
         """
-        if not self._fresh:
-            if not self._is_current():
+        if not self._is_fresh:
+            if not self.is_current():
                 raise EvoLinkOrderStopped("not submitted again: another try has taken over")
-            self._begin()
-        self._fresh = False
+            self._began = time.monotonic(), time.time()
+        self._is_fresh = False
 
-    def check(self) -> None:
+    def check(self, step: str = "connecting to EvoLink") -> None:
         """
-        Check the clock just before the first byte is sent. Does no I/O.
+        Check the clock after a step, last just before the first byte is sent. Does no I/O.
 
-        :raises EvoLinkOrderStopped: it is too late, or this worker is being terminated. Nothing was sent.
+        :param step: What has just been done, for the error.
+        :raises EvoLinkOrderStopped: it took too long, or this worker is being terminated. Nothing was sent.
         """
-        if self._is_terminating():
+        if self.is_terminating():
             raise EvoLinkOrderStopped("not submitted: this worker is being terminated. A retry submits")
+        monotonic, wall = self._began
         # Both clocks: one may stop while the machine sleeps, the other may be set.
-        if max(time.monotonic() - self._monotonic, time.time() - self._wall) > LEASE_SECONDS:
+        took = max(time.monotonic() - monotonic, time.time() - wall)
+        if took > LEASE_SECONDS:
+            self.is_late = True
             raise EvoLinkOrderStopped(
-                f"not submitted: this worker stalled for more than {LEASE_SECONDS:g} s after writing its intent, and "
-                "another try may have taken over. A retry submits"
+                f"not submitted: {step} took {took:.1f} s, or this worker stalled meanwhile. At most "
+                f"{LEASE_SECONDS:g} s are allowed, since another try may have taken over. A retry submits"
             )
-
-    def _begin(self) -> None:
-        self._monotonic, self._wall = time.monotonic(), time.time()
+        self._began = time.monotonic(), time.time()
 
 
 @contextmanager

@@ -7,10 +7,12 @@ both, a record that is lost in one is found in the other.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
 import re
+from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,17 +20,20 @@ import tenacity
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkLedgerError
-from airflow_provider_evolink.compat import never_expire, task_state_store
-from airflow_provider_evolink.ledger.record import Record, TaskIdentity, merge_over, newest_of, read_record
+from airflow_provider_evolink.compat import never_expire
+from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, merge_over, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    OnStep = Callable[[str], None]
 
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
 SUBMITTED_RETRY_SECONDS = 600.0  # for the ID of a paid job: longer than a restart of the API server
 SECOND_COPY_RETRY_SECONDS = 10.0  # once one store has it
 MAX_RECORD_BYTES = 64 * 1024
+_STATES = tuple(State)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 log = logging.getLogger(__name__)
@@ -45,7 +50,9 @@ class LastRead(Enum):
 class Store(Protocol):
     """A place that holds the record of one generation."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Its name in messages."""
 
     def get(self) -> Any | None:
         """Return what is stored, or ``None`` if nothing is; raise if that is not certain."""
@@ -54,6 +61,7 @@ class Store(Protocol):
         """Store it without expiry."""
 
 
+@dataclass(frozen=True)
 class StateStore:
     """
     Airflow's task state store. It rejects writes of a try that was cleared meanwhile.
@@ -62,19 +70,17 @@ class StateStore:
     :param key: Name of the record.
     """
 
-    name = "task state store"
-
-    def __init__(self, accessor: Any, key: str) -> None:
-        self._accessor = accessor
-        self._key = key
+    accessor: Any
+    key: str
+    name: str = "task state store"
 
     def get(self) -> Any | None:
         """Return the record as JSON, or ``None``."""
-        return self._accessor.get(self._key)
+        return self.accessor.get(self.key)
 
     def set(self, value: dict[str, Any]) -> None:
         """Store it without expiry."""
-        self._accessor.set(self._key, value, retention=never_expire())
+        self.accessor.set(self.key, value, retention=never_expire())
 
 
 class FolderStore:
@@ -178,6 +184,28 @@ class FolderStore:
         return below(folder, *names, f"{digest}.json")
 
 
+def ledger_root(path: Any = None) -> str:
+    """
+    Return the ledger folder, which must be the same place for every try, or a retry would not find the paid job.
+
+    :param path: What the operator has; ``None``: ``[evolink] ledger_path``.
+    :return: Its URI; empty if there is none.
+    :raises EvoLinkConfigError: it is empty, an unrendered template, or relative to a worker's directory.
+    """
+    root = str(conf.get("evolink", "ledger_path", fallback="") if path is None else path).strip()
+    if path is None and not root:
+        return ""
+    scheme, separator, place = root.rpartition("://")
+    if not root or "{{" in root or "{%" in root or ((not separator or scheme == "file") and place[:1] != "/"):
+        raise EvoLinkConfigError(
+            f"ledger_path must be an absolute path or URI, such as s3://bucket/ledger, and is {root[:80]!r}; nothing "
+            "is submitted: a retry on another worker would not find the record and pay again. What to do: correct "
+            "it"
+        )
+    return root
+
+
+@dataclass(frozen=True)
 class Ledger:
     """
     Reads and writes the record of one generation. Without a store nothing is remembered.
@@ -187,51 +215,65 @@ class Ledger:
     :param stores: Where the record is stored.
     """
 
-    def __init__(self, *stores: Store) -> None:
-        self._stores = stores
+    stores: tuple[Store, ...] = ()
 
     @classmethod
-    def of(cls, context: Context, *, durable: bool, path: str | None = None, item: int | None = None) -> Ledger:
+    def of(cls, context: Context, identity: TaskIdentity, *, durable: bool, path: str | None = None) -> Ledger:
         """
         Open the ledger of the running task instance, or of one request of a batch.
 
         :param context: Context of ``execute`` or of the resume method (never of a trigger).
+        :param identity: Whose ledger it is.
         :param durable: False: nothing is remembered, and a retry submits and pays again.
         :param path: Folder for a copy. Default: ``[evolink] ledger_path``.
-        :param item: Number of the request in a batch.
         """
         if not durable:
             return cls()
-        accessor = task_state_store(context)
-        root = path or str(conf.get("evolink", "ledger_path", fallback="") or "")
-        identity = TaskIdentity.of(context, item)
+        accessor = context.get("task_state_store")  # Airflow 3.3 and later
+        root = ledger_root(path)
         stores: list[Store] = [] if accessor is None else [StateStore(accessor, identity.record_name)]
-        return cls(*stores, *([FolderStore(root, identity)] if root else []))
+        return cls((*stores, *([FolderStore(root, identity)] if root else [])))
 
     @property
     def is_durable(self) -> bool:
         """Whether anything is remembered."""
-        return bool(self._stores)
+        return bool(self.stores)
 
-    def read(self) -> Record | None:
+    def read(self, on_step: OnStep | None = None) -> Record | None:
         """
-        Return the record, or ``None`` if there is none.
+        Return the newest copy of the record, of two with the same revision the one further along; ``None``: no record.
 
+        :param on_step: Called with what was done after each call to a store.
         :raises EvoLinkConfigError: what is stored is not a record of ours; nothing may be submitted.
         :raises EvoLinkLedgerError: a store does not respond; nothing may be submitted either.
         """
-        found = [_attempt(store, "read", store.get) for store in self._stores]
-        return newest_of(read_record(value) for value in found if value is not None)
+        found = []
+        for store in self.stores:
+            found.append(_attempt(store, "read", store.get))
+            if on_step:
+                on_step(f"reading the {store.name}")
+        copies = [read_record(value) for value in found if value is not None]
+        return max(copies, key=lambda record: (record.revision, _STATES.index(record.state)), default=None)
 
-    def write_intent(self, record: Record) -> None:
+    def write_intent(self, record: Record, on_step: OnStep | None = None) -> None:
         """
         Write the intent to submit to every store and read it back. If this fails, nothing may be submitted.
 
         :param record: The record, without a job ID.
+        :param on_step: Called with what was done after each call to a store.
         :raises EvoLinkLedgerError: a store did not take it, or does not return what was written.
         """
-        for store in self._stores:
-            _write_verified(store, record)
+        value = asdict(record)
+        for store in self.stores:
+            _attempt(store, "written", functools.partial(store.set, value))
+            if on_step:
+                on_step(f"writing to the {store.name}")
+            if _attempt(store, "read back", store.get) != value:
+                raise EvoLinkLedgerError(
+                    f"the {store.name} does not return what was written to it, so nothing was submitted"
+                )
+            if on_step:
+                on_step(f"reading back from the {store.name}")
 
     def write_submitted(self, record: Record) -> None:
         """
@@ -242,14 +284,14 @@ class Ledger:
         :param record: The record, with its job ID.
         :raises EvoLinkLedgerError: no store took it in time, or this try was cleared meanwhile.
         """
-        missing = list(self._stores)
+        missing = list(self.stores)
 
         def write_missing() -> bool:
             missing[:] = [store for store in missing if not _write_over_unreadable(store, record)]
             return not missing
 
         def is_too_late(state: tenacity.RetryCallState) -> bool:
-            has_copy = len(missing) < len(self._stores)
+            has_copy = len(missing) < len(self.stores)
             limit = SECOND_COPY_RETRY_SECONDS if has_copy else SUBMITTED_RETRY_SECONDS
             return (state.seconds_since_start or 0.0) > limit
 
@@ -259,7 +301,7 @@ class Ledger:
             wait=tenacity.wait_exponential(multiplier=0.5, max=30),
             retry_error_callback=lambda _: False,
         )(write_missing)
-        if self._stores and len(missing) == len(self._stores):
+        if self.stores and len(missing) == len(self.stores):
             raise EvoLinkLedgerError(
                 "the job was submitted, but its ID could not be recorded, so a retry would not find it. What to do: "
                 "wait for it with EvoLinkJobSensor and this job ID",
@@ -275,15 +317,8 @@ class Ledger:
         :param record: The record.
         :param replacing: Write only over this one, where an intent may not have reached every store.
         """
-        for store in self._stores:
+        for store in self.stores:
             _write_once(store, record, replacing)
-
-
-def _write_verified(store: Store, record: Record) -> None:
-    value = record.to_json()
-    _attempt(store, "written", lambda: store.set(value))
-    if _attempt(store, "read back", store.get) != value:
-        raise EvoLinkLedgerError(f"the {store.name} does not return what was written to it, so nothing was submitted")
 
 
 def _write_over_unreadable(store: Store, record: Record) -> bool:
@@ -303,6 +338,8 @@ def _write_over_unreadable(store: Store, record: Record) -> bool:
 def _write_once(store: Store, record: Record, replacing: Record | None) -> None:
     try:
         latest = _stored(store)
+        if latest is None and replacing is not None:
+            return  # it was never written here
         if replacing in (None, latest):
             _write_merged(store, latest, record)
         else:
@@ -321,7 +358,7 @@ def _write_merged(store: Store, latest: Record | None, record: Record) -> None:
     if merged is None:
         _log_conflict(store, record)
     else:
-        store.set(merged.to_json())
+        store.set(asdict(merged))
 
 
 def _log_conflict(store: Store, record: Record) -> None:

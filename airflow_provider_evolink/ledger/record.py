@@ -10,8 +10,8 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 VERSION = 2
+MAX_MOMENT = 2.0**33  # epoch seconds, in the year 2242
+MAX_COUNT = 10**6
 _CHECKSUM = re.compile(r"#sha256=[0-9a-f]{64}\Z")
 
 
@@ -34,9 +36,6 @@ class State(StrEnum):
     REFUSED = "refused"  # known not to be accepted
     SUBMITTED = "submitted"
     DELIVERED = "delivered"
-
-
-_RANK = {state: rank for rank, state in enumerate(State)}
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,7 @@ class Record:
         newer.
     :param uri_fingerprint: The same with files by URI alone, for a retry that cannot read them any more; ``None``: the
         request has no files, or an older version wrote the record.
+    :param credits_reserved: What the order reserved: EvoLink states it in the response to the order alone.
     :param version: Version of this format.
     """
 
@@ -77,6 +77,7 @@ class Record:
     extra_payments: int = 0
     newest_job_created: float = 0.0
     uri_fingerprint: str | None = None
+    credits_reserved: float | None = None
     version: int = VERSION
 
     def matches(self, body: Mapping[str, Any]) -> bool:
@@ -86,6 +87,14 @@ class Record:
         :param body: The request body, with its files named by :func:`file_name`.
         """
         return fingerprint(body) in (self.fingerprint, self.uri_fingerprint)
+
+    def is_of(self, identity: TaskIdentity) -> bool:
+        """
+        Return whether a try itself has written this, so that another request in it is no retry.
+
+        :param identity: The running try.
+        """
+        return (self.attempt, self.clear_count) == (identity.attempt, identity.clear_count)
 
     def moved(self, state: State, **changes: Any) -> Record:
         """
@@ -105,10 +114,6 @@ class Record:
         """
         regenerations = self.regenerations + regenerated if self.clear_count == clear_count else 0
         return {"regenerations": regenerations, "extra_payments": self.extra_payments}
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -166,14 +171,9 @@ class TaskIdentity:
         return self.dag_id, self.run_id, self.task_id, self.map_index, *item
 
     @property
-    def suffix(self) -> str:
-        """The end of names that each request of a batch has for itself; empty outside a batch."""
-        return "" if self.item is None else f"_{self.item}"
-
-    @property
     def record_name(self) -> str:
         """The name of the record in the task state store."""
-        return f"evolink_generation{self.suffix}"
+        return "evolink_generation" if self.item is None else f"evolink_generation_{self.item}"
 
     def key(self, namespace: str, order_number: int, attempt: int | None = None) -> str:
         """
@@ -233,15 +233,6 @@ def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
     return [_map_strings(item, change) for item in value] if isinstance(value, list | tuple) else value
 
 
-def newest_of(records: Iterable[Record]) -> Record | None:
-    """
-    Return the newest of several copies of a record; of two with the same revision the one further along.
-
-    :param records: The copies.
-    """
-    return max(records, key=lambda record: (record.revision, _RANK[record.state]), default=None)
-
-
 def merge_over(latest: Record | None, record: Record) -> Record | None:
     """
     Return what a try may write over the record in a store; ``None``: nothing, another try has written since.
@@ -276,6 +267,7 @@ def read_record(value: Any) -> Record:
             ordered_at=float(value["ordered_at"]),
             newest_job_created=float(value.get("newest_job_created", 0.0)),
             job_id=value.get("job_id"),
+            credits_reserved=_amount(value.get("credits_reserved")),
             attempt=int(value.get("attempt", 1)),
             version=int(value.get("version", 1)),
             **{name: int(value[name]) for name in ("order_number", "clear_count")},
@@ -283,13 +275,28 @@ def read_record(value: Any) -> Record:
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         record = None
-    if record is None or not 1 <= record.version <= VERSION or not _has_valid_job(record):
+    if record is None or not 1 <= record.version <= VERSION or not (_has_valid_job(record) and _is_in_range(record)):
         raise EvoLinkConfigError(
             "the record of this task's generation is not readable, so nothing was submitted. What to do: check it in "
             "the Storage tab of the task instance (evolink_generation) or in the ledger folder; delete it to submit "
             "again"
         )
     return replace(record, version=VERSION)
+
+
+def _amount(value: Any) -> float | None:
+    """Return an amount of credits; anything else is not known, which is no reason to refuse a record."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value < 10**9 else None
+
+
+def _is_in_range(record: Record) -> bool:
+    moments = (record.ordered_at, record.newest_job_created)
+    counts = (record.order_number, record.clear_count, record.revision, record.regenerations, record.extra_payments)
+    return (
+        all(0 <= moment < MAX_MOMENT for moment in moments)  # also false for NaN
+        and all(0 <= count < MAX_COUNT for count in (*counts, record.attempt))
+    )
 
 
 def _has_valid_job(record: Record) -> bool:

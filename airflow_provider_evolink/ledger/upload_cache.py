@@ -15,10 +15,8 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import conf
-
 from airflow_provider_evolink.api.files.upload import Uploaded, is_usable
-from airflow_provider_evolink.compat import task_state_store
+from airflow_provider_evolink.ledger.ledger import ledger_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +42,8 @@ class UploadCache:
     """
 
     def __init__(self, context: Context, path: str | None = None) -> None:
-        self._store = task_state_store(context)
-        self._root = path or str(conf.get("evolink", "ledger_path", fallback="") or "")
+        self._store = context.get("task_state_store")
+        self._root = ledger_root(path)
 
     def get(
         self, sha256: str, settings: ClientSettings, *, min_seconds_left: float = MIN_SECONDS_LEFT

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_evolink.execution.batch import BatchAttempt
     from airflow_provider_evolink.execution.batch_decisions import OnFailedJob
+    from airflow_provider_evolink.execution.batch_item import BatchResult
 
 
 class EvoLinkBatchOperator(EvoLinkGenerateOperator):
@@ -44,8 +45,9 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
         jobs keep running, are named in the error, and the next try waits for them. ``collect`` continues with the
         others: retries submit again what may succeed, and what is left has ``status``, ``error`` and ``error_code``
         instead of its result.
-    :return: One job for each request, as
-        :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator` returns it.
+    :return: For each request its
+        :class:`~airflow_provider_evolink.execution.generation.GenerationResult`, or its
+        :class:`~airflow_provider_evolink.execution.batch_item.FailedRequest` if ``on_failed_job="collect"``.
     :raises AirflowFailException: as there; for a single request only if ``on_failed_job="fail_fast"``.
     :raises EvoLinkError: any transient failure; Airflow's retries apply.
     """
@@ -68,18 +70,18 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
         self.max_active = max_active
         self.on_failed_job = on_failed_job
 
-    def execute(self, context: Context) -> list[dict[str, Any]]:
+    def execute(self, context: Context) -> BatchResult:
         """Attach to the jobs of an earlier try, submit what is missing; then wait."""
         with airflow_failures(self), closing(self._batch(context)) as batch:
             batch.begin()
             return self._continue(batch)
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> BatchResult:
         """
         Continue after the trigger: submit further requests, or poll the jobs again, and this reading decides.
 
         :param context: Airflow's context.
-        :param event: Which jobs still run and which have no result, as the trigger saw them.
+        :param event: Which jobs still run and which have no result, as the trigger reported them.
         """
         with airflow_failures(self), closing(self._batch(context, is_resumed=True)) as batch:
             batch.resume(event or {})
@@ -98,10 +100,12 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
     def _batch(self, context: Context, *, is_resumed: bool = False) -> BatchAttempt:
         from airflow_provider_evolink.execution.batch import BatchAttempt
         from airflow_provider_evolink.execution.options import BatchOptions
+        from airflow_provider_evolink.execution.task_run import TaskRun
 
-        return BatchAttempt(BatchOptions.of(self), self._task_run(context, is_resumed=is_resumed))
+        run = TaskRun(context, self.log, lambda: self.is_stopping, is_resumed)
+        return BatchAttempt(BatchOptions.of(self, context), run)
 
-    def _continue(self, batch: BatchAttempt) -> list[dict[str, Any]]:
+    def _continue(self, batch: BatchAttempt) -> BatchResult:
         while not batch.is_ready():
             batch.submit_more()
             if batch.is_waiting:

@@ -8,10 +8,9 @@ from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
 from airflow_provider_evolink.compat import TRIGGER_FAILED, default_deferrable
 from airflow_provider_evolink.links.evolink import EvoLinkResultLink
+from airflow_provider_evolink.operators.base import InputOperator
 from airflow_provider_evolink.retry_policies import airflow_failures
 
 if TYPE_CHECKING:
@@ -22,13 +21,12 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.execution.job_tracker import JobWait
     from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.execution.request import RequestSource
-    from airflow_provider_evolink.execution.task_run import TaskRun
     from airflow_provider_evolink.ledger.policies import OnBackfill, OnClear, OnUnknownSubmit, UnknownPrice
 
 PADDING = timedelta(minutes=2)
 
 
-class EvoLinkGenerateOperator(BaseOperator):
+class EvoLinkGenerateOperator(InputOperator):
     """
     Generate media with any EvoLink model: submit a request, wait for the job and return it.
 
@@ -44,7 +42,8 @@ class EvoLinkGenerateOperator(BaseOperator):
     :param kind: ``video``, ``image`` or ``audio``: what a model makes that the catalog does not know, which decides
         the endpoint. Default: ``video``.
     :param evolink_conn_id: Connection of type ``evolink``. (templated)
-    :param poll_interval: Poll interval in seconds. Default: depends on EvoLink's estimate and the kind of media.
+    :param poll_interval: Poll interval, seconds or ``timedelta``. Default: depends on EvoLink's estimate and the kind
+        of media.
     :param timeout: Seconds (or ``timedelta``) to wait, counted from the submission. The job keeps running after that; a
         retry polls it once more, and with a longer ``timeout`` keeps waiting.
     :param deferrable: Wait in the triggerer. Default: ``[operators] default_deferrable`` of the environment, else True.
@@ -59,8 +58,9 @@ class EvoLinkGenerateOperator(BaseOperator):
         results there, before their links expire. (templated)
     :param callback_url: HTTPS URL that EvoLink calls when the job has ended. Calls are not signed: do not trust
         them. (templated)
-    :param ledger_path: Path in object storage for a second copy of the record; before Airflow 3.3 it is the only one.
-        Default: ``[evolink] ledger_path``. It must stay the same for all tries.
+    :param ledger_path: Absolute path in object storage for a second copy of the record; before Airflow 3.3 it is the
+        only one. Default: ``[evolink] ledger_path``. It must be the same for all tries on all workers, or a retry does
+        not find the job and pays again. (templated)
     :param max_credits: Refuse a request that may cost more, by the price list of the catalog.
     :param unknown_price: What to do under ``max_credits`` if the price is not known: ``refuse`` or ``order``.
     :param max_regenerations: Maximum resubmissions after transient EvoLink failures. Default: one with every retry.
@@ -87,6 +87,7 @@ class EvoLinkGenerateOperator(BaseOperator):
         "evolink_conn_id",
         "idempotency_namespace",
         "destination",
+        "ledger_path",
         "callback_url",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
@@ -105,10 +106,10 @@ class EvoLinkGenerateOperator(BaseOperator):
         parameters: dict[str, Any] | None = None,
         kind: Kind | None = None,
         evolink_conn_id: str = "evolink_default",
-        poll_interval: float | None = None,
+        poll_interval: float | timedelta | None = None,
         timeout: float | timedelta = 1800.0,
         deferrable: bool = default_deferrable(),
-        defer_after: float | None = None,
+        defer_after: float | timedelta | None = None,
         durable: bool = True,
         validation: Validation = "strict",
         idempotency_namespace: str | None = None,
@@ -162,7 +163,7 @@ class EvoLinkGenerateOperator(BaseOperator):
         Continue after the trigger: the job is polled again, and this reading decides.
 
         :param context: Airflow's context.
-        :param event: Job id and status, as the trigger saw them.
+        :param event: Job id and status, as the trigger reported them.
         """
         with airflow_failures(self), closing(self._attempt(context)) as attempt:
             return self._wait_and_deliver(attempt, attempt.resume(event or {}))
@@ -188,19 +189,16 @@ class EvoLinkGenerateOperator(BaseOperator):
     def _attempt(self, context: Context) -> GenerationAttempt:
         from airflow_provider_evolink.execution.generation import GenerationAttempt
         from airflow_provider_evolink.execution.options import GenerationOptions
+        from airflow_provider_evolink.execution.task_run import TaskRun
 
-        options = GenerationOptions.of(self)
-        return GenerationAttempt(options, self._source(options, context), self._task_run(context))
+        options = GenerationOptions.of(self, context)
+        run = TaskRun(context, self.log, lambda: self.is_stopping)
+        return GenerationAttempt(options, self._source(options, context), run)
 
     def _source(self, options: GenerationOptions, context: Context) -> RequestSource:  # noqa: ARG002 - for subclasses
         from airflow_provider_evolink.execution.request import ArgumentSource
 
         return ArgumentSource(options)
-
-    def _task_run(self, context: Context, *, is_resumed: bool = False) -> TaskRun:
-        from airflow_provider_evolink.execution.task_run import TaskRun
-
-        return TaskRun(context, self.log, lambda: self.is_stopping, is_resumed)
 
     def _wait_and_deliver(self, attempt: GenerationAttempt, wait: JobWait) -> GenerationResult:
         reading = attempt.tracker.poll_before_defer(wait)
@@ -221,7 +219,7 @@ class EvoLinkGenerateOperator(BaseOperator):
                 job_id=wait.job_id,
                 deadline=wait.deadline,
                 started=wait.started,
-                poll_interval=self.poll_interval,
+                poll_interval=attempt.options.poll_interval,
                 **attempt.tracker.hints(),
             ),
             method_name="execute_complete",

@@ -12,6 +12,8 @@ from airflow_provider_evolink.retry_policies import airflow_failures
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_evolink.storage.results import OnMissing
+
 
 class EvoLinkDownloadOperator(BaseOperator):
     """
@@ -24,6 +26,13 @@ class EvoLinkDownloadOperator(BaseOperator):
     :param destination: Folder: ``s3://``, ``gs://``, ``abfs://``, ``file://``. (templated)
     :param destination_conn_id: Connection for the object store, if required. (templated)
     :param evolink_conn_id: Connection of type ``evolink``. (templated)
+    :param on_missing: What to do if some of several results cannot be fetched: ``fail``, so that a retry fetches just
+        these, or ``deliver`` the others; the missing ones are then in ``job["missing"]`` of every entry, by index and
+        error. Default: ``fail``. If all are missing, the task fails.
+    :param total_timeout: Seconds for each file, pauses included. Default: 24 hours, the life of a link. What has
+        arrived is kept for the next try, also after ``execution_timeout``.
+    :param max_bytes: Maximum size of a file. Default: 4 GiB.
+    :param min_rate: Bytes per second; less, over a minute, counts as an interruption. Default: 10240.
     :return: One entry per file: ``uri``, ``sha256``, ``size``, ``content_type``, ``index``, ``width``, ``height``,
         ``duration`` (if known), ``job_id``, ``model`` and ``job``, with ``created``, ``credits`` and ``request``.
     :raises AirflowFailException: the job failed for good, or has no results: no retries are used.
@@ -42,6 +51,10 @@ class EvoLinkDownloadOperator(BaseOperator):
         destination: str,
         destination_conn_id: str | None = None,
         evolink_conn_id: str = "evolink_default",
+        on_missing: OnMissing = "fail",
+        total_timeout: float | None = None,
+        max_bytes: int | None = None,
+        min_rate: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -49,19 +62,25 @@ class EvoLinkDownloadOperator(BaseOperator):
         self.destination = destination
         self.destination_conn_id = destination_conn_id
         self.evolink_conn_id = evolink_conn_id
+        self.on_missing = on_missing
+        self.total_timeout = total_timeout
+        self.max_bytes = max_bytes
+        self.min_rate = min_rate
 
     def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002 - Airflow's signature
         """Read the job for fresh links and download its results."""
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
         from airflow_provider_evolink.storage.object_store import open_folder
-        from airflow_provider_evolink.storage.results import fetch_media, job_id_of
+        from airflow_provider_evolink.storage.results import download_limits, fetch_media, job_id_of, on_missing_of
 
         with airflow_failures():
             job_id = job_id_of(self.job)
+            on_missing = on_missing_of(self.on_missing)
+            limits = download_limits(total_timeout=self.total_timeout, max_bytes=self.max_bytes, min_rate=self.min_rate)
             folder = open_folder(self.destination, self.destination_conn_id)
             request = self.job.get("request") if isinstance(self.job, dict) else None
             with EvoLinkHook(self.evolink_conn_id).get_conn() as client:
-                return fetch_media(client, job_id, folder, request)
+                return fetch_media(client, job_id, folder, request, limits=limits, on_missing=on_missing)
 
 
 class EvoLinkArchiveOperator(BaseOperator):

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
+from airflow_provider_evolink.operators.base import InputOperator
 from airflow_provider_evolink.retry_policies import airflow_failures
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
 
-class EvoLinkUploadOperator(BaseOperator):
+class EvoLinkUploadOperator(InputOperator):
     """
     Upload a file to EvoLink and return a link to it, for the media fields of requests. Free.
 
@@ -24,13 +23,15 @@ class EvoLinkUploadOperator(BaseOperator):
     A retry or a clear reuses the upload of an earlier try if that is available for twelve more hours; with a ledger
     folder (``[evolink] ledger_path``) every task reuses it.
 
-    :param path: The file: ``s3://``, ``gs://``, ``abfs://``, ``file://``, an ``ObjectStoragePath`` or a path on the
-        worker. (templated)
+    :param path: The file: ``s3://``, ``gs://``, ``abfs://``, ``file://``, an ``ObjectStoragePath``, a path on the
+        worker, or what a download or archive task returned for a file. Its name must stand in the DAG file or in such a
+        result, or the file be inside ``[evolink] input_roots``. (templated)
     :param path_conn_id: Connection for the object store, if required. (templated)
     :param evolink_conn_id: Connection of type ``evolink``; its extra ``files_host`` sets where files go. (templated)
     :param reuse: Reuse an earlier upload of the same content. False: every try uploads.
     :return: ``url``, ``expires_at`` (UTC), ``sha256``, ``size``, ``content_type``, ``file_id``.
-    :raises AirflowFailException: the file does not exist, is not media, or EvoLink refuses it: no retries are used.
+    :raises AirflowFailException: the file does not exist, is not media, is not one that the task may read, or EvoLink
+        refuses it: no retries are used.
     :raises EvoLinkError: a transient failure; Airflow's retries apply.
     """
 
@@ -40,7 +41,7 @@ class EvoLinkUploadOperator(BaseOperator):
     def __init__(
         self,
         *,
-        path: str | ObjectStoragePath,
+        path: str | ObjectStoragePath | dict[str, Any],
         path_conn_id: str | None = None,
         evolink_conn_id: str = "evolink_default",
         reuse: bool = True,
@@ -59,4 +60,4 @@ class EvoLinkUploadOperator(BaseOperator):
 
         with airflow_failures():
             settings = EvoLinkHook(self.evolink_conn_id).settings
-            return upload_file(str(self.path), self.path_conn_id, settings, context, reuse=self.reuse)
+            return upload_file(self, settings, context)

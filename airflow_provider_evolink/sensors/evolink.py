@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, BaseSensorOperator, PokeReturnValue
 
-from airflow_provider_evolink.compat import default_deferrable
+from airflow_provider_evolink.compat import TRIGGER_FAILED, TRIGGER_TIMEOUT, default_deferrable
 from airflow_provider_evolink.retry_policies import airflow_failures
 
 if TYPE_CHECKING:
@@ -22,14 +22,16 @@ class EvoLinkJobSensor(BaseSensorOperator):
     """
     Wait for an EvoLink job by its id: the way to recover one that was paid for. Submits nothing, costs nothing.
 
-    :param job_id: EvoLink's id, e.g. from the log of the task that submitted it. (templated)
+    :param job_id: EvoLink's id, e.g. from the log of the task that submitted it; or the job, as a generate operator
+        returns it. (templated)
     :param evolink_conn_id: Connection of type ``evolink``. (templated)
     :param deferrable: Wait in the triggerer. Default: ``[operators] default_deferrable`` of the environment, else True.
     :param poll_interval: Seconds between polls in the triggerer; a sensor that is not deferrable uses
         ``poke_interval``.
     :return: The job, as a generate operator returns it; its request is not known.
     :raises AirflowFailException: EvoLink failed the job.
-    :raises AirflowSensorTimeout: the job is still running after ``timeout`` seconds.
+    :raises AirflowSensorTimeout: the job is still running after ``timeout`` seconds, or ``execution_timeout`` if that
+        is shorter. With ``soft_fail`` the task is skipped instead.
     :raises EvoLinkNotFoundError: EvoLink does not know the job.
     """
 
@@ -39,7 +41,7 @@ class EvoLinkJobSensor(BaseSensorOperator):
     def __init__(
         self,
         *,
-        job_id: str,
+        job_id: str | dict[str, Any],
         evolink_conn_id: str = "evolink_default",
         deferrable: bool = default_deferrable(),
         poll_interval: float | None = None,
@@ -51,11 +53,11 @@ class EvoLinkJobSensor(BaseSensorOperator):
         self.deferrable = deferrable
         self.poll_interval = poll_interval
 
-    def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002 - Airflow's signature
+    def poke(self, context: Context) -> PokeReturnValue:
         """Read the job once; a deferrable sensor defers while the job is running."""
         result = self._read()
         if self.deferrable and not result.is_done:
-            self._defer()
+            self._defer(self._seconds_left(context))
         return result
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
@@ -72,14 +74,38 @@ class EvoLinkJobSensor(BaseSensorOperator):
         result = self._read()
         if result.is_done:
             return result.xcom_value
-        if status == WaitEnd.TIMEOUT:
+        left = self._seconds_left(context)
+        if status == WaitEnd.TIMEOUT or left <= 0:
             raise AirflowSensorTimeout(
-                f"EvoLink job {self.job_id} is still running after {self.timeout:g} s. It keeps running and is still "
-                "billed; nothing was lost. What to do: clear this task, or give it a longer timeout"
+                f"EvoLink job {self._job_id()} is still running after {self._limit():g} s. It keeps running and is "
+                "still billed; nothing was lost. What to do: clear this task, or give it a longer timeout"
             )
         self.log.warning("The trigger ended with status %s, but the job is running: poking on the worker", status)
-        self.deferrable = False
+        self.deferrable, self.timeout = False, left
         return self.execute(context)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Continue on the worker if Airflow ended the trigger: a job that has ended meanwhile counts."""
+        if next_method == TRIGGER_FAILED:
+            has_timed_out = (next_kwargs or {}).get("error") == TRIGGER_TIMEOUT
+            status = "timeout" if has_timed_out else "trigger failed"
+            next_method, next_kwargs = "execute_complete", {"event": {"status": status}}
+        return super().resume_execution(next_method, next_kwargs, context)
+
+    def _limit(self) -> float:
+        """Return the seconds that this try may take; Airflow does not enforce its limit while a task is deferred."""
+        execution = self.execution_timeout
+        return self.timeout if execution is None else min(self.timeout, execution.total_seconds())
+
+    def _seconds_left(self, context: Context) -> float:
+        start = getattr(context.get("ti"), "start_date", None)
+        return self._limit() - (time.time() - start.timestamp() if start else 0.0)
+
+    def _job_id(self) -> str:
+        from airflow_provider_evolink.storage.results import job_id_of
+
+        with airflow_failures():
+            return job_id_of(self.job_id)
 
     def _read(self) -> PokeReturnValue:
         """Read the job; a failed one fails the task, a transient error counts as not done."""
@@ -87,10 +113,10 @@ class EvoLinkJobSensor(BaseSensorOperator):
         from airflow_provider_evolink.api.jobs.failures import job_error
         from airflow_provider_evolink.api.redaction import Redactor
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
-        from airflow_provider_evolink.storage.results import job_id_of, with_results
+        from airflow_provider_evolink.storage.result_fetch import with_results
 
+        job_id = self._job_id()
         with airflow_failures():
-            job_id = job_id_of(self.job_id)
             try:
                 with EvoLinkHook(self.evolink_conn_id).get_conn() as client:
                     job = with_results(client, client.get_job(job_id))
@@ -104,18 +130,18 @@ class EvoLinkJobSensor(BaseSensorOperator):
                 raise failure
         return PokeReturnValue(is_done=True, xcom_value={**job.summary(), "request": None})
 
-    def _defer(self) -> None:
+    def _defer(self, seconds: float) -> None:
         from airflow_provider_evolink.triggers.evolink import EvoLinkJobTrigger
 
         now = time.time()
         self.defer(
             trigger=EvoLinkJobTrigger(
                 evolink_conn_id=self.evolink_conn_id,
-                job_id=self.job_id,
-                deadline=now + self.timeout,
+                job_id=self._job_id(),  # of a whole job its id alone: Airflow stores this in plain text
+                deadline=now + seconds,
                 started=now,
                 poll_interval=self.poll_interval,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout) + PADDING,
+            timeout=timedelta(seconds=max(0.0, seconds)) + PADDING,
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pendulum
 from pydantic import ValidationError
 
+from airflow_provider_evolink.api.catalog.parameter import is_list
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
 from airflow_provider_evolink.storage.media_file import MediaFile
 from airflow_provider_evolink.storage.object_store import (
@@ -88,7 +89,7 @@ def _manifest(files: list[MediaFile], run: Mapping[str, Any], before: Any) -> di
     rows = {
         _name(file): {
             "name": _name(file),
-            **file.model_dump(include={"sha256", "size", "content_type", "width", "height", "duration"}),
+            **file.model_dump(include={"sha256", "size", "content_type", "verified", "width", "height", "duration"}),
             "staged_from": public_uri(file.uri),
         }
         for file in files
@@ -122,12 +123,14 @@ def _listed(manifest: Any) -> dict[str, dict[str, Any]]:
 
 
 def _validate(files: Any) -> list[MediaFile]:
-    if not isinstance(files, list):
+    if not is_list(files):
         raise EvoLinkConfigError(f"files must be the list that a download returns, not {type(files).__name__}")
-    if not is_shallow(files):
+    # A mapped download gives a list of its lists, which Airflow reads when it is walked.
+    each = [file for entry in files for file in (entry if is_list(entry) else [entry])]
+    if not is_shallow(each):
         raise EvoLinkConfigError("files is not what a download returns: its values are nested too deep")
     try:
-        return [MediaFile.model_validate(file) for file in files]
+        return [MediaFile.model_validate(file) for file in each]
     except ValidationError as error:
         fields = ", ".join(sorted({".".join(str(key) for key in detail["loc"]) for detail in error.errors()}))
         raise EvoLinkConfigError(f"files is not what a download returns: check {fields}") from None

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import hashlib
 import logging
-from contextlib import contextmanager
+import os
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from airflow_provider_evolink.api.catalog.media_limits import MAX_UPLOAD, MB, InputFile
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkInputError, EvoLinkMediaError
-from airflow_provider_evolink.api.files.containers import HEAD_SIZE, check_media, recognize
-from airflow_provider_evolink.storage.object_store import CHUNK, open_folder, open_to_read, spool
+from airflow_provider_evolink.api.files.containers import HEAD_SIZE, error_page
+from airflow_provider_evolink.api.files.inspection import inspect_media
+from airflow_provider_evolink.storage.input_roots import NotRegularFile, is_on_disk, open_file
+from airflow_provider_evolink.storage.object_store import CHUNK, open_folder, open_to_read
+from airflow_provider_evolink.storage.spool import private_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    from airflow_provider_evolink.storage.input_roots import InputRoot
+
+# Names that no file can have.
+_NO_SUCH_NAME = (errno.ELOOP, errno.ENAMETOOLONG)
 
 log = logging.getLogger(__name__)
 
@@ -37,40 +48,55 @@ class InvalidInputFile(Exception):
 
 class InputSource:
     """
-    A file in object storage or on this machine.
+    A file in object storage or on this machine. Folders, pipes, sockets and devices are refused, not opened.
 
     :param uri: ``s3://``, ``gs://``, ``file://`` and so on; a plain path means ``file``.
     :param conn_id: Connection for the object store, if required.
+    :param root: The file must be inside of it, whenever it is read.
+    :param expected: SHA-256 and size that the file may have; empty: any.
     """
 
-    def __init__(self, uri: str, conn_id: str | None = None) -> None:
+    def __init__(
+        self,
+        uri: str,
+        conn_id: str | None = None,
+        *,
+        root: InputRoot | None = None,
+        expected: frozenset[tuple[str, int]] = frozenset(),
+    ) -> None:
         self._path: ObjectStoragePath = open_folder(uri, conn_id, what="input file")
+        self._root = root
+        self._expected = expected
 
     def checksum(self) -> str:
         """Read the file and return its SHA-256."""
         with self._open() as file:
             return _checksum(file)[0]
 
-    def inspect(self, *, measure: bool) -> InputFile:
+    def inspect(self, kind: str | None = None) -> InputFile:
         """
-        Read and describe the file. Only media is accepted: nothing else on a worker's disk is ever sent anywhere.
+        Read and describe the file. Only whole media is accepted: nothing else on a worker's disk is ever sent anywhere.
 
-        :param measure: Read dimensions and duration as well; this needs the extra ``media``.
+        :param kind: ``video``, ``image`` or ``audio``, as the field wants it; it decides ties only.
         :raises InvalidInputFile: it is missing, empty, too large, damaged or not media.
         :raises EvoLinkInputError: the object store does not respond.
         """
         with self._open() as file:
             digest, size = _checksum(file)
             _check_size(size)
+            if self._expected and (digest, size) not in self._expected:
+                raise InvalidInputFile(
+                    "is not the file that the download or archive task returned (SHA-256 or size differs). What to do: "
+                    "run the download again"
+                )
             file.seek(0)
-            if size and recognize(file.read(HEAD_SIZE)) is None:
-                raise InvalidInputFile("is not an image, video or audio file of a known type")
+            if error_page(file.read(HEAD_SIZE)):
+                raise InvalidInputFile("the file is not in a known media format")
             try:
-                container = check_media(file, size, None)
+                info = inspect_media(file, size, kind)
             except EvoLinkMediaError as error:
                 raise InvalidInputFile(error.message) from None
-            dimensions = _measure(file, container.content_type) if measure else (None, None, None)
-        return InputFile(digest, size, container.content_type, container.extension, *dimensions)
+        return InputFile(digest, size, **dataclasses.asdict(info))
 
     @contextmanager
     def copy(self, file: InputFile) -> Iterator[Path]:
@@ -80,7 +106,7 @@ class InputSource:
         :param file: The file as it was inspected.
         :raises EvoLinkInputError: its content has changed since.
         """
-        with spool() as local:
+        with private_file() as local:
             with self._open() as source, local.open("wb") as out:
                 digest, _ = _checksum(source, out)
             if digest != file.sha256:
@@ -90,13 +116,14 @@ class InputSource:
     @contextmanager
     def _open(self) -> Iterator[BinaryIO]:
         try:
-            _check_size(self._path.stat().st_size)
-            with open_to_read(self._path) as file:
+            with self._opened() as file:
                 yield file
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError):
             raise InvalidInputFile("the file does not exist") from None
         except PermissionError:
             raise InvalidInputFile("the file may not be read by this task, or does not exist") from None
+        except IsADirectoryError:
+            raise InvalidInputFile("must be a regular file", "a folder") from None
         except (InvalidInputFile, EvoLinkError):
             raise
         except Exception as error:
@@ -104,6 +131,32 @@ class InputSource:
                 f"an input file cannot be read ({type(error).__name__}), so nothing was submitted. A retry reads it "
                 "again"
             ) from error
+
+    def _opened(self) -> AbstractContextManager[BinaryIO]:
+        if is_on_disk(self._path):
+            return _open_on_disk(self._path.path, self._root)
+        info = self._path.fs.info(self._path.path)
+        if info.get("type") == "directory":
+            raise IsADirectoryError
+        _check_size(info.get("size") or 0)
+        return open_to_read(self._path)
+
+
+def _open_on_disk(path: str, root: InputRoot | None) -> BinaryIO:
+    try:
+        file = open_file(path) if root is None else open_file(os.path.realpath(path), root.path)
+    except NotRegularFile as error:
+        raise InvalidInputFile("must be a regular file", error.kind) from None
+    except (ValueError, OSError) as error:  # a null byte; or outside of the root by now, over a link
+        if isinstance(error, ValueError) or error.errno in _NO_SUCH_NAME:
+            raise FileNotFoundError from None
+        raise
+    try:
+        _check_size(os.fstat(file.fileno()).st_size)
+    except InvalidInputFile:
+        file.close()
+        raise
+    return file
 
 
 def _check_size(size: int) -> None:
@@ -119,9 +172,3 @@ def _checksum(file: BinaryIO, out: BinaryIO | None = None) -> tuple[str, int]:
         if out is not None:
             out.write(chunk)
     return digest.hexdigest(), size
-
-
-def _measure(file: BinaryIO, content_type: str) -> tuple[int | None, int | None, float | None]:
-    from airflow_provider_evolink.api.files.probe import probe
-
-    return probe(file, content_type)

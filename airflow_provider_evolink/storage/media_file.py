@@ -41,7 +41,8 @@ class MediaFile(BaseModel):
     :param index: Number of the result in its job, from 0.
     :param job_id: EvoLink's ID of the job.
     :param model: EvoLink's name of the model.
-    :param width: In pixels; like height and the duration of a clip, known only with the extra ``media``.
+    :param verified: How far it was read: ``packets``, ``structure`` or ``length``; ``None``: by an older version.
+    :param width: In pixels, as a player shows it.
     :param height: In pixels.
     :param duration: In seconds.
     :param job: About the job; downloads only.
@@ -57,6 +58,7 @@ class MediaFile(BaseModel):
     index: int = Field(ge=0)
     job_id: JobId
     model: str | None = None
+    verified: str | None = None
     width: int | None = None
     height: int | None = None
     duration: float | None = None
@@ -81,20 +83,35 @@ class MediaFile(BaseModel):
         return self.model_copy(update={"uri": uri, "manifest": manifest}).model_dump(mode="json", exclude={"job"})
 
 
+class MissingResult(BaseModel):
+    """
+    One result of a job that could not be fetched.
+
+    :param index: Number of the result in its job, from 0.
+    :param error: Why.
+    """
+
+    index: int = Field(ge=0)
+    error: str
+
+
 class Receipt(BaseModel):
     """
     What a download writes beside its files: with it a second run needs neither links nor the job.
 
     :param job_id: EvoLink's ID of the job.
     :param job: About the job, without its request.
-    :param files: All files of the job.
+    :param files: The files of the job that are there.
+    :param missing: Its results that are not; empty in the end.
     """
 
     version: int = 1
     job_id: JobId
     job: JobInfo
     files: list[MediaFile]
+    missing: list[MissingResult] = []
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
-        return self.model_dump(mode="json", exclude={"job": {"request"}, "files": {"__all__": {"job", "manifest"}}})
+        value = self.model_dump(mode="json", exclude={"job": {"request"}, "files": {"__all__": {"job", "manifest"}}})
+        return value if self.missing else {name: part for name, part in value.items() if name != "missing"}

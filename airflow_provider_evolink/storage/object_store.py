@@ -10,7 +10,6 @@ import os
 import re
 import tempfile
 import uuid
-from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
@@ -20,7 +19,7 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from airflow_provider_evolink.storage import local_folder, s3
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Generator, Mapping
     from contextlib import AbstractContextManager
 
 CHUNK = 1024 * 1024
@@ -369,10 +368,3 @@ def _write_and_move(target: ObjectStoragePath, source: IO[bytes]) -> None:
     finally:
         if part.exists():
             part.unlink()
-
-
-@contextmanager
-def spool() -> Iterator[Path]:
-    """Provide the path of a private local file that is deleted on every exit."""
-    with tempfile.TemporaryDirectory(prefix="evolink-") as folder:
-        yield Path(folder) / "spool"

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from pydantic import ConfigDict, create_model
 
 from airflow_provider_evolink.api.client import EvoLinkClient
 from airflow_provider_evolink.api.errors import (
@@ -27,6 +28,8 @@ from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.api.polling.batch_wait import AwaitedJob, BatchWait
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.execution import submission
+from airflow_provider_evolink.execution.batch_item import FailedRequest
+from airflow_provider_evolink.execution.generation import GenerationResult
 from airflow_provider_evolink.hooks import EvoLinkHook
 from airflow_provider_evolink.ledger.ledger import Ledger
 from airflow_provider_evolink.ledger.record import State, TaskIdentity
@@ -168,7 +171,7 @@ def test_the_results_of_all_are_downloaded_where_a_destination_is_named(
 # --- one trigger
 
 
-def test_one_trigger_waits_for_all_and_tells_nothing_of_what_was_ordered(
+def test_one_trigger_waits_for_all_and_holds_nothing_of_what_was_submitted(
     stage: Any, batch: Make, long: EmulatorServer
 ) -> None:
     with pytest.raises(TaskDeferred) as deferred:
@@ -253,7 +256,7 @@ def test_a_batch_that_is_killed_between_two_deferrals_pays_each_request_once(
 
 
 @pytest.mark.parametrize("policy", ["collect", "fail_fast"])
-def test_a_lost_answer_concerns_one_request_and_no_retry_orders_it_again(
+def test_a_lost_response_concerns_one_request_and_no_retry_submits_it_again(
     stage: Any, batch: Make, long: EmulatorServer, policy: str
 ) -> None:
     long.fault("lost_answer", on="submit", after=2)
@@ -368,6 +371,14 @@ def test_the_keys_of_a_single_order_are_what_they_were_and_those_of_a_batch_are_
 # --- failures
 
 
+def is_typed(row: dict[str, Any], typed: type) -> bool:
+    """Tell whether a result has the keys and types of a typed dictionary; some keys only a single result has."""
+    always = get_type_hints(FailedRequest)
+    keys = {name: (hint, ... if name in always else None) for name, hint in get_type_hints(typed).items()}
+    model = create_model("Row", __config__=ConfigDict(strict=True, extra="forbid"), **keys)  # type: ignore[call-overload]
+    return bool(model.model_validate_json(json.dumps(row)))
+
+
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_a_job_that_fails_for_good_is_collected(
     stage: Any, batch: Make, long: EmulatorServer, deferrable: bool
@@ -380,6 +391,7 @@ def test_a_job_that_fails_for_good_is_collected(
     assert results[2]["job_id"] == long.books()["jobs"][2]["id"]
     assert states(stage) == ["delivered"] * 2 + ["submitted"] + ["delivered"] * 3
     assert stage.ti.try_number == 1, "what no retry can mend uses none"
+    assert all(is_typed(row, FailedRequest if row["status"] == "failed" else GenerationResult) for row in results)
     stage.clear().run(operator)
     assert sum(paid(long).values()) == 12
 
@@ -408,7 +420,7 @@ def test_a_job_that_fails_for_good_ends_the_task_at_once_and_the_others_go_on(
 
 
 @pytest.mark.parametrize("policy", ["collect", "fail_fast"])
-def test_a_retry_orders_only_what_failed_for_a_passing_reason(
+def test_a_retry_submits_only_what_failed_for_a_transient_reason(
     stage: Any, batch: Make, long: EmulatorServer, policy: str
 ) -> None:
     long.fault("job_fails", code="service_error", after=1)
@@ -446,6 +458,7 @@ def test_a_collected_request_whose_job_still_runs_says_what_it_is_and_since_when
     assert {row["error"] for row in results} == {"EvoLinkJobTimeout"}
     assert {row["kind"] for row in results} == {"video"}
     assert all(row["created"] < row["expires_at"] for row in results)
+    assert all(is_typed(row, FailedRequest) for row in results)
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
@@ -467,6 +480,8 @@ def test_a_failed_job_whose_new_order_comes_to_nothing_costs_the_others_no_resul
     results = stage.retry().run(operator)
     assert [row["status"] for row in results] == ["completed", entry[0], *["completed"] * 4]
     assert (results[1]["error"], results[1]["job_id"]) == (entry[1], None)
+    assert is_typed(results[1], FailedRequest)
+    assert results[1]["error_code"] == fault.get("code")
     assert paid(long) == once(6) + Counter(["clip 2"])
     assert len(stage.deferrals) == 2 * deferrable, "one for each try"
 
@@ -648,7 +663,7 @@ def test_a_deadline_ends_the_wait_and_a_retry_goes_on(
 
 @pytest.mark.parametrize("on_failed_job", ["fail_fast", "collect"])
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_passing_fault_at_the_delivery_costs_no_result(
+def test_a_transient_failure_at_the_delivery_costs_no_result(
     stage: Any, batch: Make, long: EmulatorServer, on_failed_job: str, status: int
 ) -> None:
     stage.ti.max_tries = 0
@@ -715,7 +730,7 @@ def test_a_key_that_is_refused_ends_all_with_one_clear_error(stage: Any, batch: 
     assert paid(long) == once(6)
 
 
-def test_a_worker_that_is_told_to_end_orders_no_more_and_stops_waiting(
+def test_a_terminated_worker_submits_no_more_and_stops_waiting(
     stage: Any, batch: Make, long: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long.settings(polls=10_000)
@@ -770,7 +785,7 @@ def test_five_hundred_requests_in_one_task(stage: Any, batch: Make, long: Emulat
     assert took < 120
 
 
-@pytest.mark.parametrize("interval", ["5", timedelta(seconds=5)])
+@pytest.mark.parametrize("interval", ["soon", timedelta(seconds=-5)])
 def test_a_wait_that_is_no_number_of_seconds_orders_nothing(
     stage: Any, batch: Make, long: EmulatorServer, interval: Any
 ) -> None:

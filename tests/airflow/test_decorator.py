@@ -89,7 +89,7 @@ def test_airflow_knows_the_decorator() -> None:
 
 
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_the_function_is_asked_once_and_its_words_are_sent_as_they_are(
+def test_the_function_is_called_once_and_its_words_are_sent_as_they_are(
     stage: Any, slow: EmulatorServer, decorated: Any, write: Writer, xcoms: XComs, deferrable: bool
 ) -> None:
     result = stage.run(decorated(deferrable=deferrable))
@@ -115,7 +115,7 @@ def test_rendering_templates_leaves_the_request_alone(stage: Any, emulator: Emul
 
 
 @pytest.mark.parametrize("durable_try", ["waits", "resumes"])
-def test_a_retry_attaches_and_does_not_ask_again(
+def test_a_retry_attaches_and_does_not_call_again(
     stage: Any, slow: EmulatorServer, decorated: Any, write: Writer, xcoms: XComs, durable_try: str
 ) -> None:
     slow.settings(polls=10_000, estimated_time=60)
@@ -135,7 +135,7 @@ def test_a_retry_attaches_and_does_not_ask_again(
     assert (write.calls, result["job_id"], slow.books()["orders"]) == (1, job_id, 1)
 
 
-def test_a_new_order_asks_again(
+def test_a_new_submission_calls_again(
     stage: Any, emulator: EmulatorServer, decorated: Any, write: Writer, xcoms: XComs
 ) -> None:
     stage.run(decorated())
@@ -145,7 +145,7 @@ def test_a_new_order_asks_again(
     assert prompts(emulator) == [f"take 1 {LITERAL}", f"take 2 {LITERAL}"]
 
 
-def test_the_next_run_asks_again_where_the_operator_is_the_same_object(
+def test_the_next_run_calls_again_where_the_operator_is_the_same_object(
     stage: Any, emulator: EmulatorServer, decorated: Any, write: Writer, xcoms: XComs
 ) -> None:
     """``dag.test()`` and the like run one object more than once in one process."""
@@ -158,7 +158,7 @@ def test_the_next_run_asks_again_where_the_operator_is_the_same_object(
     assert second["request"]["prompt"] == f"take 2 {LITERAL}"
 
 
-def test_a_failed_job_is_ordered_anew_with_a_new_answer(
+def test_a_failed_job_is_submitted_again_with_a_new_request(
     stage: Any, emulator: EmulatorServer, decorated: Any, write: Writer, xcoms: XComs
 ) -> None:
     emulator.fault("job_fails", code="service_error")
@@ -171,7 +171,7 @@ def test_a_failed_job_is_ordered_anew_with_a_new_answer(
     assert result["request"]["prompt"] == f"take 2 {LITERAL}"
 
 
-def test_without_a_memory_the_wait_does_not_ask_again(
+def test_without_a_memory_the_wait_does_not_call_again(
     stage: Any, slow: EmulatorServer, decorated: Any, write: Writer, xcoms: XComs
 ) -> None:
     stage.run(decorated(durable=False))
@@ -179,7 +179,7 @@ def test_without_a_memory_the_wait_does_not_ask_again(
     assert (write.calls, len(stage.deferrals), slow.books()["orders"]) == (1, 1, 1)
 
 
-def test_an_unknown_outcome_is_never_replayed_with_another_answer(
+def test_an_unknown_outcome_is_never_replayed_with_another_request(
     stage: Any, emulator: EmulatorServer, decorated: Any, write: Writer, xcoms: XComs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facts = f'{{"conn_type": "evolink", "host": "{emulator.url}", "password": "test-key-0123456789", '
@@ -212,9 +212,16 @@ def test_errors_repeat_nothing_of_the_request(
 
 
 def test_errors_do_not_tell_the_link_of_an_upload(
-    stage: Any, slow: EmulatorServer, decorated: Any, xcoms: XComs, logs: Any, tmp_path: Path
+    stage: Any,
+    slow: EmulatorServer,
+    decorated: Any,
+    xcoms: XComs,
+    logs: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     slow.settings(polls=10_000, estimated_time=60)
+    monkeypatch.setenv("AIRFLOW__EVOLINK__INPUT_ROOTS", str(tmp_path))
     frame = tmp_path / "frame.png"
     Image.new("RGB", (640, 360)).save(frame)
     operator = decorated(Writer(image_start=str(frame)), model="wan2.7-image-to-video")
@@ -254,7 +261,7 @@ def test_the_function_may_name_the_model(stage: Any, emulator: EmulatorServer, d
         ({"prompt": "x", "duration": 99}, "duration"),
     ],
 )
-def test_a_wrong_answer_costs_nothing(
+def test_a_wrong_request_costs_nothing(
     stage: Any, emulator: EmulatorServer, decorated: Any, xcoms: XComs, made: Any, words: str
 ) -> None:
     with pytest.raises(AirflowFailException) as told:

@@ -366,4 +366,14 @@ def test_airflows_provider_manager_lists_the_hook(airflow_home: Path) -> None:
     assert manager.hooks["evolink"].hook_class_name == "airflow_provider_evolink.hooks.evolink.EvoLinkHook"
     assert "airflow_provider_evolink.links.evolink.EvoLinkResultLink" in manager.extra_links_class_names
     options = get_provider_info()["config"]["evolink"]["options"]
-    assert set(options) == {"allowed_hosts", "idempotency_namespace", "ledger_path"}
+    names = {
+        "allowed_hosts",
+        "ca_bundle",
+        "idempotency_namespace",
+        "input_roots",
+        "ledger_path",
+        "proxy",
+        "spool_folder",
+    }
+    assert set(options) == names
+    assert options["proxy"]["sensitive"], "it may hold a password"

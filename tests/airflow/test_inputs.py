@@ -476,7 +476,7 @@ def too_large(path: Path) -> None:
 
 WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no file": (lambda path: path.unlink(), "image_start: the file does not exist"),
-    "text": (not_media, "image_start: is not an image, video or audio file of a known type"),
+    "text": (not_media, "image_start: the file is not in a known media format"),
     "empty": (lambda path: path.write_bytes(b""), "image_start: the file is empty"),
     "a clip": (lambda path: path.write_bytes(mp4(2)), r"image_start: must be jpeg or .*, got video/mp4"),
     "a gif": (lambda path: Image.new("P", (300, 300)).save(path, "GIF"), r"must be jpeg or .*, got image/gif"),
@@ -535,14 +535,17 @@ def test_a_clip_fits_into_the_requested_length(
         stage.run(operator)
 
 
-def test_without_the_extra_a_warning_and_no_probing(
-    stage: Any, make: Make, emulator: EmulatorServer, frame: Path, monkeypatch: pytest.MonkeyPatch, logs: Any
+def test_without_the_extra_a_warning_and_the_limits_by_structure(
+    stage: Any, make: Make, emulator: EmulatorServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs: Any
 ) -> None:
-    monkeypatch.setattr("airflow_provider_evolink.execution.input_uploads.can_measure", lambda: False)
-    frame.write_bytes(png(200, 300))
-    with pytest.raises(Exception, match="reported the job as failed"):
-        stage.run(first_frame(make, frame))
-    assert uploads(emulator) == 1
+    monkeypatch.setattr("airflow_provider_evolink.api.files.packets.can_measure", lambda: False)
+    path = tmp_path / "clip.mp4"
+    operator = make(EvoLinkImageToVideoOperator, video_urls=[str(path)], duration=5)
+    path.write_bytes(mp4(1.5, 320, 238))
+    with pytest.raises(AirflowFailException, match=r"got 320x238(?s:.)*got 1\.5 s"):
+        stage.run(operator)
+    path.write_bytes(mp4(3))
+    assert stage.run(operator)["status"] == "completed"
     assert any("the extra media (PyAV) is not installed" in line for line in logs.told)
 
 
@@ -562,7 +565,7 @@ def test_warn_sends_what_off_does_not_check_and_neither_sends_what_is_not_media(
         first_frame(make, frame, validation="off", durable=False)().execute(stage.retry().context())
     not_media(frame)
     for mode in ("warn", "off"):
-        with pytest.raises(AirflowFailException, match="is not an image, video or audio"):
+        with pytest.raises(AirflowFailException, match="the file is not in a known media format"):
             first_frame(make, frame, validation=mode, durable=False)().execute(stage.retry().context())
     assert emulator.books()["orders"] == 3
 
@@ -633,8 +636,8 @@ def test_a_file_that_changes_while_it_is_read_is_not_sent(
 
     inspect = input_files.InputSource.inspect
 
-    def changed_after(self: Any, *, measure: bool) -> Any:
-        found = inspect(self, measure=measure)
+    def changed_after(self: Any, kind: str | None = None) -> Any:
+        found = inspect(self, kind)
         frame.write_bytes(png(color="red"))
         return found
 
@@ -683,7 +686,7 @@ def test_a_large_file_is_streamed(stage: Any, emulator: EmulatorServer, tmp_path
 
     source = InputSource(str(path))
     tracemalloc.start()
-    facts = source.inspect(measure=False)
+    facts = source.inspect()
     with source.copy(facts):
         pass
     _, peak = tracemalloc.get_traced_memory()
@@ -726,7 +729,7 @@ def test_the_operator_refuses_what_is_not_media_and_names_the_field(
     stage: Any, emulator: EmulatorServer, frame: Path
 ) -> None:
     not_media(frame)
-    with pytest.raises(AirflowFailException, match="path: is not an image, video or audio"):
+    with pytest.raises(AirflowFailException, match="path: the file is not in a known media format"):
         stage.run(upload_operator(str(frame)))
     frame.unlink()
     with pytest.raises(AirflowFailException, match="path: the file does not exist"):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_evolink.api.errors import EvoLinkOrderStopped
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.ledger import lease
-from airflow_provider_evolink.operators import EvoLinkGenerateOperator
+from airflow_provider_evolink.ledger.ledger import FolderStore
+from airflow_provider_evolink.operators import EvoLinkBatchOperator, EvoLinkGenerateOperator
 
 Make = Callable[..., Callable[[], EvoLinkGenerateOperator]]
 
@@ -34,24 +38,87 @@ def test_either_clock_shows_that_the_worker_stalled(
         right.check()
 
 
-def test_a_worker_that_stalls_while_it_writes_its_intent_does_not_submit(
-    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lease, "LEASE_SECONDS", 2.0)
-    set_ = stage.store.set
+def slow_writes(stage: Any, monkeypatch: pytest.MonkeyPatch, seconds: float, times: int = 10**6) -> None:
+    """Let the store take its time for the first intents."""
+    set_, left = stage.store.set, [times]
 
     def slowly(key: str, value: Any, **more: Any) -> None:
         set_(key, value, **more)
-        if value["state"] == "intent":
-            time.sleep(2.5)
+        if value.get("state") == "intent" and left[0] > 0:
+            left[0] -= 1
+            time.sleep(seconds)
 
+    monkeypatch.setattr(stage.store, "set", slowly)
+
+
+def test_a_worker_that_stalls_while_it_writes_its_intent_does_not_submit(
+    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.5)
     with monkeypatch.context() as patch:
-        patch.setattr(stage.store, "set", slowly)
-        with pytest.raises(EvoLinkOrderStopped, match="stalled"):
+        slow_writes(stage, patch, 0.6)
+        with pytest.raises(EvoLinkOrderStopped, match=r"writing to the task state store took 0\.\d s, or .* stalled"):
             stage.run(make())
     assert "submit" not in emulator.books()["requests"]
     assert stage.retry().run(make())["status"] == "completed"
     assert emulator.books()["orders"] == 1
+
+
+def test_an_order_that_was_late_once_goes_out_in_the_same_try(
+    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.5)
+    slow_writes(stage, monkeypatch, 0.6, times=1)
+    assert stage.run(make())["status"] == "completed"
+    assert emulator.books()["orders"] == 1
+    assert stage.ti.try_number == 1
+
+
+def test_one_late_write_does_not_end_a_batch(
+    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.5)
+    slow_writes(stage, monkeypatch, 0.6, times=1)
+    requests = [{"prompt": f"A paper boat, number {number}", "duration": 2} for number in range(3)]
+    batch = make(EvoLinkBatchOperator, model="wan2.7-text-to-video", requests=requests, parameters=None)
+    assert [result["status"] for result in stage.run(batch)] == ["completed"] * 3
+    assert emulator.books()["orders"] == 3
+
+
+def test_a_store_that_is_slow_in_every_call_lets_an_order_out(
+    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Together the calls take longer than any single one may."""
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.8)
+    slow_writes(stage, monkeypatch, 0.5)
+    get = stage.store.get
+    monkeypatch.setattr(stage.store, "get", lambda *key: time.sleep(0.5) or get(*key))
+    assert stage.run(make())["status"] == "completed"
+    assert emulator.books()["orders"] == 1
+
+
+def test_a_late_order_is_not_repeated_where_another_try_has_taken_over(
+    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A folder lets a stale try write; the record of the other try stands, and nothing is paid twice."""
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.5)
+    stage.store = None
+    kept = partial(make, ledger_path=f"file://{tmp_path}")
+    other, set_, began = type(stage)(store=None), FolderStore.set, []
+    other.ti.try_number = 2
+
+    def meanwhile(store: Any, value: Any) -> None:
+        set_(store, value)
+        if value["state"] == "intent" and not began:
+            began.append(True)
+            with pytest.raises(AirflowFailException, match="EvoLinkSubmissionUnknown"):
+                other.run(kept())
+            time.sleep(0.6)
+
+    monkeypatch.setattr(FolderStore, "set", meanwhile)
+    with pytest.raises(EvoLinkOrderStopped):
+        stage.run(kept())
+    assert emulator.books()["orders"] == 0
 
 
 def test_an_order_that_was_throttled_for_longer_than_the_lease_is_submitted(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,9 @@ def test_the_results_are_downloaded_and_verified(
 def test_what_is_stored_about_a_file(job: dict[str, Any], download: Any, archive: Any, tmp_path: Path) -> None:
     """XCom, receipts and manifests outlive a release of this package."""
     (file,) = download(job)
-    fields = ("uri", "sha256", "size", "content_type", "index", "job_id", "model", "width", "height", "duration")
+    fields = ("uri", "sha256", "size", "content_type", "index", "job_id", "model")
+    fields += ("verified", "width", "height", "duration")
+    assert file["verified"] == "packets"
     assert tuple(file) == (*fields, "job")
     assert file["job"] == {"created": job["created"], "credits": job["credits"], "request": job["request"]}
     receipt = json.loads((tmp_path / "staging" / f"{job['job_id']}.json").read_text())
@@ -322,6 +324,7 @@ def test_the_archive_has_its_layout_and_a_manifest(
                 "sha256": files[0]["sha256"],
                 "size": files[0]["size"],
                 "content_type": "video/mp4",
+                "verified": "packets",
                 "width": 1280,
                 "height": 720,
                 "duration": files[0]["duration"],
@@ -462,6 +465,29 @@ def test_the_manifest_holds_no_query_of_a_link(
     text = Path(row["manifest"].removeprefix("file://")).read_text()
     assert "5ecre7" not in text
     assert json.loads(text)["request"]["video_urls"] == ["HTTPS://example.com/clip.mp4"]
+
+
+class Lazy(Sequence[Any]):
+    """What Airflow hands over of a mapped task: read only when it is walked."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._items[at]
+
+
+@pytest.mark.parametrize(
+    "shape", [tuple, Lazy, lambda files: Lazy([files]), lambda files: [files], lambda files: ([],)]
+)
+def test_what_mapped_downloads_return_is_archived(
+    stage: Any, make: Make, download: Any, archive: Any, emulator: EmulatorServer, shape: Any
+) -> None:
+    given = shape(download(stage.run(make())))
+    assert len(archive(given)) == (0 if given == ([],) else 1)
 
 
 def test_files_of_several_jobs_go_to_their_own_folders(

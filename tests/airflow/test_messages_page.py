@@ -95,10 +95,12 @@ def _(scene: Scene) -> str:
 def _(scene: Scene) -> str:
     check = submission.Lease.check
     scene.patch.setattr("airflow_provider_evolink.ledger.lease.time", clock := SimpleNamespace(**vars(time)))
+    stalls: list[str] = []
 
-    def later(lease: Any) -> None:
-        clock.monotonic = lambda: time.monotonic() + 11.0
-        check(lease)
+    def later(lease: Any, step: str = "") -> None:
+        stalls.append(step)
+        clock.monotonic = lambda: time.monotonic() + 11.0 * len(stalls)
+        check(lease, *([step] if step else []))
 
     scene.patch.setattr(submission.Lease, "check", later)
     return scene.fails()
@@ -268,7 +270,7 @@ def test_every_quote_has_a_case_and_every_case_a_quote() -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_page_says_what_is_said_and_paid(name: str, scene: Scene) -> None:
+def test_the_page_has_what_is_printed_and_paid(name: str, scene: Scene) -> None:
     said = steady(CASES[name](scene))
     assert scene.orders in paid(name)
     assert "xylophonist" not in scene.logs.text

@@ -26,6 +26,7 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkUnavailable,
 )
 from airflow_provider_evolink.emulator.server import EmulatorServer
+from airflow_provider_evolink.execution import metrics
 from airflow_provider_evolink.operators import (
     EvoLinkGenerateOperator,
     EvoLinkImageToVideoOperator,
@@ -84,7 +85,8 @@ def test_templated_fields_are_the_documented_ones_and_are_stored_unchanged(kind:
 
 @pytest.mark.parametrize("kind", ALL)
 def test_every_parameter_is_documented(kind: type) -> None:
-    for cls in (cls for cls in kind.__mro__ if cls.__module__.startswith("airflow_provider_evolink")):
+    ours = [cls for cls in kind.__mro__ if cls.__module__.startswith("airflow_provider_evolink")]
+    for cls in (cls for cls in ours if "__init__" in vars(cls)):
         own = set(inspect.signature(inspect.unwrap(cls.__init__)).parameters) - {"self", "kwargs"}
         assert own == set(re.findall(r":param (\w+):", inspect.getdoc(cls) or ""))
 
@@ -132,7 +134,7 @@ def test_an_operator_is_deferrable_unless_the_environment_says_otherwise() -> No
 
 
 @pytest.mark.parametrize(("seconds", "reads"), [(0, 0), (None, 1), (9.0, 3)])
-def test_the_user_says_how_long_the_worker_looks(
+def test_the_user_decides_how_long_the_worker_polls(
     stage: Any, make: Any, emulator: EmulatorServer, seconds: float | None, reads: int
 ) -> None:
     emulator.settings(polls=100, estimated_time=60)
@@ -351,7 +353,7 @@ def test_a_refused_connection_can_be_ordered_again(
     assert emulator.books()["orders"] == 1
 
 
-def test_a_job_that_failed_for_a_passing_reason_is_ordered_anew_by_a_retry(
+def test_a_job_that_failed_for_a_transient_reason_is_submitted_again_by_a_retry(
     stage: Any, make: Make, emulator: EmulatorServer
 ) -> None:
     emulator.fault("job_fails", code="service_error")
@@ -519,7 +521,7 @@ def test_a_store_that_cannot_be_written_orders_nothing(
     assert unsent(emulator)
 
 
-def test_a_store_that_dies_after_the_order_asks_before_it_orders_again(
+def test_a_store_that_fails_after_the_submission_needs_a_decision_before_the_next(
     stage: Any, make: Make, emulator: EmulatorServer, logs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_ = stage.store.set
@@ -577,22 +579,71 @@ def test_a_request_that_is_no_json_leaves_no_intent(
     ("name", "value"),
     [
         ("timeout", None),
-        ("timeout", "1800"),
+        ("timeout", "half an hour"),
+        ("timeout", "-1"),
+        ("max_credits", "{{ params.cap }}"),
+        ("max_credits", float("nan")),
+        ("max_credits", True),
+        ("max_credits", -1),
+        ("max_credits", [100]),
+        ("max_regenerations", 1.5),
+        ("max_regenerations", "-1"),
         ("timeout", float("inf")),
         ("timeout", timedelta(seconds=-1)),
-        ("poll_interval", "30"),
-        ("poll_interval", timedelta(seconds=30)),
+        ("poll_interval", "1e9"),
+        ("poll_interval", timedelta(seconds=-30)),
         ("poll_interval", True),
-        ("defer_after", "5"),
+        ("defer_after", "soon"),
         ("defer_after", float("nan")),
     ],
 )
-def test_a_wait_that_is_no_number_of_seconds_is_refused_before_anything_is_ordered(
+def test_an_argument_that_is_no_number_is_refused_before_anything_is_ordered(
     stage: Any, make: Make, emulator: EmulatorServer, name: str, value: Any
 ) -> None:
-    with pytest.raises(AirflowFailException, match=f"{name} must be a number of seconds"):
+    with pytest.raises(AirflowFailException, match=rf"{name} must be a (whole )?number"):
         stage.run(make(**{name: value}))
     assert unsent(emulator)
+
+
+@pytest.mark.parametrize("value", ["100", "100.0", " 100 ", 100, 100.5])
+def test_a_number_may_be_text(stage: Any, make: Make, emulator: EmulatorServer, value: Any) -> None:
+    """A form or the argument of a mapped task group gives it so."""
+    assert stage.run(make(max_credits=value, timeout="600", max_regenerations="2"))["status"] == "completed"
+
+
+def test_a_limit_that_is_text_limits(stage: Any, make: Make, emulator: EmulatorServer) -> None:
+    with pytest.raises(AirflowFailException, match="max_credits is 1"):
+        stage.run(make(max_credits="1"))
+    assert unsent(emulator)
+
+
+def test_an_xcom_that_cannot_be_pushed_hides_no_news(stage: Any, make: Make, emulator: EmulatorServer) -> None:
+    def down(**_: Any) -> None:
+        raise RuntimeError("the XCom backend is down")
+
+    stage.ti.xcom_push = down
+    emulator.fault("job_fails", code="content_policy_violation", message="no")
+    with pytest.raises(AirflowFailException, match="EvoLinkJobFailed: EvoLink reported the job as failed"):
+        stage.run(make())
+
+
+def test_metrics_that_cannot_be_sent_hide_no_result(
+    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: Any, **__: Any) -> None:
+        raise OSError("no route to statsd")
+
+    monkeypatch.setattr(metrics.Stats, "incr", down)
+    assert stage.run(make())["status"] == "completed"
+    assert emulator.books()["orders"] == 1
+
+
+def test_a_timedelta_is_a_number_of_seconds(stage: Any, make: Make, slow: EmulatorServer) -> None:
+    with pytest.raises(TaskDeferred) as deferred:
+        make(poll_interval=timedelta(seconds=30), timeout=timedelta(minutes=5), defer_after=timedelta(0))().execute(
+            stage.context()
+        )
+    assert deferred.value.trigger.serialize()[1]["poll_interval"] == 30.0
 
 
 @pytest.mark.parametrize("there", [{"voice_bindings": {"image1": LINK}}, "voice_bindings"])
@@ -658,7 +709,7 @@ PASSING = {
 
 @pytest.mark.parametrize("deferrable", [True, False])
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
-def test_a_passing_fault_of_the_first_looks_does_not_fail_the_try(
+def test_a_transient_failure_of_the_first_polls_does_not_fail_the_try(
     stage: Any,
     make: Make,
     emulator: EmulatorServer,
@@ -673,7 +724,7 @@ def test_a_passing_fault_of_the_first_looks_does_not_fail_the_try(
     assert emulator.books()["orders"] == 1
 
 
-def test_a_passing_fault_while_a_retry_attaches_does_not_fail_it(
+def test_a_transient_failure_while_a_retry_attaches_does_not_fail_it(
     stage: Any, make: Make, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_policy(monkeypatch, max_error_backoff=0.1)
@@ -684,7 +735,7 @@ def test_a_passing_fault_while_a_retry_attaches_does_not_fail_it(
     assert slow.books()["orders"] == 1
 
 
-def test_a_passing_fault_after_the_trigger_waits_on(
+def test_a_transient_failure_after_the_trigger_waits_on(
     stage: Any, make: Make, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_policy(monkeypatch, max_error_backoff=0.1)
@@ -730,7 +781,7 @@ def test_a_timeout_event_about_a_job_that_has_finished_meanwhile_is_a_success(
     assert make()().resume_execution(deferred.value.method_name, event, stage.context())["status"] == "completed"
 
 
-def test_when_airflow_gives_up_the_wait_the_job_is_looked_at_once_more(
+def test_when_airflow_gives_up_the_wait_the_job_is_polled_once_more(
     stage: Any, make: Make, slow: EmulatorServer
 ) -> None:
     slow.settings(polls=10_000)

@@ -42,7 +42,7 @@ def test_other_inputs_do_not_change_the_key(stage: Any, make: Make, emulator: Em
     assert paid(emulator) == (1, 2)
 
 
-def test_what_the_other_try_recorded_just_now_is_seen(
+def test_what_the_other_try_recorded_just_now_is_noticed(
     stage: Any, make: Make, slow: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """This try finds the intent of one that is about to record its job."""
@@ -99,7 +99,7 @@ def blind(stage: Any, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.usefixtures("blind")
-def test_a_lost_answer_is_told_where_the_record_cannot_be_read(
+def test_a_lost_response_is_reported_where_the_record_cannot_be_read(
     stage: Any, make: Make, emulator: EmulatorServer, logs: Any
 ) -> None:
     with pytest.raises(AirflowFailException, match=r"EvoLinkSubmissionUnknown.* its idempotency key is af1-"):
@@ -169,7 +169,7 @@ def test_a_replay_that_is_lost_as_well_is_not_replayed(stage: Any, make: Make, e
     assert paid(emulator) == (1, 2)
 
 
-def test_reconcile_looks_only_when_nobody_can_send_any_more(
+def test_reconcile_lists_jobs_only_when_nobody_can_submit_any_more(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []

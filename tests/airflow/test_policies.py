@@ -115,7 +115,7 @@ def test_on_backfill_says_nothing_about_other_runs(stage: Any, make: Make, emula
 # --- clears
 
 
-def test_a_clear_is_seen_where_the_dag_file_has_fewer_retries_by_now(
+def test_a_clear_is_noticed_where_the_dag_file_has_fewer_retries_by_now(
     stage: Any, make: Make, emulator: EmulatorServer
 ) -> None:
     many = type(stage)(retries=5)
@@ -277,7 +277,7 @@ def test_a_failure_that_is_read_once_pays_for_no_second_job(stage: Any, make: Ma
     assert orders(slow) == 1
 
 
-def test_links_that_the_worker_does_not_see_yet_are_waited_for(stage: Any, make: Make, slow: EmulatorServer) -> None:
+def test_links_that_the_worker_does_not_get_yet_are_waited_for(stage: Any, make: Make, slow: EmulatorServer) -> None:
     """The trigger has seen them; another node of EvoLink answers the worker."""
     job_id = defer(stage, make())
     slow.job(job_id, state="completed")
@@ -298,7 +298,7 @@ def test_a_job_that_vanished_is_not_waited_for(
     assert orders(slow) == 1
 
 
-def test_a_worker_that_was_told_to_end_does_not_wait_on(stage: Any, make: Make, slow: EmulatorServer) -> None:
+def test_a_terminated_worker_does_not_wait_on(stage: Any, make: Make, slow: EmulatorServer) -> None:
     slow.settings(polls=10_000)
     operator = make(deferrable=False, timeout=10)()
     threading.Timer(0.6, operator.on_kill).start()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from evolink_support import set_policy, until
 
-from airflow_provider_evolink.api.errors import EvoLinkAuthError
+from airflow_provider_evolink.api.errors import EvoLinkAuthError, EvoLinkConfigError
 from airflow_provider_evolink.api.jobs.pace import JobHints
 from airflow_provider_evolink.api.jobs.schedule import Decision, PollSchedule
 from airflow_provider_evolink.api.polling import poller
@@ -122,7 +122,7 @@ async def test_a_cancelled_trigger_does_not_disturb_the_others(submit: Submit, e
     assert [payload["status"] for payload in await asyncio.gather(*waiting[1:])] == ["completed"] * 2
 
 
-async def test_the_first_trigger_may_be_cancelled_while_the_connection_is_looked_up(
+async def test_the_first_trigger_may_be_cancelled_while_the_connection_is_read(
     submit: Submit, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = submit(2)
@@ -141,7 +141,7 @@ async def test_the_first_trigger_may_be_cancelled_while_the_connection_is_looked
     assert (await asyncio.wait_for(waiting[1], 60))["status"] == "completed"
 
 
-async def test_a_connection_that_cannot_be_read_is_looked_up_once_for_all(
+async def test_a_connection_that_cannot_be_read_is_read_once_for_all(
     submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lookups = []
@@ -391,6 +391,7 @@ class Unusable(PollSchedule):
         return Decision(delay=float("nan"))
 
 
+OWN = "the id of a job"
 odd: list[asyncio.Task[Any]] = []  # the wait that misbehaves
 
 
@@ -431,6 +432,26 @@ async def test_whatever_one_wait_does_no_other_loses_its_next_poll(
         polled = polls(emulator)
         await until(lambda: min(polls(emulator)[0] - polled[0], polls(emulator)[2] - polled[2]) >= 2)
         await cancel([before, after])
+
+
+@pytest.mark.parametrize(
+    ("job_id", "deadline"),
+    [({"job_id": "task-1"}, 60), (["task-1"], 60), (None, 60), (7, 60), ("", 60), ("a b", 60), ("x" * 200, 60)]
+    + [(OWN, value) for value in (float("nan"), float("inf"), "soon", None)],
+)
+async def test_a_wait_that_cannot_be_is_refused_and_disturbs_no_other(
+    submit: Submit, emulator: EmulatorServer, job_id: Any, deadline: Any
+) -> None:
+    (job,) = submit(1)
+    until_when = time.time() + deadline if isinstance(deadline, int) else deadline
+    async with poller.shared_poller("evolink_default", load_settings) as shared:
+        pace = PollSchedule(deadline=time.time() + 60, started=time.time(), poll_interval=0.2)
+        beside = asyncio.create_task(shared.wait(job, JobHints(), pace, lambda _: None))
+        wrong = PollSchedule(deadline=until_when, started=time.time(), poll_interval=0.2)
+        with pytest.raises(EvoLinkConfigError):
+            await asyncio.wait_for(shared.wait(job if job_id is OWN else job_id, JobHints(), wrong, lambda _: None), 10)
+        await until(lambda: polls(emulator)[0] >= 2)
+        await cancel([beside])
 
 
 async def test_a_trigger_cancelled_twice_leaves_no_connection(

@@ -308,10 +308,10 @@ def test_a_worker_that_stood_still_does_not_order(
     monkeypatch.setattr("airflow_provider_evolink.ledger.lease.LEASE_SECONDS", 0.2)
     real = submission.Lease.check
 
-    def stopped(lease: Any) -> None:
+    def stopped(lease: Any, *step: str) -> None:
         if stage.store.record:  # after the intent was written
             time.sleep(0.3)
-        real(lease)
+        real(lease, *step)
 
     with monkeypatch.context() as patch:
         patch.setattr(submission.Lease, "check", stopped)
@@ -322,7 +322,7 @@ def test_a_worker_that_stood_still_does_not_order(
     assert stage.retry().run(make())["status"] == "completed"
 
 
-def test_a_worker_that_was_told_to_end_does_not_order(
+def test_a_terminated_worker_does_not_submit(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     operator = make()()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -119,3 +122,60 @@ def test_does_not_find_an_unknown_job(evolink_conn: str) -> None:
     """A wrong id says so, with the id."""
     with pytest.raises(EvoLinkNotFoundError, match="task-unified-1-nobody00"):
         sensor("task-unified-1-nobody00").execute(CONTEXT)
+
+
+FAILED = "__fail__"
+
+
+@pytest.mark.parametrize("error", ["Trigger timeout", "Trigger failure"])
+def test_a_job_that_ended_counts_whatever_became_of_the_trigger(
+    emulator: EmulatorServer, job_id: str, error: str
+) -> None:
+    """Airflow ends a trigger after its timeout, or where it cannot run; the job is polled once more."""
+    emulator.job(job_id, state="completed")
+    assert sensor(job_id).resume_execution(FAILED, {"error": error}, CONTEXT)["job_id"] == job_id
+
+
+@pytest.mark.parametrize(("choice", "end"), [({}, AirflowSensorTimeout), ({"soft_fail": True}, AirflowSkipException)])
+def test_a_trigger_that_timed_out_while_the_job_runs_times_out(job_id: str, choice: Any, end: Any) -> None:
+    with pytest.raises(end):
+        sensor(job_id, **choice).resume_execution(FAILED, {"error": "Trigger timeout"}, CONTEXT)
+
+
+def test_a_trigger_that_crashed_is_replaced_by_the_worker_until_the_deadline(job_id: str) -> None:
+    waiting = sensor(job_id, poke_interval=0.2, timeout=3600, execution_timeout=timedelta(seconds=1.5))
+    began = time.monotonic()
+    with pytest.raises(AirflowSensorTimeout):
+        waiting.resume_execution(FAILED, {"error": "Trigger failure"}, CONTEXT)
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    ("timeout", "execution_timeout", "seconds"), [(600, None, 600), (600, 20, 20), (20, 600, 20), (600, 600, 600)]
+)
+def test_the_shorter_limit_is_the_deadline(
+    job_id: str, timeout: float, execution_timeout: float | None, seconds: float
+) -> None:
+    limit = None if execution_timeout is None else timedelta(seconds=execution_timeout)
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor(job_id, timeout=timeout, execution_timeout=limit).execute(CONTEXT)
+    assert deferred.value.trigger.deadline - time.time() == pytest.approx(seconds, abs=5)
+    started = SimpleNamespace(start_date=datetime.now(UTC) - timedelta(seconds=seconds - 10))
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor(job_id, timeout=timeout, execution_timeout=limit).execute({"ti": started})
+    assert deferred.value.trigger.deadline - time.time() == pytest.approx(10, abs=5)
+
+
+def test_a_whole_job_is_reduced_to_its_id_before_airflow_stores_it(job_id: str) -> None:
+    job = {"job_id": job_id, "request": {"prompt": "SECRETPROMPT"}, "results": ["https://m/1.mp4?sig=SECRETLINK"]}
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor(job).execute(CONTEXT)
+    _, arguments = deferred.value.trigger.serialize()
+    assert arguments["job_id"] == job_id
+    assert "SECRET" not in str(arguments)
+
+
+@pytest.mark.parametrize("wrong", [None, "", 7, [], {}, {"job_id": None}, {"job_id": ["a"]}, "../etc", "{'job_id': 1}"])
+def test_what_is_no_job_is_refused_at_once(evolink_conn: str, wrong: Any) -> None:
+    with pytest.raises(AirflowFailException, match="job must be"):
+        sensor(wrong).execute(CONTEXT)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import array
+import random
 import socket
 import ssl
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -145,10 +148,65 @@ def dripping(data: bytes, step: int, pause: float) -> Play:
 
 
 def mp4(size: int = 300_000) -> bytes:
-    """Make a file with the boxes of an MP4 and no two equal stretches."""
-    start = _box(b"ftyp", b"isom\0\0\2\0isomiso2mp41") + _box(b"moov", bytes(100))
-    return start + _box(b"mdat", b"".join(n.to_bytes(4, "big") for n in range(size // 4))[: size - len(start) - 8])
+    """Return a clip of this length, whole in all its tables; each of its bytes has its own place."""
+    room = size - len(_movie(0, 0)) - 8
+    samples = -(-room // (_SAMPLE + 4))
+    room -= 4 * samples
+    start = _movie(room, samples)
+    return start + _box(b"mdat", _counted(room))
+
+
+def _counted(length: int) -> bytes:
+    """Return bytes without two equal stretches."""
+    counted = array.array("I", range(length // 4 + 1))
+    counted.byteswap()
+    return counted.tobytes()[:length]
+
+
+_SAMPLE = 50_000
+
+
+def _movie(room: int, samples: int) -> bytes:
+    """Return the boxes before the media data: one track of pictures, in one chunk."""
+    sizes = [_SAMPLE] * (samples - 1) + [room - _SAMPLE * (samples - 1)] if samples else []
+    ftyp = _box(b"ftyp", b"isom\0\0\2\0isomiso2mp41")
+    matrix = b"".join(n.to_bytes(4, "big") for n in (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30))
+    entry = _box(b"mp4v", _numbers(0, 1) + bytes(16) + _numbers(320 << 16 | 240) + bytes(50))
+    at = 8 + len(ftyp) + 640 + 4 * samples
+    table = (
+        _box(b"stsd", _numbers(0, 1) + entry),
+        _box(b"stts", _numbers(0, 1, samples, 100)),
+        _box(b"stsc", _numbers(0, 1, 1, samples, 1)),
+        _box(b"stsz", _numbers(0, 0, samples, *sizes)),
+        _box(b"stco", _numbers(0, 1, at)),
+    )
+    url = _box(b"dinf", _box(b"dref", _numbers(0, 1) + _box(b"url ", _numbers(1))))
+    media = _box(b"minf", _box(b"vmhd", _numbers(1, 0, 0)) + url + _box(b"stbl", b"".join(table)))
+    clock = _box(b"mdhd", _numbers(0, 0, 0, 1000, 100 * samples, 0))
+    handler = _box(b"hdlr", _numbers(0, 0) + b"vide" + bytes(13))
+    head = _box(b"tkhd", _numbers(1, 0, 0, 1, 0, 100 * samples) + bytes(16) + matrix + _numbers(320 << 16, 240 << 16))
+    track = _box(b"trak", head + _box(b"mdia", clock + handler + media))
+    movie = _box(
+        b"mvhd", _numbers(0, 0, 0, 1000, 100 * samples, 1 << 16) + bytes(12) + matrix + bytes(24) + _numbers(2)
+    )
+    moov = _box(b"moov", movie + track)
+    return ftyp + moov + _box(b"free", bytes(at - 16 - len(ftyp) - len(moov)))
+
+
+def _numbers(*numbers: int) -> bytes:
+    return b"".join(n.to_bytes(4, "big") for n in numbers)
 
 
 def _box(name: bytes, content: bytes) -> bytes:
     return (len(content) + 8).to_bytes(4, "big") + name + content
+
+
+def png(seed: int = 1, side: int = 316) -> bytes:
+    """Return a picture of noise, about 300 kB; those of other seeds have the same length."""
+    noise = random.Random(seed)
+    rows = b"".join(b"\0" + noise.randbytes(3 * side) for _ in range(side))
+    header = side.to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0"
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows, 0)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big") for name, data in chunks
+    )

@@ -252,7 +252,7 @@ def test_the_model_may_be_repeated_but_not_contradicted():
     assert (violation.field, violation.value) == ("model", f"'{EDIT}'")
 
 
-def test_known_models_tell_kind_and_endpoint():
+def test_known_models_have_kind_and_endpoint():
     assert {T2V, I2V, R2V, EDIT} <= set(known_models())
     for model in known_models():
         assert endpoint(model) == f"/v1/{kind(model)}s/generations"

@@ -109,7 +109,7 @@ def test_all_that_is_wrong_with_a_request_is_reported_but_not_its_prompt(run, re
     ]
 
 
-def test_a_list_of_requests_is_answered_one_by_one(run, request_file):
+def test_a_list_of_requests_is_checked_one_by_one(run, request_file):
     status, out, _ = run("validate", request_file([GOOD, BAD, {"model": "brand-new", "x": 1}]), "--json")
     good, bad, new = json.loads(out)
     assert status == 1

@@ -97,13 +97,13 @@ def open_bodies(value):
 def test_fields_that_take_more_than_links_take_it(value):
     for model, body, _, _ in open_bodies(value):
         assert build_request(model, body) == {"model": model, **body}
-        assert list(find_local_files(find_spec(model).parameters, body)) == []
+        assert list(find_local_files(find_spec(model).media_parameters, body)) == []
 
 
 @pytest.mark.parametrize("value", ["s3://bucket/a.png", "file:///tmp/a.png", "/tmp/a.png"])
 def test_files_in_fields_that_take_more_than_links_are_found_and_never_sent(value):
     for model, body, path, kind in open_bodies(value):
-        ((slot, found),) = find_local_files(find_spec(model).parameters, body)
+        ((slot, found),) = find_local_files(find_spec(model).media_parameters, body)
         assert (slot.path, slot.kind, found) == (path, kind, value)
         assert faults(model, body) == [path]
     assert faults(GEMINI, {"prompt": "a", "image_urls": ["https://user:secret@example.com/a.png"]}) == ["image_urls[0]"]

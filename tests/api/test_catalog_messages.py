@@ -148,3 +148,20 @@ def test_half_a_character_is_refused_because_no_request_can_carry_it(model, text
     violation = only_violation(model, {"prompt": text})
     assert (violation.field, violation.rule) == ("prompt", "must be valid Unicode, without unpaired surrogates")
     assert build_request(model, {"prompt": "\U0001f6a3"})
+
+
+@pytest.mark.parametrize("text", ["None", "[]", "{}", "nan", "undefined", " None\n", "\tnan "])
+@pytest.mark.parametrize(
+    ("model", "field"), [(T2V, "prompt"), (T2V, "negative_prompt"), ("gpt-image-2", "prompt"), ("suno-v5", "prompt")]
+)
+def test_what_a_template_writes_for_a_missing_value_is_no_text(model, field, text):
+    given = {"prompt": "A paper boat"} | {field: text}
+    with pytest.raises(EvoLinkRequestError, match=f"{field}: must not be the text") as caught:
+        build_request(model, given)
+    assert text.strip() in str(caught.value)
+    assert build_request(model, given, validation="warn")[field] == text
+
+
+@pytest.mark.parametrize("text", ["none", "None of them smiles", "null", "nan bread on a table", "[a]", "Undefined"])
+def test_other_texts_stay_texts(text):
+    assert build_request(T2V, {"prompt": text})["prompt"] == text

@@ -134,7 +134,7 @@ def test_lengths_are_measured_in_the_unit_of_the_limit():
     assert "Chinese" in describe_length(5000, "wide")
 
 
-def test_a_model_answers_to_its_other_names_and_is_sent_as_it_was_named():
+def test_a_model_is_found_by_its_other_names_and_sent_as_it_was_named():
     assert build_request("suno-v6", {"prompt": "a"}) == {"model": "suno-v6", "prompt": "a"}
     assert kind("suno-v6") == kind("suno-v6-beta") == "audio"
 
@@ -145,7 +145,7 @@ def test_a_withdrawn_model_is_warned_about():
     assert build_request("sora-2-beta", {"prompt": "a"})
 
 
-def test_outputs_tell_how_many_and_how_long():
+def test_outputs_are_how_many_and_how_long():
     assert outputs("new-model") is None
     assert (outputs("wan2.7-text-to-video").max_files, outputs("wan2.7-text-to-video").link_hours) == (1, 24)
     assert (outputs("mj-v8.1").min_files, outputs("mj-v8.1").max_files) == (4, 24)
@@ -169,3 +169,25 @@ def test_shots_of_kling_add_up_to_the_duration_evolink_takes():
 
 def test_a_model_without_a_price_has_none():
     assert max_credits("gpt-image-2", {"prompt": "a"}) is None
+
+
+SHOTS = {
+    "multi_shot": True,
+    "shot_type": "customize",
+    "multi_prompt": [
+        {"index": 1, "prompt": "a paper boat", "duration": "3"},
+        {"index": 2, "prompt": "rain", "duration": "2"},
+    ],
+}
+KLING = [f"kling-{version}-{task}-to-video" for version in ("o3", "v3") for task in ("text", "image")]
+
+
+@pytest.mark.parametrize("model", KLING)
+def test_the_shots_of_kling_take_the_place_of_its_prompt(model):
+    start = {"image_start": "https://example.com/a.png"} if "image" in model else {}
+    given = {"duration": 5, "model_params": SHOTS, **start}
+    for prompt in ({}, {"prompt": ""}, {"prompt": None}, {"prompt": "a boat"}):
+        assert build_request(model, given | prompt)
+    for params in ({}, {"model_params": {"multi_shot": False}}):
+        for prompt in ({}, {"prompt": ""}):
+            assert only_violation(model, {"duration": 5, **start} | params | prompt).field == "prompt"

@@ -19,7 +19,7 @@ CASES = json.loads(Path(__file__).with_name("catalog_words.json").read_text(enco
 
 
 @pytest.mark.parametrize(("model", "answer", "body"), CASES)
-def test_a_request_gets_the_answer_the_pages_promise(model, answer, body):
+def test_a_request_gets_the_verdict_the_pages_promise(model, answer, body):
     try:
         built = build_request(model, body)
     except EvoLinkRequestError as error:
@@ -30,7 +30,7 @@ def test_a_request_gets_the_answer_the_pages_promise(model, answer, body):
     assert found == answer
 
 
-def test_both_answers_are_asked_of_most_families():
+def test_both_verdicts_are_tried_for_the_majority_of_families():
     passing = [case for case in CASES if case[1] == "passes"]
     assert min(len(passing), len(CASES) - len(passing)) > 80
     assert len({find_spec(case[0]).family for case in CASES}) >= 33

@@ -58,7 +58,7 @@ def test_an_error_travels_with_all_it_knows(kind, travel):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in CLASSES if kind is not EvoLinkRequestError])
-def test_the_text_holds_the_facts(kind):
+def test_the_text_holds_the_details(kind):
     expected = "it broke [job task-1, code c, HTTP 418, request id r-1, retry after 2.5 s]"
     assert str(one(kind)) == expected
     assert str(kind("it broke")) == "it broke"

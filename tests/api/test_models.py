@@ -109,8 +109,8 @@ def test_a_wrong_type_inside_leaves_the_rest_readable(outer, value):
         ({"model": "a\r\nb"}, "model", "a b"),
         ({"type": True}, "kind", None),
         ({"results": None}, "results", ()),
-        ({"results": "https://a.example/x"}, "results", ()),
-        ({"results": {"url": "https://a.example/x"}}, "results", ()),
+        ({"results": "https://a.example/x"}, "results", ("https://a.example/x",)),
+        ({"results": {"url": "https://a.example/x"}}, "results", ("https://a.example/x",)),
         (
             {"results": [None, 7, "", " ", {"u": 1}, " https://a.example/x ", "\ud800"]},
             "results",

@@ -212,3 +212,22 @@ def test_over_http(emulator: EmulatorServer, path, body, count, kind, names):
         assert len({output["result_id"] for output in job.outputs}) == 2
     if "layerize" in body["model"]:
         assert [output["z_index"] for output in job.outputs] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("signed", ["A", "B"])
+def test_links_that_differ_only_in_the_query_keep_their_own_kinds(signed: str) -> None:
+    """The query may tell files apart, and it may be signed again each time."""
+    link = "https://media.example.com/file"
+    payload = {
+        "id": "task-1",
+        "type": "video",
+        "results": [f"{link}?n=0&sign=A", f"{link}?n=1&sign=A"],
+        "result_data": [
+            {"video_url": f"{link}?n=0&sign={signed}", "title": "clip"},
+            {"image_url": f"{link}?n=1&sign={signed}", "title": "frame"},
+        ],
+    }
+    assert [(output["kind"], output["title"]) for output in Job.model_validate(payload).outputs] == [
+        ("video", "clip"),
+        ("image", "frame"),
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import pickle
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import httpx
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from airflow_provider_evolink.api import errors
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkRequestError, EvoLinkSubmissionUnknown
 from airflow_provider_evolink.api.http import failures, retries, wire
+from airflow_provider_evolink.api.redaction import LINKS_ONLY
 
 JOB = "task-unified-1790000000-demo0001"
 PROMPT = "A paper boat drifts down a rainy street"
@@ -102,7 +104,7 @@ def test_an_idempotency_key(key):
 @pytest.mark.parametrize(
     ("job_id", "path"), [(JOB, f"/v1/tasks/{JOB}"), ("a:b._-", "/v1/tasks/a%3Ab._-"), ("7", "/v1/tasks/7")]
 )
-def test_a_look_at_a_job(job_id, path):
+def test_a_poll_of_a_job(job_id, path):
     call = wire.read_job(job_id)
     assert (call.method, call.path, call.content, call.paid, call.job_id) == ("GET", path, None, False, job_id)
 
@@ -211,7 +213,7 @@ def test_a_documented_refusal(call, status, code, expected):
     assert refused(CALLS[call], answer(status, envelope(code))) == (expected, str(code))
 
 
-def test_a_refusal_tells_what_evolink_said_and_what_to_do():
+def test_a_refusal_has_the_message_of_evolink_and_what_to_do():
     given = answer(400, envelope("invalid_request", param="seed"), x_request_id="req-7", retry_after="3")
     with pytest.raises(errors.EvoLinkInvalidError) as caught:
         wire.job_from(ORDER, given)
@@ -254,7 +256,7 @@ def test_an_unknown_outcome_tells_what_to_look_for():
     ],
 )
 def test_every_envelope_is_read(body, code, said):
-    for call, status in ((ORDER, 400), (READ, 403)):
+    for call, status in ((ORDER, 400), (replace(READ, redactor=LINKS_ONLY), 403)):
         with pytest.raises(errors.EvoLinkAPIError) as caught:
             wire.job_from(call, answer(status, body))
         assert caught.value.code == code
@@ -330,7 +332,7 @@ def test_a_success_without_a_usable_id(job_id):
     assert refused(READ, given) == ("Unavailable", None)
 
 
-def test_the_answer_about_another_job_is_not_believed():
+def test_the_response_about_another_job_is_not_believed():
     assert refused(READ, answer(200, {"id": JOB + "x", "status": "completed"})) == ("Unavailable", None)
 
 
@@ -350,9 +352,8 @@ def test_a_success_that_is_none(body, order, look):
     assert refused(READ, answer(200, body))[0] == look
 
 
-@pytest.mark.parametrize("links", [["https://a.example/x"] * 65, ["https://a.example/" + "x" * 10_000]])
-def test_too_many_or_too_long_links(links):
-    given = answer(200, {"id": JOB, "status": "completed", "results": links})
+def test_too_many_links():
+    given = answer(200, {"id": JOB, "status": "completed", "results": ["https://a.example/x"] * 65})
     assert refused(READ, given) == ("Unavailable", None)
     job = wire.job_from(ORDER, given)
     assert (job.job_id, job.results) == (JOB, ())
@@ -363,7 +364,7 @@ def test_as_many_and_as_long_links_as_allowed():
     assert wire.job_from(READ, answer(200, {"id": JOB, "results": links})).results == tuple(links)
 
 
-def test_a_failed_job_is_an_answer():
+def test_a_failed_job_is_a_reading():
     job = wire.job_from(READ, answer(200, {"id": JOB, "status": "failed", "error": {"code": 400, "message": "m"}}))
     assert (job.status, job.error.code) == ("failed", "400")
 

@@ -16,6 +16,8 @@ from airflow_provider_evolink.emulator.server import EmulatorServer
 
 TASK = "generate"
 UNKNOWN = ("outcome is unknown", "interrupted while it submitted")
+COMPLETED = " completed: "
+KEEPS_RUNNING = "keeps running and is still billed"
 ONCE = (1,)
 END = {"success": "success", "marked": "success", "failed": "failed", "unknown": "failed"}
 

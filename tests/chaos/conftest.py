@@ -68,7 +68,7 @@ def rows(request: pytest.FixtureRequest) -> list[Row]:
 
 @pytest.fixture(scope="session")
 def books() -> Iterator[EmulatorServer]:
-    """Serve an EvoLink whose jobs take longer than any worker looks, and that knows no repeated order."""
+    """Serve an EvoLink whose jobs take longer than any worker polls, and that knows no repeated order."""
     with EmulatorServer(mode="seconds", seconds=20, fps=4, idempotency=False) as server:
         yield server
 

@@ -17,7 +17,6 @@ import httpx
 import pendulum
 from airflow.providers.common.compat.sdk import DAG
 
-import airflow_provider_evolink.storage.results
 from airflow_provider_evolink.api.client import EvoLinkClient
 from airflow_provider_evolink.ledger.ledger import Ledger
 from airflow_provider_evolink.operators import (
@@ -25,6 +24,7 @@ from airflow_provider_evolink.operators import (
     EvoLinkGenerateOperator,
     EvoLinkTextToVideoOperator,
 )
+from airflow_provider_evolink.storage.result_fetch import ResultFetch
 
 FOLDER = Path(os.environ["CHAOS_FOLDER"])
 ROWS = json.loads(Path(__file__).with_suffix(".json").read_text())
@@ -141,7 +141,7 @@ POINTS: dict[str, Callable[[Act], None]] = {
     "s9": lambda act: before(EvoLinkGenerateOperator, "_defer", act),
     "s10": lambda act: before(EvoLinkGenerateOperator, "execute_complete", act),
     "s11": lambda act: on_the_wire("GET", "receive_response_headers.complete", act),
-    "s12": lambda act: after(airflow_provider_evolink.storage.results, "publish", act),
+    "s12": lambda act: after(ResultFetch, "_publish", act),
     "s13": lambda act: on_record(after, "delivered", act),
     "sending": lambda act: on_the_wire("POST", "send_request_headers.started", act),
 }

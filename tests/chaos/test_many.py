@@ -15,7 +15,7 @@ from airflow_provider_evolink.emulator.server import EmulatorServer
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(5400)]
 COUNT = 500
-TICK = 10.0  # seconds between looks
+TICK = 10.0  # seconds between polls
 TICKS = 6
 A_FEW = 4  # calls of a tick beyond those that are full
 MANY = {"evolink_conn_id": "evolink_many", "poll_interval": TICK, "timeout": 7200, "retries": 2, "defer_after": 0}
@@ -57,7 +57,7 @@ def in_a_triggerer(world: World, row: Row, run_id: str, tasks: int, but: set[int
     raise AssertionError
 
 
-def looks(books: EmulatorServer) -> int:
+def polls(books: EmulatorServer) -> int:
     """Return how many calls have read jobs so far."""
     counts = books.books()["requests"]
     return int(counts.get("read", 0) + counts.get("batch", 0))
@@ -74,9 +74,9 @@ def test_five_hundred_wait_at_the_price_of_a_few(
     before = in_a_triggerer(quiet, row, run_id, tasks, set())
     time.sleep(2 * TICK)  # those that came last have joined the others
 
-    first = looks(endless_books)
+    first = polls(endless_books)
     time.sleep(TICKS * TICK)
-    per_tick = (looks(endless_books) - first) / TICKS
+    per_tick = (polls(endless_books) - first) / TICKS
     quiet.airflow.kill(TRIGGERERS[0])
     quiet.airflow.start(TRIGGERERS[0])
     in_a_triggerer(quiet, row, run_id, tasks, before)

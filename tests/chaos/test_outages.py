@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 from airflow_processes import API, TRIGGERERS
-from chaos_rows import TASK, Row, Seen, World, patience
+from chaos_rows import COMPLETED, KEEPS_RUNNING, TASK, Row, Seen, World, patience
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 FROZEN_FOR = 33.0
@@ -42,10 +42,10 @@ def freeze_triggerer(world: World, row: Row) -> str:
     time.sleep(max(0.0, frozen + FROZEN_FOR - time.monotonic()))
     world.airflow.signal(part, signal.SIGCONT)
     for _ in patience(30, "on_kill of the trigger was not called"):
-        if "keeps running and is still billed" in world.airflow.log_files(row.name, run_id, TASK):
+        if KEEPS_RUNNING in world.airflow.log_files(row.name, run_id, TASK):
             break
     reads = world.books.job(job)["reads"]
-    for _ in patience(30, "nobody looks at the job any more"):
+    for _ in patience(30, "nobody polls the job any more"):
         if world.books.job(job)["reads"] > reads:
             break
     assert world.task(row.name, run_id)["state"] == "deferred"
@@ -106,5 +106,5 @@ def test_an_outage_costs_one_job(row: Row, quiet: World, note: Callable[[Seen], 
     """The task waits on for the same job, is resumed once, and nothing is cancelled or ordered twice."""
     seen = note(quiet.seen(row.name, row.act(quiet, row)))
     row.check(seen)
-    assert seen.log.count("is done: ") == (seen.state == "success")
+    assert seen.log.count(COMPLETED) == (seen.state == "success")
     assert all(job["id"] in seen.log for job in seen.paid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import shutil
+import re
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +93,15 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point the DAGs' variables at a folder."""
     monkeypatch.setenv("AIRFLOW_VAR_EVOLINK_STAGING", (tmp_path / "staging").as_uri())
     monkeypatch.setenv("AIRFLOW_VAR_EVOLINK_ARCHIVE", (tmp_path / "archive").as_uri())
-    monkeypatch.setenv("AIRFLOW_VAR_EVOLINK_FRAME", (tmp_path / "bud.png").as_uri())
     Image.new("RGB", (640, 360), "green").save(tmp_path / "bud.png")
     return tmp_path
+
+
+def moved(path: Path, folder: Path, store: Path) -> Path:
+    """Copy a DAG file, with its image in the folder of this test."""
+    copy = folder / path.name
+    copy.write_text(re.sub(r"file:///[^\"']*bud\.png", (store / "bud.png").as_uri(), path.read_text()))
+    return copy
 
 
 @pytest.mark.parametrize("path", DAGS, ids=lambda path: path.stem)
@@ -104,7 +110,7 @@ def test_runs_to_success(
 ) -> None:
     """Each example orders what it says, defers every wait, and leaves whole files with a true manifest."""
     orders, count = EXPECTED[path.stem]
-    dag = load(Path(shutil.copy(path, dags_folder)))
+    dag = load(moved(path, dags_folder, store))
     before = order_by_hand(slow_emulator) if path.stem == "evolink_recover" else None
 
     run = dag.test(run_conf={"job_id": before} if before else None)

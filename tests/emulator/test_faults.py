@@ -144,7 +144,7 @@ def test_a_connection_closed_without_a_response(emulator, order, kind, orders, r
     assert order().status_code == 200
 
 
-def test_a_lost_answer_can_be_replayed(emulator, order):
+def test_a_lost_response_can_be_replayed(emulator, order):
     emulator.fault("lost_answer")
     headers = {"Idempotency-Key": "order-0123456789"}
     with pytest.raises(httpx.RemoteProtocolError, match="without sending a response"):

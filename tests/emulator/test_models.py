@@ -196,7 +196,7 @@ def test_images(run, fetch, model, changes, count, content_type, form, size):
     job = run(model, **changes)
 
     assert len(job["results"]) == count
-    assert "result_data" not in job
+    assert job["result_data"] == [{"url": link} for link in job["results"]]
     found, content = fetch(job["results"][-1])
     picture = Image.open(io.BytesIO(content))
     assert (found, picture.format, picture.size) == (content_type, form, size)
@@ -272,10 +272,11 @@ def test_layers(run, fetch):
     job = run("doubao-seedream-5.0-pro-layerize")
     base, *layers = job["result_data"]
 
-    assert [row["image_url"] for row in job["result_data"]] == job["results"]
-    assert base.keys() == {"image_url", "z_index"}
+    assert [row["url"] for row in job["result_data"]] == job["results"]
+    assert base.keys() == {"url", "z_index"}
     assert [row["z_index"] for row in layers] == [1, 2, 3]
     assert all({"bounding_box", "name", "description"} <= row.keys() for row in layers)
+    assert all(row["bounding_box"].keys() == {"absolute", "normalized"} for row in layers)
     assert [fetch(link)[0] for link in job["results"][:2]] == ["image/jpeg", "image/png"]
 
 
@@ -332,3 +333,11 @@ def test_midjourney_continues_jobs_of_the_same_version_only(run, client):
     upscaled = run("mj-v7-upscale")["id"]
     body["model_params"]["task_id"] = upscaled
     assert client.post("/v1/images/generations", json=body).status_code == 403
+
+
+@pytest.mark.parametrize("model", ["kling-o3-text-to-video", "kling-v3-text-to-video", "kling-o3-image-to-video"])
+def test_the_shots_of_kling_take_the_place_of_its_prompt(client, model):
+    shots = [{"index": 1, "prompt": "a paper boat", "duration": "5"}]
+    params = {"multi_shot": True, "shot_type": "customize", "multi_prompt": shots}
+    body = {"model": model, "duration": 5, "model_params": params}
+    assert client.post("/v1/videos/generations", json=body).status_code == 200

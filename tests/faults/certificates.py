@@ -31,15 +31,17 @@ class Authority:
     def file(self) -> Path:
         return self.folder / "authority.pem"
 
-    def server(self, name: str = "127.0.0.1", *, expired: bool = False, signed: bool = True) -> ssl.SSLContext:
-        """Return what a server of this name needs, or of an expired or self-signed certificate."""
+    def server(
+        self, name: str = "127.0.0.1", *names: str, expired: bool = False, signed: bool = True
+    ) -> ssl.SSLContext:
+        """Return what a server of these names needs, or of an expired or self-signed certificate."""
         key = ec.generate_private_key(ec.SECP256R1())
         issuer, signer = (self.certificate.subject, self.key) if signed else (_name(name), key)
         now = datetime.now(UTC)
         until = now - DAY if expired else now + DAY
         certificate = (
             _builder(_name(name), issuer, key, now - 3 * DAY, until)
-            .add_extension(x509.SubjectAlternativeName([_general(name)]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([_general(name) for name in (name, *names)]), critical=False)
             .sign(signer, hashes.SHA256())
         )
         path = self.folder / f"{certificate.serial_number}.pem"

@@ -31,6 +31,7 @@ _load("evolink_stage", HERE.parent / "airflow" / "conftest.py")
 _load("evolink_media_server", HERE.parent / "api" / "media_server.py")
 _load("fault_relay", HERE / "relay.py")
 _load("fault_certificates", HERE / "certificates.py")
+_load("fault_network", HERE / "network.py")
 _load("fault_scene", HERE / "scene.py")
 
 from evolink_stage import _server, emulator, hurry, logs, make, slow  # noqa: E402, F401 - fixtures for the tests here

@@ -31,7 +31,7 @@ def test_f04_reset_before_any_byte(scene, reset):
 
 
 @pytest.mark.parametrize("reset", [True, False])
-def test_f05_answer_lost_after_commit(scene, reset):
+def test_f05_response_lost_after_commit(scene, reset):
     scene.emulator.fault("lost_answer", reset=reset)
     scene.outcome_stays_unknown(orders=1)
     assert scene.met()
@@ -41,7 +41,7 @@ def test_f05_answer_lost_after_commit(scene, reset):
     assert (scene.orders, scene.emulator.books()["replays"]) == (1, 1)
 
 
-def test_f06_answer_later_than_our_time_out(scene, patience):
+def test_f06_response_later_than_our_timeout(scene, patience):
     assert ClientSettings(KEY).submit_timeout == 30
     patience(submit_timeout=0.4)
     scene.emulator.fault("delay", seconds=4.0, on="submit")
@@ -68,7 +68,7 @@ ODD_IDS = ["../", "../../v1/credits", "a?b=c", "a#b", "a\r\nX: y", "x" * 10_240,
 
 
 @pytest.mark.parametrize("job_id", ODD_IDS, ids=range(len(ODD_IDS)))
-def test_f30_odd_id_in_the_answer(scene, job_id):
+def test_f30_odd_id_in_the_response(scene, job_id):
     scene.emulator.fault("patch_json", fields={"id": job_id}, on="submit")
     scene.outcome_stays_unknown(orders=1)
     assert scene.met()

@@ -32,7 +32,7 @@ def test_the_limits_are_those_promised():
     assert (DEFAULT_LIMITS.min_rate, DEFAULT_LIMITS.rate_window) == (10 * 1024, 60)
 
 
-def test_f07_order_answered_in_a_drip(scene, relay, patience):
+def test_f07_order_whose_response_drips(scene, relay, patience):
     patience(submit_timeout=0.5)
     scene.connect(relay.url())
     relay.manner = "drip"  # every single byte is in time, the head alone would take 10 s
@@ -42,7 +42,7 @@ def test_f07_order_answered_in_a_drip(scene, relay, patience):
     assert relay.met == 1
 
 
-def test_f07_polls_answered_in_a_drip(waiting, clock, relay, patience):
+def test_f07_polls_whose_responses_drip(waiting, clock, relay, patience):
     patience(read_timeout=0.5)
     waiting.connect(relay.url())
 

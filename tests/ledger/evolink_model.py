@@ -141,15 +141,15 @@ class ModelClient(EvoLinkClient):
             raise EvoLinkSubmissionUnknown(f"lost; its key is {key}", idempotency_key=key)
         return shown(order)
 
-    def get_job(self, job_id: str, *, attempts: int = 3) -> Job:
+    def get_job(self, job_id: str, *, attempts: int = 3, redactor: Any = None) -> Job:
         self._seams.point("read")
         order = self._server.of(job_id)
         if order is None:
             raise EvoLinkNotFoundError("no such job", job_id=job_id)
         return shown(order)
 
-    def list_jobs(self, model: str) -> list[tuple[str, float]]:
-        return [(order.job_id, order.created) for order in reversed(self._server.orders)]
+    def list_jobs(self, model: str) -> list[Job]:
+        return [shown(order) for order in reversed(self._server.orders)]
 
 
 def shown(order: Order) -> Job:
@@ -192,6 +192,9 @@ class Place:
             raise OSError(f"{self.name} does not answer")
 
 
+ONLY_KEY = "evolink_generation"  # of the record of a task with one request
+
+
 class Fenced:
     """
     Airflow's accessor of one try: a try or a clear later, its row is gone (404).
@@ -205,7 +208,7 @@ class Fenced:
 
     def get(self, key: str, default: Any = None) -> Any:
         self._check()
-        return self._place.get()
+        return self._place.get() if key == ONLY_KEY else default
 
     def set(self, key: str, value: Any, *, retention: Any = None) -> None:
         self._place.set(value, self._check)

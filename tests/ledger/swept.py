@@ -38,18 +38,20 @@ def swept_files() -> dict[str, list[Path]]:
     return {pattern: sorted(PACKAGE.glob(pattern)) for pattern in PATTERNS}
 
 
-def not_swept() -> list[str]:
-    """Return the files that must be met and are not there, or not among those that are swept."""
-    swept = {path for paths in swept_files().values() for path in paths}
+def not_swept(files: Mapping[str, Sequence[Path]]) -> list[str]:
+    """Return the files that must be met and are not among those that are swept."""
+    swept = {path for paths in files.values() for path in paths}
     return [name for name in MET if PACKAGE / name not in swept]
 
 
 def check(files: Mapping[str, Sequence[Path]]) -> frozenset[str]:
     """
-    Return all files, or refuse a pattern that names none.
+    Return all files, or refuse a pattern that names none, and patterns that leave out a file that must be met.
 
     :raises LookupError: a pattern names nothing, for instance since a file was renamed.
     """
     if empty := [pattern for pattern, paths in files.items() if not paths]:
         raise LookupError(f"no file of the package is named by {', '.join(empty)}")
+    if missed := not_swept(files):
+        raise LookupError(f"no pattern names {', '.join(missed)}")
     return frozenset(str(path) for paths in files.values() for path in paths)

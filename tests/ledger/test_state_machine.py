@@ -112,7 +112,7 @@ def lives(first: int, count: int) -> tuple[int, set[str]]:
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("first", range(LIVES))
-def test_no_life_of_a_task_pays_twice_or_loses_a_job_or_tells_a_lie(first: int) -> None:
+def test_no_life_of_a_task_pays_twice_or_loses_a_job_or_reports_a_falsehood(first: int) -> None:
     steps, seen = lives(first, STEPS * 13 // 10 // LENGTH)
     print(f"\n{steps} steps, {len(seen)} kinds of events")
     assert steps >= STEPS

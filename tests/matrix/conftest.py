@@ -53,7 +53,7 @@ def python(number: str) -> str:
 
 @pytest.fixture(scope="session")
 def books(number: str) -> Iterator[EmulatorServer]:
-    """Serve a local EvoLink whose jobs take longer than any worker looks, and that knows no repeated order."""
+    """Serve a local EvoLink whose jobs take longer than any worker polls, and that knows no repeated order."""
     with EmulatorServer(mode="seconds", seconds=17, fps=6, idempotency=False) as server:
         yield server
 

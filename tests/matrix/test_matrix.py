@@ -16,6 +16,8 @@ from old_airflow import OldAirflow
 from airflow_provider_evolink.emulator.server import EmulatorServer
 
 DAILY = "evolink_daily_video"
+INTERRUPTED = "an earlier try was interrupted while it submitted"
+GIVEN_UP = "Airflow ended the wait in the triggerer"
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -110,13 +112,13 @@ def test_worker_killed_before_it_recorded_the_job_pays_once(airflow: OldAirflow,
     assert airflow.was_killed("killed_before_recording")
     assert tasks == {"generate": ("failed", 2)}
     assert len(orders(books, "killed_before_recording")) == 1
-    assert "an earlier try was interrupted while it submitted" in airflow.logs("killed_before_recording")
+    assert INTERRUPTED in airflow.logs("killed_before_recording")
 
 
 def test_wait_that_airflow_gives_up_goes_on_on_the_worker(airflow: OldAirflow, books: EmulatorServer) -> None:
     """A deferral that Airflow times out ends with the job, in the same try. Needs the ledger in object storage."""
     tasks = airflow.finish("given_up")
 
-    assert "Airflow ended the wait in the triggerer" in airflow.logs("given_up")
+    assert GIVEN_UP in airflow.logs("given_up")
     assert tasks == {"generate": ("success", 1)}
     assert len(orders(books, "given_up")) == 1

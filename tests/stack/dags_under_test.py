@@ -37,10 +37,10 @@ class DiesBeforeDeferring(EvoLinkTextToVideoOperator):
         self.first_try = context["ti"].try_number == 1
         return super().execute(context)
 
-    def _wait_and_deliver(self, generation: Any, job_id: str) -> Any:
+    def _wait_and_deliver(self, attempt: Any, wait: Any) -> Any:
         if getattr(self, "first_try", False):
             die(self.dag_id)
-        return super()._wait_and_deliver(generation, job_id)
+        return super()._wait_and_deliver(attempt, wait)
 
 
 class DiesBeforeRecording(EvoLinkTextToVideoOperator):

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 
 @pytest.fixture(scope="module")
 def books() -> Iterator[EmulatorServer]:
-    """Serve a local EvoLink whose jobs take longer than any worker looks, and that knows no repeated order."""
+    """Serve a local EvoLink whose jobs take longer than any worker polls, and that knows no repeated order."""
     with EmulatorServer(mode="seconds", seconds=17, fps=6, idempotency=False) as server:
         yield server
 

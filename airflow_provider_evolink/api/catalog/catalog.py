@@ -65,7 +65,11 @@ def check_request(model: str, parameters: Mapping[str, Any]) -> CheckedRequest:
     :param parameters: Fields of the request.
     """
     given = _without_nulls(parameters)
-    violations = _model_violations(model, given)
+    violations: list[Violation] = []
+    if not isinstance(model, str) or not model.strip():
+        violations.append(Violation("model", "must be the name of a model", describe_value(model)))
+    elif given.get("model", model) != model:
+        violations.append(Violation("model", f"must be {_shown(model)} or left out", describe_value(given["model"])))
     given.pop("model", None)
     spec = find_spec(model)
     if spec is None:
@@ -145,14 +149,6 @@ def _unknown_model(model: str) -> str:
     near = near or [name for name in known_models() if model and name.startswith(str(model))]
     hint = f" Did you mean {near[0]}?" if near else ""
     return f"the model is not in the catalog of this package, so nothing was checked.{hint}"
-
-
-def _model_violations(model: str, given: Mapping[str, Any]) -> list[Violation]:
-    if not isinstance(model, str) or not model.strip():
-        return [Violation("model", "must be the name of a model", describe_value(model))]
-    if given.get("model", model) != model:
-        return [Violation("model", f"must be {_shown(model)} or left out", describe_value(given["model"]))]
-    return []
 
 
 def _unchecked(model: str, parameters: Mapping[str, Any]) -> dict[str, Any]:

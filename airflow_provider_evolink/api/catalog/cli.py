@@ -1,4 +1,4 @@
-"""The command line of the catalog: list models, show one, validate a request file. Nothing is sent."""
+"""The command line: list models, show one, validate a request file. Nothing is sent but by the check of the network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,18 @@ from airflow_provider_evolink.api.redaction import count, describe_value, saniti
 _WIDEST = 120
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, check_network: Callable[..., int] | None = None) -> int:
     """
     Run one command.
 
     :param arguments: Command line without the program's name.
-    :return: Exit status: 0 fine, 1 a request is invalid or a model unknown, 2 the command or file is wrong.
+    :param check_network: Runs the command ``network``; given by the program, since the catalog knows no network.
+    :return: Exit status: 0 fine, 1 a request is invalid, a model unknown or a host out of reach, 2 the command, a file
+        or a setting is wrong.
     """
     # Warnings are part of the output here, not log lines beside it.
     logging.getLogger("airflow_provider_evolink").addHandler(logging.NullHandler())
-    options = _parser().parse_args(arguments)
+    options = _parser(check_network).parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     try:
@@ -44,10 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(check_network: Callable[..., int] | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_evolink",
-        description="EvoLink's models as this package knows them. Nothing is sent, no key is needed.",
+        description="EvoLink's models as this package knows them. No key is needed, and only network sends anything.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     models = commands.add_parser("models", help="list models")
@@ -61,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     validate = commands.add_parser("validate", help="validate a request file")
     validate.add_argument("file", metavar="FILE", help="JSON: a request with its model, or a list of them; - for stdin")
     validate.set_defaults(run=_validate)
-    for command in (models, show, validate):
+    network = commands.add_parser("network", help="check whether EvoLink's hosts can be reached from here")
+    network.set_defaults(run=lambda options: check_network(as_json=options.json) if check_network else 2)
+    for command in (models, show, validate, network):
         command.add_argument("--json", action="store_true", help="write JSON")
     return parser
 
@@ -124,7 +128,7 @@ def _report(request: dict[str, Any]) -> dict[str, Any]:
     inner = request.get("parameters")
     fields = inner if isinstance(inner, dict) and request.keys() <= {"model", "kind", "parameters"} else request
     spec = catalog.find_spec(model)
-    files = find_local_files(spec.parameters, fields) if spec else []
+    files = find_local_files(spec.media_parameters, fields) if spec else []
     # An operator uploads these files and sends links, so links take their place here as well.
     links = {uri: f"https://input.invalid/{number}" for number, (_, uri) in enumerate(files)}
     shown = {describe_value(link): describe_value(uri) for uri, link in links.items()}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_evolink.api.catalog.parameter import Parameter
-from airflow_provider_evolink.api.catalog.values import WrongType, broken_limits, convert
+from airflow_provider_evolink.api.catalog.values import CONVERTERS, WrongType, broken_limits
 
 Location = tuple[str | int, ...]
 
@@ -56,16 +56,13 @@ class CheckedFields:
     :param values: Those without faults in their declared types, the others as they were given.
     :param refused: Faults for which the request is refused.
     :param warned: Faults with which it is sent.
+    :param invalid: Paths of the values that rules cannot use.
     """
 
     values: dict[str, Any]
     refused: tuple[Fault, ...]
     warned: tuple[Fault, ...]
-
-    @property
-    def invalid(self) -> frozenset[tuple[str, ...]]:
-        """Paths of the values that rules cannot use."""
-        return frozenset(fault.path for fault in self.refused if not fault.is_size)
+    invalid: frozenset[tuple[str, ...]]
 
 
 def check_fields(parameters: Mapping[str, Parameter], given: Mapping[str, Any]) -> CheckedFields:
@@ -73,9 +70,11 @@ def check_fields(parameters: Mapping[str, Parameter], given: Mapping[str, Any]) 
     faults: list[Fault] = []
     read = _check_object(parameters, given, faults)
     refused = tuple(fault for fault in faults if fault.is_refused)
-    wrong = {fault.location[0] for fault in refused if not fault.is_size}
+    invalid = frozenset(fault.path for fault in refused if not fault.is_size)
+    wrong = {path[0] for path in invalid}
     warned = tuple(fault for fault in faults if not fault.is_refused and fault.location[0] not in wrong)
-    return CheckedFields({name: given[name] if name in wrong else read[name] for name in given}, refused, warned)
+    values = {name: given[name] if name in wrong else read[name] for name in given}
+    return CheckedFields(values, refused, warned, invalid)
 
 
 def _check_object(
@@ -97,11 +96,12 @@ def _check_object(
 
 def _check(parameter: Parameter, value: Any, location: Location, faults: list[Fault]) -> Any:
     try:
-        read = convert(parameter, value)
+        read = CONVERTERS[parameter.type](value) if parameter.type else value
     except WrongType:
         faults.append(Fault(location, "type", value, parameter))
         return value
-    read = _check_inside(parameter, read, location, faults)
+    if isinstance(read, list | dict):
+        read = _check_inside(parameter, read, location, faults)
     if parameter.variants:
         read, fits = _first_fitting(parameter.variants, read, location)
         if not fits:

@@ -37,6 +37,8 @@ def plain(value: Any) -> Any:
 
     :param value: A request or a part of it.
     """
+    if isinstance(value, str):
+        return value
     if isinstance(value, PathLike) or (hasattr(value, "protocol") and hasattr(value, "as_uri")):
         return str(value)
     if isinstance(value, Mapping):
@@ -61,7 +63,7 @@ def find_local_files(parameters: Mapping[str, Parameter], given: Mapping[str, An
 
 def _in_value(field: MediaField, parameter: Parameter, value: Any) -> Iterator[tuple[MediaField, str]]:
     field = replace(field, media=parameter.media or field.media)
-    if parameter.format in ("uri", "media"):
+    if parameter.takes_link:
         if field.kind is not None and is_local_file(value):
             yield field, value
     elif parameter.items and is_list(value):

@@ -12,6 +12,8 @@ MAX_UPLOAD = 100 * MB  # EvoLink's pages state no limit of the files API; its cl
 _KINDS = {"video": "a video", "image": "an image", "audio": "audio"}
 _SLACK = 0.1  # seconds: containers count the length of a clip in frames
 CONTENT_TYPES = {
+    "avif": "image/avif",
+    "bmp": "image/bmp",
     "gif": "image/gif",
     "heic": "image/heic",
     "jpg": "image/jpeg",
@@ -20,8 +22,12 @@ CONTENT_TYPES = {
     "webp": "image/webp",
     "mov": "video/quicktime",
     "mp4": "video/mp4",
+    "webm": "video/webm",
+    "aac": "audio/aac",
+    "flac": "audio/flac",
     "m4a": "audio/mp4",
     "mp3": "audio/mpeg",
+    "ogg": "audio/ogg",
     "wav": "audio/wav",
 }
 
@@ -35,7 +41,12 @@ class InputFile:
     :param size: Bytes.
     :param content_type: By the content, e.g. ``video/mp4``.
     :param extension: By the content, e.g. ``.mp4``.
-    :param width: Pixels; as height and seconds known only with the extra ``media``.
+    :param width: Pixels, as a player shows it; ``None`` here and below: not known, or no such thing.
+    :param height: Pixels, likewise.
+    :param seconds: Length of a clip or sound.
+    :param has_sound: Whether it has a track of sound.
+    :param has_transparency: Whether an image has an alpha channel or a transparent color.
+    :param verified: How far it was read: ``structure``, ``packets`` or ``length``.
     """
 
     sha256: str
@@ -45,6 +56,9 @@ class InputFile:
     width: int | None = None
     height: int | None = None
     seconds: float | None = None
+    has_sound: bool | None = None
+    has_transparency: bool | None = None
+    verified: str = "length"
 
     @property
     def kind(self) -> str:
@@ -57,6 +71,7 @@ class Media(BaseModel):
     Limits of the files that a field takes. A limit that is not stated does not apply.
 
     :param types: Extensions of the types that are allowed.
+    :param opaque: Extensions of the types that must have no transparency.
     :param max_mb: Maximum size of a file in megabytes of 1024 x 1024 bytes.
     :param min_side: Minimum pixels of a side.
     :param max_side: Maximum pixels of a side.
@@ -70,6 +85,7 @@ class Media(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     types: tuple[str, ...] = ()
+    opaque: tuple[str, ...] = ()
     max_mb: int | None = None
     min_side: int | None = None
     max_side: int | None = None
@@ -79,11 +95,19 @@ class Media(BaseModel):
     max_seconds: float | None = None
     within: str | None = None
 
-    @property
-    def needs_probing(self) -> bool:
-        """Whether the media must be probed to check its limits."""
-        sides = self.min_side, self.max_side, self.max_short_side, self.max_ratio
-        return any(limit is not None for limit in (*sides, self.min_seconds, self.max_seconds, self.within))
+    def unknown(self, file: InputFile) -> list[str]:
+        """
+        Return what must be known of a file to check it, and is not.
+
+        :param file: The file.
+        """
+        sides = (self.min_side, self.max_side, self.max_short_side, self.max_ratio)
+        needed = {
+            "dimensions": file.width is None and any(limit is not None for limit in sides),
+            "duration": file.seconds is None
+            and any(limit is not None for limit in (self.min_seconds, self.max_seconds, self.within)),
+        }
+        return [name for name, is_missing in needed.items() if is_missing]
 
     def faults(self, file: InputFile, kind: str | None, *, longest: float | None = None) -> Iterator[tuple[str, str]]:
         """
@@ -98,6 +122,8 @@ class Media(BaseModel):
             yield f"must be {' or '.join(self.types)}", file.content_type
         elif kind is not None and file.kind != kind:
             yield f"must be {_KINDS[kind]}", file.content_type
+        if file.has_transparency and file.content_type in {CONTENT_TYPES[name] for name in self.opaque}:
+            yield "must have no transparency (no alpha channel)", file.content_type
         max_size = min(self.max_mb * MB if self.max_mb else MAX_UPLOAD, MAX_UPLOAD)
         if file.size > max_size:
             yield f"must be at most {max_size // MB} MB", f"{file.size / MB:.1f} MB"

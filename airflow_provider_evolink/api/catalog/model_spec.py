@@ -103,10 +103,11 @@ class ModelSpec(BaseModel):
 
         :param given: Fields that were set, without ``model``.
         """
-        resolved, violations = self.resolve(given)
+        resolved, violations = self.resolve(given) if self._takes_jobs else (given, [])
         fields = check_fields(self.parameters, resolved)
         violations += map(violation, fields.refused)
-        warnings = [*self._retirement(), *map(warning, fields.warned)]
+        warnings = [self._retirement] if self._retirement else []
+        warnings += map(warning, fields.warned)
         view = RequestView(fields.values, fields.invalid, self._private, self.defaults)
         for rule in self.rules:
             for broken in rule.check(view):
@@ -124,10 +125,22 @@ class ModelSpec(BaseModel):
         """
         return resolve_references(self.parameters, given)
 
-    def _retirement(self) -> Iterator[str]:
-        if self.status == "retired":
-            day = f" on {self.retired_on}" if self.retired_on else ""
-            yield f"EvoLink has withdrawn the page of this model{day}; it may no longer work"
+    @cached_property
+    def media_parameters(self) -> dict[str, Parameter]:
+        """The parameters that take links to media, themselves or inside."""
+        takes_link = [name for name, one in self.parameters.items() if one.contains(lambda inner: inner.takes_link)]
+        return {name: self.parameters[name] for name in takes_link}
+
+    @cached_property
+    def _takes_jobs(self) -> bool:
+        return any(parameter.contains(lambda inner: bool(inner.from_job)) for parameter in self.parameters.values())
+
+    @cached_property
+    def _retirement(self) -> str | None:
+        if self.status != "retired":
+            return None
+        day = f" on {self.retired_on}" if self.retired_on else ""
+        return f"EvoLink has withdrawn the page of this model{day}; it may no longer work"
 
     @cached_property
     def _private(self) -> frozenset[str]:

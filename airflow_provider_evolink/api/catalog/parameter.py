@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -115,6 +115,16 @@ class Parameter(BaseModel):
     def may_be_blank(self) -> bool:
         """Whether a text may be empty."""
         return not self.required if self.blank is None else self.blank
+
+    @property
+    def takes_link(self) -> bool:
+        """Whether the value is a link to media, or may be one."""
+        return self.format in ("uri", "media")
+
+    def contains(self, wanted: Callable[[Parameter], bool]) -> bool:
+        """Return whether this parameter, or one inside of it, is wanted."""
+        inside = [self.items, self.additional_properties, *self.variants, *(self.properties or {}).values()]
+        return wanted(self) or any(parameter.contains(wanted) for parameter in inside if parameter)
 
     def origin(self, limit: str) -> Origin:
         """Return where EvoLink states a limit."""

@@ -15,20 +15,13 @@ _WHOLE = re.compile(r"\s*[+-]?[0-9]{1,20}(\.0+)?\s*")
 _NUMBER = re.compile(r"\s*[+-]?[0-9]{1,20}(\.[0-9]{1,20})?\s*")
 _BOOLEANS = {"true": True, "false": False}
 _ADDRESS_FAULTS = {"uri": link_fault, "media": media_fault, "callback": callback_fault}
+# What a template writes for a value that is not there. None of them is a prompt that somebody wants to pay for.
+MISSING = frozenset({"None", "[]", "{}", "nan", "undefined"})
 _STEP_TOLERANCE = 1e-9  # 1.25 is not exactly 125 times 0.01 in binary
 
 
 class WrongType(Exception):
     """The value cannot be read as the type of its parameter."""
-
-
-def convert(parameter: Parameter, value: Any) -> Any:
-    """
-    Return a value as the type its parameter declares. Airflow templates render to text, so text is read as a number.
-
-    :raises WrongType: it cannot be read as that type.
-    """
-    return _CONVERTERS[parameter.type](value) if parameter.type else value
 
 
 def broken_limits(parameter: Parameter, value: Any) -> Iterator[str]:
@@ -104,7 +97,9 @@ def _to_object(value: Any) -> dict[str, Any]:
     return {str(key): entry for key, entry in value.items()}
 
 
-_CONVERTERS: dict[str, Callable[[Any], Any]] = {
+# Return a value as the type its parameter declares, or raise WrongType. Airflow templates render to text, so text is
+# read as a number.
+CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "string": _to_text,
     "integer": _to_integer,
     "number": _to_number,
@@ -123,12 +118,14 @@ def _text_limits(parameter: Parameter, text: str) -> Iterator[str]:
         yield "max_bytes"
     if parameter.pattern is not None and not re.fullmatch(parameter.pattern, text):
         yield "pattern"
-    if address_fault(parameter, text):
+    if parameter.format and address_fault(parameter, text):
         yield "format"
-    if not parameter.may_be_blank and not text.strip():
+    if not text.strip() and not parameter.may_be_blank:
         yield "blank"
     if parameter.pixels is not None and not parameter.pixels.fits(text):
         yield "pixels"
+    if text.strip() in MISSING:
+        yield "missing"
 
 
 def _number_limits(parameter: Parameter, number: float) -> Iterator[str]:

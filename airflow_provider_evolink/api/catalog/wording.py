@@ -46,6 +46,8 @@ def warning(fault: Fault) -> str:
 def _rule(fault: Fault, parameter: Parameter) -> str:
     if fault.limit == "format" and (address := address_fault(parameter, fault.value)):
         return address
+    if fault.limit == "missing":
+        return f"must not be the text {fault.value.strip()}, which templates write for a missing value"
     if fault.limit == "type" and parameter.type == "string" and isinstance(fault.value, str):
         return "must be valid Unicode, without unpaired surrogates"
     return f"must be {describe(parameter)}"

@@ -1,5 +1,5 @@
 """
-Which media a file is, by its content alone: a new container is a row of the table.
+Which container a file is in, by its content alone, and what its structure proves.
 
 Names and types that a server sends are not trusted: they are remote text, and errors come back as ``200 OK`` pages. The
 one exception are raw audio samples, which have no signature of their own.
@@ -8,116 +8,40 @@ one exception are raw audio samples, which have no signature of their own.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import Literal
 
 from airflow_provider_evolink.api.errors import EvoLinkLinkExpired, EvoLinkMediaError
+from airflow_provider_evolink.api.files.formats.flac import read_flac
+from airflow_provider_evolink.api.files.formats.frames import read_aac, read_mp3, skip_tags
+from airflow_provider_evolink.api.files.formats.iso import is_iso, read_iso
+from airflow_provider_evolink.api.files.formats.jpeg import read_jpeg
+from airflow_provider_evolink.api.files.formats.matroska import read_matroska
+from airflow_provider_evolink.api.files.formats.ogg import read_ogg
+from airflow_provider_evolink.api.files.formats.pictures import read_bmp, read_gif, read_png
+from airflow_provider_evolink.api.files.formats.riff import read_avi, read_wav, read_webp
+from airflow_provider_evolink.api.files.formats.source import Source, damaged
+from airflow_provider_evolink.api.files.formats.structure import Structure
 
 HEAD_SIZE = 4096
-_MAX_BOXES = 100_000
 
-Kind = Literal["video", "image", "audio"]
 Page = Literal["html", "expired", "busy"]
 
-
-@dataclass(frozen=True)
-class Signature:
-    """
-    Bytes that mark a container.
-
-    :param content: The bytes.
-    :param offset: Where they start.
-    :param slack: They may start this much later.
-    """
-
-    content: bytes
-    offset: int = 0
-    slack: int = 0
-
-    def matches(self, head: bytes) -> bool:
-        """
-        Return whether the bytes are there.
-
-        :param head: The beginning of a file.
-        """
-        return head.find(self.content, self.offset, self.offset + self.slack + len(self.content)) >= 0
-
-
-@dataclass(frozen=True)
-class Container:
-    """
-    One kind of media file.
-
-    :param content_type: Its media type.
-    :param extension: Its file extension, with the dot.
-    :param signatures: It has all of them.
-    :param box: It is a sequence of boxes (ISO 14496-12) that must include this one.
-    """
-
-    content_type: str
-    extension: str
-    signatures: tuple[Signature, ...]
-    box: bytes | None = None
-
-    @property
-    def kind(self) -> str:
-        """``video``, ``image`` or ``audio``."""
-        return self.content_type.partition("/")[0]
-
-
-_EBML = Signature(b"\x1a\x45\xdf\xa3")
-_FTYP = Signature(b"ftyp", 4)
-_RIFF = Signature(b"RIFF")
-
-
-def _iso(content_type: str, extension: str, box: bytes, *brands: bytes) -> tuple[Container, ...]:
-    return tuple(
-        Container(content_type, extension, (_FTYP, Signature(brand, 8)), box=box) for brand in brands or (b"",)
-    )
-
-
-def _starting(content_type: str, extension: str, *starts: bytes) -> tuple[Container, ...]:
-    return tuple(Container(content_type, extension, (Signature(start),)) for start in starts)
-
-
-# The first row that fits wins.
-CONTAINERS: tuple[Container, ...] = (
-    *_iso("video/quicktime", ".mov", b"moov", b"qt  "),
-    *_iso("audio/mp4", ".m4a", b"moov", b"M4A ", b"M4B "),
-    *_iso("image/avif", ".avif", b"meta", b"avif", b"avis"),
-    *_iso("image/heic", ".heic", b"meta", b"heic", b"heix", b"mif1"),
-    *_iso("video/mp4", ".mp4", b"moov"),
-    Container("video/webm", ".webm", (_EBML, Signature(b"webm", 4, 60))),
-    Container("video/x-matroska", ".mkv", (_EBML, Signature(b"matroska", 4, 60))),
-    Container("video/x-msvideo", ".avi", (_RIFF, Signature(b"AVI ", 8))),
-    Container("image/webp", ".webp", (_RIFF, Signature(b"WEBP", 8))),
-    Container("audio/wav", ".wav", (_RIFF, Signature(b"WAVE", 8))),
-    *_starting("image/png", ".png", b"\x89PNG\r\n\x1a\n"),
-    *_starting("image/jpeg", ".jpg", b"\xff\xd8\xff"),
-    *_starting("image/gif", ".gif", b"GIF87a", b"GIF89a"),
-    *_starting("audio/flac", ".flac", b"fLaC"),
-    *_starting("audio/ogg", ".ogg", b"OggS"),
-    *_starting("audio/mpeg", ".mp3", b"ID3"),
-    *_starting("audio/mpeg", ".mp3", b"\xff\xfb", b"\xff\xfa", b"\xff\xf3", b"\xff\xf2", b"\xff\xe3", b"\xff\xe2"),
-    *_starting("audio/aac", ".aac", b"\xff\xf1", b"\xff\xf0", b"\xff\xf9", b"\xff\xf8"),
+_RIFF = {b"AVI ": read_avi, b"WEBP": read_webp, b"WAVE": read_wav}
+_SIGNATURES = (
+    (b"\x89PNG\r\n\x1a\n", read_png),
+    (b"\xff\xd8\xff", read_jpeg),
+    (b"GIF87a", read_gif),
+    (b"GIF89a", read_gif),
+    (b"OggS", read_ogg),
+    (b"\x1a\x45\xdf\xa3", read_matroska),
+    (b"BM", read_bmp),
 )
 
-_RAW_AUDIO = Container("audio/pcm", ".pcm", ())
 _TEXT = re.compile(rb"[\t\n\r\x20-\x7e\x80-\xff]*")
-
 _HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|!--|html|head|body)", re.IGNORECASE)
 _XML_ERROR = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]{0,200}\?>\s*)?<Error\b", re.IGNORECASE)
 _XML_CODE = re.compile(rb"<Code>\s*([A-Za-z0-9._-]{1,80})\s*</Code>", re.IGNORECASE)
 _BUSY_CODES = frozenset({b"internalerror", b"serverbusy", b"serviceunavailable", b"slowdown", b"requesttimeout"})
-
-
-def recognize(head: bytes) -> Container | None:
-    """
-    Return the container of a file, or ``None``.
-
-    :param head: The first ``HEAD_SIZE`` bytes of the file.
-    """
-    return next((row for row in CONTAINERS if all(signature.matches(head) for signature in row.signatures)), None)
 
 
 def error_page(head: bytes) -> Page | None:
@@ -134,33 +58,46 @@ def error_page(head: bytes) -> Page | None:
     return "busy" if code and code[1].lower() in _BUSY_CODES else "expired"
 
 
-def check_media(file: BinaryIO, size: int, expect: str | None, *, raw_audio: bool = False) -> Container:
+def read_structure(source: Source, expect: str | None = None, *, raw_audio: bool = False) -> Structure:
     """
-    Return the container of a whole file, or refuse what is not the expected media.
+    Return what a whole file is, or refuse what is damaged, cut, or no media.
 
-    :param file: The file, open for reading.
-    :param size: Its length.
-    :param expect: Kind of media: ``video``, ``image`` or ``audio``; ``None`` accepts each of them.
+    :param source: The file.
+    :param expect: The announced kind, ``video``, ``image`` or ``audio``; it decides ties only.
     :param raw_audio: The host declares raw samples, so it is, unless its content is of a known container or text.
-    :raises EvoLinkMediaError: it is empty, damaged, truncated or something else.
+    :raises EvoLinkLinkExpired: it is the error page of an expired link.
+    :raises EvoLinkMediaError: it is empty, damaged, cut, a page, or in no known format.
     """
-    if not size:
+    if not source.size:
         raise EvoLinkMediaError("the file is empty")
-    file.seek(0)
-    head = file.read(HEAD_SIZE)
+    head = source.read(0, HEAD_SIZE)
     _refuse_page(head)
-    container = recognize(head)
-    # Two bytes that begin a frame of MP3 or AAC may as well be a sample.
-    is_ambiguous = container is None or container.content_type in ("audio/mpeg", "audio/aac")
-    if raw_audio and is_ambiguous and not _TEXT.fullmatch(head):
-        container = _RAW_AUDIO
-    if container is None:
-        raise EvoLinkMediaError("the file is not in a known media format")
-    if expect is not None and container.kind != expect:
-        raise EvoLinkMediaError(f"expected {expect}, got {container.content_type}")
-    if container.box is not None:
-        _walk_boxes(file, size, container.box)
-    return container
+    found = _read_signed(source, head, expect) or _read_sound(source)
+    if found is not None:
+        return found
+    if raw_audio and expect in (None, "audio") and not _TEXT.fullmatch(head):
+        return Structure("audio/pcm", source.size, has_sound=True)
+    if head.startswith(b"ID3"):
+        raise damaged("there is no sound behind its tags")
+    raise EvoLinkMediaError("the file is not in a known media format")
+
+
+def _read_signed(source: Source, head: bytes, expect: str | None) -> Structure | None:
+    if is_iso(head):
+        return read_iso(source, expect)
+    if head[:4] in (b"RIFF", b"RF64", b"BW64"):
+        read = read_wav if head[:4] != b"RIFF" and head[8:12] == b"WAVE" else _RIFF.get(head[8:12])
+        return read(source) if read else None
+    reader = next((row for signature, row in _SIGNATURES if head.startswith(signature)), None)
+    return reader(source) if reader else None
+
+
+def _read_sound(source: Source) -> Structure | None:
+    """Return what a file is that has no signature at its beginning: frames of sound, also behind tags or zero bytes."""
+    start = skip_tags(source, 0)
+    if source.read(start, 4) == b"fLaC":
+        return read_flac(source, start)
+    return read_mp3(source, start) or read_aac(source, start)
 
 
 def _refuse_page(head: bytes) -> None:
@@ -171,31 +108,3 @@ def _refuse_page(head: bytes) -> None:
         raise EvoLinkLinkExpired("the link has expired: the host sent an error page instead of media")
     if page == "busy":
         raise EvoLinkMediaError("the host is busy: it sent an error page instead of media")
-
-
-def _walk_boxes(file: BinaryIO, size: int, needed: bytes) -> None:
-    """Detect a file that was truncated before it was served: its boxes then do not end where it ends."""
-    position, found = 0, False
-    for _ in range(_MAX_BOXES):
-        if position == size:
-            break
-        file.seek(position)
-        length, name = _read_box(file.read(16), size - position)
-        if not length <= size - position:
-            raise EvoLinkMediaError("the media file is truncated: its last box is shorter than declared")
-        found = found or name == needed
-        position += length
-    if position != size or not found:
-        raise EvoLinkMediaError(f"the media file is damaged: it has no complete {needed.decode()!r} box")
-
-
-def _read_box(header: bytes, rest: int) -> tuple[int, bytes]:
-    """Return length and name of a box; length 0 means the rest of the file."""
-    length, name, used = int.from_bytes(header[:4], "big"), header[4:8], 8
-    if length == 1:
-        length, used = int.from_bytes(header[8:16], "big"), 16
-    elif length == 0:
-        length = rest
-    if len(header) < used or length < used:
-        raise EvoLinkMediaError("the media file is damaged: its boxes do not fit together")
-    return length, name

@@ -3,7 +3,9 @@ Which hosts a download may contact, and how it contacts them.
 
 A result link is remote text: it may name our own network, a cloud's metadata service or a port of this machine.
 So a host is resolved once, each of its addresses is checked, and the connection goes to a checked address, while the
-certificate is still verified for the name. Only :class:`Connector` and :func:`system_resolver` do I/O.
+certificate is still verified for the name. Where the network policy names a proxy, the proxy resolves the host, often
+because this machine cannot: then all is checked that name and literal address show, and the rest is the proxy's to
+refuse. Only :class:`Connector` and :func:`system_resolver` do I/O.
 """
 
 from __future__ import annotations
@@ -15,13 +17,19 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import httpx
 
-from airflow_provider_evolink.api.addresses import is_loopback_address, is_public_address, literal_address
+from airflow_provider_evolink.api.addresses import (
+    is_inner_name,
+    is_loopback_address,
+    is_public_address,
+    literal_address,
+)
 from airflow_provider_evolink.api.errors import EvoLinkLinkRefused, EvoLinkMediaError
-from airflow_provider_evolink.api.http.transport import Watchdog
+from airflow_provider_evolink.api.http.transport import UNUSABLE, Watchdog, proxy_of, ssl_context, unusable_network
+from airflow_provider_evolink.api.network import NetworkPolicy
 from airflow_provider_evolink.api.redaction import public_link, sanitize
 
 Resolver: TypeAlias = Callable[[str, int], Sequence[str]]
@@ -34,10 +42,10 @@ _ENDS_IN_NUMBER = re.compile(r"(^|\.)([0-9]+|0x[0-9a-f]*)$")
 @dataclass(frozen=True)
 class Target:
     """
-    A link whose host was resolved and may be contacted.
+    A link whose host was checked and may be contacted.
 
     :param url: The link as given.
-    :param addresses: Addresses of its host, all of them allowed.
+    :param addresses: Addresses of its host, all of them allowed; none where a proxy resolves it.
     :param loopback: The host is this machine.
     """
 
@@ -47,11 +55,16 @@ class Target:
 
     def request(self, headers: Mapping[str, str], timeout: httpx.Timeout, attempt: int) -> httpx.Request:
         """Build a request that goes to a checked address, another one at each attempt, with the host's own name."""
+        name = _host(self.url)
+        hosts = self.addresses or (name,)
+        extensions: dict[str, Any] = {"timeout": timeout.as_dict()}
+        if self.addresses:  # else the certificate of a proxy would have to be for this name
+            extensions["sni_hostname"] = name
         return httpx.Request(
             "GET",
-            self.url.copy_with(host=self.addresses[attempt % len(self.addresses)]),
+            self.url.copy_with(host=hosts[attempt % len(hosts)]),
             headers={"Host": self.url.netloc.decode("ascii"), **headers},
-            extensions={"timeout": timeout.as_dict(), "sni_hostname": _host(self.url)},
+            extensions=extensions,
         )
 
 
@@ -101,6 +114,21 @@ def check_addresses(url: httpx.URL, addresses: Sequence[str], *, allow_loopback:
     return Target(url, unique, loopback=False)
 
 
+def check_name(url: httpx.URL) -> Target:
+    """
+    Check a link whose host a proxy resolves: its spelling, and what name or literal address show.
+
+    :param url: The link.
+    """
+    check_link(url)
+    host = _host(url)
+    if is_inner_name(host):
+        raise _refusal(url, "its host is the name of an internal host")
+    if literal_address(host) and not is_public_address(host):
+        raise _refusal(url, f"its host is at {sanitize(host, 60)}, which is not public")
+    return Target(url, (), loopback=False)
+
+
 def _host(url: httpx.URL) -> str:
     return url.raw_host.decode("ascii", "replace").removesuffix(".")
 
@@ -111,13 +139,14 @@ def _refusal(url: httpx.URL, reason: str) -> EvoLinkLinkRefused:
 
 class Connector:
     """
-    Opens links, hop by hop, each hop checked. Each host is resolved once in the life of a connector.
+    Opens links, hop by hop, each hop checked. Each host is resolved at most once in the life of a connector.
 
     Every request has a bare ``HTTPTransport`` of its own: an ``httpx.Client`` would log the signed query, keep
     cookies and add headers, and a kept connection would skip the certificate check for a second name at one address.
 
     :param resolver: Returns the addresses of a host name.
-    :param tls: Whom to trust; the public authorities by default.
+    :param tls: Whom to trust, instead of what the network policy says.
+    :param network: The way out; by default that of the environment.
     :param allow_loopback: Accept this machine, over plain HTTP and on any port too.
     :param max_redirects: Hops to follow.
     """
@@ -127,30 +156,38 @@ class Connector:
         *,
         resolver: Resolver | None = None,
         tls: ssl.SSLContext | None = None,
+        network: NetworkPolicy | None = None,
         allow_loopback: bool = False,
         max_redirects: int = 5,
     ) -> None:
         self._resolve = functools.cache(resolver or system_resolver)
-        self._tls = tls or public_tls()
+        self._network = network or NetworkPolicy.from_environment()
+        self._tls = tls or ssl_context(self._network)
         self._allow_loopback = allow_loopback
         self._max_redirects = max_redirects
 
     @contextmanager
     def open(
-        self, link: str, *, headers: Mapping[str, str], timeout: httpx.Timeout, attempt: int = 0
+        self,
+        link: str,
+        *,
+        headers: Mapping[str, str],
+        timeout: httpx.Timeout | Callable[[], httpx.Timeout],
+        attempt: int = 0,
     ) -> Iterator[httpx.Response]:
         """
         Yield the first response that is not a redirect, with its body unread.
 
         :param link: A result link.
         :param headers: What to send besides ``Host``.
-        :param timeout: Timeouts of each hop.
+        :param timeout: Timeouts of each hop, or what returns them right before it.
         :param attempt: Number of the attempt, from 0.
         :raises httpx.TransportError: there was no response.
         """
         target = self.locate(read_link(link), allow_loopback=self._allow_loopback)
         for _ in range(self._max_redirects + 1):
-            with _send(target.request(headers, timeout, attempt), timeout, self._tls) as response:
+            limits = timeout if isinstance(timeout, httpx.Timeout) else timeout()
+            with self.send(target, headers=headers, timeout=limits, attempt=attempt) as response:
                 location = response.headers.get("location")
                 if response.status_code not in _REDIRECTS or not location:
                     yield response
@@ -159,10 +196,44 @@ class Connector:
             target = self.locate(read_link(location, target.url), allow_loopback=target.loopback)
         raise EvoLinkMediaError(f"gave up after {self._max_redirects} redirects")
 
+    @contextmanager
+    def send(
+        self, target: Target, *, headers: Mapping[str, str], timeout: httpx.Timeout, attempt: int = 0
+    ) -> Iterator[httpx.Response]:
+        """
+        Send one request and yield its response, whatever it is, with its body unread.
+
+        :param target: Where to, as checked by :meth:`locate`.
+        :param headers: What to send besides ``Host``.
+        :param timeout: Timeouts of the request.
+        :param attempt: Number of the attempt, from 0: the next one goes to another address of the host.
+        :raises httpx.TransportError: there was no response.
+        """
+        with _transport(self._tls, None if target.addresses else self.proxy_of(target.url)) as transport:
+            with Watchdog((timeout.connect or 0) + (timeout.read or 0)) as watchdog:
+                request = target.request(headers, timeout, attempt)
+                request.extensions["trace"] = watchdog.trace
+                response = transport.handle_request(request)
+            try:
+                yield response
+            finally:
+                response.close()
+
+    def proxy_of(self, url: httpx.URL) -> httpx.Proxy | None:
+        """Return the proxy that a link goes through; ``None``: its host is called directly."""
+        return proxy_of(self._network, self._tls, url.scheme, _host(url), url.port)
+
     def locate(self, url: httpx.URL, *, allow_loopback: bool = False) -> Target:
-        """Resolve the host of a link and check its addresses."""
-        check_link(url, allow_loopback=allow_loopback)
+        """
+        Check the host of a link: where it is called directly, by all its addresses, else by what its name shows.
+
+        :param url: The link.
+        :param allow_loopback: Accept this machine.
+        """
         host = _host(url)
+        check_link(url, allow_loopback=allow_loopback)
+        if self.proxy_of(url) is not None:
+            return check_name(url)
         try:
             found = [host] if literal_address(host) else self._resolve(host, url.port or 443)
         except (OSError, UnicodeError):
@@ -170,22 +241,11 @@ class Connector:
         return check_addresses(url, found, allow_loopback=allow_loopback)
 
 
-@contextmanager
-def _send(request: httpx.Request, timeout: httpx.Timeout, tls: ssl.SSLContext) -> Iterator[httpx.Response]:
-    with httpx.HTTPTransport(verify=tls, trust_env=False) as transport:
-        with Watchdog((timeout.connect or 0) + (timeout.read or 0)) as watchdog:
-            request.extensions["trace"] = watchdog.trace
-            response = transport.handle_request(request)
-        try:
-            yield response
-        finally:
-            response.close()
-
-
-@functools.cache
-def public_tls() -> ssl.SSLContext:
-    """Return the TLS settings for public hosts, regardless of the environment."""
-    return httpx.create_ssl_context(trust_env=False)
+def _transport(tls: ssl.SSLContext, proxy: httpx.Proxy | None) -> httpx.HTTPTransport:
+    try:
+        return httpx.HTTPTransport(verify=tls, trust_env=False, proxy=proxy)
+    except UNUSABLE:
+        raise unusable_network() from None
 
 
 def system_resolver(host: str, port: int) -> Sequence[str]:

@@ -12,18 +12,19 @@ import uuid
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from pydantic import BaseModel, ValidationError, field_validator
 
-from airflow_provider_evolink.api.addresses import host_of, is_local_host, link_fault
+from airflow_provider_evolink.api.addresses import is_local_host, link_fault
 from airflow_provider_evolink.api.catalog.media_limits import InputFile
 from airflow_provider_evolink.api.http.failures import refusal_error, unreadable
 from airflow_provider_evolink.api.http.messages import Call, Response
 from airflow_provider_evolink.api.http.retries import retrying
 from airflow_provider_evolink.api.http.transport import build_client, exchange, ssl_context
 from airflow_provider_evolink.api.http.wire import read_success
-from airflow_provider_evolink.api.jobs.job import MAX_LINK
+from airflow_provider_evolink.api.jobs.result_links import MAX_LINK
 from airflow_provider_evolink.api.settings import ClientSettings
 
 UPLOAD_FOLDER = "airflow"
@@ -98,7 +99,7 @@ def upload(settings: ClientSettings, path: Path, file: InputFile) -> Uploaded:
     name = f"{uuid.uuid4().hex}{file.extension}"
     files_api = dataclasses.replace(settings, base_url=settings.files_url)
     limits = httpx.Limits(max_keepalive_connections=0)
-    with build_client(httpx.Client, files_api, ssl_context(), limits) as http:
+    with build_client(httpx.Client, files_api, ssl_context(settings.network), limits) as http:
 
         def attempt() -> Uploaded:
             began = time.time()
@@ -144,4 +145,4 @@ def is_usable(url: Any, settings: ClientSettings) -> bool:
     """
     if not isinstance(url, str) or len(url) > MAX_LINK or link_fault(url):
         return False
-    return url.startswith("https://") or is_local_host(host_of(settings.files_url))
+    return url.startswith("https://") or is_local_host(urlsplit(settings.files_url).hostname)

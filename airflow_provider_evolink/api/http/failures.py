@@ -64,6 +64,7 @@ _BY_CODE: dict[str, type[EvoLinkAPIError]] = {
     )
     for code in codes.split()
 }
+_CODE = re.compile(r"[\w.:+-]{1,80}", re.ASCII)  # anything else is a text, which may quote the request
 MAY_HAVE_PAID = frozenset({"idempotency_conflict", "paid_outcome_unknown"})
 REFUSAL_ADVICE: dict[type[EvoLinkAPIError], str] = {
     EvoLinkAuthError: "check the API key in the connection's password; it may be expired or disabled",
@@ -148,8 +149,9 @@ def refusal_error(call: Call, response: Response) -> EvoLinkError:
     """
     payload = json_object(response.content)
     code, message = reason(payload)
-    details: dict[str, Any] = {"code": code, "status_code": response.status, "request_id": request_id(response)}
-    quoted = f": “{call.redactor.apply(message)}”" if message else ""
+    shown = code if code is None or _CODE.fullmatch(code) else call.redactor.apply(code)
+    details: dict[str, Any] = {"code": shown, "status_code": response.status, "request_id": request_id(response)}
+    quoted = f": “{call.redactor.apply(message)}”" if message and not call.redactor.hides_all else ""
     if call.paid and not refused_before_charging(response.status, payload):
         return _unknown_outcome(call, f"HTTP {response.status}{describe_body(response)}{quoted}", **details)
     kind = refusal(response.status, code)

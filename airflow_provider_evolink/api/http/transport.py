@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import functools
+import json
 import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from contextvars import Token
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
-from urllib.request import getproxies
 
 import httpx
 
 from airflow_provider_evolink import __version__
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
-from airflow_provider_evolink.api.http.failures import network_error
+from airflow_provider_evolink.api.http.failures import is_certificate_error, network_error
 from airflow_provider_evolink.api.http.messages import MAX_BODY, Call, Response
+from airflow_provider_evolink.api.http.quiet import IS_OURS
+from airflow_provider_evolink.api.network import NetworkPolicy
 from airflow_provider_evolink.api.settings import ClientSettings
 
 USER_AGENT = f"airflow-provider-evolink/{__version__}"
+UNUSABLE = (ImportError, ValueError, httpx.InvalidURL)  # what httpx raises for an address or a proxy
 H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 
 
@@ -40,29 +46,41 @@ class Permit(Protocol):
         """Raise if the order may not be sent any more. Called right before its first byte leaves; no I/O."""
 
 
+@dataclass
 class Watchdog:
     """
     Cuts a connection at the deadline of a call: every single read may be in time while the response drips in.
 
+    Meanwhile httpcore logs nothing of the call.
+
     :param seconds: For the whole call.
+    :param permit: Checked right before the first byte of a request leaves.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.has_cut = False
-        self._socket: socket.socket | None = None
-        self._timer = threading.Timer(seconds, self._cut)
-        self._timer.daemon = True
+    seconds: float
+    permit: Permit | None = None
+    has_cut: bool = field(default=False, init=False)
+    opens_tunnel: bool = field(default=False, init=False)  # a proxy was asked to connect, and nothing else was sent
+    _socket: socket.socket | None = field(default=None, init=False)
+    _timer: threading.Timer | None = field(default=None, init=False)
+    _before: Token[bool] | None = field(default=None, init=False)
 
     def __enter__(self) -> Self:
+        self._before = IS_OURS.set(True)
+        self._timer = threading.Timer(self.seconds, self._cut)
+        self._timer.daemon = True
         self._timer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._before is not None:
+            IS_OURS.reset(self._before)
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """
-        Note the connection of the call.
+        Follow the steps of the call: note its connection, and ask for the permit before it is sent.
 
         :param event: Name of a step in httpcore.
         :param info: Its arguments or result.
@@ -71,6 +89,10 @@ class Watchdog:
             if self.has_cut:
                 raise httpx.ConnectTimeout("")
             self._socket = info["return_value"].get_extra_info("socket")
+        if event.endswith(".send_request_headers.started"):
+            self.opens_tunnel = info["request"].method == b"CONNECT"
+            if self.permit is not None:
+                self.permit.check()
 
     def _cut(self) -> None:
         self.has_cut = True
@@ -100,36 +122,29 @@ def exchange(
     :raises EvoLinkUnavailable: no response; if it was an order, it was provably not sent.
     :raises EvoLinkSubmissionUnknown: no response to an order that may have been accepted.
     """
-    with Watchdog(seconds or call_timeout(call, settings)) as watchdog:
-
-        def trace(event: str, info: Mapping[str, Any]) -> None:
-            watchdog.trace(event, info)
-            if permit is not None and event.endswith(".send_request_headers.started"):
-                permit.check()
-
+    request = httpx_request(call, settings)
+    with Watchdog(seconds or request["timeout"].read, permit) as watchdog:
         try:
-            with http.stream(**httpx_request(call, settings) | options, extensions={"trace": trace}) as response:
+            with http.stream(**request | options, extensions={"trace": watchdog.trace}) as response:
                 content = bytearray()
                 for chunk in response.iter_raw():
                     append(content, chunk)
                 return to_response(response, content, settings)
         except httpx.HTTPError as error:
+            if watchdog.opens_tunnel and not is_certificate_error(error):
+                raise network_error(call, httpx.ProxyError("")) from None
             raise network_error(call, httpx.ReadTimeout("") if watchdog.has_cut else error) from None
 
 
-def call_timeout(call: Call, settings: ClientSettings) -> float:
-    """Return the seconds a whole call may take."""
-    return settings.submit_timeout if call.paid else settings.read_timeout
-
-
 def httpx_request(call: Call, settings: ClientSettings) -> dict[str, Any]:
-    """Return a call as arguments of httpx."""
+    """Return a call as arguments of httpx. The whole of it may take as long as the read timeout."""
+    seconds = settings.submit_timeout if call.paid else settings.read_timeout
     return {
         "method": call.method,
         "url": call.path,
         "content": call.content,
         "headers": dict(call.headers),
-        "timeout": httpx.Timeout(call_timeout(call, settings), connect=settings.connect_timeout),
+        "timeout": httpx.Timeout(seconds, connect=settings.connect_timeout),
     }
 
 
@@ -148,13 +163,63 @@ def to_response(response: httpx.Response, content: bytearray, settings: ClientSe
     """Return what came back, without our key, should something have echoed it."""
     key = settings.api_key
     headers = {name.lower(): value.replace(key, "***") for name, value in response.headers.items()}
-    return Response(response.status_code, headers, bytes(content).replace(key.encode(), b"***"))
+    return Response(response.status_code, headers, _plain(bytes(content)).replace(key.encode(), b"***"))
+
+
+def _plain(content: bytes) -> bytes:
+    """Return JSON without escaped ASCII, which could spell a key."""
+    if b"\\u00" in content or b"\\/" in content:
+        with suppress(ValueError, RecursionError):
+            return json.dumps(json.loads(content)).encode()
+    return content
 
 
 @functools.cache
-def ssl_context() -> ssl.SSLContext:
-    """Return the process's one TLS context: building it takes some 20 ms, which no event loop should spend."""
-    return httpx.create_ssl_context()
+def ssl_context(network: NetworkPolicy | None = None) -> ssl.SSLContext:
+    """
+    Return the process's one TLS context: building it takes some 20 ms, which no event loop should spend.
+
+    :param network: Whom to trust; by default what the environment says.
+    :raises EvoLinkConfigError: its certificates cannot be read.
+    """
+    network = network or NetworkPolicy.from_environment()
+    if not (network.ca_file or network.ca_folder):
+        return httpx.create_ssl_context(trust_env=False)
+    is_folder = network.ca_file is not None and Path(network.ca_file).is_dir()
+    try:
+        context = ssl.create_default_context(
+            cafile=None if is_folder else network.ca_file, capath=network.ca_file if is_folder else network.ca_folder
+        )
+    except OSError as error:  # ssl.SSLError is one: no certificate in the file
+        raise EvoLinkConfigError(
+            f"the certificates in {network.ca_file or network.ca_folder} cannot be read ({type(error).__name__}). What "
+            "to do: correct [evolink] ca_bundle in the deployment's configuration, or SSL_CERT_FILE and SSL_CERT_DIR "
+            "in the environment of the worker and the triggerer"
+        ) from None
+    return context
+
+
+@functools.lru_cache(maxsize=64)
+def proxy_of(
+    network: NetworkPolicy, tls: ssl.SSLContext, scheme: str, host: str, port: int | None = None
+) -> httpx.Proxy | None:
+    """
+    Return the proxy that a call goes through, ready for httpx; ``None``: it goes directly.
+
+    :param network: The way out.
+    :param tls: A TLS context, for a proxy that is itself called over TLS.
+    :param scheme: ``http`` or ``https``.
+    :param host: Name or address.
+    :param port: The port, where the URL has one.
+    :raises EvoLinkConfigError: it cannot be used.
+    """
+    found = network.proxy_for(scheme, host, port)
+    if found is None:
+        return None
+    try:
+        return httpx.Proxy(found, ssl_context=tls if found.lower().startswith("https:") else None)
+    except UNUSABLE:
+        raise unusable_network() from None
 
 
 def default_headers(settings: ClientSettings) -> dict[str, str]:
@@ -177,26 +242,27 @@ def build_client(client: Callable[..., H], settings: ClientSettings, tls: ssl.SS
     :param limits: How many connections are kept.
     :raises EvoLinkConfigError: the address or a proxy of the environment cannot be used.
     """
-    with _config_errors():
+    try:
+        url = httpx.URL(settings.base_url)
         return client(
-            base_url=settings.base_url,
+            base_url=url,
             headers=default_headers(settings),
             follow_redirects=False,
             verify=tls,
             limits=limits,
-            trust_env=not settings.is_local,  # no proxy between us and this machine
+            trust_env=False,  # the settings' network policy has read it
+            proxy=proxy_of(settings.network, tls, url.scheme, url.host, url.port),
         )
+    except UNUSABLE:
+        raise unusable_network() from None
 
 
-@contextmanager
-def _config_errors() -> Iterator[None]:
-    try:
-        yield
-    except (ImportError, ValueError, httpx.InvalidURL):
-        raise EvoLinkConfigError(
-            "no client can be built: check the API base URL and the proxy settings in the environment "
-            "(a SOCKS proxy needs the package socksio)"
-        ) from None
+def unusable_network() -> EvoLinkConfigError:
+    """Return the error of an address or a proxy that httpx cannot use; it does not hold them."""
+    return EvoLinkConfigError(
+        "no client can be built: check the API base URL, [evolink] proxy in the deployment's configuration and the "
+        "proxy settings in the environment (a SOCKS proxy needs the package socksio)"
+    )
 
 
 def build_polling_client(
@@ -210,13 +276,17 @@ def build_polling_client(
     :param limits: How many connections are kept.
     :raises EvoLinkConfigError: the address or a proxy of the environment cannot be used.
     """
-    with _config_errors():
-        if not settings.is_local and getproxies().keys() & {"http", "https", "all"}:
+    try:
+        url = httpx.URL(settings.base_url)
+        if proxy_of(settings.network, tls, url.scheme, url.host, url.port) is not None:
             return build_client(httpx.AsyncClient, settings, tls, limits), (httpx.HTTPError,)
-        import aiohttp
+        client = PollingClient(settings, tls, limits)
+    except UNUSABLE:
+        raise unusable_network() from None
+    import aiohttp
 
-        # The library itself raises UnicodeError for a reason phrase that is not text.
-        return PollingClient(settings, tls, limits), (httpx.HTTPError, aiohttp.ClientError, UnicodeError)
+    # The library itself raises UnicodeError for a reason phrase that is not text.
+    return client, (httpx.HTTPError, aiohttp.ClientError, UnicodeError)
 
 
 class PollingClient:

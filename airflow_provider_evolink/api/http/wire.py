@@ -19,7 +19,9 @@ from airflow_provider_evolink.api.errors import EvoLinkRequestError, Violation
 from airflow_provider_evolink.api.http.failures import refusal_error, unreadable
 from airflow_provider_evolink.api.http.messages import Call, Response, describe_body, json_object, reason
 from airflow_provider_evolink.api.jobs.credits import Credits
-from airflow_provider_evolink.api.jobs.job import JOB_ID, MAX_LINK, MAX_RESULTS, Job
+from airflow_provider_evolink.api.jobs.envelope import job_in
+from airflow_provider_evolink.api.jobs.job import JOB_ID, Job
+from airflow_provider_evolink.api.jobs.result_links import MAX_RESULTS
 from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot, read_snapshot
 from airflow_provider_evolink.api.redaction import Redactor
 
@@ -58,7 +60,7 @@ def submit(path: str, body: Mapping[str, Any], idempotency_key: str) -> Call:
 
 def read_job(job_id: str) -> Call:
     """
-    Build the call that reads one job.
+    Build the call that reads one job. No error quotes what EvoLink says about it: that may be the prompt.
 
     :param job_id: EvoLink's id; percent-encoded, so it cannot leave the path.
     :raises EvoLinkRequestError: EvoLink issues no such ids.
@@ -66,7 +68,8 @@ def read_job(job_id: str) -> Call:
     if not JOB_ID.fullmatch(job_id):
         rule = "must be an id as EvoLink issues them: up to 128 letters, digits, dots, underscores, colons, hyphens"
         raise EvoLinkRequestError("a job's status", [Violation("job_id", rule)])
-    return Call("job status", "GET", f"/v1/tasks/{quote(job_id, safe='')}", job_id=job_id)
+    path = f"/v1/tasks/{quote(job_id, safe='')}"
+    return Call("job status", "GET", path, redactor=Redactor.everything(), job_id=job_id)
 
 
 def read_jobs(job_ids: Sequence[str]) -> Call:
@@ -76,12 +79,13 @@ def read_jobs(job_ids: Sequence[str]) -> Call:
     :param job_ids: Up to ``MAX_BATCH`` of EvoLink's ids.
     """
     content = json.dumps({"task_ids": list(job_ids)}).encode()
-    return Call("job status", "POST", "/v1/tasks/batch", content, headers=_JSON)
+    return Call("job status", "POST", "/v1/tasks/batch", content, Redactor.everything(), _JSON)
 
 
 def list_jobs(model: str) -> Call:
     """Build the call that lists the account's newest jobs of a model (undocumented; EvoLink's own clients use it)."""
-    return Call("job list", "GET", f"/v1/tasks?model={quote(model, safe='')}&page=1&page_size={MAX_LISTED}")
+    path = f"/v1/tasks?model={quote(model, safe='')}&page=1&page_size={MAX_LISTED}"
+    return Call("job list", "GET", path, redactor=Redactor.everything())
 
 
 def read_credits() -> Call:
@@ -113,18 +117,17 @@ def job_from(call: Call, response: Response) -> Job:
     """
     payload = read_success(call, response)
     try:
-        job = Job.model_validate(payload)
+        job = Job.model_validate(job_in(payload, call.job_id))
     except ValidationError:
         if reason(payload)[0]:
             raise refusal_error(call, response) from None
         unreadable(call, response, "the response names no job")
     if call.job_id and job.job_id != call.job_id:
         unreadable(call, response, "the response is about another job")
-    if not _has_sane_links(job):
+    if len(job.results) > MAX_RESULTS:
         if call.paid:
             return job.model_copy(update={"results": (), "outputs": ()})
-        too_much = f"more than {MAX_RESULTS} links or a link over {MAX_LINK} characters"
-        unreadable(call, response, f"the response has {too_much}")
+        unreadable(call, response, f"the response has more than {MAX_RESULTS} links")
     return job
 
 
@@ -156,26 +159,21 @@ def readings_from(call: Call, response: Response) -> dict[str, Job | JobSnapshot
             found[snapshot.job_id] = snapshot
             continue
         with suppress(ValidationError):
-            job = Job.model_validate(row)
-            if _has_sane_links(job):
+            job = Job.model_validate(job_in(row) if isinstance(row, dict) else row)
+            if len(job.results) <= MAX_RESULTS:
                 found[job.job_id] = job
     return found
 
 
-def _has_sane_links(job: Job) -> bool:
-    return len(job.results) <= MAX_RESULTS and all(len(link) <= MAX_LINK for link in job.results)
-
-
-def listed_from(call: Call, response: Response) -> list[tuple[str, float]]:
-    """Read ids and times of a list of jobs. It holds neither prompts nor links."""
+def listed_from(call: Call, response: Response) -> list[Job]:
+    """Read a list of jobs: their ids, models and times. It holds neither prompts nor links."""
     rows = read_success(call, response).get("data")
     if not isinstance(rows, list):
         unreadable(call, response, "the response holds no list")
     found = []
     for row in rows:
         with suppress(ValidationError, TypeError):
-            job = Job.model_validate({**row, "created": row.get("created_at")})
-            found.append((job.job_id, job.created or 0.0))
+            found.append(Job.model_validate({**row, "created": row.get("created_at")}))
     return found
 
 

@@ -26,12 +26,13 @@ from pydantic import (
     model_validator,
 )
 
+from airflow_provider_evolink.api.jobs.envelope import id_in
 from airflow_provider_evolink.api.jobs.outputs import EXPIRY, read_made, read_outputs
+from airflow_provider_evolink.api.jobs.reasons import read_error
+from airflow_provider_evolink.api.jobs.status_words import meaning_of, normalized
 from airflow_provider_evolink.api.redaction import sanitize
 
 LINK_LIFETIME = timedelta(hours=24)
-MAX_RESULTS = 64
-MAX_LINK = 8192
 MAX_TEXT = 2000
 JOB_ID = re.compile(r"(?=.{1,128}\Z)[._:-]*[A-Za-z0-9][A-Za-z0-9._:-]*", re.ASCII)
 EARLIEST, LATEST = 1_000_000_000, 100_000_000_000  # Unix seconds; milliseconds are out of range
@@ -109,14 +110,13 @@ class JobStatus(StrEnum):
     @classmethod
     def read(cls, value: object) -> JobStatus:
         """
-        Parse EvoLink's status, in any case and either spelling of *cancelled*.
+        Parse EvoLink's status, in any case, and other words for the end of a job.
 
         :param value: ``status`` of the response.
         """
-        text = value.strip().lower() if isinstance(value, str) else ""
-        text = {"canceled": "cancelled"}.get(text, text)
+        word = normalized(value)
         try:
-            return cls(text)
+            return cls(meaning_of(word) or word)
         except ValueError:
             return cls.UNKNOWN
 
@@ -190,13 +190,17 @@ class Job(_Lenient):
     :param job_id: EvoLink's ``id``.
     :param status: Parsed from ``status_text``.
     :param status_text: EvoLink's ``status``, verbatim.
+    :param has_documented_status: Whether that is a status exactly as EvoLink documents it (or *canceled*). Another word
+        for success counts only with a result, and another word for failure never leads to another order.
     :param progress: Percent, as EvoLink reports it: some models send none, and few count linearly.
     :param kind: EvoLink's ``type``: ``video``, ``image``, ``audio`` or ``text``.
     :param created: When EvoLink accepted the request, Unix seconds by its clock.
     :param results: Links, valid for about 24 hours. Empty until completed.
     :param outputs: One description for each link: its ``kind`` and what else EvoLink reports about it.
+    :param unusable: Which results EvoLink sent besides, and why each of them cannot be used, e.g. "result 2 of 2:
+        inline data of 500 characters, which is not fetched".
     :param made: What the job created that is not a file, such as the name of a voice.
-    :param error: Why the job failed.
+    :param error: Why the job failed, or what EvoLink remarks on a completed one.
     :param task_info: EvoLink's estimate; some gateways send it with the submit only.
     :param usage: Reserved and used credits.
     :param billing: Charge and refund, on newer gateways.
@@ -206,11 +210,13 @@ class Job(_Lenient):
     model: Text = None
     status: JobStatus = JobStatus.UNKNOWN
     status_text: str = ""
+    has_documented_status: bool = True
     progress: Number = None
     created: Moment = None
     kind: Text = Field(default=None, validation_alias=AliasChoices("type", "kind"))
     results: tuple[str, ...] = ()
     outputs: tuple[dict[str, Any], ...] = ()
+    unusable: tuple[str, ...] = ()
     made: dict[str, str] = {}
     error: Annotated[Failure | None, WrapValidator(_or_none)] = None
     task_info: Annotated[TaskInfo | None, WrapValidator(_or_none)] = None
@@ -222,12 +228,18 @@ class Job(_Lenient):
     def _read_names(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        job_id = next((value[name] for name in ("id", "task_id", "job_id") if value.get(name)), None)
-        status = value.get("status")
-        status_text = sanitize(_text(status) or "", 40)
-        links, outputs = read_outputs(value)
-        created = {"results": links, "outputs": outputs, "made": read_made(value)}
-        return {**value, **created, "id": job_id, "status": JobStatus.read(status), "status_text": status_text}
+        outputs, made = read_outputs(value), read_made(value)
+        has_output = bool(outputs.links) or any(name != EXPIRY for name in made)
+        return {
+            **value,
+            **_read_status(value, has_output),
+            "error": read_error(value),
+            "id": id_in(value),
+            "results": outputs.links,
+            "outputs": outputs.described,
+            "unusable": outputs.unusable,
+            "made": made,
+        }
 
     @property
     def has_output(self) -> bool:
@@ -260,15 +272,19 @@ class Job(_Lenient):
         """When EvoLink accepted the request, UTC."""
         return None if self.created is None else pendulum.from_timestamp(self.created)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self, credits_reserved: float | None = None) -> dict[str, Any]:
         """
         Return the job as plain JSON: what the operators return.
 
         ``expires_at`` counts from the submit, since EvoLink reports no time of completion: links are valid at least
         that long. ``credits`` is the final charge if EvoLink reports it, else the reserved amount.
+
+        :param credits_reserved: What the order reserved. EvoLink states it in the response to the order, and not in
+            the finished job.
         """
         created = self.created_at
         charged = self.credits_charged
+        reserved = self.credits_reserved if credits_reserved is None else credits_reserved
         return {
             "job_id": self.job_id,
             "model": self.model,
@@ -277,11 +293,24 @@ class Job(_Lenient):
             "results": list(self.results),
             "outputs": [dict(output) for output in self.outputs],
             "made": dict(self.made),
-            "credits": self.credits_reserved if charged is None else charged,
-            "credits_reserved": self.credits_reserved,
+            "credits": reserved if charged is None else charged,
+            "credits_reserved": reserved,
             "credits_charged": charged,
             **link_times(created),
         }
+
+
+def _read_status(value: dict[str, Any], has_output: bool) -> dict[str, Any]:
+    text = value.get("status")
+    status = JobStatus.read(text)
+    is_documented = status is not JobStatus.UNKNOWN and text in (status, "canceled")
+    if status is JobStatus.COMPLETED and normalized(text) != status and not has_output:
+        status = JobStatus.UNKNOWN
+    return {
+        "status": status,
+        "status_text": sanitize(_text(text) or "", 40),
+        "has_documented_status": is_documented,
+    }
 
 
 def _first(*values: Any) -> float | None:

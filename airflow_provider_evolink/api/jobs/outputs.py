@@ -9,11 +9,19 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_evolink.api.jobs.result_links import (
+    KINDS,
+    Entry,
+    find_entries,
+    main_link,
+    text_of,
+    usual_kind,
+)
 from airflow_provider_evolink.api.redaction import link_identity, sanitize
 
-KINDS = ("video", "image", "audio")
 EXPIRY = "draft_expires_at"
 _TEXTS = {"result_id": 128, "title": 300, "tags": 300, "name": 300, "description": 2000}
 _NUMBERS = ("duration", "z_index")
@@ -24,23 +32,40 @@ _BROKEN = re.compile("[\ud800-\udfff]")
 _MAX_ITEMS = 64
 
 
-def read_outputs(payload: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[dict[str, Any], ...]]:
+@dataclass(frozen=True)
+class Outputs:
     """
-    Return the links of a job and, for each of them, EvoLink's description.
+    The results of a job that are files.
 
-    ``results`` decides which files there are; ``result_data`` only if ``results`` is empty.
+    :param links: The usable links.
+    :param described: One description for each of them.
+    :param unusable: Which others EvoLink sent, and why each of them cannot be used.
+    """
+
+    links: tuple[str, ...]
+    described: tuple[dict[str, Any], ...]
+    unusable: tuple[str, ...]
+
+
+def read_outputs(payload: Mapping[str, Any]) -> Outputs:
+    """
+    Return the links of a job and, for each of them, EvoLink's description. One unusable link leaves the others.
 
     :param payload: The job as EvoLink sent it.
     """
-    kind = payload.get("type") or payload.get("kind")
-    usual = kind if kind in KINDS else None
-    items = list(_items(payload.get("result_data")))
-    links = _links(payload.get("results"))
-    if not links:
-        found = [(item, link) for item in items if (link := _main_link(item, usual)[1])]
-        items, links = [item for item, _ in found], tuple(link for _, link in found)
-    pairs = zip(links, _matching(links, items), strict=True)
-    return links, tuple(_described(usual, link, item) for link, item in pairs)
+    usual = usual_kind(payload)
+    entries = find_entries(payload)
+    items = _matching([entry.link for entry in entries], list(_items(payload.get("result_data"))))
+    links: list[str] = []
+    described: list[dict[str, Any]] = []
+    unusable: list[str] = []
+    for number, (entry, item) in enumerate(zip(entries, items, strict=True), 1):
+        if entry.fault:
+            unusable.append(f"result {number} of {len(entries)}: {entry.fault}")
+        else:
+            links.append(entry.link)
+            described.append(_described(usual, entry, item))
+    return Outputs(tuple(links), tuple(described), tuple(unusable[:_MAX_ITEMS]))
 
 
 def read_made(payload: Mapping[str, Any]) -> dict[str, str]:
@@ -58,17 +83,6 @@ def read_made(payload: Mapping[str, Any]) -> dict[str, str]:
     return {**made, EXPIRY: expiry} if expiry else made
 
 
-def _links(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple):
-        return ()
-    return tuple(link for entry in value if (link := _link(entry)))
-
-
-def _link(value: Any) -> str:
-    link = value.strip() if isinstance(value, str) else ""
-    return "" if _BROKEN.search(link) else link
-
-
 def _items(data: Any) -> Iterator[dict[str, Any]]:
     """Find the descriptions of files: a list of them, an object that holds such a list, or one object."""
     if isinstance(data, list):
@@ -79,29 +93,32 @@ def _items(data: Any) -> Iterator[dict[str, Any]]:
 
 
 def _has_link(item: Any) -> bool:
-    return isinstance(item, dict) and bool(_main_link(item, None)[1])
+    return isinstance(item, dict) and bool(main_link(item, None)[1])
 
 
-def _main_link(item: dict[str, Any], usual: str | None) -> tuple[str | None, str]:
-    """Return kind and link of the file an item describes (of a song with a cover: the song), or an empty link."""
-    for kind in (usual, *KINDS):
-        if kind and (link := _link(item.get(f"{kind}_url"))):
-            return kind, link
-    link = _link(item.get("url")) or _link(item.get("audio"))
-    return (usual, link) if link.startswith(("http://", "https://")) else (usual, "")
-
-
-def _matching(links: tuple[str, ...], items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Find the item of each link: by the link without its query, which is signed each time, else by position."""
-    by_link = {link_identity(value): item for item in items for value in item.values() if isinstance(value, str)}
+def _matching(links: list[str], items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Find the item of each link: by the link, by that without its query, which is signed each time, by position."""
+    texts = [(value, item) for item in items for value in item.values() if isinstance(value, str)]
+    by_link = {value.strip(): item for value, item in texts}
+    by_identity: dict[str, list[dict[str, Any]]] = {}
+    for value, item in texts:
+        found = by_identity.setdefault(link_identity(value), [])
+        found += [] if any(item is one for one in found) else [item]
     by_position = items if len(items) == len(links) else [{}] * len(links)
-    return [by_link.get(link_identity(link), item) for link, item in zip(links, by_position, strict=True)]
+    return [
+        by_link.get(link) or _only(by_identity.get(link_identity(link), [])) or item
+        for link, item in zip(links, by_position, strict=True)
+    ]
 
 
-def _described(usual: str | None, link: str, item: dict[str, Any]) -> dict[str, Any]:
-    kinds = [kind for kind in KINDS if link_identity(_link(item.get(f"{kind}_url"))) == link_identity(link)]
-    kind = kinds[0] if kinds else _main_link(item, usual)[0]
-    output: dict[str, Any] = {"kind": kind}
+def _only(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the one item of its kind: where the query tells files apart, a link without it belongs to several."""
+    return items[0] if len(items) == 1 else {}
+
+
+def _described(usual: str | None, entry: Entry, item: dict[str, Any]) -> dict[str, Any]:
+    item = {**item, **entry.item}
+    output: dict[str, Any] = {"kind": _kind_of(usual, entry.link, item)}
     for name, limit in _TEXTS.items():
         value = item.get(name)
         value = ", ".join(map(str, value)) if isinstance(value, list) else value
@@ -112,13 +129,28 @@ def _described(usual: str | None, link: str, item: dict[str, Any]) -> dict[str, 
     return output if box is None else {**output, "bounding_box": box}
 
 
+def _kind_of(usual: str | None, link: str, item: dict[str, Any]) -> str | None:
+    """Return the kind of media of a link: by the name it stands under, else that of the item."""
+    own = [(kind, text_of(item.get(f"{kind}_url"))) for kind in KINDS]
+    same = [kind for kind, text in own if text == link]
+    same += [kind for kind, text in own if text and link_identity(text) == link_identity(link)]
+    return same[0] if same else main_link(item, usual)[0]
+
+
 def _box(value: Any) -> Any:
-    """Read the position of a layer, in either of EvoLink's forms: a list of numbers, or named numbers."""
-    entries = list(value.values()) if isinstance(value, dict) else value
-    is_box = isinstance(entries, list) and 0 < len(entries) <= 8 and all(map(_is_number, entries))
-    if not is_box:
-        return None
-    return {sanitize(name, 20): entry for name, entry in value.items()} if isinstance(value, dict) else entries
+    """
+    Read the position of a layer in any of EvoLink's forms: a list of numbers, named numbers, or named lists of them.
+
+    The recorded one is ``{"absolute": [left, top, right, bottom], "normalized": [...]}``.
+    """
+    if not isinstance(value, dict):
+        return value if _are_numbers(value) else None
+    parts = {name: part for name, part in value.items() if _is_number(part) or _are_numbers(part)}
+    return {sanitize(name, 20): part for name, part in parts.items()} if 0 < len(parts) <= 8 else None
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, list) and 0 < len(value) <= 8 and all(map(_is_number, value))
 
 
 def _is_number(value: Any) -> bool:

@@ -8,16 +8,17 @@ are due about then in calls of up to 50, through one client. A pause that EvoLin
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import copy_context
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
-from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkRateLimited, EvoLinkUnavailable
+from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkError, EvoLinkRateLimited, EvoLinkUnavailable
 from airflow_provider_evolink.api.http.wire import MAX_BATCH
-from airflow_provider_evolink.api.jobs.job import JobStatus
+from airflow_provider_evolink.api.jobs.job import JOB_ID, JobStatus
 from airflow_provider_evolink.api.jobs.pace import DurationStats, JobHints
 from airflow_provider_evolink.api.jobs.schedule import Decision, PollSchedule, WaitEnd
 from airflow_provider_evolink.api.jobs.snapshot import JobReading
@@ -155,6 +156,7 @@ class Poller:
         """
         if self._reader.refusal is not None:
             raise self._reader.refusal
+        _check_wait(job_id, schedule)
         waiter = Waiter(job_id, schedule, on_poll)
         self._waiters.add(waiter)
         try:
@@ -248,6 +250,16 @@ class Poller:
                 waiter.future.set_result(decision.end)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
             waiter.fail(error)
+
+
+def _check_wait(job_id: Any, schedule: PollSchedule) -> None:
+    """Refuse a wait that would disturb others, or never end."""
+    if not isinstance(job_id, str) or not JOB_ID.fullmatch(job_id):
+        raise EvoLinkConfigError("job_id must be an id as EvoLink issues them")
+    if not all(
+        isinstance(moment, int | float) and math.isfinite(moment) for moment in (schedule.deadline, schedule.started)
+    ):
+        raise EvoLinkConfigError("a wait needs its start and its deadline as epoch seconds", job_id=job_id)
 
 
 # dag.test() runs every trigger in a loop of its own, so a poller belongs to a loop.

@@ -33,6 +33,11 @@ def names() -> list[str]:
     return list(documented_models())
 
 
+def all_names() -> list[str]:
+    """Return the names of all documented models, aliases included."""
+    return [name for known, model in documented_models().items() for name in (known, *model.aliases)]
+
+
 @cache
 def documented_models() -> dict[str, DocumentedModel]:
     """

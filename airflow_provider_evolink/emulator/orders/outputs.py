@@ -31,6 +31,7 @@ _CONTENT_OF_TASK = {
 }
 _AUDIO_EXTENSIONS = {"mp3": "mp3", "wav": "wav", "opus": "ogg", "ogg_opus": "ogg", "pcm": "pcm"}
 _IMAGE_EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp"}
+_JPEG_FAMILIES = frozenset({"nano-banana"})  # as recorded
 _ONE_IMAGE = frozenset({"image-upscale", "image-enhance", "background-removal"})
 _HEIGHTS = {"360p": 360, "480p": 480, "512p": 512, "768p": 768, "1080p": 1080, "2k": 1440, "4k": 2160}
 _SIDES = {"0.5K": 512, "1.5K": 1536, "2K": 2048, "3K": 3072, "4K": 4096}
@@ -70,7 +71,8 @@ def _audio_extension(model: DocumentedModel, body: Body) -> str:
 
 
 def _image(model: DocumentedModel, body: Body, source: Job | None, content: str) -> Output:
-    extension = _IMAGE_EXTENSIONS.get(body.get("output_format") or model.default("output_format") or "", "png")
+    usual = "jpg" if model.family in _JPEG_FAMILIES else "png"
+    extension = _IMAGE_EXTENSIONS.get(body.get("output_format") or model.default("output_format") or "", usual)
     width, height = _image_size(body)
     if source is not None:
         factor = 2 if model.task == "image-upscale" else 1

@@ -2,7 +2,8 @@
 Which requests EvoLink accepts.
 
 Wan 2.7 is checked field by field and between fields, by the tables below. Every other documented model is checked
-against its fields in ``models/*.json``. For a model without documentation any request is accepted.
+against its fields in ``models/*.json``. For a model without documentation any request is accepted,
+unless its name is that of a documented one with a slip.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from airflow_provider_evolink.emulator.orders.fields import (
     url,
     urls,
 )
-from airflow_provider_evolink.emulator.orders.models import find
+from airflow_provider_evolink.emulator.orders.models import all_names, find
+from airflow_provider_evolink.emulator.orders.near_misses import near_miss
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +69,8 @@ def check_request(kind: str, body: Any) -> tuple[Body, list[str]]:
     known = rules or documented
     if known is not None and known.kind != kind:
         raise Refusal(f"model {model} is not available on this endpoint", "model")
+    if known is None and (meant := near_miss(model, [*STRICT_MODELS, *all_names()])):
+        raise Refusal(f"model {model[:80]} does not exist; there is {meant}", "model")
     if rules is None:
         if documented is not None:
             check_documented_fields(documented, body)

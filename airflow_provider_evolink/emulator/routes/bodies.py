@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_evolink.emulator.orders.prices import billing_rule, cost
+from airflow_provider_evolink.emulator.orders.prices import billing_rule, cost, token_counts
 from airflow_provider_evolink.emulator.routes.result_data import result_data
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ def submitted_body(job: Job, user_group: str) -> dict[str, Any]:
 
 def job_body(job: Job, links: list[str], user_group: str, *, with_billing: bool) -> dict[str, Any]:
     """
-    Return the response to a poll.
+    Return the response to a poll. That of a job that has ended is dressed as the recorded ones are: it states no
+    reservation, and no billing rule.
 
     :param job: The job.
     :param links: Its result links; empty unless it completed.
@@ -116,13 +117,13 @@ def job_body(job: Job, links: list[str], user_group: str, *, with_billing: bool)
     info = {"can_cancel": not job.is_over}  # EvoLink estimates in the response to the submission only
     body = _common_fields(job, job.state.status, job.state.progress) | {
         "task_info": info,
-        "usage": _usage(job, user_group),
+        "usage": _final_usage(job) if job.is_over else _usage(job, user_group),
     }
+    if job.is_over:
+        body["duration"] = round((job.state.ended or job.created) - job.created)
     if job.is_completed:
         body["results"] = links
-        data = result_data(job, links)
-        body |= {"result_data": data} if data is not None else {}
-        body["usage"] |= {"credits_used": job.credits_charged, "cost": cost(job.credits_charged)}
+        body["result_data"] = result_data(job, links)
     if job.state.failure is not None:
         body["error"] = {"code": job.state.failure.code, "message": job.state.failure.message, "type": "task_error"}
     if job.source is not None and "source_task_id" in job.order.body:
@@ -179,6 +180,14 @@ def _common_fields(job: Job, status: str, progress: int) -> dict[str, Any]:
 def _usage(job: Job, user_group: str) -> dict[str, Any]:
     rule = billing_rule(job.order.kind)
     return {"billing_rule": rule, "credits_reserved": job.plan.reserved, "user_group": user_group}
+
+
+def _final_usage(job: Job) -> dict[str, Any]:
+    usage: dict[str, Any] = {"credits_used": job.credits_charged}
+    if job.is_completed:
+        tokens: dict[str, Any] = {**token_counts(job.order.model)}
+        usage |= tokens or {"cost": cost(job.credits_charged)}
+    return usage
 
 
 def _billing(job: Job) -> dict[str, Any]:

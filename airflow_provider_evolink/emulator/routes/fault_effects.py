@@ -205,7 +205,13 @@ async def _patch_json(request: FaultyRequest, response: BufferedResponse) -> Non
 
 
 async def _change_jobs(request: FaultyRequest, response: BufferedResponse, changes: dict[str, Any]) -> None:
-    await send_response(_patched(response, lambda job: job | changes), request.send)
+    await send_response(_patched(response, lambda job: _changed(job, changes)), request.send)
+
+
+def _changed(job: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Change a job; other results are not described by its ``result_data``."""
+    kept = {name: value for name, value in job.items() if name != "result_data" or "results" not in changes}
+    return kept | changes
 
 
 def without_results(response: BufferedResponse, replacement: Any) -> BufferedResponse:
@@ -221,9 +227,8 @@ def without_results(response: BufferedResponse, replacement: Any) -> BufferedRes
     def change(job: dict[str, Any]) -> dict[str, Any]:
         if job.get("status") != "completed":
             return job
-        if replacement == "missing":
-            return {name: value for name, value in job.items() if name != "results"}
-        return job | {"results": results}
+        changed = _changed(job, {"results": results})
+        return {name: value for name, value in changed.items() if name != "results" or replacement != "missing"}
 
     return _patched(response, change)
 

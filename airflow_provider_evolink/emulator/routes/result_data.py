@@ -15,13 +15,17 @@ _NAMESPACE = uuid.UUID("6f1b6f0e-6a57-4c62-9d0b-0d3c1f1f5a10")
 
 def result_data(job: Job, links: list[str]) -> Any:
     """
-    Return ``result_data`` of a completed job; None if it has none.
+    Return ``result_data`` of a completed job: for ordinary files one object with the link for each, as recorded.
 
     :param job: The job.
     :param links: Its result links.
     """
-    describe = _DATA_OF_CONTENT.get(job.plan.output.content)
-    return describe(job, links) if describe else None
+    describe: Callable[[Job, list[str]], Any] = _DATA_OF_CONTENT.get(job.plan.output.content, _files)
+    return describe(job, links)
+
+
+def _files(_: Job, links: list[str]) -> list[dict[str, Any]]:
+    return [{"url": link} for link in links]
 
 
 def _result_id(job: Job, number: int) -> str:
@@ -45,13 +49,16 @@ def _songs(job: Job, links: list[str]) -> dict[str, Any]:
 
 
 def _layers(job: Job, links: list[str]) -> list[dict[str, Any]]:
-    base: dict[str, Any] = {"image_url": links[0], "z_index": 0}
+    base: dict[str, Any] = {"url": links[0], "z_index": 0}
     width, height = job.plan.output.width, job.plan.output.height
     layers = [
         {
-            "image_url": link,
+            "url": link,
             "z_index": number,
-            "bounding_box": {"x": 0, "y": 0, "width": width // number, "height": height // number},
+            "bounding_box": {
+                "absolute": [0, 0, width // number, height // number],
+                "normalized": [0, 0, 1000 // number, 1000 // number],
+            },
             "name": f"layer {number}",
             "description": f"The emulator's layer {number}",
         }
@@ -60,8 +67,10 @@ def _layers(job: Job, links: list[str]) -> list[dict[str, Any]]:
     return [base, *layers]
 
 
-def _speech(job: Job, links: list[str]) -> list[dict[str, Any]] | None:
-    return [{"audio_url": links[0], "duration": job.plan.output.seconds}] if "qwen-audio" in job.order.model else None
+def _speech(job: Job, links: list[str]) -> list[dict[str, Any]]:
+    if "qwen-audio" not in job.order.model:
+        return _files(job, links)
+    return [{"audio_url": links[0], "duration": job.plan.output.seconds}]
 
 
 def _voice(job: Job, links: list[str]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""How a file comes over a line: what has arrived, what is requested next, and what came encoded."""
