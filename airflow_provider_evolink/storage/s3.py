@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PROTOCOLS = frozenset({"s3", "s3a"})
 MAX_PUT = 5 * 1024**3  # what one request may carry; a larger file goes in parts, which a kill can leave behind
 PART = 16 * 1024 * 1024
+READ_TIMEOUT = 300  # seconds; the 15 of s3fs are too few for a store that checks 4 GB before it responds
 RESUMPTIONS = 4  # of a download from the store
 _NO_ETAG = '"00000000000000000000000000000000"'
 _REFUSED_BY_CONDITION = frozenset({"PreconditionFailed", "NoSuchKey", "412"})
@@ -177,6 +178,7 @@ async def _send(fs: Any, method: str, path: str, arguments: dict[str, Any]) -> A
     from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
     limit = arguments.pop("limit", 0)
+    fs.read_timeout = max(fs.read_timeout, READ_TIMEOUT)  # of the session, where this call opens it
     await fs.set_session()
     bucket, key, _ = fs.split_path(path)
     call = getattr(await fs.get_s3(bucket), method)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,11 +28,13 @@ class NarrowS3:
     :param ignored: Conditions of writes that the store does not know: match, none-match.
     :param fails: Called for each request; returns the code of an error, or ``None``. ``lost`` does what was asked and
         loses the response; ``cut`` sends half of it.
+    :param seconds: How long the store takes to respond to what is put.
     """
 
     denied: set[str] = field(default_factory=set)
     ignored: set[str] = field(default_factory=set)
     fails: Callable[[str, str], str | None] = lambda _, __: None
+    seconds: float = 0.0
     seen: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -44,7 +47,7 @@ class NarrowS3:
     def reset(self) -> None:
         """Give the role the rights to put and get, as the pages promise that they suffice."""
         self.denied, self.ignored, self.seen = {"list", "delete", "abort"}, set(), []
-        self.fails = lambda _, __: None
+        self.fails, self.seconds = lambda _, __: None, 0.0
 
     def stop(self) -> None:
         """Stop serving."""
@@ -61,6 +64,7 @@ class NarrowS3:
         for condition in self.ignored:
             environ.pop(CONDITIONS[condition], None)
         status, headers, body = self._asked(environ)
+        time.sleep(self.seconds if right == "put" else 0)
         if failure == "lost":
             return self._refuse({**environ, "CONTENT_LENGTH": 0}, start, "503 SlowDown")
         if status.startswith("404") and right == "get" and "list" in self.denied and b"NoSuchBucket" not in body:

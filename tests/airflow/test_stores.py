@@ -377,6 +377,17 @@ def test_an_upload_that_fails_once_is_sent_again_from_its_start(
         assert contents() == ["a.mp4"]
 
 
+def test_a_store_that_takes_long_to_respond_is_sent_a_file_once(
+    narrow: Any, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("s3fs.S3FileSystem.read_timeout", 1)
+    monkeypatch.setenv("AIRFLOW_CONN_SLOW", os.environ["AIRFLOW_CONN_NARROW"])
+    narrow.seconds = 2.5
+    tmp_path.joinpath("a").write_bytes(b"x")
+    publish(tmp_path / "a", open_folder(f"s3://slow@{bucket}/a.mp4"))
+    assert [right for right, _ in narrow.seen] == ["put"]
+
+
 def test_a_large_upload_that_fails_for_good_leaves_no_open_upload(
     narrow: Any, bucket: str, contents: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
