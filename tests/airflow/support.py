@@ -32,6 +32,8 @@ def steady(text: str) -> str:
     text = re.sub(r"\s+", " ", text)
     text = re.sub(r"task-unified-[\w-]+", "task-unified-…", re.sub(r"af1-\w+", "af1-…", text))
     text = re.sub(r"request id \w+", "request id …", re.sub(r"http://127\.0\.0\.1:\d{2,}[^\s:]*", "https://…", text))
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|\+00:00)", "2026-01-31T12:00:00Z", text)
+    text = re.sub(r"took \d+\.\d s", "took 11.0 s", text)
     return re.sub(r"“[^”]*”", "“…”", text)
 
 
