@@ -86,7 +86,7 @@ def _move(ledger: Ledger, record: Record, attempt: Submitting) -> None:
     own = record
     if last := attempt.record:  # an order number belongs to one idempotency key, so none is used again
         number, revision = max(last.order_number, record.order_number), last.revision + 1
-        newest = max(last.newest_job_created, record.newest_job_created)
+        newest = record.newest_job_created if record.job_id else max(last.newest_job_created, record.newest_job_created)
         own = replace(record, order_number=number, revision=revision, newest_job_created=newest)
     attempt.ledger.write_intent(own)
     attempt.record = own

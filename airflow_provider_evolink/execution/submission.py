@@ -346,9 +346,12 @@ def submitted(record: Record, job: Job) -> Record:
     :param record: The record of the order.
     :param job: Its job.
     """
-    newest = max(record.newest_job_created, job.created or 0.0)
     return record.moved(
-        State.SUBMITTED, job_id=job.job_id, newest_job_created=newest, credits_reserved=job.credits_reserved
+        State.SUBMITTED,
+        job_id=job.job_id,
+        model=job.model or record.model,  # as EvoLink calls it: later reads are compared with it
+        newest_job_created=max(record.newest_job_created, job.created or 0.0),
+        credits_reserved=job.credits_reserved,
     )
 
 

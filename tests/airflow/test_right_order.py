@@ -313,3 +313,15 @@ def test_media_that_are_not_given_are_not_missed(stage: Any, emulator: EmulatorS
     made = EvoLinkTextToVideoOperator(task_id="t", prompt="A paper boat", audio_urls=None, parameters={"seed": None})
     made.render_template_fields({})
     assert stage.run(lambda: made)["status"] == "completed"
+
+
+def test_a_model_that_evolink_calls_otherwise_is_still_the_own_job(
+    stage: Any, make: Make, slow: EmulatorServer
+) -> None:
+    """EvoLink may answer with another known name; it is that of the order, and not of a stranger's job."""
+    slow.fault("patch_json", on="submit", fields={"model": "wan2.7-image-to-video"}, times=1)
+    interrupt(stage, single(make, REQUESTS[0]))
+    slow.fault("patch_json", on="read", fields={"model": "wan2.7-image-to-video"}, times=-1)
+    slow.fault("patch_json", on="batch", fields={"model": "wan2.7-image-to-video"}, times=-1)
+    assert stage.retry().run(single(make, REQUESTS[0]))["job_id"] == job_ids(slow)[0]
+    assert orders(slow) == 1
