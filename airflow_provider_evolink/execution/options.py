@@ -113,7 +113,7 @@ class GenerationOptions:
             execution_timeout=operator.execution_timeout,
             keeps_result=operator.do_xcom_push,
             operator_name=type(operator).__name__,
-            empty=_empty(given, {**dict(_mapping(operator.parameters)), **typed}) if given else given,
+            empty=_empty(given, typed, operator.parameters) if given else given,
             read_origins=partial(_origins, operator, context),
             **{name: getattr(operator, name) for name in taken},
         )
@@ -158,13 +158,10 @@ class BatchOptions:
         return cls(items, shared, max_active, operator.on_failed_job)
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _empty(given: frozenset[str], values: Mapping[str, Any]) -> frozenset[str]:
-    """Return the names that were given, and whose value is nothing now."""
-    return given & {str(path).rpartition(".")[2] for path, value in values.items() if not _holds(value)}
+def _empty(given: frozenset[str], typed: Mapping[str, Any], parameters: Any) -> frozenset[str]:
+    """Return the names that were given, and of which neither argument nor entry of parameters holds anything now."""
+    entries = parameters.items() if isinstance(parameters, Mapping) else ()
+    return given - {str(path).rpartition(".")[2] for path, value in (*typed.items(), *entries) if _holds(value)}
 
 
 def _holds(value: Any) -> bool:

@@ -678,7 +678,9 @@ def test_inputs_that_changed_since_the_order_do_not_order_again(
     event = {"event": {"job_id": job_id, "status": "completed"}}
     result = other().resume_execution(first.value.method_name, event, stage.context())
     assert result["request"] is None, "what was ordered is no longer known"
-    assert stage.retry().run(other)["job_id"] == job_id, "what was delivered stays delivered"
+    with pytest.raises(AirflowFailException, match=f"inputs of this task have changed.*{job_id}"):
+        stage.retry().run(other)
+    assert stage.retry().run(make())["job_id"] == job_id, "what was delivered stays delivered"
     assert slow.books()["orders"] == 1
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_evolink.api.catalog.catalog import build_request
+from airflow_provider_evolink.api.catalog.values import MISSING
 from airflow_provider_evolink.api.errors import EvoLinkRequestError
 
 T2V, I2V = "wan2.7-text-to-video", "wan2.7-image-to-video"
@@ -23,7 +24,8 @@ links = st.builds(
     names,
     st.sampled_from(["", ".png", ".mp4?X-Signature=abc%2F", "#t=3"]),
 )
-prompts = st.text(min_size=1, max_size=40).filter(lambda text: bool(text.strip()))
+texts = st.text(max_size=40).filter(lambda text: text.strip() not in MISSING)
+prompts = texts.filter(lambda text: bool(text.strip()))
 seconds = st.integers
 
 
@@ -32,7 +34,7 @@ def link_lists(least, most):
 
 
 COMMON = {
-    "negative_prompt": st.text(max_size=40),
+    "negative_prompt": texts,
     "quality": st.sampled_from(["720p", "1080p"]),
     "seed": st.integers(1, 2147483647),
     "prompt_extend": st.booleans(),
