@@ -27,7 +27,7 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkMediaError,
 )
 from airflow_provider_evolink.api.files import hosts
-from airflow_provider_evolink.api.files.download import DownloadLimits, download, fetch
+from airflow_provider_evolink.api.files.download import DownloadLimits, download, fetch, over_https
 from airflow_provider_evolink.api.files.download_response import OVERLAP
 from airflow_provider_evolink.api.files.transfer.fetching import pause_before
 from airflow_provider_evolink.api.files.transfer.line_watch import RateMeter
@@ -415,6 +415,23 @@ def test_a_redirect_is_judged_like_a_link(host, spool, location):
     server = host(media.moved(location))
     fails(server, spool, EvoLinkLinkRefused)
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("link", "asked"),
+    [
+        ("http://cdn.example/x.png?sig=a", "https://cdn.example/x.png?sig=a"),
+        ("HTTP://cdn.example/x.png", "https://cdn.example/x.png"),
+        ("https://cdn.example/x.png", "https://cdn.example/x.png"),
+        ("http://cdn.example:8080/x.png", "http://cdn.example:8080/x.png"),
+        ("http://user@cdn.example/x.png", "http://user@cdn.example/x.png"),
+        ("http://127.0.0.1/x.png", "http://127.0.0.1/x.png"),
+        ("http://[bad/", "http://[bad/"),
+        ("", ""),
+    ],
+)
+def test_a_link_over_plain_http_is_fetched_over_https(link, asked):
+    assert over_https(link) == asked
 
 
 def test_a_redirect_without_a_place_is_no_file(host, spool):

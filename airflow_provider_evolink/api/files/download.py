@@ -8,12 +8,14 @@ is, and whether it is whole, in ``inspection.py``. What has arrived is in a ``Pa
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from airflow_provider_evolink.api.addresses import is_local_host
 from airflow_provider_evolink.api.errors import EvoLinkMediaError
 from airflow_provider_evolink.api.files import hosts
 from airflow_provider_evolink.api.files.inspection import MediaInfo
@@ -53,6 +55,9 @@ class MediaBytes:
     def extension(self) -> str:
         """By the content, e.g. ``.mp4``."""
         return self.info.extension
+
+
+_PLAIN_LINK = re.compile(r"(?i)(http://)([a-z0-9.-]+)(?=[/?#]|$)")
 
 
 @contextmanager
@@ -99,6 +104,16 @@ def fetch(
         return verify(part, expect, limits)
 
 
+def over_https(link: str) -> str:
+    """
+    Return a result link over HTTPS: over plain HTTP a file that was paid for would only be refused.
+
+    :param link: A result link. One with a port, or to this machine, stays as it is.
+    """
+    found = _PLAIN_LINK.match(link)
+    return f"https://{link[found.end(1) :]}" if found and not is_local_host(found[2]) else link
+
+
 def fill(
     part: Part, link: str, connector: hosts.Connector, limits: DownloadLimits, *, expires: float | None = None
 ) -> None:
@@ -118,7 +133,7 @@ def fill(
     is_doubtful = part.size > 0 and (part.note.is_doubtful or part.note.source != source)
     part.change(source=source, expires=expires, is_doubtful=is_doubtful)
     if not part.is_complete:
-        LinkFetch(link, part, connector, limits).run()
+        LinkFetch(over_https(link), part, connector, limits).run()
 
 
 def verify(part: Part, expect: str | None, limits: DownloadLimits) -> MediaBytes:
