@@ -1,9 +1,10 @@
 """
-### A storyboard: dynamic task mapping
+### A storyboard: a mapped task group
 
-One operator is mapped over a list of shots. Each shot is a generation with its own record: a retry of shot 3 waits
-for the job of shot 3 and affects no other. All of them wait in the triggerer at once; `max_active_tis_per_dag` limits
-how many run at a time.
+A group of three tasks is mapped over a list of shots. Each shot is a generation with its own record: a retry of shot 3
+waits for the job of shot 3 and affects no other. **Map the group, not each operator**: a mapped download waits for *all*
+mapped generations, so that one failed shot would leave the paid clips of the others behind until their links expire.
+All shots wait in the triggerer at once; `max_active_tis_per_dag` limits how many run at a time.
 
 **Configuration**: as for `evolink_daily_video`. **Parameter** `shots`: what to show, one text per shot.
 """
@@ -11,7 +12,7 @@ how many run at a time.
 from __future__ import annotations
 
 import pendulum
-from airflow.providers.common.compat.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, task, task_group
 
 from airflow_provider_evolink.operators import (
     EvoLinkArchiveOperator,
@@ -41,19 +42,27 @@ with DAG(
         return [f"{shot}, film noir, single shot" for shot in (params or {})["shots"]]
 
     # [START storyboard]
-    shots = EvoLinkTextToVideoOperator.partial(
-        task_id="shot",
-        duration=2,
-        aspect_ratio="16:9",
-        seed=11,
-        max_active_tis_per_dag=4,
-    ).expand(prompt=storyboard())
-    files = EvoLinkDownloadOperator.partial(
-        task_id="download",
-        destination="{{ var.value.get('evolink_staging', 'file:///srv/evolink/staging') }}",
-    ).expand(job=shots.output)
-    EvoLinkArchiveOperator.partial(
-        task_id="archive",
-        archive_path="{{ var.value.get('evolink_archive', 'file:///srv/evolink/archive') }}",
-    ).expand(files=files.output)
+    @task_group
+    def shot(prompt: str) -> None:
+        """Make, fetch and archive one shot, whatever becomes of the others."""
+        generate = EvoLinkTextToVideoOperator(
+            task_id="generate",
+            prompt=prompt,
+            duration=2,
+            aspect_ratio="16:9",
+            seed=11,
+            max_active_tis_per_dag=4,
+        )
+        download = EvoLinkDownloadOperator(
+            task_id="download",
+            job=generate.output,
+            destination="{{ var.value.get('evolink_staging', 'file:///srv/evolink/staging') }}",
+        )
+        EvoLinkArchiveOperator(
+            task_id="archive",
+            files=download.output,
+            archive_path="{{ var.value.get('evolink_archive', 'file:///srv/evolink/archive') }}",
+        )
+
+    shot.expand(prompt=storyboard())
     # [END storyboard]

@@ -130,6 +130,17 @@ def test_runs_to_success(
         check(file, {job["id"]: job["body"] for job in books["jobs"]}, is_known=before is None)
 
 
+def test_one_failed_shot_leaves_no_paid_clip_behind(
+    slow_emulator: EmulatorServer, evolink_conn: str, dags_folder: Path, store: Path, deferrals: list[str]
+) -> None:
+    path = next(path for path in DAGS if path.stem == "evolink_storyboard")
+    slow_emulator.fault("job_fails", code="content_policy_violation", after=1)
+    run = load(moved(path, dags_folder, store)).test()
+    assert str(run.state) == "failed"
+    assert slow_emulator.books()["orders"] == 3
+    assert len(media_in(store / "archive")) == 2
+
+
 def media_in(folder: Path) -> list[Path]:
     """Return the media files in a folder, without manifests and receipts."""
     return sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix != ".json")
