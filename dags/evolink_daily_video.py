@@ -6,6 +6,7 @@ slot is occupied. `download` brings the result to the staging path before its li
 `archive` archives it under `<archive_path>/<model>/<yyyy>/<mm>/<dd>/<job id>/`, with a manifest.
 
 You can retry or clear any task: only clearing `generate` after its result was delivered pays for another generation.
+A backfill pays only for days that were never submitted (`on_backfill="reuse"`).
 
 **Configuration**: the connection `evolink_default`; the variables `evolink_staging` and `evolink_archive` (paths,
 e.g. `s3://bucket/archive`).
@@ -40,6 +41,7 @@ with DAG(
         aspect_ratio="16:9",
         duration=5,
         seed=7,
+        on_backfill="reuse",  # a backfill of a day that is there pays nothing
     )
     download = EvoLinkDownloadOperator(
         task_id="download",
