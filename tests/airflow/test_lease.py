@@ -13,6 +13,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_evolink.api.errors import EvoLinkOrderStopped
+from airflow_provider_evolink.api.http import transport
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.ledger import lease
 from airflow_provider_evolink.ledger.ledger import FolderStore
@@ -121,11 +122,29 @@ def test_a_late_order_is_not_repeated_where_another_try_has_taken_over(
     assert emulator.books()["orders"] == 0
 
 
-def test_an_order_that_was_throttled_for_longer_than_the_lease_is_submitted(
+def test_a_worker_that_stalls_while_it_connects_does_not_submit(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last look at the clock is right before the first byte."""
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.5)
+    request = transport.httpx_request
+
+    def slowly(call: Any, settings: Any) -> Any:
+        time.sleep(0.6 if call.paid else 0.0)
+        return request(call, settings)
+
+    monkeypatch.setattr(transport, "httpx_request", slowly)
+    with pytest.raises(EvoLinkOrderStopped, match="connecting to EvoLink took"):
+        stage.run(make())
+    assert "submit" not in emulator.books()["requests"]
+
+
+def test_an_order_that_was_throttled_for_longer_than_the_lease_is_submitted(
+    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, logs: Any
 ) -> None:
     monkeypatch.setattr(lease, "LEASE_SECONDS", 2.0)
     emulator.fault("status", on="submit", status=429, code="rate_limit_exceeded", headers={"Retry-After": "3"})
     assert stage.run(make())["status"] == "completed"
     assert emulator.books()["requests"]["submit"] == 2
     assert emulator.books()["orders"] == 1
+    assert not any("once more in this try" in line for line in logs.told), "the wait was not held against it"
