@@ -2,8 +2,9 @@
 ### A storyboard: a mapped task group
 
 A group of three tasks is mapped over a list of shots. Each shot is a generation with its own record: a retry of shot 3
-waits for the job of shot 3 and affects no other. **Map the group, not each operator**: a mapped download waits for *all*
-mapped generations, so that one failed shot would leave the paid clips of the others behind until their links expire.
+waits for the job of shot 3 and affects no other. **Map the group, not each operator**: a mapped download waits for
+*all* mapped generations, so that one failed shot would leave the paid clips of the others behind until their links
+expire.
 All shots wait in the triggerer at once; `max_active_tis_per_dag` limits how many run at a time.
 
 **Configuration**: as for `evolink_daily_video`. **Parameter** `shots`: what to show, one text per shot.
