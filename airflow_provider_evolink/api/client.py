@@ -28,6 +28,7 @@ from airflow_provider_evolink.api.http.failures import network_error
 from airflow_provider_evolink.api.http.messages import Call, Response
 from airflow_provider_evolink.api.http.quiet import IS_OURS
 from airflow_provider_evolink.api.http.retries import MAX_ATTEMPTS, retrying
+from airflow_provider_evolink.api.http.server_clock import ServerClock
 from airflow_provider_evolink.api.http.transport import (
     Permit,
     append,
@@ -69,6 +70,7 @@ class EvoLinkClient:
     def __init__(self, settings: ClientSettings, *, renew: Callable[[], ClientSettings] | None = None) -> None:
         self._redactors: dict[str, Redactor] = {}  # of the newest orders
         self.settings = settings
+        self.clock = ServerClock()
         self._renew = renew
         # No connection is kept: an idle one may be dead, and the outcome of an order lost on it is unknown.
         limits = httpx.Limits(max_keepalive_connections=0)
@@ -109,7 +111,9 @@ class EvoLinkClient:
         def attempt() -> Job:
             if permit is not None:
                 permit.renew()
-            return wire.job_from(call, exchange(self._http, call, self.settings, permit=permit))
+            response = exchange(self._http, call, self.settings, permit=permit)
+            self.clock.note(response.headers)
+            return wire.job_from(call, response)
 
         job = retrying(call, self.settings)(attempt)
         self._redactors[job.job_id] = call.redactor
@@ -206,7 +210,12 @@ class EvoLinkClient:
             time.sleep(step.delay)
 
     def _read(self, call: Call, read: Read[T], attempts: int = MAX_ATTEMPTS) -> T:
-        return retrying(call, self.settings, attempts)(lambda: read(call, exchange(self._http, call, self.settings)))
+        def attempt() -> T:
+            response = exchange(self._http, call, self.settings)
+            self.clock.note(response.headers)
+            return read(call, response)
+
+        return retrying(call, self.settings, attempts)(attempt)
 
 
 class AsyncEvoLinkClient:
@@ -220,6 +229,7 @@ class AsyncEvoLinkClient:
     """
 
     def __init__(self, settings: ClientSettings, tls: ssl.SSLContext) -> None:
+        self.clock = ServerClock()
         self.settings = settings
         limits = httpx.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE)
         self._http, self._network_errors = build_polling_client(settings, tls, limits)
@@ -274,7 +284,9 @@ class AsyncEvoLinkClient:
                 content = bytearray()
                 async for chunk in response.aiter_raw():
                     append(content, chunk)
-                return to_response(response, content, self.settings)
+                received = to_response(response, content, self.settings)
+                self.clock.note(received.headers)
+                return received
         except TimeoutError:
             raise network_error(call, httpx.ReadTimeout("")) from None
         except self._network_errors as error:

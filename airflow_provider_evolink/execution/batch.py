@@ -116,7 +116,9 @@ class BatchAttempt:
             )
         single, attempts = replace(beyond.identity, item=None), [item.attempt for item in self._items]
         adopt(attempts, self._run.context, [single], self._options.shared)
-        poll_together([item for item in self._items if item.job_id], self._options.shared.evolink_conn_id)
+        poll_together(
+            [item for item in self._items if item.job_id], self._options.shared.evolink_conn_id, self._client.clock
+        )
         for item in self._items:
             item.state = ItemState.QUEUED if item.attempt.will_submit else ItemState.ENDED
         self._check_queued()
@@ -170,7 +172,7 @@ class BatchAttempt:
         delays = slowest.attempt.tracker.poll_delays(slowest.reading, slowest.wait)
         for delay in delays if len(delays) > 1 else ():
             time.sleep(delay)
-            poll_together(running, self._options.shared.evolink_conn_id)
+            poll_together(running, self._options.shared.evolink_conn_id, self._client.clock)
             ended = [item for item in running if item.reading.is_over]
             for item in ended:
                 item.state = ItemState.ENDED
@@ -189,7 +191,8 @@ class BatchAttempt:
         return {
             **_wait_arguments(self._options, self._items),
             "jobs": [
-                [job.job_id, job.started, job.deadline] for job in awaited(in_state(self._items, ItemState.RUNNING))
+                [job.job_id, job.started, job.deadline]
+                for job in awaited(in_state(self._items, ItemState.RUNNING), self._client.clock)
             ],
             "state": {"waiting": [item.number for item in in_state(self._items, ItemState.QUEUED)], "failed": failed},
         }
@@ -200,7 +203,7 @@ class BatchAttempt:
             time.sleep(schedule.POLICY.confirm_failure_after)
         running, conn_id = in_state(self._items, ItemState.RUNNING), self._options.shared.evolink_conn_id
         wait = BatchWait(
-            awaited(running),
+            awaited(running, self._client.clock),
             **_wait_arguments(self._options, self._items),
             log=self._run.log.info,
             is_stopping=self._run.is_stopping,
@@ -225,7 +228,7 @@ class BatchAttempt:
         for job_id in event["running"]:
             by_job[job_id].state = ItemState.RUNNING
         lost = [by_job[job_id] for job_id in event.get("without_result", ())]
-        poll_together(lost, self._options.shared.evolink_conn_id)
+        poll_together(lost, self._options.shared.evolink_conn_id, self._client.clock)
         for item in lost:
             if not item.reading.is_over:
                 self._do(item, item.attempt.poll)
@@ -236,9 +239,8 @@ class BatchAttempt:
         """Tell whether all can be delivered: nothing is left to submit or to wait for, and all jobs are read."""
         if not in_state(self._items, ItemState.QUEUED) and not self.is_waiting:
             still_open = in_state(self._items, ItemState.ENDED)
-            poll_together(
-                [item for item in still_open if not item.reading.is_over], self._options.shared.evolink_conn_id
-            )
+            unread = [item for item in still_open if not item.reading.is_over]
+            poll_together(unread, self._options.shared.evolink_conn_id, self._client.clock)
             self._wait_for_unread(still_open)
         return not in_state(self._items, ItemState.QUEUED) and not self.is_waiting
 

@@ -23,6 +23,7 @@ from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 from airflow_provider_evolink.storage.object_store import open_folder
 
 if TYPE_CHECKING:
+    from airflow_provider_evolink.api.http.server_clock import ServerClock
     from airflow_provider_evolink.api.jobs.snapshot import JobReading
     from airflow_provider_evolink.execution.generation import GenerationAttempt
 
@@ -226,35 +227,38 @@ def _summary(job: JobReading | None, credits_reserved: float | None) -> dict[str
     return {**_EMPTY, "kind": job.kind, "credits_reserved": credits_reserved, **link_times(created)}
 
 
-def poll_together(items: Sequence[BatchItem], evolink_conn_id: str) -> None:
+def poll_together(items: Sequence[BatchItem], evolink_conn_id: str, clock: ServerClock) -> None:
     """
     Poll the jobs of some items, many in a call; failed ones twice, since money hangs on it. One may stay unread.
 
     :param items: Items whose jobs are known.
     :param evolink_conn_id: Connection of type ``evolink``.
+    :param clock: Learns EvoLink's time.
     """
-    _poll_once(items, evolink_conn_id)
+    _poll_once(items, evolink_conn_id, clock)
     failed = [item for item in items if item.reading.has_failed]
     if failed:
         time.sleep(schedule.POLICY.confirm_failure_after)
-        _poll_once(failed, evolink_conn_id)
+        _poll_once(failed, evolink_conn_id, clock)
 
 
-def _poll_once(items: Sequence[BatchItem], evolink_conn_id: str) -> None:
+def _poll_once(items: Sequence[BatchItem], evolink_conn_id: str, clock: ServerClock) -> None:
     ids = list(dict.fromkeys(item.job_id for item in items if item.job_id))
-    found = asyncio.run(read_all(functools.partial(EvoLinkHook.aget_settings, evolink_conn_id), ids)) if ids else {}
+    load_settings = functools.partial(EvoLinkHook.aget_settings, evolink_conn_id)
+    found = asyncio.run(read_all(load_settings, ids, clock)) if ids else {}
     for item in items:
         item.take(found.get(str(item.job_id)))
 
 
-def awaited(items: Sequence[BatchItem]) -> list[AwaitedJob]:
+def awaited(items: Sequence[BatchItem], clock: ServerClock) -> list[AwaitedJob]:
     """
-    Return the jobs of items to wait for.
+    Return the jobs of items to wait for, with times by EvoLink's clock.
 
     :param items: Items whose jobs run.
+    :param clock: EvoLink's clock.
     """
-    waits = [item.wait for item in items]
-    return [AwaitedJob(wait.job_id, round(wait.started, 1), round(wait.deadline, 1)) for wait in waits]
+    offset, waits = clock.offset(time.time()), [item.wait for item in items]
+    return [AwaitedJob(one.job_id, round(one.started + offset, 1), round(one.deadline + offset, 1)) for one in waits]
 
 
 def common_hints(items: Sequence[BatchItem]) -> dict[str, Any]:

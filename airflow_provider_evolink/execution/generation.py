@@ -222,6 +222,9 @@ class GenerationAttempt:
         job = self.tracker.reading.job if self.tracker.reading else None
         began = self._run.began
         started = self.record.ordered_at if self.record else min(began, (job.created if job else None) or began)
+        offset = self.tracker.clock_offset
+        if offset and self.record and self.record.newest_job_created:  # another worker's clock wrote when it ordered
+            started = self.record.newest_job_created - offset
         end, start = started + self.options.timeout, getattr(self._run.ti, "start_date", None)
         allowed = self.options.execution_timeout
         deadline = end if allowed is None or start is None else min(end, (start + allowed).timestamp())

@@ -101,6 +101,11 @@ class JobTracker:
     _credits_reserved: float | None = field(default=None, init=False)
 
     @property
+    def clock_offset(self) -> float:
+        """Seconds to add to this worker's clock to get EvoLink's, as far as they differ by more than a few."""
+        return self.client.clock.offset(time.time())
+
+    @property
     def has_failed(self) -> bool:
         """Whether the last poll showed a failed job."""
         return self.reading is not None and self.reading.has_failed

@@ -217,8 +217,8 @@ class EvoLinkGenerateOperator(InputOperator):
             trigger=EvoLinkJobTrigger(
                 evolink_conn_id=self.evolink_conn_id,
                 job_id=wait.job_id,
-                deadline=wait.deadline,
-                started=wait.started,
+                deadline=wait.deadline + attempt.tracker.clock_offset,
+                started=wait.started + attempt.tracker.clock_offset,
                 poll_interval=attempt.options.poll_interval,
                 **attempt.tracker.hints(),
             ),

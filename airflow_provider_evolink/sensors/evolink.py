@@ -37,6 +37,7 @@ class EvoLinkJobSensor(BaseSensorOperator):
 
     template_fields: Sequence[str] = ("job_id", "evolink_conn_id")
     ui_color = "#e8e4ff"
+    _clock_offset = 0.0
 
     def __init__(
         self,
@@ -120,6 +121,7 @@ class EvoLinkJobSensor(BaseSensorOperator):
             try:
                 with EvoLinkHook(self.evolink_conn_id).get_conn() as client:
                     job = with_results(client, client.get_job(job_id))
+                    self._clock_offset = client.clock.offset(time.time())
             except (EvoLinkJobTimeout, EvoLinkRateLimited, EvoLinkUnavailable) as error:
                 self.log.warning("EvoLink job %s cannot be read right now, still waiting: %s", job_id, error)
                 return PokeReturnValue(is_done=False)
@@ -133,7 +135,7 @@ class EvoLinkJobSensor(BaseSensorOperator):
     def _defer(self, seconds: float) -> None:
         from airflow_provider_evolink.triggers.evolink import EvoLinkJobTrigger
 
-        now = time.time()
+        now = time.time() + self._clock_offset  # by EvoLink's clock, as triggerers need it
         self.defer(
             trigger=EvoLinkJobTrigger(
                 evolink_conn_id=self.evolink_conn_id,

@@ -32,8 +32,8 @@ class EvoLinkJobTrigger(BaseTrigger):
 
     :param evolink_conn_id: Connection of type ``evolink``.
     :param job_id: EvoLink's id.
-    :param deadline: Epoch seconds when the wait ends with status ``timeout``.
-    :param started: Epoch seconds when the job was submitted; its age paces the polls.
+    :param deadline: Epoch seconds, by EvoLink's clock, when the wait ends with status ``timeout``.
+    :param started: Epoch seconds, by EvoLink's clock, when the job was submitted; its age paces the polls.
     :param poll_interval: Seconds between polls; by default EvoLink's estimate and the kind of media decide.
     :param model: EvoLink's name of the model, where it is known.
     :param kind: ``video``, ``image`` or ``audio``, where it is known.

@@ -42,11 +42,16 @@ class Waiter:
     :param job_id: EvoLink's id.
     :param schedule: Decides when to poll, and when the wait is over.
     :param on_poll: Called with each reading, in the context of the wait: Airflow routes log lines by it.
+    :param now: Returns epoch seconds by EvoLink's clock, as those of the schedule are.
     """
 
-    __slots__ = ("_isolated_polls", "_isolation", "context", "failures", "future", "job_id", "on_poll", "schedule")
+    __slots__ = (
+        *("_isolated_polls", "_isolation", "context", "failures", "future"),
+        *("job_id", "now", "on_poll", "schedule"),
+    )
 
-    def __init__(self, job_id: str, schedule: PollSchedule, on_poll: OnPoll) -> None:
+    def __init__(self, job_id: str, schedule: PollSchedule, on_poll: OnPoll, now: Callable[[], float]) -> None:
+        self.now = now
         self.job_id = job_id
         self.schedule = schedule
         self.on_poll = on_poll
@@ -69,7 +74,7 @@ class Waiter:
     @property
     def deadline(self) -> float:
         """The end of the wait on the monotonic clock; the wall clock may be set meanwhile."""
-        return time.monotonic() + self.schedule.deadline - time.time()
+        return time.monotonic() + self.schedule.deadline - self.now()
 
     def isolate(self, at_least: int) -> None:
         """
@@ -157,15 +162,20 @@ class Poller:
         if self._reader.refusal is not None:
             raise self._reader.refusal
         _check_wait(job_id, schedule)
-        waiter = Waiter(job_id, schedule, on_poll)
+        waiter = Waiter(job_id, schedule, on_poll, self._now)
         self._waiters.add(waiter)
         try:
-            first = schedule.first_delay(hints, time.time())
+            first = schedule.first_delay(hints, self._now())
             self._enqueue(waiter, max(GATHER_SECONDS, first), max(GATHER_SECONDS, EARLY_SHARE * first))
             return await waiter.future
         finally:
             self._waiters.discard(waiter)
             waiter.future.cancel()
+
+    def _now(self) -> float:
+        """Return epoch seconds by EvoLink's clock: deadlines come from workers, whose clocks may differ from ours."""
+        now = time.time()
+        return now + self._reader.clock.offset(now)
 
     def _enqueue(self, waiter: Waiter, delay: float, early_by: float) -> None:
         if self._queue.push(waiter, time.monotonic() + delay, early_by):
@@ -239,7 +249,7 @@ class Poller:
         if waiter.is_done:
             return
         try:
-            decision = waiter.decide(result, time.time())
+            decision = waiter.decide(result, self._now())
             if decision.end is None:
                 self._enqueue(waiter, decision.delay, EARLY_SHARE * decision.delay)
             elif decision.end is WaitEnd.UNREADABLE and decision.error is not None:

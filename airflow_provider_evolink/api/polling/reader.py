@@ -20,6 +20,7 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkUnavailable,
 )
 from airflow_provider_evolink.api.http import retries
+from airflow_provider_evolink.api.http.server_clock import ServerClock
 from airflow_provider_evolink.api.http.wire import MAX_BATCH
 from airflow_provider_evolink.api.jobs.snapshot import JobReading
 from airflow_provider_evolink.api.settings import ClientSettings
@@ -40,9 +41,11 @@ class Reader:
     Once EvoLink has refused the key, and the one that replaced it, ``refusal`` is set: no read can succeed any more.
 
     :param load_settings: Returns key and hosts as they are now; called again once where EvoLink refuses the key.
+    :param clock: Learns EvoLink's time.
     """
 
-    def __init__(self, load_settings: SettingsLoader) -> None:
+    def __init__(self, load_settings: SettingsLoader, clock: ServerClock | None = None) -> None:
+        self.clock = clock or ServerClock()
         self.client: AsyncEvoLinkClient | None = None
         self.refusal: EvoLinkError | None = None
         self._load_settings = load_settings
@@ -118,17 +121,22 @@ class Reader:
             return self.client
 
     async def _make_client(self) -> AsyncEvoLinkClient:
-        return await AsyncEvoLinkClient.create(await self._load_settings())
+        client = await AsyncEvoLinkClient.create(await self._load_settings())
+        client.clock = self.clock
+        return client
 
 
-async def read_all(load_settings: SettingsLoader, job_ids: list[str]) -> dict[str, JobReading]:
+async def read_all(
+    load_settings: SettingsLoader, job_ids: list[str], clock: ServerClock | None = None
+) -> dict[str, JobReading]:
     """
     Read any number of jobs, many in a call. Transient errors are retried; what stays unreadable is left out.
 
     :param load_settings: Returns key and hosts of the connection.
     :param job_ids: EvoLink's ids.
+    :param clock: Learns EvoLink's time.
     """
-    reader = Reader(load_settings)
+    reader = Reader(load_settings, clock)
     bulk = _BulkRead(reader)
     try:
         await reader.open()
