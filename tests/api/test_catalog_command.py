@@ -126,9 +126,9 @@ def test_a_request_may_be_written_as_an_operator_takes_it(run, request_file):
 
 
 def test_a_warning_is_shown_and_is_no_fault(run, request_file):
-    status, out, _ = run("validate", request_file({"model": "wan2.5-text-to-video", "prompt": "a", "duration": 7}))
+    status, out, _ = run("validate", request_file({"model": "wan2.7-text-to-video", "prompt": "a" * 5001}))
     assert status == 0
-    assert "warning  duration: must be 5 or 10, got 7 (documented in prose only; the request is still sent)" in out
+    assert "warning  prompt: EvoLink cuts it to 5000 characters, got 5001" in out
 
 
 @pytest.mark.parametrize("file", ["s3://store@my-bucket/bud.png", "file:///data/bud.png", "/data/bud.png"])

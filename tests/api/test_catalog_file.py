@@ -111,7 +111,7 @@ FILE = {
                     "minimum": 1,
                     "maximum": 4,
                     "default": 2,
-                    "stated": {"maximum": "prose"},
+                    "stated": {"maximum": "convention"},
                 },
             },
             "rules": ["end needs start"],
@@ -282,7 +282,7 @@ def test_a_registered_model_is_used_like_any_other(monkeypatch):
             "endpoint": "/v1/videos/generations",
             "parameters": {
                 "prompt": {"type": "string", "required": True},
-                "duration": {"type": "integer", "minimum": 1, "maximum": 4, "stated": {"maximum": "prose"}},
+                "duration": {"type": "integer", "minimum": 1, "maximum": 4, "stated": {"maximum": "convention"}},
                 "source": {"type": "string", "from_job": {"models": ["invented-video-1"]}},
                 "image_urls": {"type": "array", "maxItems": 3, "items": {"type": "string", "format": "uri"}},
             },

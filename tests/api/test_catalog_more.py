@@ -82,12 +82,12 @@ def test_a_job_without_the_thing_wanted_is_refused():
         build_request("qwen3-tts-vd", {"prompt": "a", "voice": {"job_id": "x", "model": "qwen-voice-design"}})
 
 
-@pytest.mark.parametrize("mode", ["strict", "warn", "off"])
-def test_a_limit_that_only_the_words_of_a_page_state_is_warned_about_and_sent(mode):
+@pytest.mark.parametrize("mode", ["warn", "off"])
+def test_a_limit_that_only_the_words_of_a_page_state_is_refused_in_strict_and_else_sent(mode):
     given = {"prompt": "a", "duration": 7}
     assert build_request("wan2.5-text-to-video", given, validation=mode)["duration"] == 7
-    (warning,) = warnings_of("wan2.5-text-to-video", given)
-    assert warning.startswith("duration: must be 5 or 10, got 7 (documented in prose only")
+    with pytest.raises(EvoLinkRequestError, match="duration: must be 5 or 10, got 7"):
+        build_request("wan2.5-text-to-video", given)
     assert warnings_of("wan2.5-text-to-video", {"prompt": "a", "duration": "10"}) == []
 
 
@@ -104,7 +104,9 @@ def test_a_prompt_that_is_wrong_in_bytes_is_refused():
 
 @pytest.mark.parametrize(("size", "good"), [("auto", 1), ("16:9", 1), ("1024x1024", 1), ("1000x1000", 0), ("5:7", 0)])
 def test_a_size_may_be_a_word_a_ratio_or_pixels(size, good):
-    assert bool(warnings_of("gpt-image-2", {"prompt": "a", "size": size})) is not bool(good)
+    found = check_request("gpt-image-2", {"prompt": "a", "size": size})
+    assert bool(found.violations) is not bool(good)
+    assert found.warnings == ()
 
 
 @pytest.mark.parametrize(

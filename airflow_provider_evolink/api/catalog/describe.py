@@ -80,8 +80,8 @@ def describe_parameter(parameter: Parameter) -> str:
     if parameter.max_length and (parameter.cut or parameter.length_unit == "tokens"):
         excess = "EvoLink cuts the rest" if parameter.cut else "warning"
         texts.append(f"at most {describe_length(parameter.max_length, parameter.length_unit)} ({excess})")
-    if parameter.stated:
-        texts.append(f"{' and '.join(parameter.stated)} documented in prose only (warning)")
+    if conventions := [limit for limit in parameter.stated if not parameter.refuses(limit)]:
+        texts.append(f"{' and '.join(conventions)} only a convention (warning)")
     if parameter.default is not None:
         default = str(parameter.default).lower() if isinstance(parameter.default, bool) else parameter.default
         texts.append(f"default {default}")

@@ -57,8 +57,8 @@ class Parameter(BaseModel):
     :param phrase: Replaces the generated description of the allowed values in messages.
     :param stated: Where EvoLink states a limit, by the name of the limit; not listed means ``schema``. ``schema``: in
         the request schema. ``prose``: only in the text of the page. ``convention``: the page says at most that
-        breaking it may do harm, or that EvoLink ignores or cuts the excess. Only ``schema`` limits refuse a request;
-        the others cause a warning.
+        breaking it may do harm, or that EvoLink ignores or cuts the excess. A ``convention`` causes a warning, the
+        others refuse a request.
     :param note: For readers of the catalog.
     """
 
@@ -133,7 +133,7 @@ class Parameter(BaseModel):
     def refuses(self, limit: str) -> bool:
         """Whether a request that breaks this limit is refused, instead of only warned about."""
         is_estimate = limit == "maxLength" and self.length_unit == "tokens"
-        return not is_estimate and self.origin(limit) == "schema"
+        return not is_estimate and self.origin(limit) != "convention"
 
     def inner(self, key: str | int) -> Parameter | None:
         """Return the parameter that describes one entry of a list or object."""

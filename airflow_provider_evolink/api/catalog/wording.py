@@ -40,7 +40,7 @@ def warning(fault: Fault) -> str:
         if parameter.cut:
             return f"{written(fault.location)}: EvoLink cuts it to {limit}, got {length}"
         return f"{written(fault.location)}: should be at most {limit}, got about {length}"
-    return f"{violation(fault)} (documented in prose only; the request is still sent)"
+    return f"{violation(fault)} (only a convention; the request is still sent)"
 
 
 def _rule(fault: Fault, parameter: Parameter) -> str:
