@@ -16,6 +16,7 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkSubmissionUnknown,
     EvoLinkUnavailable,
 )
+from airflow_provider_evolink.api.http.server_clock import ServerClock
 from airflow_provider_evolink.api.jobs.job import Job
 
 BEGIN = 1_800_000_000.0
@@ -105,6 +106,7 @@ class ModelClient(EvoLinkClient):
     def __init__(self, server: Server, seams: Seams, *, says_so: bool) -> None:
         facts = {"honors_idempotency_key": says_so, "is_local": True, "base_url": "http://model"}
         self.settings = SimpleNamespace(**facts)  # type: ignore[assignment]
+        self.clock = ServerClock()
         self._server, self._seams = server, seams
 
     def close(self) -> None:

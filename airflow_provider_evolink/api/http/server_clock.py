@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 
@@ -11,12 +12,16 @@ MIN_OFFSET = 5.0  # seconds; a date has no fractions, and a response takes its t
 MAX_OFFSET = timedelta(days=1).total_seconds()  # more is not a clock that is wrong, but a date that is
 
 
+@dataclass
 class ServerClock:
-    """Compares EvoLink's clock with one of ours. Until there was a response, they count as the same."""
+    """
+    Compares EvoLink's clock with one of ours, once: by the first response.
 
-    def __init__(self) -> None:
-        self._date = ""
-        self._at = (0.0, 0.0)  # epoch seconds of EvoLink, and the monotonic clock then
+    Until there was one, they count as the same. Later dates change nothing, so that a wait does not jump.
+    """
+
+    _noted: tuple[float, float] | None = None  # epoch seconds of EvoLink, and the monotonic clock then
+    _offset: float | None = None
 
     def note(self, headers: Mapping[str, str]) -> None:
         """
@@ -24,14 +29,12 @@ class ServerClock:
 
         :param headers: Its headers, names in lower case.
         """
-        date = headers.get("date", "")
-        if date == self._date:
+        if self._noted is not None:
             return
         try:
-            self._at = (parsedate_to_datetime(date).timestamp(), time.monotonic())
+            self._noted = (parsedate_to_datetime(headers.get("date", "")).timestamp(), time.monotonic())
         except (ValueError, TypeError, OverflowError):
             return
-        self._date = date
 
     def offset(self, now: float) -> float:
         """
@@ -39,8 +42,8 @@ class ServerClock:
 
         :param now: Epoch seconds by the clock of ours.
         """
-        if not self._date:
-            return 0.0
-        theirs, then = self._at
-        difference = theirs + time.monotonic() - then - now
-        return difference if MIN_OFFSET <= abs(difference) <= MAX_OFFSET else 0.0
+        if self._offset is None and self._noted is not None:
+            theirs, then = self._noted
+            difference = theirs + time.monotonic() - then - now
+            self._offset = difference if MIN_OFFSET <= abs(difference) <= MAX_OFFSET else 0.0
+        return self._offset or 0.0
