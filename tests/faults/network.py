@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import select
 import socket
 import ssl
 import threading
@@ -132,19 +133,43 @@ def read_head(connection: socket.socket) -> tuple[str, bytes]:
 
 
 def join(near: socket.socket, far: socket.socket) -> None:
-    """Hand bytes on in both directions until the far end has said all."""
+    """
+    Hand bytes on in both directions until the far end has said all.
 
-    def up() -> None:
-        with suppress(OSError):
-            while data := near.recv(65536):
-                far.sendall(data)
-            far.shutdown(socket.SHUT_WR)
+    In one thread: a socket of TLS must not be read and written at the same time.
+    """
+    open_ends = [near, far]
+    while ready := [near] if has_rest(near) and near in open_ends else select.select(open_ends, [], [], 20)[0]:
+        for end in ready:
+            data = read_now(end)
+            if data is None:
+                continue
+            if data:
+                (far if end is near else near).sendall(data)
+            elif end is near:
+                open_ends.remove(near)
+                with suppress(OSError):
+                    far.shutdown(socket.SHUT_WR)
+            else:
+                with suppress(OSError):
+                    socket.socket.shutdown(near, socket.SHUT_WR)
+                return
 
-    threading.Thread(target=up, daemon=True).start()
-    while data := far.recv(65536):
-        near.sendall(data)
-    with suppress(OSError):
-        socket.socket.shutdown(near, socket.SHUT_WR)
+
+def has_rest(end: socket.socket) -> bool:
+    """Return whether bytes are decrypted already, which select does not see."""
+    return isinstance(end, ssl.SSLSocket) and end.pending() > 0
+
+
+def read_now(end: socket.socket) -> bytes | None:
+    """Return what is there; ``None``: nothing yet, as of TLS what arrives need not be data."""
+    end.settimeout(0.1)
+    try:
+        return end.recv(65536)
+    except (TimeoutError, ssl.SSLWantReadError):
+        return None
+    finally:
+        end.settimeout(20)
 
 
 def without_dns(monkeypatch: pytest.MonkeyPatch, table: dict[str, list[str]] | None = None) -> list[str]:
