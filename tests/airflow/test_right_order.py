@@ -191,7 +191,7 @@ def test_a_record_that_names_a_job_of_another_model_gives_neither_its_result_nor
 ) -> None:
     interrupt(stage, single(make, REQUESTS[0]))
     job_id = stranger(stage, make, slow, **theirs)
-    slow.job(job_id, state=ends)
+    slow.job(job_id, state=ends, **({"code": "service_error"} if ends == "failed" else {}))
     edit(stage, job_id=job_id)
     with pytest.raises(AirflowFailException, match="names a job that is not its order") as refused:
         stage.retry().run(single(make, REQUESTS[0]))
