@@ -36,7 +36,7 @@ python -m airflow_provider_evolink validate request.json
 
 `validate` takes a JSON file with a request (`model` beside its fields) or a list of them. Exit status 1: a request is
 invalid. See [Common mistakes](mistakes.md) for its messages and [Rules that are not checked](unchecked-rules.md) for
-what it cannot check. Limits of a field that EvoLink documents in prose only, and lengths in tokens, cause a warning and
+what it cannot check. What EvoLink cuts or ignores, what "may" do harm, and lengths in tokens cause a warning and
 no error. Local files pass with a warning: an operator inspects them before it uploads them.
 
 Most models also take `callback_url`.

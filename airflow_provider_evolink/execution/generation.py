@@ -17,6 +17,7 @@ from airflow_provider_evolink.api.errors import (
 from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.api.jobs.failures import is_repeatable, job_error
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
+from airflow_provider_evolink.api.redaction import sanitize
 from airflow_provider_evolink.execution.job_tracker import JobTracker, JobWait, Reading
 from airflow_provider_evolink.execution.metrics import count_credits, count_decision
 from airflow_provider_evolink.execution.other_records import adopt
@@ -334,8 +335,9 @@ def check_job(record: Record | None, job: JobReading | None) -> None:
     if record is None or job is None or not (why := misfit(record, job)):
         return
     raise EvoLinkConfigError(
-        f"the record of this task names a job that is not its order of {record.model}: {why}. Nothing is submitted, "
-        "and its result is not returned. What to do: check the record (evolink_generation) in the Storage tab of this "
-        "task instance and in the ledger folder: it was edited, or is that of another task. Delete it to submit again",
+        f"the record of this task names a job that is not its order of {sanitize(record.model, 80)}: {why}. Nothing is "
+        "submitted, and its result is not returned. What to do: check the record (evolink_generation) in the Storage tab "
+        "of this task instance and in the ledger folder: it was edited, or is that of another task. Delete it to submit "
+        "again",
         job_id=job.job_id,
     )

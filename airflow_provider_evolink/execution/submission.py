@@ -18,6 +18,7 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkSubmissionUnknown,
 )
 from airflow_provider_evolink.api.http.retries import SubmitOutcome, submit_outcome
+from airflow_provider_evolink.api.redaction import sanitize
 from airflow_provider_evolink.execution.budget import check_budget
 from airflow_provider_evolink.execution.metrics import count_credits
 from airflow_provider_evolink.ledger.decisions import may_replay, may_resubmit, misfit, unknown_submit_policy
@@ -131,7 +132,8 @@ class OrderSubmitter:
         plan = self._plan(order_number, before, counts)
         outcome = self._post(plan)
         for _ in range(MAX_LATE_ORDERS - 1):
-            if not isinstance(outcome, RefusedOrder) or not outcome.is_late:
+            # In a folder alone, the write that was late may have hidden the order of another try.
+            if not isinstance(outcome, RefusedOrder) or not outcome.is_late or not self.ledger.is_fenced:
                 break
             plan = self._again(plan, outcome)
             outcome = self._post(plan)
@@ -355,11 +357,6 @@ def submitted(record: Record, job: Job) -> Record:
     )
 
 
-def _order(record: Record) -> str:
-    when = pendulum.from_timestamp(record.ordered_at).to_iso8601_string()
-    return f"number {record.order_number}, {record.model}, {when}"
-
-
 def refuse_second_request(record: Record, request: OrderRequest, identity: TaskIdentity) -> None:
     """
     Refuse another request in the same try: it is no retry, and a task records one order.
@@ -380,6 +377,8 @@ def inputs_changed(record: Record, identity: TaskIdentity) -> EvoLinkRerunRefuse
     :param record: The record of that order.
     :param identity: The running try.
     """
+    when = pendulum.from_timestamp(record.ordered_at).to_iso8601_string()
+    which = f"number {record.order_number}, {sanitize(record.model, 80)}, {when}"
     order = (
         "its last order, whose result was delivered"
         if record.state is State.DELIVERED
@@ -387,12 +386,12 @@ def inputs_changed(record: Record, identity: TaskIdentity) -> EvoLinkRerunRefuse
     )
     if record.is_of(identity):
         return EvoLinkRerunRefused(
-            f"this try has already submitted another request ({_order(record)}), and a task records one order, so "
+            f"this try has already submitted another request ({which}), and a task records one order, so "
             "nothing is submitted. What to do: submit many requests with EvoLinkBatchOperator, or one per task",
             job_id=record.job_id,
         )
     return EvoLinkRerunRefused(
-        f"the inputs of this task have changed since {order} ({_order(record)}), so its result is not returned for "
+        f"the inputs of this task have changed since {order} ({which}), so its result is not returned for "
         "them, and nothing is submitted. What to do: restore the inputs and clear the task; or fetch the job "
         f"with EvoLinkJobSensor and its id; or delete the record {identity.record_name} in the Storage tab of this "
         "task instance (and its file in the ledger folder) and clear the task to submit with the new inputs",

@@ -20,6 +20,7 @@ import tenacity
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkLedgerError
+from airflow_provider_evolink.api.redaction import sanitize
 from airflow_provider_evolink.compat import never_expire
 from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, merge_over, read_record
 
@@ -32,6 +33,7 @@ SUBMITTED_RETRY_SECONDS = 600.0  # for the ID of a paid job: longer than a resta
 SECOND_COPY_RETRY_SECONDS = 10.0  # once one store has it
 MAX_RECORD_BYTES = 64 * 1024
 _STATES = tuple(State)
+_LOGIN = re.compile(r"(://)[^/@]*@")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 log = logging.getLogger(__name__)
@@ -194,9 +196,10 @@ def ledger_root(path: Any = None) -> str:
     if path is None and not root:
         return ""
     scheme, separator, place = root.rpartition("://")
+    shown = sanitize(_LOGIN.sub(r"\1", root), 80)
     if not root or "{{" in root or "{%" in root or ((not separator or scheme == "file") and place[:1] != "/"):
         raise EvoLinkConfigError(
-            f"ledger_path must be an absolute path or URI, such as s3://bucket/ledger, and is {root[:80]!r}; nothing "
+            f"ledger_path must be an absolute path or URI, such as s3://bucket/ledger, and is {shown!r}; nothing "
             "is submitted: a retry on another worker would not find the record and pay again. What to do: correct "
             "it"
         )
@@ -238,6 +241,11 @@ class Ledger:
     def is_durable(self) -> bool:
         """Whether anything is remembered."""
         return bool(self.stores)
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether a store rejects the writes of a try that another one has followed. A folder does not."""
+        return any(isinstance(store, StateStore) for store in self.stores)
 
     def read(self) -> Record | None:
         """

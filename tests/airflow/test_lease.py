@@ -139,6 +139,30 @@ def test_a_worker_that_stalls_while_it_connects_does_not_submit(
     assert "submit" not in emulator.books()["requests"]
 
 
+def test_a_late_write_that_hides_the_order_of_another_try_is_not_repeated(
+    stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without Airflow's store nothing rejects a stale write: it goes over the record of the try that has followed."""
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.5)
+    stage.store = None
+    kept = partial(make, ledger_path=f"file://{tmp_path}")
+    stage.run(kept())
+    other, set_, began = type(stage)(store=None), FolderStore.set, []
+    other.ti = SimpleNamespace(**{**vars(stage.clear().ti), "try_number": stage.ti.try_number + 1})
+
+    def meanwhile(store: Any, value: Any) -> None:
+        if value["state"] == "intent" and not began:
+            began.append(True)
+            assert other.run(kept())["status"] == "completed"
+            time.sleep(0.6)
+        set_(store, value)
+
+    monkeypatch.setattr(FolderStore, "set", meanwhile)
+    with pytest.raises(EvoLinkOrderStopped):
+        stage.run(kept())
+    assert emulator.books()["orders"] == 2
+
+
 def test_an_order_that_was_throttled_for_longer_than_the_lease_is_submitted(
     stage: Any, make: Make, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, logs: Any
 ) -> None:
