@@ -336,8 +336,8 @@ def check_job(record: Record | None, job: JobReading | None) -> None:
         return
     raise EvoLinkConfigError(
         f"the record of this task names a job that is not its order of {sanitize(record.model, 80)}: {why}. Nothing is "
-        "submitted, and its result is not returned. What to do: check the record (evolink_generation) in the Storage tab "
-        "of this task instance and in the ledger folder: it was edited, or is that of another task. Delete it to submit "
-        "again",
+        "submitted, and its result is not returned. What to do: check the record (evolink_generation) in the Storage "
+        "tab of this task instance and in the ledger folder: it was edited, or is that of another task. Delete it to "
+        "submit again",
         job_id=job.job_id,
     )
