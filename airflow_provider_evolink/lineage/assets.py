@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_evolink.storage.media_file import MediaFile
+
+log = logging.getLogger(__name__)
 
 _OF_A_FILE = {"sha256", "size", "content_type", "index", "width", "height", "duration"}
 
@@ -61,11 +64,16 @@ def record_events(context: Context, outlets: Iterable[Any], root: str, extras: l
     :param extras: What :func:`event_extras` returns.
     """
     events: Any = context.get("outlet_events")
-    if events is None or not extras:
-        return
-    for outlet in outlets:
-        if isinstance(outlet, AssetAlias):
-            for extra in extras:
-                events[outlet].add(Asset(public_uri(root).rstrip("/")), extra=extra)
-        elif isinstance(outlet, Asset):
-            events[outlet].extra.update(extras[0] if len(extras) == 1 else {"jobs": extras})
+    for outlet in outlets if events is not None and extras else ():
+        try:
+            _record(events[outlet], outlet, root, extras)
+        except Exception as error:  # noqa: BLE001 - the files are archived, and that counts
+            log.warning("The archive is complete, but its asset event is not recorded (%s)", type(error).__name__)
+
+
+def _record(event: Any, outlet: Any, root: str, extras: list[dict[str, Any]]) -> None:
+    if isinstance(outlet, AssetAlias):
+        for extra in extras:
+            event.add(Asset(public_uri(root).rstrip("/")), extra=extra)
+    elif isinstance(outlet, Asset):
+        event.extra.update(extras[0] if len(extras) == 1 else {"jobs": extras})

@@ -7,14 +7,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
-from airflow.providers.common.compat.openlineage.facet import Dataset, RunFacet
-from airflow.providers.openlineage.extractors import OperatorLineage
 
 from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.api.catalog.media_fields import find_media
 from airflow_provider_evolink.api.jobs.job import JOB_ID
 from airflow_provider_evolink.api.redaction import public_link
 from airflow_provider_evolink.storage.object_store import public_uri
+
+try:
+    from airflow.providers.common.compat.openlineage.facet import Dataset, RunFacet
+    from airflow.providers.openlineage.extractors import OperatorLineage
+except ImportError:  # without the OpenLineage provider nobody asks
+    Dataset = OperatorLineage = Any  # type: ignore[misc, assignment]
+    RunFacet = object  # type: ignore[misc, assignment]
 
 NAMESPACE = "evolink"  # of jobs
 FACET = "evolink"
@@ -80,7 +85,9 @@ def dataset_of(uri: str) -> Dataset:
     return Dataset(namespace=f"{scheme}://{parts.netloc}", name=parts.path.lstrip("/"))
 
 
-def _lineage(inputs: list[Dataset], outputs: list[Dataset], jobs: Iterable[Mapping[str, Any]]) -> OperatorLineage[Any, Any]:
+def _lineage(
+    inputs: list[Dataset], outputs: list[Dataset], jobs: Iterable[Mapping[str, Any]]
+) -> OperatorLineage[Any, Any]:
     by_id = {job["job_id"]: _summary(job) for job in jobs}
     return OperatorLineage(
         inputs=_once(inputs), outputs=_once(outputs), run_facets={FACET: EvoLinkJobsFacet(list(by_id.values()))}
