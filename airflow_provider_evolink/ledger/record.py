@@ -80,6 +80,11 @@ class Record:
     credits_reserved: float | None = None
     version: int = VERSION
 
+    @property
+    def label(self) -> str:
+        """What messages call it: its job, or the order by its key."""
+        return f"EvoLink job {self.job_id}" if self.job_id else f"Order without a job (idempotency key {self.key})"
+
     def matches(self, body: Mapping[str, Any]) -> bool:
         """
         Return whether a request is the one that was submitted.
