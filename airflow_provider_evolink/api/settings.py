@@ -57,8 +57,8 @@ class ClientSettings:
             raise EvoLinkConfigError("no API key: put the EvoLink key into the connection's password (API key)")
         if self.api_key.strip()[0] in _AROUND or self.api_key.strip()[-1] in _AROUND:
             raise EvoLinkConfigError(
-                "the API key begins or ends with a quote, a bracket, a comma or a backslash, so it is not sent. What to "
-                "do: put the bare key into the connection's password"
+                "the API key begins or ends with a quote, a bracket, a comma or a backslash, so it is not sent. What "
+                "to do: put the bare key into the connection's password"
             )
         if not _KEY.fullmatch(self.api_key):
             raise EvoLinkConfigError(
