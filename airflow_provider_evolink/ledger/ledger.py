@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -270,7 +270,7 @@ class Ledger:
         :param record: The record, without a job ID.
         :raises EvoLinkLedgerError: a store did not take it, or does not return what was written.
         """
-        value = asdict(record)
+        value = record.to_json()
         for store in self.stores:
             _attempt(store, "written", functools.partial(store.set, value))
             if self.on_step:
@@ -376,7 +376,7 @@ def _write_merged(store: Store, latest: Record | None, record: Record) -> None:
     if merged is None:
         _log_conflict(store, record)
     else:
-        store.set(asdict(merged))
+        store.set(merged.to_json())
 
 
 def _log_conflict(store: Store, record: Record) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 VERSION = 2
 MAX_MOMENT = 2.0**33  # epoch seconds, in the year 2242
 MAX_COUNT = 10**6
+# The first thing that a person reads in the store.
+NOTE = "Deleting this record lets the task order, and pay, again."
 _CHECKSUM = re.compile(r"#sha256=[0-9a-f]{64}\Z")
 
 
@@ -79,6 +81,10 @@ class Record:
     uri_fingerprint: str | None = None
     credits_reserved: float | None = None
     version: int = VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what stores hold: a sentence for whoever is about to delete it, and the record."""
+        return {"note": NOTE, **asdict(self)}
 
     @property
     def label(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +20,7 @@ from airflow_provider_evolink.execution import submission
 from airflow_provider_evolink.execution.generation import GenerationAttempt
 from airflow_provider_evolink.execution.job_tracker import JobTracker
 from airflow_provider_evolink.ledger import lease, ledger, record
-from airflow_provider_evolink.operators import EvoLinkGenerateOperator
+from airflow_provider_evolink.operators import EvoLinkBatchOperator, EvoLinkGenerateOperator
 
 Make = Callable[..., Callable[[], EvoLinkGenerateOperator]]
 
@@ -73,6 +73,39 @@ def test_an_old_copy_does_not_make_one_clear_count_twice(stage: Any, kept: Any, 
     with pytest.raises(AirflowFailException, match="content_policy_violation"):
         stage.retry().run(kept)
     assert orders(slow) == 1
+
+
+def test_every_copy_says_what_deleting_it_means(
+    stage: Any, kept: Any, make: Make, emulator: EmulatorServer, tmp_path: Path
+) -> None:
+    """In every state, for one order and for the orders of a batch; a record without the sentence is read as before."""
+    emulator.fault("lost_answer")
+    with pytest.raises(AirflowFailException):
+        stage.run(kept)
+    stage.store.rows.clear()
+    copy_in(tmp_path).unlink()
+    stage.run(kept)
+    batch = type(stage)()
+    batch.run(make(EvoLinkBatchOperator, requests=[{"model": "wan2.7-text-to-video", "prompt": "p"}] * 2))
+    written = [value for one in (stage, batch) for value in one.store.writes]
+    copy = json.loads(copy_in(tmp_path).read_text())["record"]
+    assert {value["state"] for value in written} == {"intent", "unknown", "submitted", "delivered"}
+    assert {next(iter(value.items())) for value in [*written, copy]} == {
+        ("note", "Deleting this record lets the task order, and pay, again.")
+    }
+    older = {name: value for name, value in stage.store.record.items() if name != "note"}
+    stage.store.set("evolink_generation", older)
+    assert stage.retry().run(kept)["job_id"] == older["job_id"]
+
+
+def test_deleting_every_copy_pays_again(stage: Any, kept: Any, emulator: EmulatorServer, tmp_path: Path) -> None:
+    """The sentence is true: an EvoLink that repeats no job for a key takes the next order."""
+    emulator.settings(idempotency=False)
+    stage.run(kept)
+    stage.store.rows.clear()
+    copy_in(tmp_path).unlink()
+    stage.retry().run(kept)
+    assert orders(emulator) == 2
 
 
 @pytest.mark.parametrize("lost", ["state store", "folder"])
@@ -177,7 +210,7 @@ def test_a_record_that_is_not_taken_is_named_by_its_key_where_there_is_no_job(
         stage.run(kept)
     mine = record.read_record(stage.store.record)
     lost = replace(mine, state=record.State(state), job_id=None)
-    later = asdict(replace(mine, key="af1-another", revision=mine.revision + 5, state=record.State.UNKNOWN))
+    later = replace(mine, key="af1-another", revision=mine.revision + 5, state=record.State.UNKNOWN).to_json()
     stage.store.set("evolink_generation", later)
     identity = record.TaskIdentity.of(stage.context())
     book = ledger.Ledger.of(stage.context(), identity, durable=True)
