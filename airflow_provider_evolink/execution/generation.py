@@ -15,6 +15,7 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkRerunRefused,
 )
 from airflow_provider_evolink.api.jobs import schedule
+from airflow_provider_evolink.api.jobs.credits import credits_text
 from airflow_provider_evolink.api.jobs.failures import is_repeatable, job_error
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
 from airflow_provider_evolink.api.redaction import sanitize
@@ -279,7 +280,7 @@ class GenerationAttempt:
             self.ledger.write_best_effort(self.record)
         results = f"{len(job.results)} result{'' if len(job.results) == 1 else 's'}"
         spent = job.summary(self.tracker.reserved_by(self.record))["credits"]
-        self._run.log.info("EvoLink job %s completed: %s, %s credits", job.job_id, results, spent)
+        self._run.log.info("EvoLink job %s completed: %s, %s", job.job_id, results, credits_text(spent))
 
     def _submitted(self, order: SubmittedOrder) -> JobWait:
         self.record = order.record

@@ -12,7 +12,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 VERSION = 2
 MAX_MOMENT = 2.0**33  # epoch seconds, in the year 2242
 MAX_COUNT = 10**6
+# The first thing that a person reads in the store.
+NOTE = "Deleting this record lets the task order, and pay, again."
 _CHECKSUM = re.compile(r"#sha256=[0-9a-f]{64}\Z")
 
 
@@ -80,6 +82,15 @@ class Record:
     uri_fingerprint: str | None = None
     credits_reserved: float | None = None
     version: int = VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what stores hold: a sentence for whoever is about to delete it, and the record."""
+        return {"note": NOTE, **asdict(self)}
+
+    @property
+    def label(self) -> str:
+        """What messages call it: its job, or the order by its key."""
+        return f"EvoLink job {self.job_id}" if self.job_id else f"Order without a job (idempotency key {self.key})"
 
     def matches(self, body: Mapping[str, Any]) -> bool:
         """
