@@ -24,6 +24,7 @@ import httpx
 from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.api.errors import EvoLinkAuthError, EvoLinkError
 from airflow_provider_evolink.api.http import wire
+from airflow_provider_evolink.api.http.connections import MAX_CONNECTIONS, ConnectionCount
 from airflow_provider_evolink.api.http.failures import network_error
 from airflow_provider_evolink.api.http.messages import Call, Response
 from airflow_provider_evolink.api.http.quiet import IS_OURS
@@ -52,7 +53,6 @@ from airflow_provider_evolink.api.settings import ClientSettings
 log = logging.getLogger(__name__)
 
 KEEP_ALIVE = 300.0  # seconds; more than the longest wait between two polls
-MAX_CONNECTIONS = 8
 MAX_REDACTORS = 100
 T = TypeVar("T")
 Read = Callable[[Call, Response], T]
@@ -231,6 +231,7 @@ class AsyncEvoLinkClient:
     def __init__(self, settings: ClientSettings, tls: ssl.SSLContext) -> None:
         self.clock = ServerClock()
         self.settings = settings
+        self.connections = ConnectionCount()
         limits = httpx.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE)
         self._http, self._network_errors = build_polling_client(settings, tls, limits)
 
@@ -275,6 +276,9 @@ class AsyncEvoLinkClient:
 
     async def _exchange(self, call: Call) -> Response:
         request = httpx_request(call, self.settings)
+        is_last, has_failed = self.connections.begin(), True
+        if is_last:
+            request["headers"]["Connection"] = "close"
         before = IS_OURS.set(True)
         try:
             async with (
@@ -286,6 +290,7 @@ class AsyncEvoLinkClient:
                     append(content, chunk)
                 received = to_response(response, content, self.settings)
                 self.clock.note(received.headers)
+                has_failed = False
                 return received
         except TimeoutError:
             raise network_error(call, httpx.ReadTimeout("")) from None
@@ -293,3 +298,4 @@ class AsyncEvoLinkClient:
             raise network_error(call, error) from None
         finally:
             IS_OURS.reset(before)
+            self.connections.end(is_last=is_last, has_failed=has_failed)

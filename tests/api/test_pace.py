@@ -15,7 +15,7 @@ from airflow_provider_evolink.api.jobs.job import Job, JobStatus
 from airflow_provider_evolink.api.jobs.pace import DurationStats, Pace
 from airflow_provider_evolink.api.jobs.schedule import POLICY, PollSchedule, WaitEnd
 from airflow_provider_evolink.api.jobs.snapshot import read_snapshot
-from airflow_provider_evolink.api.polling.backoff import MAX_CALLS, SharedBackoff
+from airflow_provider_evolink.api.polling.backoff import SharedBackoff
 
 ESTIMATE = 120.0
 # The fewest polls possible where the distribution of durations is known, by dynamic programming, for a p95 of 4.75 s.
@@ -261,7 +261,7 @@ def test_one_retry_after_holds_for_all(retry_after, at_least, at_most):
 
 def test_after_a_failure_one_call_probes_and_each_success_doubles_the_calls():
     backoff = SharedBackoff()
-    assert backoff.max_calls == MAX_CALLS == 8
+    assert backoff.max_calls == 8
     backoff.record(DOWN, 0.0)
     counts = [backoff.max_calls]
     for _ in range(4):
