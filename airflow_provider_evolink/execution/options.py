@@ -56,7 +56,6 @@ class GenerationOptions:
     :param parameters: Further fields of the request, as given: whatever has become of them, a paid job is delivered.
     :param kind: What the model makes, which decides the endpoint of a model that the catalog does not know.
     :param only_kind: The one kind of media that the operator is for; ``None``: any.
-    :param execution_timeout: Airflow's own limit for one try.
     :param keeps_result: Whether the result goes to XCom.
     :param operator_name: Class of the operator, for errors and metrics.
     :param empty: Names of fields that were given, and of which nothing is left after rendering.
@@ -79,7 +78,6 @@ class GenerationOptions:
     ledger_path: str | None
     idempotency_namespace: str | None
     policies: Policies
-    execution_timeout: timedelta | None
     keeps_result: bool
     operator_name: str
     empty: frozenset[str]
@@ -110,7 +108,6 @@ class GenerationOptions:
             max_credits=_number("max_credits", operator.max_credits, _CREDITS),
             idempotency_namespace=operator.idempotency_namespace,
             policies=_policies(operator),
-            execution_timeout=operator.execution_timeout,
             keeps_result=operator.do_xcom_push,
             operator_name=type(operator).__name__,
             empty=_empty(given, typed, operator.parameters) if given else given,

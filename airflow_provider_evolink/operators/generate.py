@@ -192,7 +192,7 @@ class EvoLinkGenerateOperator(InputOperator):
         from airflow_provider_evolink.execution.task_run import TaskRun
 
         options = GenerationOptions.of(self, context)
-        run = TaskRun(context, self.log, lambda: self.is_stopping)
+        run = TaskRun(context, self.log, lambda: self.is_stopping, allowed=self.execution_timeout)
         return GenerationAttempt(options, self._source(options, context), run)
 
     def _source(self, options: GenerationOptions, context: Context) -> RequestSource:  # noqa: ARG002 - for subclasses

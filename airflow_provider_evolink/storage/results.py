@@ -17,6 +17,7 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkNotFoundError,
 )
 from airflow_provider_evolink.api.files.transfer.fetching import DEFAULT_LIMITS, DownloadLimits
+from airflow_provider_evolink.api.http.patience import Patience
 from airflow_provider_evolink.api.jobs.failures import job_error
 from airflow_provider_evolink.api.jobs.job import JOB_ID
 from airflow_provider_evolink.api.redaction import Redactor, sanitize
@@ -90,6 +91,7 @@ def fetch_media(
     *,
     limits: DownloadLimits = DEFAULT_LIMITS,
     on_missing: OnMissing = "fail",
+    patience: Patience | None = None,
 ) -> list[dict[str, Any]]:
     """
     Download all results of a finished job into a folder. A second run changes nothing.
@@ -103,11 +105,12 @@ def fetch_media(
     :param request: What was submitted, if it is known; for the manifest.
     :param limits: Limits of each download.
     :param on_missing: ``deliver``: hand on what is there, with the missing ones in ``job["missing"]``.
+    :param patience: What the try may still wait for rate limits; by default all of it.
     :return: A :class:`~airflow_provider_evolink.storage.media_file.MediaFile` as JSON for each file.
     :raises EvoLinkMediaError: a link gave no usable file.
     :raises EvoLinkJobError: the job has no results, or none yet.
     """
-    delivery = _Delivery(client, job if isinstance(job, str) else job.job_id, folder)
+    delivery = _Delivery(client, job if isinstance(job, str) else job.job_id, folder, patience or Patience())
     receipt, is_complete = delivery.read_receipt()
     if receipt is None or not is_complete:
         receipt = delivery.fetch(job, receipt, limits, on_missing)
@@ -125,6 +128,7 @@ class _Delivery:
     client: EvoLinkClient
     job_id: str
     folder: ObjectStoragePath
+    patience: Patience
 
     @property
     def receipt_path(self) -> ObjectStoragePath:
@@ -152,15 +156,15 @@ class _Delivery:
     ) -> Receipt:
         """Fetch what is missing and write the receipt, or raise what is missing and why."""
         try:
-            job = self.client.get_job(given) if isinstance(given, str) else given
+            job = self.client.get_job(given, patience=self.patience) if isinstance(given, str) else given
         except EvoLinkNotFoundError:
             if on_missing == "deliver" and receipt is not None and receipt.files:
                 return receipt
             raise
-        job = _with_links(self.client, job)
+        job = _with_links(self.client, job, self.patience)
         sweep_parts(self.folder)
         files = {file.index: file for file in receipt.files} if receipt else {}
-        fetch = ResultFetch(self.client, job, self.folder, limits, files)
+        fetch = ResultFetch(self.client, job, self.folder, limits, files, patience=self.patience)
         fetch.run(lambda: self._save(fetch))
         written = self._save(fetch, is_over=True)
         if fetch.missing and (on_missing == "fail" or not fetch.files):
@@ -182,14 +186,14 @@ class _Delivery:
         return receipt
 
 
-def _with_links(client: EvoLinkClient, job: Job) -> Job:
+def _with_links(client: EvoLinkClient, job: Job, patience: Patience) -> Job:
     if not job.status.is_over:
         raise EvoLinkJobTimeout(
             "the job is still running, so there is nothing to download yet; it is still billed. What to do: retry "
             "later",
             job_id=job.job_id,
         )
-    job = with_results(client, job)
+    job = with_results(client, job, patience)
     if failure := job_error(job, Redactor.everything()):
         raise failure
     return job
