@@ -229,7 +229,7 @@ class EvoLinkClient:
         if patience is None:
             return retrying(call, self.settings, attempts)(attempt)
         patiently = retrying(call, self.settings, attempts, is_left=is_throttled)
-        return patience.outlast(lambda: patiently(attempt), call.name)
+        return patience.outlast(lambda: patiently(attempt), f"EvoLink job {call.job_id}" if call.job_id else call.name)
 
 
 class AsyncEvoLinkClient:
