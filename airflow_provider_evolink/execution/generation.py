@@ -40,7 +40,7 @@ from airflow_provider_evolink.ledger.decisions import (
     why_not_resubmitted,
 )
 from airflow_provider_evolink.ledger.ledger import Ledger
-from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity
+from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, never_sent
 from airflow_provider_evolink.storage.object_store import open_folder
 from airflow_provider_evolink.storage.results import fetch_media
 
@@ -146,9 +146,16 @@ class GenerationAttempt:
         )
 
     def reload_own_record(self) -> None:
-        """Read what is recorded of the order just submitted. What another try has written must stop this one."""
+        """
+        Read what is recorded of the order just submitted. What another try has written must stop this one.
+
+        A request that failed before its intent is recorded as refused: a gap would hide the orders behind it.
+        """
         with contextlib.suppress(EvoLinkError):
             latest = self.ledger.read()
+            if latest is None and self.record is None:
+                latest = never_sent(self.identity, self.options.model)
+                self.ledger.write_best_effort(latest)
             if latest is not None and latest.job_id is None and latest.attempt == self.identity.attempt:
                 self.record, self.tracker.reading = latest, None
 

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -187,6 +188,26 @@ class TaskIdentity:
         parts = [namespace, *self.path, order_number] + ([] if attempt is None else [attempt])
         digest = hashlib.sha256(json.dumps(parts).encode()).digest()
         return "af1-" + base64.b32encode(digest).decode().rstrip("=").lower()
+
+
+def never_sent(identity: TaskIdentity, model: str | None) -> Record:
+    """
+    Return the record of a request that failed before there was an order, such as at an upload.
+
+    :param identity: Whose request it is.
+    :param model: Its model as the DAG names it.
+    """
+    return Record(
+        state=State.REFUSED,
+        key=identity.key("", 0),
+        order_number=0,
+        clear_count=identity.clear_count,
+        fingerprint=fingerprint({}),
+        model=str(model),
+        ordered_at=time.time(),
+        attempt=identity.attempt,
+        revision=1,
+    )
 
 
 def file_name(uri: str, sha256: str | None) -> str:

@@ -115,7 +115,8 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
             if self.deferrable and not batch.waits_on_worker and time.time() < batch.deadline:
                 self._defer_all(batch)
             batch.wait_here()
-        return batch.deliver()
+        results = self.delivered = batch.deliver()
+        return results
 
     def _defer_all(self, batch: BatchAttempt) -> None:
         from airflow_provider_evolink.triggers.evolink import EvoLinkBatchTrigger

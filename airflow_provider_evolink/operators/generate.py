@@ -98,6 +98,7 @@ class EvoLinkGenerateOperator(InputOperator):
     fields: ClassVar[tuple[str, ...]] = ()
     only_kind: ClassVar[Kind | None] = None  # the one kind of media that it makes; None: any
     is_stopping = False
+    delivered: Sequence[Any] = ()  # the results of this try, for OpenLineage
 
     def __init__(
         self,
@@ -176,7 +177,7 @@ class EvoLinkGenerateOperator(InputOperator):
             if attempt.record is None:
                 return super().resume_execution(next_method, next_kwargs, context)
             self.log.warning("Airflow ended the wait in the triggerer; waiting on the worker")
-            return attempt.deliver(attempt.tracker.wait(attempt.job_wait(on_worker=True)))
+            return self._keep(attempt.deliver(attempt.tracker.wait(attempt.job_wait(on_worker=True))))
 
     def on_kill(self) -> None:
         """Say that the job keeps running: EvoLink has no cancel call. Touches nothing, not even the connection."""
@@ -185,6 +186,16 @@ class EvoLinkGenerateOperator(InputOperator):
             "EvoLink has no cancel call: a submitted job keeps running and is still billed. Its id is in this log; "
             "EvoLinkJobSensor and EvoLinkDownloadOperator fetch its result"
         )
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - OpenLineage's signature
+        """Return input media, jobs and files of this task, for OpenLineage."""
+        from airflow_provider_evolink.lineage.openlineage import of_jobs
+
+        return of_jobs(self.delivered)
+
+    def _keep(self, result: GenerationResult) -> GenerationResult:
+        self.delivered = [result]
+        return result
 
     def _attempt(self, context: Context) -> GenerationAttempt:
         from airflow_provider_evolink.execution.generation import GenerationAttempt
@@ -203,10 +214,10 @@ class EvoLinkGenerateOperator(InputOperator):
     def _wait_and_deliver(self, attempt: GenerationAttempt, wait: JobWait) -> GenerationResult:
         reading = attempt.tracker.poll_before_defer(wait)
         if reading.is_over:
-            return attempt.deliver(reading.ended_job)
+            return self._keep(attempt.deliver(reading.ended_job))
         if self.deferrable and wait.may_defer:
             self._defer(attempt, wait)
-        return attempt.deliver(attempt.tracker.wait(wait))
+        return self._keep(attempt.deliver(attempt.tracker.wait(wait)))
 
     def _defer(self, attempt: GenerationAttempt, wait: JobWait) -> None:
         from airflow_provider_evolink.triggers.evolink import EvoLinkJobTrigger

@@ -43,6 +43,7 @@ class EvoLinkDownloadOperator(BaseOperator):
     template_fields: Sequence[str] = ("job", "destination", "destination_conn_id", "evolink_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"job": "json"}
     ui_color = "#e8e4ff"
+    delivered: Sequence[dict[str, Any]] = ()  # for OpenLineage
 
     def __init__(
         self,
@@ -80,7 +81,14 @@ class EvoLinkDownloadOperator(BaseOperator):
             folder = open_folder(self.destination, self.destination_conn_id)
             request = self.job.get("request") if isinstance(self.job, dict) else None
             with EvoLinkHook(self.evolink_conn_id).get_conn() as client:
-                return fetch_media(client, job_id, folder, request, limits=limits, on_missing=on_missing)
+                self.delivered = fetch_media(client, job_id, folder, request, limits=limits, on_missing=on_missing)
+        return self.delivered
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - OpenLineage's signature
+        """Return the job and the staged files, for OpenLineage."""
+        from airflow_provider_evolink.lineage.openlineage import of_download
+
+        return of_download(self.delivered)
 
 
 class EvoLinkArchiveOperator(BaseOperator):
@@ -104,6 +112,8 @@ class EvoLinkArchiveOperator(BaseOperator):
     template_fields: Sequence[str] = ("files", "archive_path", "archive_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"files": "json"}
     ui_color = "#e8e4ff"
+    staged: Sequence[dict[str, Any]] = ()  # for OpenLineage
+    delivered: Sequence[dict[str, Any]] = ()
 
     def __init__(
         self,
@@ -120,13 +130,24 @@ class EvoLinkArchiveOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Copy the files that are not archived yet, then write the manifest."""
-        from airflow_provider_evolink.storage.archive import archive_files
+        from airflow_provider_evolink.lineage.assets import event_extras, record_events
+        from airflow_provider_evolink.storage.archive import archive_files, staged_files
         from airflow_provider_evolink.storage.object_store import open_folder
 
         ti: Any = context["ti"]
         run = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
         with airflow_failures():
-            archived = archive_files(self.files, open_folder(self.archive_path, self.archive_conn_id), run)
+            root = open_folder(self.archive_path, self.archive_conn_id)
+            staged = staged_files(self.files)
+            archived = archive_files(self.files, root, run)
+            record_events(context, self.outlets, str(root), event_extras(staged, archived))
+        self.staged, self.delivered = [file.model_dump(mode="json") for file in staged], archived
         for file in archived:
             self.log.info("Archived result %d of EvoLink job %s", file["index"], file["job_id"])
         return archived
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - OpenLineage's signature
+        """Return the staged and the archived files, for OpenLineage."""
+        from airflow_provider_evolink.lineage.openlineage import of_archive
+
+        return of_archive(self.staged, self.delivered)

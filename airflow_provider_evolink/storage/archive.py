@@ -48,7 +48,7 @@ def archive_files(
     :raises EvoLinkMediaError: a staged file no longer exists or has changed.
     """
     jobs: dict[str, list[MediaFile]] = {}
-    for file in _validate(files):
+    for file in staged_files(files):
         jobs.setdefault(file.job_id, []).append(file)
     return [entry for group in jobs.values() for entry in _archive_job(group, archive, run)]
 
@@ -122,7 +122,13 @@ def _listed(manifest: Any) -> dict[str, dict[str, Any]]:
         return {}
 
 
-def _validate(files: Any) -> list[MediaFile]:
+def staged_files(files: Any) -> list[MediaFile]:
+    """
+    Return the files that a download, or several, returned.
+
+    :param files: The list, or a list of lists.
+    :raises EvoLinkConfigError: it is neither.
+    """
     if not is_list(files):
         raise EvoLinkConfigError(f"files must be the list that a download returns, not {type(files).__name__}")
     # A mapped download gives a list of its lists, which Airflow reads when it is walked.
