@@ -261,8 +261,15 @@ class GenerationAttempt:
         shown = self.request.shown(self.record)
         result: dict[str, Any] = {**job.summary(self.tracker.reserved_by(self.record)), "request": shown}
         if self.options.destination:
-            folder = open_folder(self.options.destination)
-            result["files"] = fetch_media(self._client, job, folder, shown, patience=self._run.patience)
+            result["files"] = fetch_media(
+                self._client,
+                job,
+                open_folder(self.options.destination),
+                shown,
+                limits=self.options.limits,
+                on_missing=self.options.on_missing,
+                patience=self._run.patience,
+            )
         return cast("GenerationResult", result)
 
     def mark_delivered(self, job: Job) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import ValidationError
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.api.jobs.job import Job
 
 OnMissing = Literal["fail", "deliver"]
+_NUMBER = re.compile(r"\s*[0-9]{1,15}(\.[0-9]{1,9})?\s*")
 _NOT_YET = "not fetched yet"
 _MAX_REASON = 500
 
@@ -68,19 +71,29 @@ def on_missing_of(value: Any) -> OnMissing:
     raise EvoLinkConfigError(f'on_missing must be "fail" or "deliver", got {sanitize(repr(value), 80)}')
 
 
-def download_limits(**given: float | None) -> DownloadLimits:
+def limits_of(operator: Any) -> DownloadLimits:
     """
-    Return the limits of a download.
+    Return the limits of downloads that an operator was given, as numbers or, from templates and forms, as text.
 
-    :param given: Limits by name; ``None``: the default.
+    :param operator: It has the arguments ``total_timeout``, ``max_bytes`` and ``min_rate``; ``None``: the default.
     :raises EvoLinkConfigError: one is not a positive number.
     """
-    chosen = {name: value for name, value in given.items() if value is not None}
-    for name, value in chosen.items():
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value) or value <= 0:
-            raise EvoLinkConfigError(f"{name} must be a positive number, got {sanitize(repr(value), 80)}")
-    return replace(DEFAULT_LIMITS, **chosen)  # type: ignore[arg-type]
+    given = {name: getattr(operator, name) for name in ("total_timeout", "max_bytes", "min_rate")}
+    chosen = {name: _limit(name, value) for name, value in given.items() if value is not None}
+    return replace(DEFAULT_LIMITS, **chosen)
+
+
+def _limit(name: str, value: Any) -> Any:
+    number = value.total_seconds() if name == "total_timeout" and isinstance(value, timedelta) else value
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        number = float(value)
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    if not is_number or not math.isfinite(number) or number <= 0 or (name == "max_bytes" and number != int(number)):
+        raise EvoLinkConfigError(
+            f"{name} must be a positive {'whole ' if name == 'max_bytes' else ''}number, got "
+            f"{sanitize(repr(value), 80)}. What to do: correct it in the DAG file and clear the task"
+        )
+    return int(number) if name == "max_bytes" else float(number)
 
 
 def fetch_media(
