@@ -27,6 +27,7 @@ os.environ.update(
 )
 (_HOME / "dags").mkdir()
 
+from airflow_provider_evolink.api.http import patience  # noqa: E402
 from airflow_provider_evolink.emulator.server import EmulatorServer  # noqa: E402
 
 KEY = "test-key-0123456789"
@@ -43,6 +44,13 @@ def pytest_sessionfinish() -> None:
     import shutil
 
     shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _quick_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let calls that were refused by a rate limit return within moments, and give up within seconds."""
+    quick = patience.PatiencePolicy(max_wait=3.0, first_window=0.05, max_window=0.2)
+    monkeypatch.setattr(patience, "POLICY", quick)
 
 
 @pytest.fixture

@@ -183,7 +183,7 @@ class BatchItem:
             schedule.result_or_raise(job_id, schedule.WaitEnd.TIMEOUT, None, None if reading.job else reading.error)
         job = reading.ended_job
         if job.status is JobStatus.COMPLETED and not job.results:
-            job = self.attempt.tracker.wait(self.wait)
+            job = self.attempt.tracker.wait(self.wait, patience=self.attempt.tracker.run.patience)
         self.result = self.attempt.result(job)
         self.state = ItemState.SUCCEEDED
 

@@ -206,7 +206,9 @@ class GenerationAttempt:
         known = self.record.job_id if self.record else reported
         if not isinstance(reported, str) or reported != known:
             raise EvoLinkConfigError("the trigger's event is about another job than the one recorded", job_id=known)
-        reading = self.tracker.reading = self.tracker.poll(reported, self.job_wait(reported).started)
+        reading = self.tracker.reading = self.tracker.poll(
+            reported, self.job_wait(reported).started, patience=self._run.patience
+        )
         if event.get("status") == schedule.WaitEnd.TIMEOUT and not reading.is_over:
             schedule.result_or_raise(reported, schedule.WaitEnd.TIMEOUT, None, reading.error)
         on_worker = event.get("status") == schedule.WaitEnd.UNREADABLE
@@ -234,10 +236,7 @@ class GenerationAttempt:
         offset = self.tracker.clock_offset
         if offset and self.record and self.record.newest_job_created:  # another worker's clock wrote when it ordered
             started = self.record.newest_job_created - offset
-        end, start = started + self.options.timeout, getattr(self._run.ti, "start_date", None)
-        allowed = self.options.execution_timeout
-        deadline = end if allowed is None or start is None else min(end, (start + allowed).timestamp())
-        return JobWait(job_id, started, deadline, on_worker)
+        return JobWait(job_id, started, min(started + self.options.timeout, self._run.ends), on_worker)
 
     def deliver(self, job: Job) -> GenerationResult:
         """
@@ -246,7 +245,7 @@ class GenerationAttempt:
         :param job: The job as just polled.
         """
         if job.status is JobStatus.COMPLETED and not job.has_output:
-            job = self.tracker.wait(self.job_wait(job.job_id))
+            job = self.tracker.wait(self.job_wait(job.job_id), patience=self._run.patience)
         result = self.result(job)
         self.mark_delivered(job)
         return result
@@ -263,7 +262,15 @@ class GenerationAttempt:
         shown = self.request.shown(self.record)
         result: dict[str, Any] = {**job.summary(self.tracker.reserved_by(self.record)), "request": shown}
         if self.options.destination:
-            result["files"] = fetch_media(self._client, job, open_folder(self.options.destination), shown)
+            result["files"] = fetch_media(
+                self._client,
+                job,
+                open_folder(self.options.destination),
+                shown,
+                limits=self.options.limits,
+                on_missing=self.options.on_missing,
+                patience=self._run.patience,
+            )
         return cast("GenerationResult", result)
 
     def mark_delivered(self, job: Job) -> None:

@@ -21,6 +21,7 @@ from airflow_provider_evolink.api.polling.progress import Progress
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.client import EvoLinkClient
+    from airflow_provider_evolink.api.http.patience import Patience
     from airflow_provider_evolink.api.jobs.snapshot import JobReading
     from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.execution.request import OrderRequest
@@ -128,20 +129,21 @@ class JobTracker:
         recorded = record.credits_reserved if record else None
         return self._credits_reserved if recorded is None else recorded
 
-    def poll(self, job_id: str, started: float) -> Reading:
+    def poll(self, job_id: str, started: float, patience: Patience | None = None) -> Reading:
         """
         Read a job; a failed one twice, since money hangs on it. A transient failure must not fail a waiting try.
 
         :param job_id: EvoLink's id.
         :param started: Epoch seconds of the order: shortly after it, EvoLink may not know the job yet.
+        :param patience: For a job that has probably ended: wait out a rate limit, as many end at once.
         """
         redactor = self.request.redactor()
         try:
-            job = self.client.get_job(job_id, redactor=redactor)
+            job = self.client.get_job(job_id, redactor=redactor, patience=patience)
             if not Reading(job).has_failed:
                 return Reading(job)
             time.sleep(schedule.POLICY.confirm_failure_after)
-            return Reading(self.client.get_job(job_id, redactor=redactor))
+            return Reading(self.client.get_job(job_id, redactor=redactor, patience=patience))
         except (EvoLinkRateLimited, EvoLinkUnavailable, EvoLinkNotFoundError) as error:
             if isinstance(error, EvoLinkNotFoundError) and time.time() - started > schedule.POLICY.not_found_grace:
                 raise
@@ -180,11 +182,12 @@ class JobTracker:
         known = JobHints(estimated_time=self._estimated_time).updated_with(job) if job else None
         return {name: getattr(known, name) for name in ("model", "kind", "estimated_time")} if known else {}
 
-    def wait(self, wait: JobWait) -> Job:
+    def wait(self, wait: JobWait, patience: Patience | None = None) -> Job:
         """
         Wait on the worker until the job has ended.
 
         :param wait: The wait for the job.
+        :param patience: For a job that has ended without results: wait out a rate limit.
         """
         progress = Progress(wait.started, self._estimated_time)
 
@@ -204,6 +207,7 @@ class JobTracker:
                 estimated_time=self._estimated_time,
                 on_poll=on_poll,
                 redactor=self.request.redactor(),
+                patience=patience,
             )
         except EvoLinkJobFailed:
             if self.reading is None:

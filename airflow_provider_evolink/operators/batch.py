@@ -102,7 +102,7 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
         from airflow_provider_evolink.execution.options import BatchOptions
         from airflow_provider_evolink.execution.task_run import TaskRun
 
-        run = TaskRun(context, self.log, lambda: self.is_stopping, is_resumed)
+        run = TaskRun(context, self.log, lambda: self.is_stopping, is_resumed, self.execution_timeout)
         return BatchAttempt(BatchOptions.of(self, context), run)
 
     def _continue(self, batch: BatchAttempt) -> BatchResult:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.execution.request import RequestSource
     from airflow_provider_evolink.ledger.policies import OnBackfill, OnClear, OnUnknownSubmit, UnknownPrice
+    from airflow_provider_evolink.storage.results import OnMissing
 
 PADDING = timedelta(minutes=2)
 
@@ -56,6 +57,13 @@ class EvoLinkGenerateOperator(InputOperator):
         idempotency_namespace``, else the API base URL. (templated)
     :param destination: Path in object storage (``s3://``, ``gs://``, ``abfs://``, ``file://``): this task downloads the
         results there, before their links expire. (templated)
+    :param on_missing: With ``destination``: what to do if some of several results cannot be fetched, as in
+        :class:`~airflow_provider_evolink.operators.media.EvoLinkDownloadOperator`: ``fail``, so that a retry fetches
+        just these, or ``deliver`` the others. (templated)
+    :param total_timeout: With ``destination``: seconds (or ``timedelta``) for each file. Default: 24 hours. (templated)
+    :param max_bytes: With ``destination``: maximum size of a file. Default: 4 GiB. (templated)
+    :param min_rate: With ``destination``: bytes per second below which a download counts as interrupted. Default:
+        10240. (templated)
     :param callback_url: HTTPS URL that EvoLink calls when the job has ended. Calls are not signed: do not trust
         them. (templated)
     :param ledger_path: Absolute path in object storage for a second copy of the record; before Airflow 3.3 it is the
@@ -87,6 +95,10 @@ class EvoLinkGenerateOperator(InputOperator):
         "evolink_conn_id",
         "idempotency_namespace",
         "destination",
+        "on_missing",
+        "total_timeout",
+        "max_bytes",
+        "min_rate",
         "ledger_path",
         "callback_url",
     )
@@ -115,6 +127,10 @@ class EvoLinkGenerateOperator(InputOperator):
         validation: Validation = "strict",
         idempotency_namespace: str | None = None,
         destination: str | None = None,
+        on_missing: OnMissing = "fail",
+        total_timeout: float | timedelta | str | None = None,
+        max_bytes: int | str | None = None,
+        min_rate: float | str | None = None,
         callback_url: str | None = None,
         ledger_path: str | None = None,
         max_credits: float | None = None,
@@ -138,6 +154,10 @@ class EvoLinkGenerateOperator(InputOperator):
         self.validation = validation
         self.idempotency_namespace = idempotency_namespace
         self.destination = destination
+        self.on_missing = on_missing
+        self.total_timeout = total_timeout
+        self.max_bytes = max_bytes
+        self.min_rate = min_rate
         self.callback_url = callback_url
         self.ledger_path = ledger_path
         self.max_credits = max_credits
@@ -203,7 +223,7 @@ class EvoLinkGenerateOperator(InputOperator):
         from airflow_provider_evolink.execution.task_run import TaskRun
 
         options = GenerationOptions.of(self, context)
-        run = TaskRun(context, self.log, lambda: self.is_stopping)
+        run = TaskRun(context, self.log, lambda: self.is_stopping, allowed=self.execution_timeout)
         return GenerationAttempt(options, self._source(options, context), run)
 
     def _source(self, options: GenerationOptions, context: Context) -> RequestSource:  # noqa: ARG002 - for subclasses

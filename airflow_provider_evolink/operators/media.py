@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -28,11 +29,11 @@ class EvoLinkDownloadOperator(BaseOperator):
     :param evolink_conn_id: Connection of type ``evolink``. (templated)
     :param on_missing: What to do if some of several results cannot be fetched: ``fail``, so that a retry fetches just
         these, or ``deliver`` the others; the missing ones are then in ``job["missing"]`` of every entry, by index and
-        error. Default: ``fail``. If all are missing, the task fails.
-    :param total_timeout: Seconds for each file, pauses included. Default: 24 hours, the life of a link. What has
-        arrived is kept for the next try, also after ``execution_timeout``.
-    :param max_bytes: Maximum size of a file. Default: 4 GiB.
-    :param min_rate: Bytes per second; less, over a minute, counts as an interruption. Default: 10240.
+        error. Default: ``fail``. If all are missing, the task fails. (templated)
+    :param total_timeout: Seconds (or ``timedelta``) for each file, pauses included. Default: 24 hours, the life of a
+        link. What has arrived is kept for the next try, also after ``execution_timeout``. (templated)
+    :param max_bytes: Maximum size of a file. Default: 4 GiB. (templated)
+    :param min_rate: Bytes per second; less, over a minute, counts as an interruption. Default: 10240. (templated)
     :return: One entry per file: ``uri``, ``sha256``, ``size``, ``content_type``, ``index``, ``width``, ``height``,
         ``duration`` (if known), ``job_id``, ``model`` and ``job``, with ``created``, ``credits`` and ``request``.
     :raises AirflowFailException: the job failed for good, or has no results: no retries are used.
@@ -40,7 +41,10 @@ class EvoLinkDownloadOperator(BaseOperator):
     :raises EvoLinkJobTimeout: the job is still running; a retry tries again.
     """
 
-    template_fields: Sequence[str] = ("job", "destination", "destination_conn_id", "evolink_conn_id")
+    template_fields: Sequence[str] = (
+        *("job", "destination", "destination_conn_id", "evolink_conn_id"),
+        *("on_missing", "total_timeout", "max_bytes", "min_rate"),
+    )
     template_fields_renderers: ClassVar[dict[str, str]] = {"job": "json"}
     ui_color = "#e8e4ff"
     delivered: Sequence[dict[str, Any]] = ()  # for OpenLineage
@@ -53,9 +57,9 @@ class EvoLinkDownloadOperator(BaseOperator):
         destination_conn_id: str | None = None,
         evolink_conn_id: str = "evolink_default",
         on_missing: OnMissing = "fail",
-        total_timeout: float | None = None,
-        max_bytes: int | None = None,
-        min_rate: float | None = None,
+        total_timeout: float | timedelta | str | None = None,
+        max_bytes: int | str | None = None,
+        min_rate: float | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -72,12 +76,12 @@ class EvoLinkDownloadOperator(BaseOperator):
         """Read the job for fresh links and download its results."""
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
         from airflow_provider_evolink.storage.object_store import open_folder
-        from airflow_provider_evolink.storage.results import download_limits, fetch_media, job_id_of, on_missing_of
+        from airflow_provider_evolink.storage.results import fetch_media, job_id_of, limits_of, on_missing_of
 
         with airflow_failures():
             job_id = job_id_of(self.job)
             on_missing = on_missing_of(self.on_missing)
-            limits = download_limits(total_timeout=self.total_timeout, max_bytes=self.max_bytes, min_rate=self.min_rate)
+            limits = limits_of(self)
             folder = open_folder(self.destination, self.destination_conn_id)
             request = self.job.get("request") if isinstance(self.job, dict) else None
             with EvoLinkHook(self.evolink_conn_id).get_conn() as client:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.api.client import EvoLinkClient
     from airflow_provider_evolink.api.files.transfer.fetching import DownloadLimits
     from airflow_provider_evolink.api.files.transfer.part import Part
+    from airflow_provider_evolink.api.http.patience import Patience
     from airflow_provider_evolink.api.jobs.job import Job
 
 _RESULTS_TIMEOUT_SECONDS = 30.0  # for a completed job to get its links
@@ -44,16 +45,19 @@ _MAGIC_TEXT = (b"GIF8", b"ID3", b"RIFF", b"OggS", b"fLaC", b"BM")  # media that 
 log = logging.getLogger(__name__)
 
 
-def with_results(client: EvoLinkClient, job: Job) -> Job:
+def with_results(client: EvoLinkClient, job: Job, patience: Patience | None = None) -> Job:
     """
     Return a job with its links: one that is completed without links is read again.
 
     :param client: Reads it.
     :param job: The job as just read.
+    :param patience: What the try may still wait for rate limits.
     :raises EvoLinkNoResults: it still has no links.
     """
     if job.status is JobStatus.COMPLETED and not job.has_output:
-        return client.wait(job.job_id, timeout=_RESULTS_TIMEOUT_SECONDS, redactor=Redactor.everything())
+        return client.wait(
+            job.job_id, timeout=_RESULTS_TIMEOUT_SECONDS, redactor=Redactor.everything(), patience=patience
+        )
     return job
 
 
@@ -85,6 +89,7 @@ class ResultFetch:
     :param folder: Where the files go.
     :param limits: Limits of each download.
     :param files: What is there, by index.
+    :param patience: What the try may still wait for rate limits.
     """
 
     def __init__(
@@ -94,6 +99,8 @@ class ResultFetch:
         folder: ObjectStoragePath,
         limits: DownloadLimits,
         files: dict[int, MediaFile],
+        *,
+        patience: Patience,
     ) -> None:
         self.job = job
         self.files = files
@@ -101,6 +108,7 @@ class ResultFetch:
         self._client = client
         self._folder = folder
         self._limits = limits
+        self._patience = patience
         self._refreshed: set[int] = set()
 
     def run(self, save: Callable[[], object]) -> None:
@@ -177,13 +185,14 @@ class ResultFetch:
         )
         expires = None if job.created is None else job.created + _LIFETIME
         with naming(link, job.job_id):
-            fill(part, link, connector, self._limits, expires=expires)
+            fill(part, link, connector, self._limits, expires=expires, patience=self._patience)
             return verify(part, job.outputs[index]["kind"], self._limits)
 
     def _refresh(self, index: int) -> None:
         """Read the job for a fresh link; nothing is ever submitted again for it."""
         self._refreshed.add(index)
-        fresh = with_results(self._client, self._client.get_job(self.job.job_id))
+        found = self._client.get_job(self.job.job_id, patience=self._patience)
+        fresh = with_results(self._client, found, self._patience)
         if index >= len(fresh.results):
             failure = job_error(fresh, Redactor.everything())
             raise failure or EvoLinkMediaError(f"result {index} no longer exists", job_id=self.job.job_id)

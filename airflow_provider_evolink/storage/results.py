@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import ValidationError
@@ -17,6 +19,7 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkNotFoundError,
 )
 from airflow_provider_evolink.api.files.transfer.fetching import DEFAULT_LIMITS, DownloadLimits
+from airflow_provider_evolink.api.http.patience import Patience
 from airflow_provider_evolink.api.jobs.failures import job_error
 from airflow_provider_evolink.api.jobs.job import JOB_ID
 from airflow_provider_evolink.api.redaction import Redactor, sanitize
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.api.jobs.job import Job
 
 OnMissing = Literal["fail", "deliver"]
+_NUMBER = re.compile(r"\s*[0-9]{1,15}(\.[0-9]{1,9})?\s*")
 _NOT_YET = "not fetched yet"
 _MAX_REASON = 500
 
@@ -67,19 +71,29 @@ def on_missing_of(value: Any) -> OnMissing:
     raise EvoLinkConfigError(f'on_missing must be "fail" or "deliver", got {sanitize(repr(value), 80)}')
 
 
-def download_limits(**given: float | None) -> DownloadLimits:
+def limits_of(operator: Any) -> DownloadLimits:
     """
-    Return the limits of a download.
+    Return the limits of downloads that an operator was given, as numbers or, from templates and forms, as text.
 
-    :param given: Limits by name; ``None``: the default.
+    :param operator: It has the arguments ``total_timeout``, ``max_bytes`` and ``min_rate``; ``None``: the default.
     :raises EvoLinkConfigError: one is not a positive number.
     """
-    chosen = {name: value for name, value in given.items() if value is not None}
-    for name, value in chosen.items():
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value) or value <= 0:
-            raise EvoLinkConfigError(f"{name} must be a positive number, got {sanitize(repr(value), 80)}")
-    return replace(DEFAULT_LIMITS, **chosen)  # type: ignore[arg-type]
+    given = {name: getattr(operator, name) for name in ("total_timeout", "max_bytes", "min_rate")}
+    chosen = {name: _limit(name, value) for name, value in given.items() if value is not None}
+    return replace(DEFAULT_LIMITS, **chosen)
+
+
+def _limit(name: str, value: Any) -> Any:
+    number = value.total_seconds() if name == "total_timeout" and isinstance(value, timedelta) else value
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        number = float(value)
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    if not is_number or not math.isfinite(number) or number <= 0 or (name == "max_bytes" and number != int(number)):
+        raise EvoLinkConfigError(
+            f"{name} must be a positive {'whole ' if name == 'max_bytes' else ''}number, got "
+            f"{sanitize(repr(value), 80)}. What to do: correct it in the DAG file and clear the task"
+        )
+    return int(number) if name == "max_bytes" else float(number)
 
 
 def fetch_media(
@@ -90,6 +104,7 @@ def fetch_media(
     *,
     limits: DownloadLimits = DEFAULT_LIMITS,
     on_missing: OnMissing = "fail",
+    patience: Patience | None = None,
 ) -> list[dict[str, Any]]:
     """
     Download all results of a finished job into a folder. A second run changes nothing.
@@ -103,11 +118,12 @@ def fetch_media(
     :param request: What was submitted, if it is known; for the manifest.
     :param limits: Limits of each download.
     :param on_missing: ``deliver``: hand on what is there, with the missing ones in ``job["missing"]``.
+    :param patience: What the try may still wait for rate limits; by default all of it.
     :return: A :class:`~airflow_provider_evolink.storage.media_file.MediaFile` as JSON for each file.
     :raises EvoLinkMediaError: a link gave no usable file.
     :raises EvoLinkJobError: the job has no results, or none yet.
     """
-    delivery = _Delivery(client, job if isinstance(job, str) else job.job_id, folder)
+    delivery = _Delivery(client, job if isinstance(job, str) else job.job_id, folder, patience or Patience())
     receipt, is_complete = delivery.read_receipt()
     if receipt is None or not is_complete:
         receipt = delivery.fetch(job, receipt, limits, on_missing)
@@ -125,6 +141,7 @@ class _Delivery:
     client: EvoLinkClient
     job_id: str
     folder: ObjectStoragePath
+    patience: Patience
 
     @property
     def receipt_path(self) -> ObjectStoragePath:
@@ -152,15 +169,15 @@ class _Delivery:
     ) -> Receipt:
         """Fetch what is missing and write the receipt, or raise what is missing and why."""
         try:
-            job = self.client.get_job(given) if isinstance(given, str) else given
+            job = self.client.get_job(given, patience=self.patience) if isinstance(given, str) else given
         except EvoLinkNotFoundError:
             if on_missing == "deliver" and receipt is not None and receipt.files:
                 return receipt
             raise
-        job = _with_links(self.client, job)
+        job = _with_links(self.client, job, self.patience)
         sweep_parts(self.folder)
         files = {file.index: file for file in receipt.files} if receipt else {}
-        fetch = ResultFetch(self.client, job, self.folder, limits, files)
+        fetch = ResultFetch(self.client, job, self.folder, limits, files, patience=self.patience)
         fetch.run(lambda: self._save(fetch))
         written = self._save(fetch, is_over=True)
         if fetch.missing and (on_missing == "fail" or not fetch.files):
@@ -182,14 +199,14 @@ class _Delivery:
         return receipt
 
 
-def _with_links(client: EvoLinkClient, job: Job) -> Job:
+def _with_links(client: EvoLinkClient, job: Job, patience: Patience) -> Job:
     if not job.status.is_over:
         raise EvoLinkJobTimeout(
             "the job is still running, so there is nothing to download yet; it is still billed. What to do: retry "
             "later",
             job_id=job.job_id,
         )
-    job = with_results(client, job)
+    job = with_results(client, job, patience)
     if failure := job_error(job, Redactor.everything()):
         raise failure
     return job

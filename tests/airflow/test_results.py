@@ -13,6 +13,7 @@ import time
 import uuid
 import wave
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +173,11 @@ def test_the_others_are_handed_on_though_evolink_has_forgotten_the_job(gateway, 
         {"on_missing": "ignore"},
         {"on_missing": None},
         {"total_timeout": 0},
-        {"total_timeout": "60"},
+        {"total_timeout": "soon"},
+        {"total_timeout": ""},
+        {"total_timeout": "None"},
+        {"max_bytes": 1.5},
+        {"max_bytes": timedelta(1)},
         {"total_timeout": float("nan")},
         {"max_bytes": -1},
         {"min_rate": True},

@@ -26,6 +26,7 @@ from airflow_provider_evolink.api.files.transfer.fetching import (
     inspect_part,
 )
 from airflow_provider_evolink.api.files.transfer.part import Part, sha256_of
+from airflow_provider_evolink.api.http.patience import Patience
 from airflow_provider_evolink.api.network import NetworkPolicy
 from airflow_provider_evolink.api.redaction import link_identity, public_link, sanitize
 
@@ -115,7 +116,13 @@ def over_https(link: str) -> str:
 
 
 def fill(
-    part: Part, link: str, connector: hosts.Connector, limits: DownloadLimits, *, expires: float | None = None
+    part: Part,
+    link: str,
+    connector: hosts.Connector,
+    limits: DownloadLimits,
+    *,
+    expires: float | None = None,
+    patience: Patience | None = None,
 ) -> None:
     """
     Fetch what is missing of a file.
@@ -125,6 +132,7 @@ def fill(
     :param connector: Opens the link.
     :param limits: Limits of the download.
     :param expires: When the link expires, in Unix seconds, if that is known.
+    :param patience: What the try may still wait for rate limits; by default all of it.
     :raises EvoLinkLinkExpired: the link gives no file; the job may hold a fresh one.
     :raises EvoLinkLinkRefused: the link or a redirect leaves the public internet.
     :raises EvoLinkMediaError: the host interrupts again and again, or a limit is exceeded; what came is kept.
@@ -133,7 +141,7 @@ def fill(
     is_doubtful = part.size > 0 and (part.note.is_doubtful or part.note.source != source)
     part.change(source=source, expires=expires, is_doubtful=is_doubtful)
     if not part.is_complete:
-        LinkFetch(over_https(link), part, connector, limits).run()
+        LinkFetch(over_https(link), part, connector, limits, patience).run()
 
 
 def verify(part: Part, expect: str | None, limits: DownloadLimits) -> MediaBytes:
