@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_evolink.emulator.packages import require_packages
 from airflow_provider_evolink.emulator.settings import Settings
 
 _PORT = 8765
@@ -32,11 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     try:
+        require_packages()
         from airflow_provider_evolink.emulator.orders.model_file import ModelFileError
         from airflow_provider_evolink.emulator.orders.models import documented_models
         from airflow_provider_evolink.emulator.server import build_server, listen
     except ImportError as error:
-        return _fail(f"{error.name} is missing: pip install 'airflow-provider-evolink[emulator]'")
+        return _fail(str(error))
     try:
         documented_models()
     except ModelFileError as error:

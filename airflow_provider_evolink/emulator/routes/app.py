@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from airflow_provider_evolink.emulator.orders.models import documented_models
+from airflow_provider_evolink.emulator.packages import require_packages
 from airflow_provider_evolink.emulator.rendering.gallery import Gallery
 from airflow_provider_evolink.emulator.routes.bodies import ApiError, error_body
 from airflow_provider_evolink.emulator.routes.control import ControlPlane
@@ -29,8 +30,10 @@ def build_app(world: World) -> ASGIApp:
     Build the application around a state.
 
     :param world: The state.
+    :raises MissingPackages: A package of the extra ``emulator`` is missing.
     :raises ModelFileError: A model file is wrong.
     """
+    require_packages()
     documented_models()
     gallery = Gallery(world)
     apis = (JobsApi(world, gallery), FilesApi(world), ResultsApi(world, gallery), ControlPlane(world))
