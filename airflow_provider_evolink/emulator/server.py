@@ -166,7 +166,8 @@ class EmulatorServer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             content = json.dumps(body) if method == "POST" else None
-            connection.request(method, f"/_emulator/{path}", content, {"Connection": "close"})
+            headers = {"Connection": "close", "Content-Type": "application/json"}
+            connection.request(method, f"/_emulator/{path}", content, headers)
             response = connection.getresponse()
             found: dict[str, Any] = json.loads(response.read())
         finally:

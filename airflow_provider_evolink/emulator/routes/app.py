@@ -15,6 +15,7 @@ from airflow_provider_evolink.emulator.routes.bodies import ApiError, error_body
 from airflow_provider_evolink.emulator.routes.control import ControlPlane
 from airflow_provider_evolink.emulator.routes.fault_middleware import FaultMiddleware
 from airflow_provider_evolink.emulator.routes.files_api import FilesApi
+from airflow_provider_evolink.emulator.routes.foreign_requests import ForeignRequests
 from airflow_provider_evolink.emulator.routes.jobs_api import JobsApi
 from airflow_provider_evolink.emulator.routes.results import ResultsApi
 
@@ -39,7 +40,7 @@ def build_app(world: World) -> ASGIApp:
     apis = (JobsApi(world, gallery), FilesApi(world), ResultsApi(world, gallery), ControlPlane(world))
     routes = [route for api in apis for route in api.routes()]
     handlers = {ApiError: _api_error, HTTPException: _http_exception}
-    return FaultMiddleware(Starlette(routes=routes, exception_handlers=handlers), world)
+    return ForeignRequests(FaultMiddleware(Starlette(routes=routes, exception_handlers=handlers), world), world)
 
 
 async def _api_error(_: Request, error: Exception) -> Response:
