@@ -45,6 +45,7 @@ def company(
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
+    scene.emulator.settings(allowed_hosts=list(NAMES))
     front = Front(scene.emulator.port, authority.server(*NAMES), links_host=MEDIA)
     proxy = Proxy({f"{name}:443": front.port for name in NAMES})
     scene.connect("https://api.evolink.ai")
