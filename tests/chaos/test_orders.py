@@ -20,7 +20,7 @@ THEIRS: dict[str, dict[str, Any]] = {
     "video": {
         "path": "/v1/videos/generations",
         "model": "wan2.7-image-to-video",
-        "image_urls": ["https://e.com/a.png"],
+        "image_start": "https://example.com/a.png",
     },
     "image": {"path": "/v1/images/generations", "model": "z-image-turbo", "prompt": "Of a stranger"},
 }
@@ -281,7 +281,7 @@ SWAPS = (
         "swapped_and_back",
         "A1: a single order, a batch of it alone, and the single order again, one try each",
         order("single", "b", **DIES),
-        act=partial(swap, steps=({"form": "batch", "prompts": ["b"], **DIES_LATER}, {"form": "single"})),
+        act=partial(swap, steps=({"form": "batch", **DIES}, {"form": "single"})),
         prompts=("b",),
         tries=3,
     ),
