@@ -92,7 +92,7 @@ class World:
 
     def paid(self, row: str) -> list[dict[str, Any]]:
         """Return the orders of a row, as EvoLink's books have them."""
-        return [job for job in self.books.books()["jobs"] if job["body"]["prompt"].endswith(f"row {row}")]
+        return [job for job in self.books.books()["jobs"] if str(job["body"].get("prompt")).endswith(f"row {row}")]
 
     def seen(self, dag_id: str, run_id: str) -> Seen:
         """Look at what has come of a row."""

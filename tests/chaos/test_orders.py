@@ -175,13 +175,13 @@ def lost(world: World, row: Row, record: dict[str, Any]) -> None:
 def hostile_beside_a_crowd(world: World, row: Row) -> str:
     """Let tasks wait, then others with hostile arguments in the same triggerer; the jobs end only after those."""
     run_id = world.begin(row.name)
-    for _ in patience(180, "the crowd does not wait", every=1.0):
+    for _ in patience(240, "the crowd does not wait", every=1.0):
+        for job in world.paid(row.name):
+            world.books.job(job["id"], state="processing")
         tasks = world.airflow.tasks(row.name, run_id)
         if len(tasks) == row.logical and all(task["state"] == "deferred" and task["triggerer_job"] for task in tasks):
             break
     jobs = [job["id"] for job in world.paid(row.name)]
-    for job in jobs:
-        world.books.job(job, state="processing")
     beside = f"{row.name}_beside"
     whole = {"job_id": jobs[0], "request": {"prompt": "A boat"}, "results": ["https://example.com/1.mp4"]}
     their_run = world.begin(beside, conf={"job": whole})
