@@ -4,6 +4,8 @@
 # make chaos   kill tries at every line, and a real Airflow at every step of an order (45 minutes)
 # make mutants break the package on purpose: do the tests notice?
 # make bench   measure beside other providers (an hour; QUICK=1: five minutes; ONLY="waiting imports": parts)
+# make memory  measure the memory of downloads of 500 MB and 2 GB (five minutes; 4 GB of disk)
+# make cases   count the cases by which results, inputs and responses are tried, kind by kind
 # make check   lint, types, import rules, words of identifiers, models
 # make check-models   check the models of catalog and emulator (ARGS=--write: write the pages made from them)
 # make docs    build the documentation
@@ -22,7 +24,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 
 BENCH := .bench/venv
 
-.PHONY: demo test bench chaos mutants matrix check check-models docs env clean format
+.PHONY: demo test bench chaos mutants matrix memory cases check check-models docs env clean format
 demo: env
 	@$(RUN) scripts/demo.py
 
@@ -35,6 +37,7 @@ matrix: env
 chaos: env
 	EVOLINK_SWEEP=every EVOLINK_STEPS=2000000 $(RUN) -m pytest tests/ledger -n2 --dist=load $(ARGS)
 	KILLS=30 $(RUN) -m pytest tests/airflow/test_download_kills.py -n0 $(ARGS)
+	EVOLINK_ALL_HOPS=1 $(RUN) -m pytest tests/faults/test_network.py -k hostile_hop -n0 --timeout=900 $(ARGS)
 	$(RUN) -m pytest tests/chaos -n0 $(ARGS)
 
 mutants: env
@@ -42,6 +45,12 @@ mutants: env
 
 bench: $(BENCH)/.ready
 	@$(BENCH)/bin/python benchmarks/run.py $(if $(QUICK),--quick) $(ONLY) $(ARGS)
+
+cases: env
+	@$(RUN) scripts/count_cases.py
+
+memory: env
+	@$(RUN) benchmarks/memory.py $(ARGS)
 
 check: env check-models
 	$(RUN) -m ruff check .
