@@ -17,6 +17,8 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_evolink.storage import local_folder, s3
+from airflow_provider_evolink.storage.copying.copied import CHECKSUM, Copied, Wanted
+from airflow_provider_evolink.storage.copying.inside_store import copy_inside, remove
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -28,7 +30,6 @@ MAX_DEPTH = 64  # of a document; EvoLink's requests have four levels
 READ_AHEAD = 4 * CHUNK
 UPLOAD_PART = 8 * CHUNK
 JSON_TYPE = "application/json"
-CHECKSUM = "evolink-sha256"  # name of the metadata
 NO_METADATA: Mapping[str, str] = MappingProxyType({})
 # Stores in which an object appears only when it is complete. Elsewhere a file is written under another name first.
 _ATOMIC = frozenset({"gs", "gcs", "abfs", "abfss", "adl", "az"})
@@ -254,31 +255,55 @@ def holds(path: ObjectStoragePath, *, sha256: str, size: int) -> bool:
 
 def copy_checked(
     source: ObjectStoragePath, target: ObjectStoragePath, *, file: Mapping[str, Any], metadata: Mapping[str, str]
-) -> None:
+) -> Copied:
     """
-    Copy a file through this machine, and publish it only if its checksum is right.
+    Copy a file, inside its store where both are in the same one, else through this machine; verify its checksum.
 
     :param source: A staged file.
     :param target: Where it goes.
     :param file: Its expected ``sha256`` and ``size`` in bytes, of which no more are ever read, and ``content_type``.
     :param metadata: What to keep beside it, in stores that can.
+    :return: How it was copied, and what of the copy was verified.
     :raises EvoLinkMediaError: the staged file no longer exists, or its content has changed.
     """
+    wanted = Wanted(file["sha256"], file["size"], file["content_type"], metadata)
+    copied = copy_inside(source, target, wanted) or _through_worker(source, target, wanted)
+    if not copied.is_right(wanted):
+        raise _has_changed(source)
+    return copied
+
+
+def remove_staged(source: ObjectStoragePath) -> bool:
+    """
+    Delete a staged file whose copy was verified; return whether it is gone.
+
+    :param source: The staged file.
+    """
+    return remove(source)
+
+
+def _through_worker(source: ObjectStoragePath, target: ObjectStoragePath, wanted: Wanted) -> Copied:
     from airflow_provider_evolink.api.errors import EvoLinkMediaError
 
     with tempfile.TemporaryFile() as local:  # it has no name, so a kill leaves nothing behind
         try:
-            found = _checksum(source, file["size"], local)
+            copied = Copied("worker", "sha256", _checksum(source, wanted.size, local))
         except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
             raise EvoLinkMediaError(_why_gone(source, error)) from None
-        if found != file["sha256"]:
-            raise EvoLinkMediaError(
-                f"staged file {public_uri(source)} has changed since it was downloaded (SHA-256 differs), so it is not "
-                "archived. What to do: clear the download task, which compares the checksum and fetches the file "
-                "again while EvoLink has it (24 hours); then clear this task"
-            )
-        local.seek(0)
-        _write(target, local, file["content_type"], metadata)
+        if copied.is_right(wanted):
+            local.seek(0)
+            _write(target, local, wanted.content_type, wanted.metadata)
+    return copied
+
+
+def _has_changed(source: ObjectStoragePath) -> Exception:
+    from airflow_provider_evolink.api.errors import EvoLinkMediaError
+
+    return EvoLinkMediaError(
+        f"staged file {public_uri(source)} has changed since it was downloaded (SHA-256 differs), so it is not "
+        "archived. What to do: clear the download task, which compares the checksum and fetches the file "
+        "again while EvoLink has it (24 hours); then clear this task"
+    )
 
 
 def _size_and_checksum(path: ObjectStoragePath) -> tuple[int, str | None] | None:

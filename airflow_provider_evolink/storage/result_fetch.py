@@ -18,7 +18,6 @@ from airflow_provider_evolink.api.files import hosts
 from airflow_provider_evolink.api.files.containers import HEAD_SIZE, error_page
 from airflow_provider_evolink.api.files.download import MediaBytes, fill, naming, verify
 from airflow_provider_evolink.api.files.download_response import may_appear, pauses
-from airflow_provider_evolink.api.files.transfer.part import sha256_of
 from airflow_provider_evolink.api.jobs.failures import job_error
 from airflow_provider_evolink.api.jobs.job import LINK_LIFETIME, JobStatus
 from airflow_provider_evolink.api.redaction import Redactor
@@ -237,7 +236,7 @@ class ResultFetch:
             part.restart()
             return error
         target = self._folder / f"{self.job.job_id}-{index}.damaged"
-        self._move(part, target, sha256_of(part), "application/octet-stream")
+        self._move(part, target, part.sha256(), "application/octet-stream")
         if not is_local(target):
             part.restart()
         part.change(damaged=str(target))

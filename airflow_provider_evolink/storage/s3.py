@@ -112,14 +112,15 @@ def chunks(source: ObjectStoragePath, size: int) -> Iterator[bytes]:
             found["Body"].close()
 
 
-def head(source: ObjectStoragePath) -> Mapping[str, Any] | None:
+def head(source: ObjectStoragePath, **details: Any) -> Mapping[str, Any] | None:
     """
     Return what S3 knows about an object; ``None`` if it does not exist or may not be read.
 
     :param source: The object.
+    :param details: Further arguments of ``HeadObject``.
     """
     try:
-        found: Mapping[str, Any] = _call(source, "head_object")
+        found: Mapping[str, Any] = _call(source, "head_object", **details)
     except (FileNotFoundError, PermissionError):
         return None
     return found
@@ -165,13 +166,53 @@ def _start_and_abort(target: ObjectStoragePath) -> None:
         log.warning("An empty multipart upload is left open in the store, since its abort failed (%s)", code_of(error))
 
 
+def identity(path: ObjectStoragePath) -> tuple[str, str]:
+    """
+    Return the endpoint of a store and the ID of the key that it is called with.
+
+    :param path: A path in the store.
+    """
+    found: tuple[str, str] = sync(path.fs.loop, _identity, path.fs)
+    return found
+
+
+async def _identity(fs: Any) -> tuple[str, str]:
+    client = await fs.set_session()
+    credentials = await fs.session.get_credentials()
+    return str(client.meta.endpoint_url), str(getattr(credentials, "access_key", ""))
+
+
+def delete(path: ObjectStoragePath) -> None:
+    """
+    Delete an object.
+
+    :param path: The object.
+    :raises OSError: it may not be deleted.
+    """
+    _call(path, "delete_object")
+    path.fs.invalidate_cache(path.path)
+
+
+def call(path: ObjectStoragePath, method: str, *, at: str | None = None, **arguments: Any) -> Any:
+    """
+    Call an operation of S3.
+
+    :param path: The object; or any path in the store, with ``at``.
+    :param method: Its name in botocore.
+    :param at: Bucket and key, if not those of the path.
+    :param arguments: Of the operation, besides bucket and key.
+    :raises OSError: the store refuses.
+    """
+    return _call(path, method, **({"at": at} if at else {}), **arguments)
+
+
 def _call(path: ObjectStoragePath, method: str, **arguments: Any) -> Any:
     """
     Call S3 by the client of s3fs, whose own retries would send a stream from where it was left.
 
     botocore's retries begin it anew.
     """
-    return sync(path.fs.loop, _send, path.fs, method, path.path, arguments)
+    return sync(path.fs.loop, _send, path.fs, method, arguments.pop("at", path.path), arguments)
 
 
 async def _send(fs: Any, method: str, path: str, arguments: dict[str, Any]) -> Any:
@@ -183,7 +224,7 @@ async def _send(fs: Any, method: str, path: str, arguments: dict[str, Any]) -> A
     bucket, key, _ = fs.split_path(path)
     call = getattr(await fs.get_s3(bucket), method)
     try:
-        response = await call(**fs._get_s3_method_kwargs(call, Bucket=bucket, Key=key, **arguments))
+        response = await call(**fs._get_s3_method_kwargs(call, **{"Bucket": bucket, "Key": key, **arguments}))
     except ClientError as error:
         raise translated(error.response) from None
     if limit:

@@ -25,7 +25,7 @@ from airflow_provider_evolink.api.files.transfer.fetching import (
     LinkFetch,
     inspect_part,
 )
-from airflow_provider_evolink.api.files.transfer.part import Part, sha256_of
+from airflow_provider_evolink.api.files.transfer.part import Part
 from airflow_provider_evolink.api.http.patience import Patience
 from airflow_provider_evolink.api.network import NetworkPolicy
 from airflow_provider_evolink.api.redaction import link_identity, public_link, sanitize
@@ -154,7 +154,7 @@ def verify(part: Part, expect: str | None, limits: DownloadLimits) -> MediaBytes
     :raises EvoLinkMediaError: it is damaged or no media.
     """
     info = inspect_part(part, expect, limits.max_bytes)
-    return MediaBytes(part.path, part.size, sha256_of(part), info)
+    return MediaBytes(part.path, part.size, part.sha256(), info)
 
 
 @contextmanager

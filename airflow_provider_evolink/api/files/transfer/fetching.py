@@ -31,6 +31,7 @@ from airflow_provider_evolink.api.files.download_response import (
     why_gone,
 )
 from airflow_provider_evolink.api.files.inspection import MediaInfo, inspect_media
+from airflow_provider_evolink.api.files.transfer.body import pieces
 from airflow_provider_evolink.api.files.transfer.decoding import decode
 from airflow_provider_evolink.api.files.transfer.line_watch import LineWatch
 from airflow_provider_evolink.api.files.transfer.part import LIFETIME, PLAIN, Part, beside, check_room
@@ -276,7 +277,7 @@ class LinkFetch:
         watch = LineWatch(response, limits.min_rate, limits.rate_window, self._deadline)
         try:
             with watch:
-                position = self._write(response, start, watch)
+                position = self._write(response, start, end, watch)
         finally:
             if watch.is_slow:
                 raise _Interrupted(f"slower than {limits.min_rate:g} bytes per second")
@@ -290,9 +291,10 @@ class LinkFetch:
         if not part.size:
             raise EvoLinkMediaError("the file is empty", code=EMPTY)
 
-    def _write(self, response: httpx.Response, start: int, watch: LineWatch) -> int:
+    def _write(self, response: httpx.Response, start: int, end: int | None, watch: LineWatch) -> int:
         part, position = self._part, start
-        for chunk in response.iter_raw():
+        length = None if end is None or is_chunked(response.headers) else body_length(response.headers)
+        for chunk in pieces(response, length, min(self._limits.read_timeout, self._time_left())):
             self._check_size(position + len(chunk))
             if not part.write(position, chunk):
                 if start:
