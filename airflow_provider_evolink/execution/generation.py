@@ -19,7 +19,14 @@ from airflow_provider_evolink.api.jobs.credits import credits_text
 from airflow_provider_evolink.api.jobs.failures import is_repeatable, job_error
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
 from airflow_provider_evolink.api.redaction import sanitize
-from airflow_provider_evolink.execution.job_tracker import JobTracker, JobWait, Reading
+from airflow_provider_evolink.execution.job_tracker import (
+    NEEDS_LONGER_TIMEOUT,
+    NEXT_TRY_WAITS,
+    NOT_RECORDED,
+    JobTracker,
+    JobWait,
+    Reading,
+)
 from airflow_provider_evolink.execution.metrics import count_credits, count_decision
 from airflow_provider_evolink.execution.other_records import adopt
 from airflow_provider_evolink.execution.request import OrderRequest
@@ -201,7 +208,7 @@ class GenerationAttempt:
             raise EvoLinkConfigError("the trigger's event is about another job than the one recorded", job_id=known)
         reading = self.tracker.reading = self.tracker.poll(reported, self.job_wait(reported).started)
         if event.get("status") == schedule.WaitEnd.TIMEOUT and not reading.is_over:
-            schedule.result_or_raise(reported, schedule.WaitEnd.TIMEOUT, None, reading.error)
+            raise self.job_wait(reported).timeout_error(reading.error) from reading.error
         on_worker = event.get("status") == schedule.WaitEnd.UNREADABLE
         if on_worker:
             self._run.log.warning("The triggerer cannot poll EvoLink job %s, this worker can: it waits here", reported)
@@ -230,7 +237,8 @@ class GenerationAttempt:
         end, start = started + self.options.timeout, getattr(self._run.ti, "start_date", None)
         allowed = self.options.execution_timeout
         deadline = end if allowed is None or start is None else min(end, (start + allowed).timestamp())
-        return JobWait(job_id, started, deadline, on_worker)
+        todo = NEEDS_LONGER_TIMEOUT if deadline == end else NEXT_TRY_WAITS
+        return JobWait(job_id, started, deadline, on_worker, todo if self.record else NOT_RECORDED)
 
     def deliver(self, job: Job) -> GenerationResult:
         """
