@@ -19,7 +19,14 @@ from airflow_provider_evolink.api.jobs.credits import credits_text
 from airflow_provider_evolink.api.jobs.failures import is_repeatable, job_error
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
 from airflow_provider_evolink.api.redaction import sanitize
-from airflow_provider_evolink.execution.job_tracker import JobTracker, JobWait, Reading
+from airflow_provider_evolink.execution.job_tracker import (
+    NEEDS_LONGER_TIMEOUT,
+    NEXT_TRY_WAITS,
+    NOT_RECORDED,
+    JobTracker,
+    JobWait,
+    Reading,
+)
 from airflow_provider_evolink.execution.metrics import count_credits, count_decision
 from airflow_provider_evolink.execution.other_records import adopt
 from airflow_provider_evolink.execution.request import OrderRequest
@@ -210,7 +217,7 @@ class GenerationAttempt:
             reported, self.job_wait(reported).started, patience=self._run.patience
         )
         if event.get("status") == schedule.WaitEnd.TIMEOUT and not reading.is_over:
-            schedule.result_or_raise(reported, schedule.WaitEnd.TIMEOUT, None, reading.error)
+            raise self.job_wait(reported).timeout_error(reading.error) from reading.error
         on_worker = event.get("status") == schedule.WaitEnd.UNREADABLE
         if on_worker:
             self._run.log.warning("The triggerer cannot poll EvoLink job %s, this worker can: it waits here", reported)
@@ -236,7 +243,9 @@ class GenerationAttempt:
         offset = self.tracker.clock_offset
         if offset and self.record and self.record.newest_job_created:  # another worker's clock wrote when it ordered
             started = self.record.newest_job_created - offset
-        return JobWait(job_id, started, min(started + self.options.timeout, self._run.ends), on_worker)
+        end = started + self.options.timeout
+        todo = NEEDS_LONGER_TIMEOUT if end <= self._run.ends else NEXT_TRY_WAITS
+        return JobWait(job_id, started, min(end, self._run.ends), on_worker, todo if self.record else NOT_RECORDED)
 
     def deliver(self, job: Job) -> GenerationResult:
         """

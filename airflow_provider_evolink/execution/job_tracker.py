@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_evolink.api.errors import (
     EvoLinkError,
     EvoLinkJobFailed,
+    EvoLinkJobTimeout,
     EvoLinkNotFoundError,
     EvoLinkOrderStopped,
     EvoLinkRateLimited,
@@ -29,6 +30,20 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.ledger.record import Record
 
 
+# By which limit has ended the wait.
+NEEDS_LONGER_TIMEOUT = (
+    "give the task a longer timeout and clear it: it continues to wait for this job and submits nothing. A retry with "
+    "the same timeout only polls the job once more"
+)
+NEXT_TRY_WAITS = (
+    "nothing if retries are left: the next try continues to wait for this job and submits nothing. Otherwise give the "
+    "task a longer execution_timeout and clear it"
+)
+NOT_RECORDED = (
+    "wait for it with EvoLinkJobSensor and this job ID: it is recorded nowhere, so a retry submits, and pays, again"
+)
+
+
 @dataclass(frozen=True)
 class JobWait:
     """
@@ -38,12 +53,22 @@ class JobWait:
     :param started: Epoch seconds of the order, as far as known.
     :param deadline: Epoch seconds when the wait of this try ends.
     :param on_worker: The triggerer cannot poll this job, this worker can.
+    :param todo: What helps once the wait has timed out.
     """
 
     job_id: str
     started: float
     deadline: float
     on_worker: bool = False
+    todo: str = NEEDS_LONGER_TIMEOUT
+
+    def timeout_error(self, cause: BaseException | None = None) -> EvoLinkJobTimeout:
+        """
+        Return the error of this wait once its deadline is over.
+
+        :param cause: Why the last poll failed, if it did.
+        """
+        return schedule.timeout_error(self.job_id, cause, self.todo)
 
     @property
     def may_defer(self) -> bool:
@@ -213,3 +238,5 @@ class JobTracker:
             if self.reading is None:
                 raise
             return self.reading.ended_job
+        except EvoLinkJobTimeout as error:
+            raise wait.timeout_error(error.__cause__) from error.__cause__

@@ -38,7 +38,7 @@ class EvoLinkDownloadOperator(BaseOperator):
         ``duration`` (if known), ``job_id``, ``model`` and ``job``, with ``created``, ``credits`` and ``request``.
     :raises AirflowFailException: the job failed for good, or has no results: no retries are used.
     :raises EvoLinkMediaError: a link gave no usable file; a retry reads fresh links.
-    :raises EvoLinkJobTimeout: the job is still running; a retry tries again.
+    :raises EvoLinkJobTimeout: the job is still running; a retry reads it again.
     """
 
     template_fields: Sequence[str] = (

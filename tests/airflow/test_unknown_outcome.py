@@ -82,7 +82,7 @@ def test_the_first_line_says_what_is_at_risk_and_how_to_settle_it(
     if books["orders"]:
         job_id = books["jobs"][0]["id"]
         assert status == 0
-        assert f"airflow dags trigger evolink_recover --conf '{{\"job_id\": \"{job_id}\"}}'" in told
+        assert f'airflow dags trigger evolink_recover --conf \'{{"job_id": "{job_id}"}}\'' in told
     else:
         assert status == 1, told
         assert re.search(r"wait \d+ s and run this again: a stalled worker may still submit", told)
@@ -129,9 +129,7 @@ def job(number: int, age: float, model: str = "wan2.7-text-to-video") -> Job:
         ([job(number, -1000) for number in range(50)], 9999, False, "does not reach back to the order"),
     ],
 )
-def test_what_a_list_says_about_an_order(
-    listed: list[Job], seconds_later: float, is_settled: bool, words: str
-) -> None:
+def test_what_a_list_says_about_an_order(listed: list[Job], seconds_later: float, is_settled: bool, words: str) -> None:
     verdict = judge(ORDER, listed, NOW + seconds_later)
     assert verdict.is_settled == is_settled
     assert words in verdict.todo

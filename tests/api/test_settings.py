@@ -40,7 +40,7 @@ def test_a_usable_key(key):
         f"'{SECRET}'",
         f"`{SECRET}`",
         f"“{SECRET}”",
-        f"‘{SECRET}’",
+        f"\u2018{SECRET}\u2019",
         f"«{SECRET}»",
         f' "{SECRET}" ',
         f'"{SECRET}',
