@@ -23,7 +23,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-PARTS = ("schedule", "imports", "share", "waiting", "crowd", "storm", "herd")
+PARTS = ("schedule", "imports", "share", "waiting", "crowd", "rate", "storm", "herd")
 SHOWN = ("apache-airflow", "httpx", "httpx2", "aiohttp")
 PEERS = ("openai", "databricks", "http")
 
@@ -77,7 +77,7 @@ def _run(part: str, given: argparse.Namespace, folder: Path) -> None:
     import report
 
     print(f"\n== {part}", flush=True)
-    if part in ("waiting", "crowd"):
+    if part in ("waiting", "crowd", "rate"):
         runs = _waiting(part, given, folder)
     elif part == "schedule":
         import simulation
@@ -119,7 +119,8 @@ def _waiting(part: str, given: argparse.Namespace, folder: Path) -> list[dict[st
 
     certificates.make(folder)
     crowd = part == "crowd"
-    keys = given.who or (["idle", "ours", "ours_5s"] if crowd else list(contestants.CONTESTANTS))
+    found = contestants.SINGLE_READS if part == "rate" else contestants.CONTESTANTS
+    keys = given.who or (["idle", "ours", "ours_5s"] if crowd else list(found))
     if given.quick and not given.who:
         keys = [key for key in keys if key != "ours_60s"]
     count = 5 * given.count if crowd else given.count

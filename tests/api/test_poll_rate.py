@@ -8,7 +8,6 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from airflow_provider_evolink.api.errors import EvoLinkRateLimited, EvoLinkUnava
 from airflow_provider_evolink.api.http.connections import ConnectionCount
 from airflow_provider_evolink.api.jobs.pace import JobHints
 from airflow_provider_evolink.api.jobs.schedule import PollSchedule
+from airflow_provider_evolink.api.polling import call_limit, lateness
 from airflow_provider_evolink.api.polling.backoff import SharedBackoff
 from airflow_provider_evolink.api.polling.call_limit import MAX_CALLS, MIN_CALLS, CallLimit, Demand, NextPoll
 from airflow_provider_evolink.api.polling.lateness import Lateness, PollerState
@@ -125,6 +125,8 @@ def test_the_demand_is_the_sum_over_the_waits_that_are_there():
     for poll in polls:
         demand.replace(None, poll)
     assert demand.rate == pytest.approx(0.5 + 0.5 + 1 / 0.3 + 0.2 + 1 / 120)
+    assert demand.single_reads(reads_many=False) == demand.rate
+    assert demand.single_reads(reads_many=True) == 0.0
     demand.replace(polls[2], NextPoll(9.0, 10.0))
     assert demand.rate == pytest.approx(0.5 + 0.5 + 0.1 + 0.2 + 1 / 120)
     for poll in (*polls[:2], NextPoll(9.0, 10.0), *polls[3:]):
@@ -245,31 +247,53 @@ class SlowServer:
         writer.close()
 
 
-async def test_connections_follow_the_round_trip_up_and_down(caplog):
-    server = SlowServer()
+@asynccontextmanager
+async def polled(server: SlowServer, count: int, interval: float) -> AsyncIterator[None]:
+    """Let some jobs be polled by one poller, which was never told that the server has no batch call."""
 
     async def load_settings() -> ClientSettings:
         return ClientSettings(api_key="test-key-0123456789", base_url=server.url)
 
-    def wait(number: int) -> asyncio.Task[Any]:
-        schedule = PollSchedule(deadline=time.time() + 99, started=time.time(), poll_interval=1.5)
-        return asyncio.create_task(poller.wait(f"task-{number}", JobHints(), schedule, lambda _: None))
-
     async with server.run():
-        poller = Poller(load_settings)
+        poller = Poller(load_settings, "evolink_slow")
         await poller.open()
-        waits = [wait(number) for number in range(200)]
+        waits = []
+        for number in range(count):
+            schedule = PollSchedule(deadline=time.time() + 99, started=time.time(), poll_interval=interval)
+            wait = poller.wait(f"task-{number}", JobHints(), schedule, lambda _: None)
+            waits.append(asyncio.create_task(wait))
         try:
-            await until(lambda: server.polls >= 220)
-            assert server.max_sockets <= 16
-            server.delay = 0.3
-            await until(lambda: server.sockets >= 24)
-            server.delay, server.max_sockets = 0.02, 0
-            await until(lambda: server.sockets <= 12)
-            assert server.max_sockets <= 64
+            yield
         finally:
             for task in waits:
                 task.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
             await poller.close()
+
+
+async def test_connections_follow_the_round_trip_up_and_down(caplog):
+    server = SlowServer()
+    async with polled(server, 200, 1.5):
+        await until(lambda: server.polls >= 220)
+        assert server.max_sockets <= 16
+        server.delay = 0.3
+        await until(lambda: server.sockets >= 24)
+        server.delay, server.max_sockets = 0.02, 0
+        await until(lambda: server.sockets <= 12)
+        assert server.max_sockets <= 64
     assert not caplog.records
+
+
+async def test_that_polling_is_behind_is_in_the_log_once(caplog, monkeypatch):
+    monkeypatch.setattr(lateness, "WINDOW", 0.4)
+    monkeypatch.setattr(lateness, "MIN_LATE", 0.05)
+    monkeypatch.setattr(call_limit, "MAX_CALLS", 8)
+    server = SlowServer()
+    server.delay = 0.1
+    async with polled(server, 200, 0.5):
+        await until(lambda: caplog.records)
+        polls = server.polls
+        await until(lambda: server.polls >= polls + 80)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "evolink_slow is behind: 200 jobs" in record.getMessage()

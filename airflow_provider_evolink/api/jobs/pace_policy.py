@@ -134,8 +134,8 @@ class PacePolicy:
     samples_remembered: int = 100
     duration_step: float = 0.038
     earliest_deviations: float = 1.6
-    first_poll_deviations: float = 2.5
-    first_poll_share: float = 0.9
+    first_poll_deviations: float = 3.0
+    first_poll_share: float = 0.7
     predictable_share: float = 0.5
     latest_deviations: float = 2.5
     min_variance: float = 0.001

@@ -48,6 +48,14 @@ class Demand:
         self.rate = 0.0
         self._count = 0
 
+    def single_reads(self, *, reads_many: bool) -> float:
+        """
+        Return how many calls a second the waits want where each reads one job; 0 where calls are shared.
+
+        :param reads_many: Whether one call reads many jobs.
+        """
+        return 0.0 if reads_many else self.rate
+
     def replace(self, old: NextPoll | None, new: NextPoll | None) -> None:
         """
         Note that a wait plans another poll.

@@ -272,7 +272,7 @@ class Poller:
     def _learn(self, error: EvoLinkError | None, began: float, *, isolated: bool) -> None:
         """Let the end of a call decide how many may follow, and when."""
         now, due = time.monotonic(), self._queue.next_due
-        wanted = 0.0 if self._reader.reads_many else self._demand.rate
+        wanted = self._demand.single_reads(reads_many=self._reader.reads_many)
         is_late = due is not None and due < now
         self._backoff.record(error, now, began, isolated=isolated, wanted=wanted, is_late=is_late)
         self._reader.keep_connections(self._backoff.limit.value)
