@@ -19,10 +19,10 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from airflow_provider_evolink.storage import local_folder, s3
 from airflow_provider_evolink.storage.copying.copied import CHECKSUM, Copied, Wanted
 from airflow_provider_evolink.storage.copying.inside_store import copy_inside, remove
+from airflow_provider_evolink.storage.denials import one_word_for_denials
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Generator, Iterator, Mapping
 
 CHUNK = 1024 * 1024
 MAX_JSON = 64 * CHUNK
@@ -231,14 +231,17 @@ def is_shallow(value: Any) -> bool:
     return False
 
 
-def open_to_read(source: ObjectStoragePath) -> AbstractContextManager[BinaryIO]:
+@contextlib.contextmanager
+def open_to_read(source: ObjectStoragePath) -> Iterator[BinaryIO]:
     """
     Open a file to read it from its start: of an object store no more than a few MB are held in memory.
 
     :param source: The file.
+    :raises PermissionError: it may not be read.
     """
     ahead = {} if is_local(source) else {"block_size": READ_AHEAD, "cache_type": "readahead"}
-    return cast("AbstractContextManager[BinaryIO]", source.open("rb", **ahead))  # type: ignore[no-untyped-call]
+    with one_word_for_denials(), source.open("rb", **ahead) as file:  # type: ignore[no-untyped-call]
+        yield cast("BinaryIO", file)
 
 
 def holds(path: ObjectStoragePath, *, sha256: str, size: int) -> bool:
@@ -315,7 +318,8 @@ def _size_and_checksum(path: ObjectStoragePath) -> tuple[int, str | None] | None
         size = local_folder.size_of(Path(path.path))
         return None if size is None else (size, None)
     try:
-        info = path.fs.info(path.path)
+        with one_word_for_denials():
+            info = path.fs.info(path.path)
     except FileNotFoundError:
         return None
     return info["size"], (info.get("metadata") or {}).get(CHECKSUM)
@@ -365,7 +369,15 @@ def _write(target: ObjectStoragePath, source: IO[bytes], content_type: str, meta
     elif target.protocol in s3.PROTOCOLS:
         size = os.fstat(source.fileno()).st_size
         s3.write(target, source, size, {"content_type": content_type, "metadata": metadata})
-    elif target.protocol in _ATOMIC:  # no mkdir: it would try to create the bucket
+    else:
+        with one_word_for_denials():
+            _write_elsewhere(target, source, content_type, metadata)
+
+
+def _write_elsewhere(
+    target: ObjectStoragePath, source: IO[bytes], content_type: str, metadata: Mapping[str, str]
+) -> None:
+    if target.protocol in _ATOMIC:  # no mkdir: it would try to create the bucket
         target.fs.put_file(_reopened(source), target.path, **_kept_with_it(target, content_type, metadata))
     else:
         _write_and_move(target, source)

@@ -83,6 +83,8 @@ class ResultFetch:
     """
     Fetches the results that are not there yet. One that fails does not keep the others from being published.
 
+    A result is known by its index: its place among all that EvoLink sent. One that has no usable link is missing.
+
     :param client: Reads the job again if a link has expired.
     :param job: The job, with its links.
     :param folder: Where the files go.
@@ -103,6 +105,7 @@ class ResultFetch:
     ) -> None:
         self.job = job
         self.files = files
+        self.indexes = sorted({*job.indexes, *job.faults})
         self.missing: dict[int, EvoLinkError] = {}
         self._client = client
         self._folder = folder
@@ -116,7 +119,7 @@ class ResultFetch:
 
         :param save: Called after each file that was published.
         """
-        for index in range(len(self.job.results)):
+        for index in self.indexes:
             if index not in self.files:
                 self._attempt(index, save)
         for pause in patience(self.job, time.time()):
@@ -178,21 +181,25 @@ class ResultFetch:
             self._refresh(index)
 
     def _download(self, part: Part, index: int) -> MediaBytes:
-        job, settings, link = self.job, self._client.settings, self.job.results[index]
+        job, settings = self.job, self._client.settings
+        if index not in job.indexes:
+            raise EvoLinkMediaError(job.faults.get(index, "EvoLink no longer lists it"), job_id=job.job_id)
+        place = job.indexes.index(index)
+        link = job.results[place]
         connector = hosts.Connector(
             network=settings.network, allow_loopback=settings.is_local, max_redirects=self._limits.max_redirects
         )
         expires = None if job.created is None else job.created + _LIFETIME
         with naming(link, job.job_id):
             fill(part, link, connector, self._limits, expires=expires, patience=self._patience)
-            return verify(part, job.outputs[index]["kind"], self._limits)
+            return verify(part, job.outputs[place]["kind"], self._limits)
 
     def _refresh(self, index: int) -> None:
         """Read the job for a fresh link; nothing is ever submitted again for it."""
         self._refreshed.add(index)
         found = self._client.get_job(self.job.job_id, patience=self._patience)
         fresh = with_results(self._client, found, self._patience)
-        if index >= len(fresh.results):
+        if index not in fresh.indexes:
             failure = job_error(fresh, Redactor.everything())
             raise failure or EvoLinkMediaError(f"result {index} no longer exists", job_id=self.job.job_id)
         self.job = fresh

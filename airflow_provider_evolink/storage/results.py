@@ -186,8 +186,8 @@ class _Delivery:
 
     def _save(self, fetch: ResultFetch, *, is_over: bool = False) -> Receipt:
         """Write the receipt: after each of several files, and in the end if there is anything to write."""
-        job, count = fetch.job, len(fetch.job.results)
-        left = [index for index in range(count) if index not in fetch.files]
+        job = fetch.job
+        left = [index for index in fetch.indexes if index not in fetch.files]
         missing = [MissingResult(index=index, error=_reason(fetch.missing.get(index))) for index in left]
         files = [fetch.files[index] for index in sorted(fetch.files)]
         info = JobInfo(created=job.created_at, credits=job.summary()["credits"])
@@ -218,7 +218,7 @@ def _reason(error: EvoLinkError | None) -> str:
 
 def _why_missing(fetch: ResultFetch, folder: ObjectStoragePath) -> EvoLinkError:
     """Return the error for results that could not be fetched: which of how many, why, and what the user can do."""
-    errors, count = list(fetch.missing.items()), len(fetch.job.results)
+    errors, count = list(fetch.missing.items()), len(fetch.indexes)
     first = errors[0][1]
     if not isinstance(first, EvoLinkMediaError) and count == 1:
         return first

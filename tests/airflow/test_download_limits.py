@@ -55,7 +55,11 @@ def rendered(operator: Any, **params: Any) -> Any:
 
 @pytest.mark.parametrize("maximum", ["9", 9, " 9 "])
 def test_a_destination_keeps_to_limits_of_a_form(stage, make, emulator, tmp_path, maximum):
-    given = {"max_bytes": "{{ params.maximum }}", "min_rate": "{{ params.rate }}", "total_timeout": timedelta(minutes=1)}
+    given = {
+        "max_bytes": "{{ params.maximum }}",
+        "min_rate": "{{ params.rate }}",
+        "total_timeout": timedelta(minutes=1),
+    }
     maker = make(destination=f"file://{tmp_path}", **given)
     with pytest.raises(EvoLinkMediaError, match="larger than the 9 bytes allowed"):
         stage.run(lambda: rendered(maker(), maximum=maximum, rate="0.5"))
