@@ -9,6 +9,8 @@
 # make check   lint, types, import rules, words of identifiers, models
 # make check-models   check the models of catalog and emulator (ARGS=--write: write the pages made from them)
 # make docs    build the documentation
+# make wheel   build the package into dist/
+# make first-hour  do what the README says, word for word, in an empty folder (needs the package index)
 #
 # Everything is set up by itself: the Python that is found (3.11 or newer), uv from the package index if it is missing.
 
@@ -24,7 +26,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 
 BENCH := .bench/venv
 
-.PHONY: demo test bench chaos mutants matrix memory cases check check-models docs env clean format
+.PHONY: demo test bench chaos mutants matrix memory cases check check-models docs wheel first-hour env clean format
 demo: env
 	@$(RUN) scripts/demo.py
 
@@ -64,6 +66,14 @@ check-models: env
 
 docs: env
 	$(RUN) -m sphinx -W --keep-going -b html docs docs/_build
+
+wheel: | $(UV)
+	@rm -f dist/*.whl
+	@$(UV) build --quiet --wheel --python "$(PYTHON)" --out-dir dist
+	@ls dist/*.whl
+
+first-hour: env
+	@$(RUN) scripts/first_hour.py $(ARGS)
 
 format: env
 	$(RUN) -m ruff check --fix .
