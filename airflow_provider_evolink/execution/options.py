@@ -59,6 +59,7 @@ class GenerationOptions:
     :param execution_timeout: Airflow's own limit for one try.
     :param keeps_result: Whether the result goes to XCom.
     :param operator_name: Class of the operator, for errors and metrics.
+    :param hide_prompt: Whether results and manifests hold checksums in place of the request's free texts.
     :param empty: Names of fields that were given, and of which nothing is left after rendering.
     :param read_origins: Returns which local files the task may read as inputs; few requests have any.
     """
@@ -82,6 +83,7 @@ class GenerationOptions:
     execution_timeout: timedelta | None
     keeps_result: bool
     operator_name: str
+    hide_prompt: bool
     empty: frozenset[str]
     read_origins: Callable[[], InputOrigins]
 
@@ -94,7 +96,7 @@ class GenerationOptions:
         :param context: Airflow's context.
         :raises EvoLinkConfigError: an argument has a value that it cannot have.
         """
-        taken = ("kind", "validation", "evolink_conn_id", "destination", "durable", "ledger_path")
+        taken = ("kind", "validation", "evolink_conn_id", "destination", "durable", "ledger_path", "hide_prompt")
         typed = {path: getattr(operator, path.rpartition(".")[2]) for path in operator.request_fields}
         given = operator.given
         if getattr(operator, "_BaseOperator__from_mapped", False):  # what Airflow made of expand() and partial()
