@@ -26,7 +26,7 @@ from airflow_provider_evolink.api.errors import EvoLinkAuthError, EvoLinkError
 from airflow_provider_evolink.api.http import wire
 from airflow_provider_evolink.api.http.connections import MAX_CONNECTIONS, ConnectionCount
 from airflow_provider_evolink.api.http.failures import network_error
-from airflow_provider_evolink.api.http.messages import Call, Response
+from airflow_provider_evolink.api.http.messages import Call, Response, request_id
 from airflow_provider_evolink.api.http.patience import Patience, is_throttled
 from airflow_provider_evolink.api.http.quiet import IS_OURS
 from airflow_provider_evolink.api.http.retries import MAX_ATTEMPTS, retrying
@@ -114,7 +114,7 @@ class EvoLinkClient:
                 permit.renew()
             response = exchange(self._http, call, self.settings, permit=permit)
             self.clock.note(response.headers)
-            return wire.job_from(call, response)
+            return wire.job_from(call, response).model_copy(update={"request_id": request_id(response)})
 
         job = retrying(call, self.settings)(attempt)
         self._redactors[job.job_id] = call.redactor

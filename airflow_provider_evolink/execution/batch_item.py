@@ -54,6 +54,10 @@ class FailedRequest(TypedDict):
     :param created: When EvoLink accepted the order, ISO 8601, UTC.
     :param expires_at: Until when links of the job live at least, ISO 8601, UTC.
     :param request: What was submitted, links without their query; ``None`` if the inputs have changed since.
+    :param fingerprint: Hash of what was submitted.
+    :param submitted: When the order was sent, ISO 8601, UTC; ``None`` where there was none.
+    :param completed: ``None``.
+    :param request_id: EvoLink's ID of the call that ordered, where it is known.
     :param error: Name of the error class, such as ``EvoLinkContentError``.
     :param error_code: EvoLink's code of the failure, where it states one.
     """
@@ -71,6 +75,10 @@ class FailedRequest(TypedDict):
     created: str | None
     expires_at: str | None
     request: dict[str, Any] | None
+    fingerprint: str | None
+    submitted: str | None
+    completed: str | None
+    request_id: str | None
     error: str
     error_code: str | None
 
@@ -213,7 +221,7 @@ class BatchItem:
             "status": "failed" if status == JobStatus.COMPLETED else status,
             "error": type(self.error).__name__,
             "error_code": self.error.code if self.error else None,
-            "request": request.shown(self.attempt.record),
+            **self.attempt.origin(job),
         }
         return cast("FailedRequest", failed)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from airflow_provider_evolink.api.errors import (
@@ -19,6 +21,7 @@ from airflow_provider_evolink.api.jobs.credits import credits_text
 from airflow_provider_evolink.api.jobs.failures import is_repeatable, job_error
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
 from airflow_provider_evolink.api.redaction import sanitize
+from airflow_provider_evolink.execution.hidden_prompt import without_quotes
 from airflow_provider_evolink.execution.job_tracker import (
     NEEDS_LONGER_TIMEOUT,
     NEXT_TRY_WAITS,
@@ -49,6 +52,7 @@ from airflow_provider_evolink.ledger.decisions import (
 )
 from airflow_provider_evolink.ledger.ledger import Ledger
 from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, never_sent
+from airflow_provider_evolink.storage.media_file import JobInfo
 from airflow_provider_evolink.storage.object_store import open_folder
 from airflow_provider_evolink.storage.results import fetch_media
 
@@ -76,7 +80,12 @@ class GenerationResult(TypedDict, total=False):
     :param credits_charged: Credits charged in the end; ``None`` where EvoLink does not state them.
     :param created: When EvoLink accepted the order, ISO 8601, UTC.
     :param expires_at: Until when the links live at least, ISO 8601, UTC.
-    :param request: What was submitted, links without their query; ``None`` if the inputs have changed since.
+    :param request: What was submitted, links without their query; ``None`` if the inputs have changed since. With
+        ``hide_prompt`` its free texts are checksums.
+    :param fingerprint: Hash of what was submitted: files by content, links without query. Equal requests have the same.
+    :param submitted: When the order was sent, ISO 8601, UTC.
+    :param completed: When a worker first took the finished job, ISO 8601, UTC.
+    :param request_id: EvoLink's ID of the call that ordered, for their support; ``None`` where it is not known.
     :param files: With ``destination``: the downloaded files.
     """
 
@@ -93,6 +102,10 @@ class GenerationResult(TypedDict, total=False):
     created: str | None
     expires_at: str | None
     request: dict[str, Any] | None
+    fingerprint: str | None
+    submitted: str | None
+    completed: str | None
+    request_id: str | None
     files: list[dict[str, Any]]
 
 
@@ -127,6 +140,7 @@ class GenerationAttempt:
         self._client = client or EvoLinkHook(options.evolink_conn_id).get_conn()
         self._submitter = OrderSubmitter(options, run, self.request, self.identity, self.ledger, self._client)
         self.tracker = JobTracker(options, run, self._client, self.request)
+        self._completed: float | None = None
 
     def close(self) -> None:
         """Close the connections."""
@@ -268,19 +282,42 @@ class GenerationAttempt:
         check_job(self.record, job)
         if failure := job_error(job, self.request.redactor()):
             raise self._failed(job, failure)
-        shown = self.request.shown(self.record)
-        result: dict[str, Any] = {**job.summary(self.tracker.reserved_by(self.record)), "request": shown}
+        summary = without_quotes(job.summary(self.tracker.reserved_by(self.record)), self.request.private_texts())
+        result = {**summary, **self.origin(job, self._completed_at())}
         if self.options.destination:
             result["files"] = fetch_media(
                 self._client,
                 job,
                 open_folder(self.options.destination),
-                shown,
+                JobInfo.of(result),
                 limits=self.options.limits,
                 on_missing=self.options.on_missing,
                 patience=self._run.patience,
             )
         return cast("GenerationResult", result)
+
+    def origin(self, job: JobReading | None, completed_at: float | None = None) -> dict[str, Any]:
+        """
+        Return what was submitted, and when: the part of a result that the job itself does not report.
+
+        :param job: The job as last polled.
+        :param completed_at: When it was first taken, in epoch seconds.
+        """
+        record, shown = self.record, self.request.shown(self.record)
+        ordered = record.ordered_at if record else job.created if job else None
+        return {
+            "request": shown,
+            "fingerprint": self.request.fingerprint(record),
+            "submitted": _moment(ordered),
+            "completed": _moment(completed_at),
+            "request_id": record.request_id if record else self.tracker.request_id,
+        }
+
+    def _completed_at(self) -> float:
+        if self._completed is None:
+            recorded = self.record.completed_at if self.record else None
+            self._completed = time.time() if recorded is None else recorded
+        return self._completed
 
     def mark_delivered(self, job: Job) -> None:
         """
@@ -292,7 +329,7 @@ class GenerationAttempt:
             count_credits(self.options.operator_name, "credits_charged", job)
         if self.record is not None:
             here = {"clear_count": self.identity.clear_count, "attempt": self.identity.attempt}
-            self.record = self.record.moved(State.DELIVERED, **here)
+            self.record = self.record.moved(State.DELIVERED, **here, completed_at=self._completed_at())
             self.ledger.write_best_effort(self.record)
         results = f"{len(job.results)} result{'' if len(job.results) == 1 else 's'}"
         spent = job.summary(self.tracker.reserved_by(self.record))["credits"]
@@ -346,6 +383,10 @@ class GenerationAttempt:
             return failure
         why = f" — but {why_not_resubmitted(self.identity, self.options.policies)}" if failure.repeatable else ""
         return failure.amended(message=failure.message + why, permanent=True)
+
+
+def _moment(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(round(seconds, 3), UTC).isoformat(timespec="seconds")
 
 
 def check_job(record: Record | None, job: JobReading | None) -> None:

@@ -125,6 +125,7 @@ class JobTracker:
     reading: Reading | None = None
     _estimated_time: float | None = field(default=None, init=False)
     _credits_reserved: float | None = field(default=None, init=False)
+    request_id: str | None = field(default=None, init=False)
 
     @property
     def clock_offset(self) -> float:
@@ -144,6 +145,7 @@ class JobTracker:
         """
         self.reading = None if job.status.is_over else Reading(job)
         self._estimated_time, self._credits_reserved = job.estimated_time, job.credits_reserved
+        self.request_id = job.request_id
 
     def reserved_by(self, record: Record | None) -> float | None:
         """

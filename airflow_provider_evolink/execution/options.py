@@ -62,6 +62,7 @@ class GenerationOptions:
     :param only_kind: The one kind of media that the operator is for; ``None``: any.
     :param keeps_result: Whether the result goes to XCom.
     :param operator_name: Class of the operator, for errors and metrics.
+    :param hide_prompt: Whether results and manifests hold checksums in place of the request's free texts.
     :param empty: Names of fields that were given, and of which nothing is left after rendering.
     :param read_origins: Returns which local files the task may read as inputs; few requests have any.
     """
@@ -86,6 +87,7 @@ class GenerationOptions:
     policies: Policies
     keeps_result: bool
     operator_name: str
+    hide_prompt: bool
     empty: frozenset[str]
     read_origins: Callable[[], InputOrigins]
 
@@ -100,7 +102,7 @@ class GenerationOptions:
         """
         from airflow_provider_evolink.storage.results import limits_of, on_missing_of
 
-        taken = ("kind", "validation", "evolink_conn_id", "destination", "durable", "ledger_path")
+        taken = ("kind", "validation", "evolink_conn_id", "destination", "durable", "ledger_path", "hide_prompt")
         typed = {path: getattr(operator, path.rpartition(".")[2]) for path in operator.request_fields}
         given = operator.given
         if getattr(operator, "_BaseOperator__from_mapped", False):  # what Airflow made of expand() and partial()

@@ -31,7 +31,7 @@ from airflow_provider_evolink.ledger.decisions import (
     unknown_submit_policy,
 )
 from airflow_provider_evolink.ledger.lease import Lease, uninterrupted
-from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, fingerprint, uri_fingerprint
+from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, fingerprints
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.client import EvoLinkClient
@@ -206,8 +206,6 @@ class OrderSubmitter:
             key=self.identity.key(self._namespace(), order_number, only_this_try),
             order_number=order_number,
             clear_count=self.identity.clear_count,
-            fingerprint=fingerprint(body),
-            uri_fingerprint=uri_fingerprint(body) if self.request.files else None,
             model=model,
             ordered_at=time.time(),
             attempt=self.identity.attempt,
@@ -215,6 +213,7 @@ class OrderSubmitter:
             newest_job_created=before.newest_job_created if before else 0.0,
             regenerations=counts.get("regenerations", 0),
             extra_payments=counts.get("extra_payments", 0),
+            **fingerprints(body, has_files=bool(self.request.files)),  # type: ignore[arg-type]
         )
         return OrderPlan(record, sent, catalog.endpoint(model, options.kind))
 
@@ -347,6 +346,7 @@ def submitted(record: Record, job: Job) -> Record:
         model=job.model or record.model,  # as EvoLink calls it: later reads are compared with it
         newest_job_created=max(record.newest_job_created, job.created or 0.0),
         credits_reserved=job.credits_reserved,
+        request_id=job.request_id,
     )
 
 

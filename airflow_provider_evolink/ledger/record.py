@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkRequestError, Violation
 from airflow_provider_evolink.api.jobs.job import JOB_ID
-from airflow_provider_evolink.api.redaction import link_identity
+from airflow_provider_evolink.api.redaction import link_identity, sanitize
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -63,6 +63,9 @@ class Record:
     :param uri_fingerprint: The same with files by URI alone, for a retry that cannot read them any more; ``None``: the
         request has no files, or an older version wrote the record.
     :param credits_reserved: What the order reserved: EvoLink states it in the response to the order alone.
+    :param request_fingerprint: What :func:`request_fingerprint` gives for the request; ``None``: an older version.
+    :param request_id: EvoLink's ID of the call that ordered.
+    :param completed_at: When a worker first took the finished job, in epoch seconds.
     :param version: Version of this format.
     """
 
@@ -81,6 +84,9 @@ class Record:
     newest_job_created: float = 0.0
     uri_fingerprint: str | None = None
     credits_reserved: float | None = None
+    request_fingerprint: str | None = None
+    request_id: str | None = None
+    completed_at: float | None = None
     version: int = VERSION
 
     def to_json(self) -> dict[str, Any]:
@@ -247,6 +253,38 @@ def fingerprint(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(text).hexdigest()[:32]
 
 
+def request_fingerprint(body: Mapping[str, Any]) -> str:
+    """
+    Return a hash that is the same for every request that asks for the same thing, in whichever task.
+
+    Files count by their content alone, links by their address without query; who is called back does not count.
+    Without files and callback it is the :func:`fingerprint` of the request.
+
+    :param body: The request body, with its files named by :func:`file_name`.
+    """
+    asked = {name: value for name, value in body.items() if name != "callback_url"}
+    return fingerprint(_map_strings(asked, _content))
+
+
+def fingerprints(body: Mapping[str, Any], *, has_files: bool) -> dict[str, str | None]:
+    """
+    Return what a record holds of a request.
+
+    :param body: The request body.
+    :param has_files: Whether local files are named in it.
+    """
+    return {
+        "fingerprint": fingerprint(body),
+        "uri_fingerprint": uri_fingerprint(body) if has_files else None,
+        "request_fingerprint": request_fingerprint(body),
+    }
+
+
+def _content(text: str) -> str:
+    found = _CHECKSUM.search(text)
+    return found[0] if found else text
+
+
 def uri_fingerprint(body: Mapping[str, Any]) -> str | None:
     """
     Return the fingerprint of a request body with its files by URI alone; ``None`` if it has no files.
@@ -300,6 +338,9 @@ def read_record(value: Any) -> Record:
             newest_job_created=float(value.get("newest_job_created", 0.0)),
             job_id=value.get("job_id"),
             credits_reserved=_amount(value.get("credits_reserved")),
+            request_fingerprint=str(value.get("request_fingerprint") or "")[:64] or None,
+            request_id=sanitize(value.get("request_id") or "", 128) or None,
+            completed_at=_amount(value.get("completed_at")),
             attempt=int(value.get("attempt", 1)),
             version=int(value.get("version", 1)),
             **{name: int(value[name]) for name in ("order_number", "clear_count")},
@@ -317,9 +358,9 @@ def read_record(value: Any) -> Record:
 
 
 def _amount(value: Any) -> float | None:
-    """Return an amount of credits; anything else is not known, which is no reason to refuse a record."""
+    """Return credits or a moment; anything else is not known, which is no reason to refuse a record."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and 0 <= value < 10**9 else None
+    return float(value) if is_number and 0 <= value < MAX_MOMENT else None
 
 
 def _is_in_range(record: Record) -> bool:

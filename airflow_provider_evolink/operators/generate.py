@@ -81,9 +81,11 @@ class EvoLinkGenerateOperator(InputOperator):
         ``reuse`` returns the same job.
     :param on_backfill: What a backfill may do: ``generate`` follows the rules above, ``reuse`` submits only what was
         never submitted, ``fail`` submits nothing.
+    :param hide_prompt: Let result, manifest, index and the rendered arguments in Airflow's UI show the SHA-256 of
+        prompts and other free texts in place of the texts. The DAG file itself still shows what stands in it.
     :return: The job: ``job_id``, ``model``, ``kind``, ``status``, ``results`` (links, 24 hours), ``outputs``, ``made``,
-        ``credits``, ``credits_reserved``, ``credits_charged``, ``created``, ``expires_at``, ``request`` and, with
-        ``destination``, ``files``.
+        ``credits``, ``credits_reserved``, ``credits_charged``, ``created``, ``expires_at``, ``request``,
+        ``fingerprint``, ``submitted``, ``completed``, ``request_id`` and, with ``destination``, ``files``.
     :raises AirflowFailException: invalid request, bad key, no access, no credits, rejected content, or a submission of
         unknown outcome: no retries are used.
     :raises EvoLinkError: any transient failure; Airflow's retries apply.
@@ -139,6 +141,7 @@ class EvoLinkGenerateOperator(InputOperator):
         on_unknown_submit: OnUnknownSubmit = "fail",
         on_clear: OnClear = "regenerate",
         on_backfill: OnBackfill = "generate",
+        hide_prompt: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -166,6 +169,7 @@ class EvoLinkGenerateOperator(InputOperator):
         self.on_unknown_submit = on_unknown_submit
         self.on_clear = on_clear
         self.on_backfill = on_backfill
+        self.hide_prompt = hide_prompt
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let a subclass name its own fields once: they join those it inherits, and are templated."""

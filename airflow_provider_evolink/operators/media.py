@@ -75,6 +75,7 @@ class EvoLinkDownloadOperator(BaseOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002 - Airflow's signature
         """Read the job for fresh links and download its results."""
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
+        from airflow_provider_evolink.storage.media_file import JobInfo
         from airflow_provider_evolink.storage.object_store import open_folder
         from airflow_provider_evolink.storage.results import fetch_media, job_id_of, limits_of, on_missing_of
 
@@ -83,9 +84,9 @@ class EvoLinkDownloadOperator(BaseOperator):
             on_missing = on_missing_of(self.on_missing)
             limits = limits_of(self)
             folder = open_folder(self.destination, self.destination_conn_id)
-            request = self.job.get("request") if isinstance(self.job, dict) else None
+            known = JobInfo.of(self.job)
             with EvoLinkHook(self.evolink_conn_id).get_conn() as client:
-                self.delivered = fetch_media(client, job_id, folder, request, limits=limits, on_missing=on_missing)
+                self.delivered = fetch_media(client, job_id, folder, known, limits=limits, on_missing=on_missing)
         return self.delivered
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - OpenLineage's signature
@@ -99,16 +100,25 @@ class EvoLinkArchiveOperator(BaseOperator):
     """
     Copy staged files into the archive, with a manifest beside them.
 
-    Layout: ``<archive_path>/<model>/<yyyy>/<mm>/<dd>/<job id>/``, by the day the job was created (UTC). The manifest
-    holds model, request, seed, job ID, credits, checksums and the DAG run. A file whose checksum has changed since the
-    download is not archived. A second run changes nothing.
+    The manifest holds model, request, seed, job ID, credits, times, checksums and the DAG run; an index of all jobs is
+    kept in the folder ``_evolink``. A file whose checksum has changed since the download is not archived. A second run
+    changes nothing.
 
     :param files: What the download returned. (templated)
     :param archive_path: Root folder of the archive: ``s3://``, ``gs://``, ``abfs://``, ``file://``. (templated)
     :param archive_conn_id: Connection for the object store, if required. (templated)
+    :param layout: The folder of a job below ``archive_path``, of letters, digits, ``. _ = -`` and the names
+        ``{model}``, ``{yyyy}``, ``{mm}``, ``{dd}`` (the day the job was created, UTC) and ``{job_id}``, which must be a
+        folder of its own, or in the last one. Checked when the DAG file is parsed. Default:
+        ``{model}/{yyyy}/{mm}/{dd}/{job_id}``.
+    :param move: Remove the staged files once they are verified in the archive. The receipt stays in staging and names
+        where they went, so that a download that is cleared fetches nothing again. Default: staging stays.
+    :param posters: Make a small JPEG of each clip and picture beside it; needs the extra ``media``. Default: true.
     :return: One entry per file, as the download returned it: ``uri`` is the file in the archive, ``manifest`` the
         manifest beside it, and ``job`` is left out.
-    :raises AirflowFailException: ``files`` is not what a download returns: no retries are used.
+    :raises EvoLinkConfigError: ``layout`` is not safe, or would let two jobs share a folder.
+    :raises AirflowFailException: ``files`` is not what a download returns, or a newer release has written the manifest:
+        no retries are used.
     :raises EvoLinkMediaError: a staged file no longer exists or has changed: clear the download task, which fetches it
         again while EvoLink has it, then this one.
     """
@@ -125,25 +135,38 @@ class EvoLinkArchiveOperator(BaseOperator):
         files: list[dict[str, Any]],
         archive_path: str,
         archive_conn_id: str | None = None,
+        layout: str | None = None,
+        move: bool = False,
+        posters: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.files = files
         self.archive_path = archive_path
         self.archive_conn_id = archive_conn_id
+        self.layout = layout
+        self.move = move
+        self.posters = posters
+        if layout is not None:
+            from airflow_provider_evolink.storage.archive.layout import check_layout
+
+            check_layout(layout)
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Copy the files that are not archived yet, then write the manifest."""
         from airflow_provider_evolink.lineage.assets import event_extras, record_events
-        from airflow_provider_evolink.storage.archive import archive_files, staged_files
+        from airflow_provider_evolink.storage.archive.archiving import Archiving, archive_files, staged_files
+        from airflow_provider_evolink.storage.archive.layout import DEFAULT_LAYOUT
         from airflow_provider_evolink.storage.object_store import open_folder
 
         ti: Any = context["ti"]
-        run = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
+        names = ("dag_id", "run_id", "task_id", "map_index", "try_number")
+        run = {**{name: getattr(ti, name, None) for name in names}, "owner": self.owner}
+        how = Archiving(self.layout or DEFAULT_LAYOUT, self.move, self.posters)
         with airflow_failures():
             root = open_folder(self.archive_path, self.archive_conn_id)
             staged = staged_files(self.files)
-            archived = archive_files(self.files, root, run)
+            archived = archive_files(self.files, root, run, how)
             record_events(context, self.outlets, str(root), event_extras(staged, archived))
         self.staged, self.delivered = [file.model_dump(mode="json") for file in staged], archived
         for file in archived:

@@ -5,11 +5,33 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from airflow_provider_evolink.api.jobs.job import JobId  # noqa: TC001 - pydantic reads it
 
 Moment = Annotated[datetime, PlainSerializer(datetime.isoformat, when_used="json")]
+OF_ORDER = ("fingerprint", "submitted", "completed", "request_id")
+
+
+def or_none(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """
+    Take a value that is not of its kind for one that is not known.
+
+    :param value: The value.
+    :param handler: Validates it.
+    """
+    try:
+        return handler(value)
+    except ValidationError:
+        return None
 
 
 class JobInfo(BaseModel):
@@ -19,6 +41,10 @@ class JobInfo(BaseModel):
     :param created: When EvoLink created the job (UTC).
     :param credits: What it cost.
     :param request: What was submitted, without secrets; ``None``: not known, as where only a job ID was given.
+    :param fingerprint: Hash of the request: files by content, links without query.
+    :param submitted: When the order was sent (UTC).
+    :param completed: When a worker first took the finished job (UTC).
+    :param request_id: EvoLink's ID of the call that ordered.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -26,6 +52,23 @@ class JobInfo(BaseModel):
     created: Moment | None = None
     credits: float | None = None
     request: dict[str, Any] | None = None
+    fingerprint: Annotated[str | None, WrapValidator(or_none)] = Field(default=None, pattern=r"^[0-9a-f]{16,64}$")
+    submitted: Annotated[Moment | None, WrapValidator(or_none)] = None
+    completed: Annotated[Moment | None, WrapValidator(or_none)] = None
+    request_id: Annotated[str | None, WrapValidator(or_none)] = Field(default=None, max_length=128)
+
+    @classmethod
+    def of(cls, job: Any) -> JobInfo:
+        """
+        Return what a job, as a generate operator returns it, says beyond what EvoLink reports.
+
+        :param job: The job, or its ID. What is not of its kind in it is left out.
+        """
+        given = job if isinstance(job, dict) else {}
+        request = given.get("request")
+        return cls(
+            request=request if isinstance(request, dict) else None, **{name: given.get(name) for name in OF_ORDER}
+        )
 
 
 class MediaFile(BaseModel):
@@ -103,6 +146,7 @@ class Receipt(BaseModel):
     :param job: About the job, without its request.
     :param files: The files of the job that are there.
     :param missing: Its results that are not; empty in the end.
+    :param moved: Where files are that an archive has moved, by index.
     """
 
     version: int = 1
@@ -110,8 +154,10 @@ class Receipt(BaseModel):
     job: JobInfo
     files: list[MediaFile]
     missing: list[MissingResult] = []
+    moved: dict[int, str] = {}
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
-        value = self.model_dump(mode="json", exclude={"job": {"request"}, "files": {"__all__": {"job", "manifest"}}})
-        return value if self.missing else {name: part for name, part in value.items() if name != "missing"}
+        of_order = {"request", *OF_ORDER}
+        value = self.model_dump(mode="json", exclude={"job": of_order, "files": {"__all__": {"job", "manifest"}}})
+        return {name: part for name, part in value.items() if part or name not in ("missing", "moved")}

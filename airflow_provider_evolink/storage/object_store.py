@@ -131,15 +131,16 @@ def about(job_id: str, sha256: str) -> dict[str, str]:
     return {"evolink-job-id": job_id, CHECKSUM: sha256}
 
 
-def publish_json(value: Any, target: ObjectStoragePath) -> None:
+def publish_json(value: Any, target: ObjectStoragePath, *, indent: int | None = 2) -> None:
     """
     Publish a JSON document.
 
     :param value: Plain JSON.
     :param target: Where it goes; an existing file is replaced.
+    :param indent: Blanks of each level; ``None``: one line, as tools for tables want it.
     """
     with tempfile.TemporaryFile() as source:
-        source.write(_json(value))
+        source.write(_json(value, indent))
         source.seek(0)
         _write(target, source, JSON_TYPE, NO_METADATA)
 
@@ -359,8 +360,8 @@ def _chunks(source: ObjectStoragePath) -> Generator[bytes, None, None]:
             yield chunk
 
 
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+def _json(value: Any, indent: int | None = 2) -> bytes:
+    return (json.dumps(value, indent=indent, ensure_ascii=False) + "\n").encode()
 
 
 def _write(target: ObjectStoragePath, source: IO[bytes], content_type: str, metadata: Mapping[str, str]) -> None:

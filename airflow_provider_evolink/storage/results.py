@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import re
@@ -23,8 +24,8 @@ from airflow_provider_evolink.api.http.patience import Patience
 from airflow_provider_evolink.api.jobs.failures import job_error
 from airflow_provider_evolink.api.jobs.job import JOB_ID
 from airflow_provider_evolink.api.redaction import Redactor, sanitize
-from airflow_provider_evolink.storage.media_file import JobInfo, MissingResult, Receipt
-from airflow_provider_evolink.storage.object_store import holds, public_uri, publish_json, read_json
+from airflow_provider_evolink.storage.media_file import OF_ORDER, JobInfo, MediaFile, MissingResult, Receipt
+from airflow_provider_evolink.storage.object_store import holds, open_folder, public_uri, publish_json, read_json
 from airflow_provider_evolink.storage.result_fetch import ResultFetch, with_results
 from airflow_provider_evolink.storage.spool import forget, sweep_parts
 
@@ -100,7 +101,7 @@ def fetch_media(
     client: EvoLinkClient,
     job: Job | str,
     folder: ObjectStoragePath,
-    request: dict[str, Any] | None = None,
+    known: JobInfo | None = None,
     *,
     limits: DownloadLimits = DEFAULT_LIMITS,
     on_missing: OnMissing = "fail",
@@ -115,7 +116,7 @@ def fetch_media(
     :param client: Reads the job, and again if a link has expired.
     :param job: The job as just read, or its ID.
     :param folder: Where the files go, named ``<job id>-<index>``.
-    :param request: What was submitted, if it is known; for the manifest.
+    :param known: What the task that ordered knows of the job, if it is known; for the manifest.
     :param limits: Limits of each download.
     :param on_missing: ``deliver``: hand on what is there, with the missing ones in ``job["missing"]``.
     :param patience: What the try may still wait for rate limits; by default all of it.
@@ -130,7 +131,8 @@ def fetch_media(
     else:
         log.info("EvoLink job %s: %d file(s) already downloaded", receipt.job_id, len(receipt.files))
     missing = {"missing": [one.model_dump() for one in receipt.missing]} if receipt.missing else {}
-    info = receipt.job.model_copy(update={"request": request, **missing})
+    of_order = (known or JobInfo()).model_dump(include={"request", *OF_ORDER})
+    info = receipt.job.model_copy(update={**of_order, **missing})
     return [file.downloaded(info) for file in receipt.files]
 
 
@@ -155,14 +157,20 @@ class _Delivery:
             return None, False
         if receipt.job_id != self.job_id:
             return None, False
-        found = [(self.folder / file.uri.rsplit("/", 1)[-1], file) for file in receipt.files]  # it may have been moved
-        files = [
-            file.model_copy(update={"uri": str(path)})
-            for path, file in found
-            if holds(path, sha256=file.sha256, size=file.size)
-        ]
-        is_complete = len(files) == len(found) and not receipt.missing
+        files = [found for file in receipt.files if (found := self._found(file, receipt.moved.get(file.index)))]
+        is_complete = len(files) == len(receipt.files) and not receipt.missing
         return receipt.model_copy(update={"files": files}), is_complete
+
+    def _found(self, file: MediaFile, moved: str | None) -> MediaFile | None:
+        """Return a file where it is: in this folder, which may have been moved, or in the archive that took it."""
+        places = [self.folder / file.uri.rsplit("/", 1)[-1]]
+        if moved:
+            with contextlib.suppress(EvoLinkConfigError):
+                places.append(open_folder(moved, what="archived file"))
+        for path in places:
+            if holds(path, sha256=file.sha256, size=file.size):
+                return file.model_copy(update={"uri": str(path)})
+        return None
 
     def fetch(
         self, given: Job | str, receipt: Receipt | None, limits: DownloadLimits, on_missing: OnMissing
@@ -178,25 +186,31 @@ class _Delivery:
         sweep_parts(self.folder)
         files = {file.index: file for file in receipt.files} if receipt else {}
         fetch = ResultFetch(self.client, job, self.folder, limits, files, patience=self.patience)
-        fetch.run(lambda: self._save(fetch))
-        written = self._save(fetch, is_over=True)
+        moved = receipt.moved if receipt else {}
+        fetch.run(lambda: self._save(fetch, moved=moved))
+        written = self._save(fetch, is_over=True, moved=moved)
         if fetch.missing and (on_missing == "fail" or not fetch.files):
             raise _why_missing(fetch, self.folder)
         return written
 
-    def _save(self, fetch: ResultFetch, *, is_over: bool = False) -> Receipt:
+    def _save(self, fetch: ResultFetch, *, moved: dict[int, str], is_over: bool = False) -> Receipt:
         """Write the receipt: after each of several files, and in the end if there is anything to write."""
         job = fetch.job
         left = [index for index in fetch.indexes if index not in fetch.files]
         missing = [MissingResult(index=index, error=_reason(fetch.missing.get(index))) for index in left]
         files = [fetch.files[index] for index in sorted(fetch.files)]
         info = JobInfo(created=job.created_at, credits=job.summary()["credits"])
-        receipt = Receipt(job_id=job.job_id, job=info, files=files, missing=missing)
+        receipt = Receipt(job_id=job.job_id, job=info, files=files, missing=missing, moved=_still(moved, files))
         if (is_over or missing) and (files or not missing):
             publish_json(receipt.to_json(), self.receipt_path)
             for file in files:
                 forget(self.folder, job.job_id, file.index)
         return receipt
+
+
+def _still(moved: dict[int, str], files: list[MediaFile]) -> dict[int, str]:
+    """Return where files are that an archive has moved: a file that was fetched again is in staging."""
+    return {file.index: file.uri for file in files if moved.get(file.index) == file.uri}
 
 
 def _with_links(client: EvoLinkClient, job: Job, patience: Patience) -> Job:

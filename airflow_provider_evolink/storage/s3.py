@@ -243,3 +243,37 @@ def translated(response: Mapping[str, Any]) -> OSError:
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     kinds: dict[int, type[OSError]] = {403: PermissionError, 404: FileNotFoundError, 412: FileExistsError}
     return kinds.get(status or 0, OSError)(code or str(status))
+
+
+def read_tagged(source: ObjectStoragePath, limit: int) -> tuple[bytes, str]:
+    """
+    Read an object, and return what tells this content from any other.
+
+    :param source: The object.
+    :param limit: Maximum number of bytes.
+    :raises FileNotFoundError: it does not exist.
+    """
+    found = _call(source, "get_object", limit=limit)
+    return found["Body"], found["ETag"]
+
+
+def replace(target: ObjectStoragePath, content: bytes, tag: str | None, content_type: str) -> None:
+    """
+    Put an object in place of one that was read, or where none was.
+
+    :param target: Where it goes.
+    :param content: Its content.
+    :param tag: What :func:`read_tagged` returned; ``None``: there was none.
+    :param content_type: Its media type.
+    :raises FileExistsError: another object is there now. A store that knows no such condition replaces it.
+    """
+    condition = {"IfMatch": tag} if tag else {"IfNoneMatch": "*"}
+    try:
+        _call(target, "put_object", Body=content, ContentType=content_type, **condition)
+    except FileNotFoundError as error:  # the object that was read is gone
+        raise FileExistsError(*error.args) from None
+    except OSError as error:
+        if code_of(error) not in _UNKNOWN_CONDITION:
+            raise
+        _call(target, "put_object", Body=content, ContentType=content_type)
+    target.fs.invalidate_cache(target.path)

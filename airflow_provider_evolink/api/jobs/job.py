@@ -204,6 +204,7 @@ class Job(_Lenient):
     :param task_info: EvoLink's estimate; some gateways send it with the submit only.
     :param usage: Reserved and used credits.
     :param billing: Charge and refund, on newer gateways.
+    :param request_id: EvoLink's ID of the call that submitted the job, in the response to it alone.
     """
 
     job_id: JobId = Field(validation_alias="id")
@@ -223,6 +224,7 @@ class Job(_Lenient):
     task_info: Annotated[TaskInfo | None, WrapValidator(_or_none)] = None
     usage: Annotated[Usage | None, WrapValidator(_or_none)] = None
     billing: Annotated[Billing | None, WrapValidator(_or_none)] = None
+    request_id: Text = Field(default=None, validation_alias="(header)")
 
     @model_validator(mode="before")
     @classmethod
