@@ -257,6 +257,18 @@ def holds(path: ObjectStoragePath, *, sha256: str, size: int) -> bool:
     return kept is not None and kept[0] == size and (kept[1] or _checksum(path, size)) == sha256
 
 
+def is_there(path: ObjectStoragePath, *, sha256: str, size: int) -> bool:
+    """
+    Return whether a file is there in its size, and with the checksum that the store keeps, where it keeps one.
+
+    :param path: The file; on ``file://`` a symbolic link is none.
+    :param sha256: Its expected checksum.
+    :param size: Its expected size in bytes.
+    """
+    kept = _size_and_checksum(path)
+    return kept is not None and kept[0] == size and kept[1] in (None, sha256)
+
+
 def copy_checked(
     source: ObjectStoragePath, target: ObjectStoragePath, *, file: Mapping[str, Any], metadata: Mapping[str, str]
 ) -> Copied:
