@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from airflow_provider_evolink.api.catalog.parameter import is_list
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
+from airflow_provider_evolink.storage.given import is_nothing, returned_nothing
 from airflow_provider_evolink.storage.media_file import MediaFile
 from airflow_provider_evolink.storage.object_store import (
     about,
@@ -123,6 +124,8 @@ def _listed(manifest: Any) -> dict[str, dict[str, Any]]:
 
 
 def _validate(files: Any) -> list[MediaFile]:
+    if is_nothing(files):
+        raise returned_nothing("files", "clear that task: a download fetches what is missing and submits nothing")
     if not is_list(files):
         raise EvoLinkConfigError(f"files must be the list that a download returns, not {type(files).__name__}")
     # A mapped download gives a list of its lists, which Airflow reads when it is walked.
