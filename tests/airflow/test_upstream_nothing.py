@@ -14,7 +14,6 @@ from airflow_provider_evolink.operators import (
     EvoLinkBatchOperator,
     EvoLinkDownloadOperator,
     EvoLinkGenerateOperator,
-    EvoLinkImageToVideoOperator,
     EvoLinkUploadOperator,
 )
 from airflow_provider_evolink.sensors import EvoLinkJobSensor
@@ -55,14 +54,6 @@ def test_a_consumer_says_that_it_was_given_nothing(
     with pytest.raises(AirflowFailException, match=EMPTY.format(NAMES.get(consumer, consumer), todo)) as told:
         make(given).execute(stage.context())
     assert "template string" not in str(told.value)
-    assert emulator.books()["requests"] == {}
-
-
-def test_a_media_argument_says_so_too(stage: Any, emulator: EmulatorServer) -> None:
-    operator = EvoLinkImageToVideoOperator(task_id="t", prompt="p", image_start="{{ none_of_it }}")
-    operator.image_start = None
-    with pytest.raises(AirflowFailException, match="a task that was marked success or skipped returns nothing"):
-        operator.execute(stage.context())
     assert emulator.books()["requests"] == {}
 
 
