@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, get_args, get_type_hints
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
 from airflow_provider_evolink.execution.batch_decisions import OnFailedJob
 from airflow_provider_evolink.ledger.policies import Policies
+from airflow_provider_evolink.storage.given import is_nothing, returned_nothing
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -184,6 +185,8 @@ def _origins(operator: Any, context: Context) -> InputOrigins:
 
 
 def _requests(value: Any) -> Sequence[Any]:
+    if is_nothing(value):
+        raise returned_nothing("requests", "clear that task, or give the requests; nothing is submitted")
     if isinstance(value, str | Mapping) or not isinstance(value, Sequence):
         raise EvoLinkConfigError(f"requests must be a list of dicts, not {type(value).__name__}")
     return value

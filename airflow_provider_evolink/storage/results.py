@@ -24,6 +24,7 @@ from airflow_provider_evolink.api.http.patience import Patience
 from airflow_provider_evolink.api.jobs.failures import job_error
 from airflow_provider_evolink.api.jobs.job import JOB_ID
 from airflow_provider_evolink.api.redaction import Redactor, sanitize
+from airflow_provider_evolink.storage.given import is_nothing, returned_nothing
 from airflow_provider_evolink.storage.media_file import OF_ORDER, JobInfo, MediaFile, MissingResult, Receipt
 from airflow_provider_evolink.storage.object_store import holds, open_folder, public_uri, publish_json, read_json
 from airflow_provider_evolink.storage.result_fetch import ResultFetch, with_results
@@ -48,11 +49,22 @@ def job_id_of(job: Any) -> str:
     Return the ID of what a user passes as a job.
 
     :param job: The job as a generate operator returns it, or its ID.
-    :raises EvoLinkConfigError: it is neither of them.
+    :raises EvoLinkConfigError: it is neither of them, or nothing at all.
     """
     job_id = job.get("job_id") if isinstance(job, dict) else job
-    if isinstance(job_id, str) and JOB_ID.fullmatch(job_id):
+    if isinstance(job_id, str) and JOB_ID.fullmatch(job_id) and not is_nothing(job_id):
         return job_id
+    if is_nothing(job):
+        raise returned_nothing(
+            "job",
+            "pass the job ID, which is in the log of that task and in its record (evolink_generation); or clear that "
+            "task, which submits, and pays, again if its job was delivered or it has none",
+        )
+    if isinstance(job, dict) and job.get("error") and job_id is None:
+        raise EvoLinkConfigError(
+            f"job is a request of a batch that has no job ({sanitize(job['error'], 80)}), so there is no result. What "
+            "to do: leave out the entries without a job_id, or submit that request again"
+        )
     raise EvoLinkConfigError(
         "job must be the output of a generate operator (pass generate.output, not a template string) or a job ID, got "
         f"{type(job).__name__}"

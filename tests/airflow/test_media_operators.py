@@ -120,7 +120,7 @@ def test_a_job_id_is_enough_to_recover_a_job(job: dict[str, Any], download: Any)
     assert file["job"]["request"] is None
 
 
-@pytest.mark.parametrize("job", ["", "../../v1/credits", "{{ output }}", {}, {"job_id": None}, None, 7, []])
+@pytest.mark.parametrize("job", ["../../v1/credits", "{{ output }}", {}, {"job_id": None}, 7, []])
 def test_what_is_no_job_is_refused(download: Any, stage: Any, emulator: EmulatorServer, job: Any) -> None:
     with pytest.raises(AirflowFailException, match="job must be the output of a generate operator"):
         download(job)

@@ -23,6 +23,7 @@ from airflow_provider_evolink.storage.archive.layout import (
 from airflow_provider_evolink.storage.archive.manifest import Manifest, merged, new_manifest, read_manifest
 from airflow_provider_evolink.storage.archive.moving import remove_staged
 from airflow_provider_evolink.storage.archive.posters import with_poster
+from airflow_provider_evolink.storage.given import is_nothing, returned_nothing
 from airflow_provider_evolink.storage.media_file import MediaFile
 from airflow_provider_evolink.storage.object_store import (
     about,
@@ -168,6 +169,8 @@ def staged_files(files: Any) -> list[MediaFile]:
     :param files: The list, or a list of lists.
     :raises EvoLinkConfigError: it is neither.
     """
+    if is_nothing(files):
+        raise returned_nothing("files", "clear that task: a download fetches what is missing and submits nothing")
     if not is_list(files):
         raise EvoLinkConfigError(f"files must be the list that a download returns, not {type(files).__name__}")
     # A mapped download gives a list of its lists, which Airflow reads when it is walked.
