@@ -125,7 +125,7 @@ def _waiting(part: str, given: argparse.Namespace, folder: Path) -> list[dict[st
         keys = [key for key in keys if key != "ours_60s"]
     count = 5 * given.count if crowd else given.count
     rows = []
-    for turn in range(given.rounds):
+    for turn in range(1 if part == "rate" else given.rounds):
         for key in keys:
             row = waiting.measure(key, count, given.seconds, given.settle, folder) | {"round": turn}
             rows.append(row)
