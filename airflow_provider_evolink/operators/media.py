@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,6 +13,7 @@ from airflow_provider_evolink.retry_policies import airflow_failures
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_evolink.storage.media_file import ArchivedFile, DownloadedFile
     from airflow_provider_evolink.storage.results import OnMissing
 
 
@@ -34,7 +35,7 @@ class EvoLinkDownloadOperator(BaseOperator):
         link. What has arrived is kept for the next try, also after ``execution_timeout``. (templated)
     :param max_bytes: Maximum size of a file. Default: 4 GiB. (templated)
     :param min_rate: Bytes per second; less, over a minute, counts as an interruption. Default: 10240. (templated)
-    :return: One entry per file: ``uri``, ``sha256``, ``size``, ``content_type``, ``index``, ``width``, ``height``,
+    :return: One :class:`~airflow_provider_evolink.storage.media_file.DownloadedFile` per file: ``uri``, ``sha256``, ``size``, ``content_type``, ``index``, ``width``, ``height``,
         ``duration`` (if known), ``job_id``, ``model`` and ``job``, with ``created``, ``credits`` and ``request``.
     :raises AirflowFailException: the job failed for good, or has no results: no retries are used.
     :raises EvoLinkMediaError: a link gave no usable file; a retry reads fresh links.
@@ -47,7 +48,7 @@ class EvoLinkDownloadOperator(BaseOperator):
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"job": "json"}
     ui_color = "#e8e4ff"
-    delivered: Sequence[dict[str, Any]] = ()  # for OpenLineage
+    delivered: Sequence[Mapping[str, Any]] = ()  # for OpenLineage
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class EvoLinkDownloadOperator(BaseOperator):
         self.max_bytes = max_bytes
         self.min_rate = min_rate
 
-    def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002 - Airflow's signature
+    def execute(self, context: Context) -> list[DownloadedFile]:  # noqa: ARG002 - Airflow's signature
         """Read the job for fresh links and download its results."""
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
         from airflow_provider_evolink.storage.object_store import open_folder
@@ -85,8 +86,9 @@ class EvoLinkDownloadOperator(BaseOperator):
             folder = open_folder(self.destination, self.destination_conn_id)
             request = self.job.get("request") if isinstance(self.job, dict) else None
             with EvoLinkHook(self.evolink_conn_id).get_conn() as client:
-                self.delivered = fetch_media(client, job_id, folder, request, limits=limits, on_missing=on_missing)
-        return self.delivered
+                files = fetch_media(client, job_id, folder, request, limits=limits, on_missing=on_missing)
+        self.delivered = files
+        return files
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - OpenLineage's signature
         """Return the job and the staged files, for OpenLineage."""
@@ -106,7 +108,7 @@ class EvoLinkArchiveOperator(BaseOperator):
     :param files: What the download returned. (templated)
     :param archive_path: Root folder of the archive: ``s3://``, ``gs://``, ``abfs://``, ``file://``. (templated)
     :param archive_conn_id: Connection for the object store, if required. (templated)
-    :return: One entry per file, as the download returned it: ``uri`` is the file in the archive, ``manifest`` the
+    :return: One :class:`~airflow_provider_evolink.storage.media_file.ArchivedFile` per file, as the download returned it: ``uri`` is the file in the archive, ``manifest`` the
         manifest beside it, and ``job`` is left out.
     :raises AirflowFailException: ``files`` is not what a download returns: no retries are used.
     :raises EvoLinkMediaError: a staged file no longer exists or has changed: clear the download task, which fetches it
@@ -117,7 +119,7 @@ class EvoLinkArchiveOperator(BaseOperator):
     template_fields_renderers: ClassVar[dict[str, str]] = {"files": "json"}
     ui_color = "#e8e4ff"
     staged: Sequence[dict[str, Any]] = ()  # for OpenLineage
-    delivered: Sequence[dict[str, Any]] = ()
+    delivered: Sequence[Mapping[str, Any]] = ()
 
     def __init__(
         self,
@@ -132,7 +134,7 @@ class EvoLinkArchiveOperator(BaseOperator):
         self.archive_path = archive_path
         self.archive_conn_id = archive_conn_id
 
-    def execute(self, context: Context) -> list[dict[str, Any]]:
+    def execute(self, context: Context) -> list[ArchivedFile]:
         """Copy the files that are not archived yet, then write the manifest."""
         from airflow_provider_evolink.lineage.assets import event_extras, record_events
         from airflow_provider_evolink.storage.archive import archive_files, staged_files

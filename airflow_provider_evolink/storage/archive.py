@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from airflow_provider_evolink.api.catalog.parameter import is_list
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
-from airflow_provider_evolink.storage.media_file import MediaFile
+from airflow_provider_evolink.storage.media_file import ArchivedFile, MediaFile
 from airflow_provider_evolink.storage.object_store import (
     about,
     below,
@@ -26,7 +26,7 @@ from airflow_provider_evolink.storage.object_store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
@@ -35,15 +35,15 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def archive_files(
-    files: list[dict[str, Any]], archive: ObjectStoragePath, run: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+    files: Sequence[Mapping[str, Any]], archive: ObjectStoragePath, run: Mapping[str, Any]
+) -> list[ArchivedFile]:
     """
     Copy staged files into the archive and write their manifests. Files that are archived already stay as they are.
 
     :param files: What the download returned; they may belong to several jobs.
     :param archive: Root of the archive.
     :param run: The DAG run that archives, for the manifest.
-    :return: A :class:`~airflow_provider_evolink.storage.media_file.MediaFile` as JSON for each file.
+    :return: A :class:`~airflow_provider_evolink.storage.media_file.ArchivedFile` for each file.
     :raises EvoLinkConfigError: ``files`` is not what a download returns.
     :raises EvoLinkMediaError: a staged file no longer exists or has changed.
     """
@@ -53,7 +53,7 @@ def archive_files(
     return [entry for group in jobs.values() for entry in _archive_job(group, archive, run)]
 
 
-def _archive_job(files: list[MediaFile], archive: ObjectStoragePath, run: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _archive_job(files: list[MediaFile], archive: ObjectStoragePath, run: Mapping[str, Any]) -> list[ArchivedFile]:
     folder = _folder(files[0], archive)
     manifest = folder / MANIFEST
     listed = {name: row.get("sha256") for name, row in _listed(read_json(manifest)).items()}
