@@ -41,7 +41,7 @@ from airflow_provider_evolink.ledger.decisions import (
 )
 from airflow_provider_evolink.ledger.ledger import Ledger
 from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, never_sent
-from airflow_provider_evolink.storage.media_file import DownloadedFile
+from airflow_provider_evolink.storage.media_file import DownloadedFile  # noqa: TC001 - for get_type_hints
 from airflow_provider_evolink.storage.object_store import open_folder
 from airflow_provider_evolink.storage.results import fetch_media
 

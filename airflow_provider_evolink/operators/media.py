@@ -35,8 +35,9 @@ class EvoLinkDownloadOperator(BaseOperator):
         link. What has arrived is kept for the next try, also after ``execution_timeout``. (templated)
     :param max_bytes: Maximum size of a file. Default: 4 GiB. (templated)
     :param min_rate: Bytes per second; less, over a minute, counts as an interruption. Default: 10240. (templated)
-    :return: One :class:`~airflow_provider_evolink.storage.media_file.DownloadedFile` per file: ``uri``, ``sha256``, ``size``, ``content_type``, ``index``, ``width``, ``height``,
-        ``duration`` (if known), ``job_id``, ``model`` and ``job``, with ``created``, ``credits`` and ``request``.
+    :return: One :class:`~airflow_provider_evolink.storage.media_file.DownloadedFile` per file: ``uri``, ``sha256``,
+        ``size``, ``content_type``, ``index``, ``width``, ``height``, ``duration`` (if known), ``job_id``, ``model``
+        and ``job``, with ``created``, ``credits`` and ``request``.
     :raises AirflowFailException: the job failed for good, or has no results: no retries are used.
     :raises EvoLinkMediaError: a link gave no usable file; a retry reads fresh links.
     :raises EvoLinkJobTimeout: the job is still running; a retry tries again.
@@ -108,8 +109,8 @@ class EvoLinkArchiveOperator(BaseOperator):
     :param files: What the download returned. (templated)
     :param archive_path: Root folder of the archive: ``s3://``, ``gs://``, ``abfs://``, ``file://``. (templated)
     :param archive_conn_id: Connection for the object store, if required. (templated)
-    :return: One :class:`~airflow_provider_evolink.storage.media_file.ArchivedFile` per file, as the download returned it: ``uri`` is the file in the archive, ``manifest`` the
-        manifest beside it, and ``job`` is left out.
+    :return: One :class:`~airflow_provider_evolink.storage.media_file.ArchivedFile` per file, as the download returned
+        it: ``uri`` is the file in the archive, ``manifest`` the manifest beside it, and ``job`` is left out.
     :raises AirflowFailException: ``files`` is not what a download returns: no retries are used.
     :raises EvoLinkMediaError: a staged file no longer exists or has changed: clear the download task, which fetches it
         again while EvoLink has it, then this one.
