@@ -52,7 +52,7 @@ from airflow_provider_evolink.ledger.decisions import (
 )
 from airflow_provider_evolink.ledger.ledger import Ledger
 from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, never_sent
-from airflow_provider_evolink.storage.media_file import JobInfo
+from airflow_provider_evolink.storage.media_file import DownloadedFile, JobInfo
 from airflow_provider_evolink.storage.object_store import open_folder
 from airflow_provider_evolink.storage.results import fetch_media
 
@@ -106,7 +106,7 @@ class GenerationResult(TypedDict, total=False):
     submitted: str | None
     completed: str | None
     request_id: str | None
-    files: list[dict[str, Any]]
+    files: list[DownloadedFile]
 
 
 class GenerationAttempt:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,6 +13,7 @@ from airflow_provider_evolink.retry_policies import airflow_failures
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_evolink.storage.media_file import ArchivedFile, DownloadedFile
     from airflow_provider_evolink.storage.results import OnMissing
 
 
@@ -34,8 +35,9 @@ class EvoLinkDownloadOperator(BaseOperator):
         link. What has arrived is kept for the next try, also after ``execution_timeout``. (templated)
     :param max_bytes: Maximum size of a file. Default: 4 GiB. (templated)
     :param min_rate: Bytes per second; less, over a minute, counts as an interruption. Default: 10240. (templated)
-    :return: One entry per file: ``uri``, ``sha256``, ``size``, ``content_type``, ``index``, ``width``, ``height``,
-        ``duration`` (if known), ``job_id``, ``model`` and ``job``, with ``created``, ``credits`` and ``request``.
+    :return: One :class:`~airflow_provider_evolink.storage.media_file.DownloadedFile` per file: ``uri``, ``sha256``,
+        ``size``, ``content_type``, ``index``, ``width``, ``height``, ``duration`` (if known), ``job_id``, ``model``
+        and ``job``, with ``created``, ``credits`` and ``request``.
     :raises AirflowFailException: the job failed for good, or has no results: no retries are used.
     :raises EvoLinkMediaError: a link gave no usable file; a retry reads fresh links.
     :raises EvoLinkJobTimeout: the job is still running; a retry reads it again.
@@ -47,7 +49,7 @@ class EvoLinkDownloadOperator(BaseOperator):
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"job": "json"}
     ui_color = "#e8e4ff"
-    delivered: Sequence[dict[str, Any]] = ()  # for OpenLineage
+    delivered: Sequence[Mapping[str, Any]] = ()  # for OpenLineage
 
     def __init__(
         self,
@@ -72,7 +74,7 @@ class EvoLinkDownloadOperator(BaseOperator):
         self.max_bytes = max_bytes
         self.min_rate = min_rate
 
-    def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002 - Airflow's signature
+    def execute(self, context: Context) -> list[DownloadedFile]:  # noqa: ARG002 - Airflow's signature
         """Read the job for fresh links and download its results."""
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
         from airflow_provider_evolink.storage.media_file import JobInfo
@@ -86,8 +88,9 @@ class EvoLinkDownloadOperator(BaseOperator):
             folder = open_folder(self.destination, self.destination_conn_id)
             known = JobInfo.of(self.job)
             with EvoLinkHook(self.evolink_conn_id).get_conn() as client:
-                self.delivered = fetch_media(client, job_id, folder, known, limits=limits, on_missing=on_missing)
-        return self.delivered
+                files = fetch_media(client, job_id, folder, known, limits=limits, on_missing=on_missing)
+        self.delivered = files
+        return files
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - OpenLineage's signature
         """Return the job and the staged files, for OpenLineage."""
@@ -114,8 +117,8 @@ class EvoLinkArchiveOperator(BaseOperator):
     :param move: Remove the staged files once they are verified in the archive. The receipt stays in staging and names
         where they went, so that a download that is cleared fetches nothing again. Default: staging stays.
     :param posters: Make a small JPEG of each clip and picture beside it; needs the extra ``media``. Default: true.
-    :return: One entry per file, as the download returned it: ``uri`` is the file in the archive, ``manifest`` the
-        manifest beside it, and ``job`` is left out.
+    :return: One :class:`~airflow_provider_evolink.storage.media_file.ArchivedFile` per file, as the download returned
+        it: ``uri`` is the file in the archive, ``manifest`` the manifest beside it, and ``job`` is left out.
     :raises EvoLinkConfigError: ``layout`` is not safe, or would let two jobs share a folder.
     :raises AirflowFailException: ``files`` is not what a download returns, or a newer release has written the manifest:
         no retries are used.
@@ -127,7 +130,7 @@ class EvoLinkArchiveOperator(BaseOperator):
     template_fields_renderers: ClassVar[dict[str, str]] = {"files": "json"}
     ui_color = "#e8e4ff"
     staged: Sequence[dict[str, Any]] = ()  # for OpenLineage
-    delivered: Sequence[dict[str, Any]] = ()
+    delivered: Sequence[Mapping[str, Any]] = ()
 
     def __init__(
         self,
@@ -152,7 +155,7 @@ class EvoLinkArchiveOperator(BaseOperator):
 
             check_layout(layout)
 
-    def execute(self, context: Context) -> list[dict[str, Any]]:
+    def execute(self, context: Context) -> list[ArchivedFile]:
         """Copy the files that are not archived yet, then write the manifest."""
         from airflow_provider_evolink.lineage.assets import event_extras, record_events
         from airflow_provider_evolink.storage.archive.archiving import Archiving, archive_files, staged_files

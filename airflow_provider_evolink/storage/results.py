@@ -25,7 +25,14 @@ from airflow_provider_evolink.api.jobs.failures import job_error
 from airflow_provider_evolink.api.jobs.job import JOB_ID
 from airflow_provider_evolink.api.redaction import Redactor, sanitize
 from airflow_provider_evolink.storage.given import is_nothing, returned_nothing
-from airflow_provider_evolink.storage.media_file import OF_ORDER, JobInfo, MediaFile, MissingResult, Receipt
+from airflow_provider_evolink.storage.media_file import (
+    OF_ORDER,
+    DownloadedFile,
+    JobInfo,
+    MediaFile,
+    MissingResult,
+    Receipt,
+)
 from airflow_provider_evolink.storage.object_store import holds, open_folder, public_uri, publish_json, read_json
 from airflow_provider_evolink.storage.result_fetch import ResultFetch, with_results
 from airflow_provider_evolink.storage.spool import forget, sweep_parts
@@ -118,7 +125,7 @@ def fetch_media(
     limits: DownloadLimits = DEFAULT_LIMITS,
     on_missing: OnMissing = "fail",
     patience: Patience | None = None,
-) -> list[dict[str, Any]]:
+) -> list[DownloadedFile]:
     """
     Download all results of a finished job into a folder. A second run changes nothing.
 
@@ -132,7 +139,7 @@ def fetch_media(
     :param limits: Limits of each download.
     :param on_missing: ``deliver``: hand on what is there, with the missing ones in ``job["missing"]``.
     :param patience: What the try may still wait for rate limits; by default all of it.
-    :return: A :class:`~airflow_provider_evolink.storage.media_file.MediaFile` as JSON for each file.
+    :return: A :class:`~airflow_provider_evolink.storage.media_file.DownloadedFile` for each file.
     :raises EvoLinkMediaError: a link gave no usable file.
     :raises EvoLinkJobError: the job has no results, or none yet.
     """

@@ -102,7 +102,9 @@ def bucket(request: Any) -> str:
 
 @pytest.mark.parametrize("bucket", DENIED, indirect=True)
 def test_a_denied_destination_is_for_a_person_to_change(bucket):
-    with pytest.raises(EvoLinkConfigError, match="takes no files .the store denies access .*grant the right") as caught:
+    with pytest.raises(
+        EvoLinkConfigError, match=r"takes no files .the store denies access .*grant the right"
+    ) as caught:
         prove_writable(bucket)
     assert caught.value.permanent
 

@@ -6,6 +6,8 @@ import importlib.util
 import itertools
 import json
 import logging
+import re
+import shlex
 import sys
 import threading
 import time
@@ -18,10 +20,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowTaskTimeout, TaskDeferred
+from airflow.cli.cli_parser import get_parser
+from airflow.providers.common.compat.sdk import DAG, AirflowSensorTimeout, AirflowTaskTimeout, TaskDeferred
 from airflow.sdk.execution_time.timeout import timeout as airflow_timeout
 from evolink_support import set_policy
 
+from airflow_provider_evolink import operators
 from airflow_provider_evolink.api.errors import EvoLinkMediaError, EvoLinkRateLimited
 from airflow_provider_evolink.api.files.download import DownloadLimits
 from airflow_provider_evolink.api.files.download import download as fetch_link
@@ -302,3 +306,24 @@ def test_a_herd_comes_through_without_a_lost_try(gateway, tmp_path, monkeypatch)
         thread.join(60)
     assert not lost
     assert len(list(tmp_path.rglob("*.png"))) == 16
+
+
+# what the docs say
+
+
+def test_the_pools_of_the_docs_can_be_made_and_used() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operators.md").read_text().partition("### Pools\n")[2]
+    commands = re.findall(r"^airflow (pools set .*)$", page, re.MULTILINE)
+    made = [get_parser().parse_args(shlex.split(command)) for command in commands]
+    assert [(pool.pool, pool.include_deferred) for pool in made] == [("evolink", False), ("evolink_jobs", True)]
+    code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
+    with DAG("pools"):
+        exec(code, {name: getattr(operators, name) for name in operators.__all__})
+    assert set(re.findall(r'pool="(\w+)"', code)) == {pool.pool for pool in made}
+
+
+def test_the_page_on_timing_names_the_numbers() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "timing.md").read_text()
+    policy = patience.PatiencePolicy()
+    assert f"from {policy.first_window:g} s to {policy.max_window:g} s" in page
+    assert f"{policy.max_wait / 60:g} minutes in all" in page

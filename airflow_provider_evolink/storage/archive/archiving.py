@@ -24,7 +24,7 @@ from airflow_provider_evolink.storage.archive.manifest import Manifest, merged, 
 from airflow_provider_evolink.storage.archive.moving import remove_staged
 from airflow_provider_evolink.storage.archive.posters import with_poster
 from airflow_provider_evolink.storage.given import is_nothing, returned_nothing
-from airflow_provider_evolink.storage.media_file import MediaFile
+from airflow_provider_evolink.storage.media_file import ArchivedFile, MediaFile
 from airflow_provider_evolink.storage.object_store import (
     about,
     below,
@@ -38,7 +38,7 @@ from airflow_provider_evolink.storage.object_store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
@@ -61,11 +61,11 @@ class Archiving:
 
 
 def archive_files(
-    files: list[dict[str, Any]],
+    files: Sequence[Mapping[str, Any]],
     archive: ObjectStoragePath,
     run: Mapping[str, Any],
     how: Archiving = Archiving(),
-) -> list[dict[str, Any]]:
+) -> list[ArchivedFile]:
     """
     Archive downloaded files: copy, poster, manifest, index. What is archived already stays as it is.
 
@@ -73,7 +73,7 @@ def archive_files(
     :param archive: Root of the archive.
     :param run: The task that archives, for the manifest.
     :param how: Layout and what becomes of the staged files.
-    :return: A :class:`~airflow_provider_evolink.storage.media_file.MediaFile` as JSON for each file.
+    :return: A :class:`~airflow_provider_evolink.storage.media_file.ArchivedFile` for each file.
     :raises EvoLinkConfigError: ``files`` is not what a download returns, or the layout is none, or a manifest is of a
         newer version or another job.
     :raises EvoLinkMediaError: a staged file no longer exists or has changed.
@@ -99,7 +99,7 @@ class _JobArchive:
         names = job_folder(self.how.layout, first.model, first.job.created, first.job_id)
         return below(self.archive, *names, MANIFEST).parent
 
-    def run(self, run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def run(self, run: Mapping[str, Any]) -> list[ArchivedFile]:
         folder, job_id = self.folder, self.files[0].job_id
         path = folder / MANIFEST
         targets = [folder / file_name(file.job_id, file.index, file.uri) for file in self.files]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_evolink.storage.archive.index import Lookup
     from airflow_provider_evolink.storage.archive.manifest import Manifest, ManifestFile
+    from airflow_provider_evolink.storage.media_file import ArchivedFile, DownloadedFile
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ def _result(manifest: Manifest, path: ObjectStoragePath) -> dict[str, Any]:
     }
 
 
-def _entry(manifest: Manifest, file: ManifestFile, number: int, path: ObjectStoragePath) -> dict[str, Any]:
+def _entry(manifest: Manifest, file: ManifestFile, number: int, path: ObjectStoragePath) -> ArchivedFile:
     known = file.model_dump(include={"sha256", "size", "content_type", "verified", "width", "height", "duration"})
     index = number if file.index is None else file.index
     entry = MediaFile(
@@ -92,7 +93,7 @@ def _entry(manifest: Manifest, file: ManifestFile, number: int, path: ObjectStor
     return entry.archived(entry.uri, str(path))
 
 
-def copy_reused(result: dict[str, Any], folder: ObjectStoragePath) -> list[dict[str, Any]]:
+def copy_reused(result: dict[str, Any], folder: ObjectStoragePath) -> list[DownloadedFile]:
     """
     Copy the files of a reused result into a folder, as a download would have put them there; EvoLink is not contacted.
 
