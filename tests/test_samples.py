@@ -98,6 +98,35 @@ def test_commands_take_their_arguments(command: str, tmp_path: Path, monkeypatch
         assert main(arguments) == 0
 
 
+AIRFLOW_COMMANDS = sorted(
+    {
+        re.sub(r"^([A-Z_]+=\S+ )+", "", line)
+        for page in [ROOT / "README.md", *PAGES]
+        for text in [*blocks(page, "bash"), *re.findall(r"`(airflow \w+ \w+ [^`.<]+)`", page.read_text())]
+        for line in text.replace("\\\n", "").splitlines()
+        if re.match(r"([A-Z_]+=\S+ )*airflow ", line)
+    }
+)
+
+
+def test_airflows_commands_take_their_arguments() -> None:
+    """Every command of Airflow on a page is one, and a DAG that it names is on the page or among the examples."""
+    from airflow.cli.cli_parser import get_parser
+
+    parser, wrong = get_parser(), []
+    for command in AIRFLOW_COMMANDS:
+        try:
+            options = parser.parse_args(shlex.split(command)[1:])
+        except SystemExit:
+            wrong.append(command)
+            continue
+        dag = getattr(options, "dag_id", None)
+        if dag and dag != "paper_boat" and not (ROOT / "dags" / f"{dag}.py").exists():
+            wrong.append(command)
+    assert wrong == []
+    assert len(AIRFLOW_COMMANDS) > 5
+
+
 def test_the_quickstart_goes_the_same_way_as_the_readme() -> None:
     """One set of commands, and one DAG, on both pages: the README's are run from its text."""
     section = README.partition("## Try it in an Airflow of your own")[2].partition("\n## ")[0]
