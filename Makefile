@@ -1,7 +1,7 @@
 # make demo    run the main job on the emulator, in a real Airflow
 # make test    run the tests
 # make matrix  run the main job, and kills, in older versions of Airflow
-# make chaos   kill tries at every line, and a real Airflow at every step of an order (45 minutes)
+# make chaos   kill tries at every line, and a real Airflow at every step of an order (an hour)
 # make mutants break the package on purpose: do the tests notice?
 # make bench   measure beside other providers (an hour; QUICK=1: five minutes; ONLY="waiting imports": parts)
 # make memory  measure the memory of downloads of 500 MB and 2 GB (five minutes; 4 GB of disk)

@@ -114,6 +114,19 @@ def test_results_of_several_kinds_have_their_own_types(gateway, out, kind, bodie
     assert [content(file) for file in files] == bodies
 
 
+@pytest.mark.parametrize(("turn", "sides"), [(0, (320, 240)), (90, (240, 320)), (180, (320, 240)), (270, (240, 320))])
+def test_a_turned_clip_has_the_sides_that_a_player_shows(gateway, out, turn, sides):
+    one = 1 << 16
+    upright, quarter, half = (one, 0, 0, 0, one), (0, one, 0, -one, 0), (-one, 0, 0, 0, -one)
+    turns = {0: upright, 90: quarter, 180: half, 270: tuple(-number for number in quarter)}
+    body = media.mp4()
+    at = body.index(b"tkhd") + 44
+    matrix = b"".join(number.to_bytes(4, "big", signed=True) for number in turns[turn])
+    turned = body[:at] + matrix + body[at + len(matrix) :]
+    (file,) = download(gateway.job("task-turned", [gateway.link("/f", media.whole(turned))]), out)
+    assert (file["width"], file["height"]) == sides
+
+
 @pytest.fixture
 def two_of_three(gateway) -> str:
     links = [gateway.link("/f?a", media.whole(FILE)), gateway.link("/f?b", media.whole(GIF))]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import ssl
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -24,7 +23,8 @@ _spec = importlib.util.spec_from_file_location("hostile_table", Path(__file__).w
 table = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(table)
 
-PUBLIC, NOT_PUBLIC, REFUSED_LINKS, connector = (
+TLS, PUBLIC, NOT_PUBLIC, REFUSED_LINKS, connector = (
+    hostile.TLS,
     hostile.PUBLIC,
     hostile.NOT_PUBLIC,
     hostile.REFUSED_LINKS,
@@ -148,7 +148,6 @@ KINDS = defaultdict(list)
 for _row in table.TABLE:
     KINDS[_row.kind].append(_row)
 DIRECTLY, BY_PROXY = NetworkPolicy(), NetworkPolicy(https_proxy="http://proxy.example:3128")
-TLS = ssl.create_default_context()
 WAYS = {"directly": DIRECTLY, "by proxy": BY_PROXY, "exempt": NetworkPolicy(BY_PROXY.https_proxy, no_proxy=("*",))}
 
 

@@ -89,8 +89,8 @@ class HostileWait(BaseOperator):
         return event
 
 
-def slow_down(name: str, seconds: float = 2.5) -> None:
-    """Let each call of Airflow's store of records take some seconds."""
+def slow_down(name: str, seconds: float = 6.0) -> None:
+    """Let each call of Airflow's store of records take some seconds, fewer than the lease of an order."""
     real = getattr(TaskStateStoreAccessor, name)
 
     def slowly(*args: Any, **kwargs: Any) -> Any:

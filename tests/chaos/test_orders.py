@@ -442,7 +442,7 @@ STORES = (
     ),
     row(
         "batch_slow_store",
-        "A8: a batch of two; each call of the store takes 2.5 s, so that together they take longer than the lease",
+        "A8: a batch of two; each call of the store takes 6 s, two of them longer than the lease",
         order("slow_store", "a", "b"),
         prompts=("a", "b"),
         paid=(2,),
