@@ -50,7 +50,11 @@ def _turn(base: str, folder: Path, size: int) -> Iterator[Row]:
         first = _tool(["curl", "-sk", "-o", str(folder / "curl.bin"), f"{base}/media/0"])
         command = [aws, "s3", "cp", str(folder / "curl.bin"), "s3://bucket/tool/a.wav", "--endpoint-url", base]
         second = _tool([*command, "--no-progress"])
-        yield {"key": "curl -o, aws s3 cp", **{name: first[name] + second[name] for name in ("seconds", "cpu")}, "mb": 0}
+        yield {
+            "key": "curl -o, aws s3 cp",
+            **{name: first[name] + second[name] for name in ("seconds", "cpu")},
+            "mb": 0,
+        }
     yield {"key": "S3", **_ours("task-one", base, _where("S3", folder))}
     before = _count(base)["received"]
     row = _ours("task-one", base, _where("S3", folder), "s3://bench@bucket/archive")
