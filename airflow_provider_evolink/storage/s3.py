@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import logging
 from typing import IO, TYPE_CHECKING, Any
 
 from fsspec.asyn import sync  # type: ignore[import-untyped]
+
+from airflow_provider_evolink.storage.copying.copied import CHECKSUM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,10 +42,15 @@ def write(target: ObjectStoragePath, source: IO[bytes], size: int, details: Mapp
     """
     headers = {"ContentType": details["content_type"], "Metadata": dict(details["metadata"])}
     if size <= MAX_PUT:
-        _call(target, "put_object", Body=source, **headers)
+        _call(target, "put_object", Body=source, **headers, **_checksum_header(details["metadata"].get(CHECKSUM)))
     else:
         target.fs.put_file(f"/dev/fd/{source.fileno()}", target.path, chunksize=PART, max_concurrency=1, **headers)
     target.fs.invalidate_cache(target.path)
+
+
+def _checksum_header(sha256: str | None) -> dict[str, str]:
+    """Let the store verify what arrives, and keep its checksum: no other one is then computed on the way."""
+    return {"ChecksumSHA256": base64.b64encode(bytes.fromhex(sha256)).decode()} if sha256 else {}
 
 
 def create(target: ObjectStoragePath, content: bytes, content_type: str) -> None:

@@ -15,8 +15,8 @@ from typing import TypeAlias
 
 import httpx
 
-PIECE = 1024 * 1024
-PIECES = 3  # one is filled, one written, one hashed
+PIECE = 512 * 1024
+PIECES = 2  # that are hashed or wait for it while the next one is filled
 _PAUSE = 0.005  # seconds without a byte after which a piece is passed on: a kill costs no more than that
 
 Bytes: TypeAlias = bytes | memoryview
@@ -55,8 +55,8 @@ def socket_of(response: httpx.Response) -> socket.socket | None:
     if stream is None:
         return None
     line, tls = stream.get_extra_info("socket"), stream.get_extra_info("ssl_object")
-    is_plain = tls is None and not isinstance(line, ssl.SSLSocket)
-    return line if isinstance(line, socket.socket) and (is_plain or tls is line) else None
+    is_layered = isinstance(tls, ssl.SSLObject) or (tls is None) is isinstance(line, ssl.SSLSocket)
+    return line if isinstance(line, socket.socket) and not is_layered else None
 
 
 def _from_socket(line: socket.socket, left: int, timeout: float) -> Iterator[Bytes]:

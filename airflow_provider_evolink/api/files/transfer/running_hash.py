@@ -10,6 +10,7 @@ from typing import BinaryIO
 from airflow_provider_evolink.api.files.transfer.body import PIECES, Bytes
 
 _CHUNK = 1024 * 1024
+_WORTH_IT = 128 * 1024  # bytes; to hand over fewer takes longer than to hash them
 
 
 class RunningHash:
@@ -35,10 +36,14 @@ class RunningHash:
         """
         if position != self.size:
             return
+        self.size += len(chunk)
+        if len(chunk) < _WORTH_IT:
+            self._wait(0)
+            self._digest.update(chunk)
+            return
         self._wait(PIECES - 1)
         self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="evolink-sha256")
         self._waiting.append(self._thread.submit(self._digest.update, chunk))
-        self.size += len(chunk)
 
     def catch_up(self, file: BinaryIO, size: int) -> None:
         """
