@@ -65,6 +65,7 @@ check-models: env
 	@$(RUN) scripts/check_models.py $(ARGS)
 
 docs: env
+	@rm -rf docs/_build # an interrupted build leaves half a pickle, which would fail this one
 	$(RUN) -m sphinx -W --keep-going -b html docs docs/_build
 
 wheel: | $(UV)

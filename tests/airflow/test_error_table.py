@@ -147,6 +147,7 @@ CASES: dict[str, Case] = {
     # nothing is sent
     "request breaks a rule of the model": Case(given={"duration": 99}, sent=False),
     "key with a trailing newline": Case(connection={"password": f"{KEY}\n"}, sent=False),
+    "key in quotes": Case(connection={"password": f'"{KEY}"'}, sent=False),
     "host that is not allowed": Case(connection={"host": "https://evolink.example.com"}, sent=False),
     "destination that cannot be opened": Case(given={"destination": "nowhere://bucket/videos"}, sent=False),
     "destination that takes no files": Case(given={"destination": "file:///dev/null/videos"}, sent=False),
