@@ -164,7 +164,7 @@ def _schedule(runs: list[Row]) -> str:
             _number(run["polls"]),
             _number(run["delay_p50"]),
             _number(run["delay_p95"]),
-            _number(run.get("delay_p99")),
+            _number(run["delay_p99"]),
             _number(run["best"]),
             f"{run['polls'] / run['best']:.2f}" if run["best"] else NOTHING,
         ]

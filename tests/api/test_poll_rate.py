@@ -20,7 +20,7 @@ from airflow_provider_evolink.api.polling import call_limit, lateness
 from airflow_provider_evolink.api.polling.backoff import SharedBackoff
 from airflow_provider_evolink.api.polling.call_limit import MAX_CALLS, MIN_CALLS, CallLimit, Demand, NextPoll
 from airflow_provider_evolink.api.polling.lateness import Lateness, PollerState
-from airflow_provider_evolink.api.polling.poller import Poller
+from airflow_provider_evolink.api.polling.poller import Poller, until_next_poll
 
 
 def after(limit: CallLimit, calls: int, seconds: float, wanted: float = 200.0, *, is_late: bool = True) -> int:
@@ -65,6 +65,29 @@ def test_one_slow_call_opens_no_connections():
     assert after(limit, 50, 0.02) == MIN_CALLS
 
 
+def test_a_busy_process_opens_no_connections():
+    """Its own stalls make some round trips look long, of all calls that run at the time."""
+    limit = CallLimit()
+    for _ in range(100):
+        after(limit, 40, 0.02)
+        after(limit, 8, 0.5)
+    assert limit.value == MIN_CALLS
+
+
+def test_a_server_that_is_slow_for_half_of_the_calls_counts_as_half_as_slow():
+    limit = CallLimit()
+    for _ in range(1000):
+        after(limit, 1, 0.02)
+        after(limit, 1, 0.38)
+    assert 46 <= limit.value <= 54
+
+
+def test_an_interval_counts_from_one_poll_to_the_next():
+    assert until_next_poll(5.0, 0.0) == 5.0
+    assert until_next_poll(5.0, 0.2) == pytest.approx(4.8)
+    assert until_next_poll(5.0, 10.0) == 2.5, "a slow server is not polled without a pause"
+
+
 def test_a_server_that_becomes_slow_is_noticed_within_a_few_round_trips():
     limit = CallLimit()
     after(limit, 500, 0.02)
@@ -84,7 +107,7 @@ def test_trouble_halves_the_limit_and_it_comes_back_slowly():
     many = after(limit, 1000, 0.2)
     limit.on_failure()
     assert limit.value == many // 2
-    assert limit.is_reduced
+    assert limit.is_reduced, "which the warning names as the reason"
     assert after(limit, 100, 0.2) <= many // 2 + 5
     assert after(limit, 1000, 0.2) == many
     for _ in range(9):
@@ -149,8 +172,9 @@ def test_connections_are_closed_one_call_each_until_as_few_are_left_as_needed():
     assert closed == 32
     count.begin()
     count.end(is_last=False, has_failed=True)
-    running = [count.begin() for _ in range(9)]
-    assert not any(running), "a new one replaces that of a call that failed; one that carries a call is not idle"
+    assert not any(count.begin() for _ in range(9)), "a new one replaces that of a call that failed"
+    count.keep = 4
+    assert not count.begin(), "all connections carry a call, and the next one opens one that may be needed"
 
 
 def behind(watch: Lateness, *, late_by: float, interval: float, seconds: float, now: float, share: float = 1.0):

@@ -8,14 +8,16 @@ their product (Little's law), and a little more to catch up.
 from __future__ import annotations
 
 import math
+from collections import deque
+from statistics import fmean
 from typing import NamedTuple
 
 MIN_CALLS = 8
 MAX_CALLS = 64
 HEADROOM = 1.25  # over what the wanted polls need
-SMOOTHED_OVER = 32  # round trips
-MAX_GROWTH = 4.0  # of the smoothed round trip that one slow call can claim: a dead connection must not open others ...
-MIN_GROWTH = 0.1  # ... but this many seconds more
+SMOOTHED_OVER = 64  # round trips
+MIN_SAMPLES = 16  # of them
+IGNORED_SHARE = 4  # the quickest and the slowest quarter: a dead connection or a busy process opens no others
 RAISE_AFTER = 4  # calls that succeed, so that the round trip of new connections, which is longer, does not open more
 RAISE_SHARE = 8  # of what is missing, at a time
 LOWER_AFTER = 20  # calls that succeed
@@ -81,7 +83,8 @@ class CallLimit:
         self.value = MIN_CALLS
         self.round_trip = 0.0  # seconds, smoothed; 0 until enough is known
         self._ceiling = MAX_CALLS
-        self._samples = 0
+        self._samples: deque[float] = deque(maxlen=SMOOTHED_OVER)
+        self._new_connections = MIN_CALLS  # the first calls open theirs, which takes longer
         self._successes = 0  # since the last failure
 
     @property
@@ -114,10 +117,10 @@ class CallLimit:
         self._successes = 0
 
     def _smooth(self, seconds: float) -> None:
-        self._samples += 1
-        known = self._samples - MIN_CALLS  # the first calls open their connections, which takes longer
-        if known == 1:
-            self.round_trip = seconds
-        elif known > 1:
-            seconds = min(seconds, MAX_GROWTH * self.round_trip + MIN_GROWTH)
-            self.round_trip += (seconds - self.round_trip) / min(known, SMOOTHED_OVER)
+        if self._new_connections:
+            self._new_connections -= 1
+            return
+        self._samples.append(seconds)
+        if len(self._samples) >= MIN_SAMPLES:
+            ordered, ignored = sorted(self._samples), len(self._samples) // IGNORED_SHARE
+            self.round_trip = fmean(ordered[ignored:-ignored])

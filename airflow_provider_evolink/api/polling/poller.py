@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 DURATIONS = DurationStats()  # of all jobs that ended in this process
 EARLY_SHARE = 0.1  # of its delay by which a poll may come early to share a call
 ISOLATE_AFTER = 3  # failed polls in a row, so that one job cannot spoil the calls of others
+MAX_TAKEN_SHARE = 0.5  # of an interval that the poll before may take from it
 ISOLATED_POLLS = 8  # of a job that a response about many lacked
 
 WaitOutcome: TypeAlias = JobStatus | WaitEnd
@@ -260,9 +261,10 @@ class Poller:
         self._learn(error, began, isolated=all(waiter.isolated for waiter in waiters))
         self._queue.paused_until = self._backoff.paused_until
         proves_nothing = len(waiters) > 1 and not isinstance(error, EvoLinkRateLimited | EvoLinkUnavailable)
+        took = time.monotonic() - began
         for waiter in waiters:
             if waiter.job_id in readings:
-                self._next_step(waiter, readings[waiter.job_id])
+                self._next_step(waiter, readings[waiter.job_id], took)
             elif proves_nothing:  # about a single job that it lacks
                 waiter.isolate(ISOLATED_POLLS if self._reader.reads_many else 0)
                 self._enqueue(waiter, 0.0, 0.0)
@@ -282,14 +284,15 @@ class Poller:
         for waiter in self._waiters:
             waiter.fail(error)
 
-    def _next_step(self, waiter: Waiter, result: JobReading | EvoLinkError) -> None:
+    def _next_step(self, waiter: Waiter, result: JobReading | EvoLinkError, took: float = 0.0) -> None:
         """Poll again, or end the wait. What a single wait raises ends that wait alone."""
         if waiter.is_done:
             return
         try:
             decision = waiter.decide(result, self._now())
             if decision.end is None:
-                self._enqueue(waiter, decision.delay, EARLY_SHARE * decision.delay)
+                delay = until_next_poll(decision.delay, took if waiter.schedule.poll_interval else 0.0)
+                self._enqueue(waiter, delay, EARLY_SHARE * delay)
             elif decision.end is WaitEnd.UNREADABLE and decision.error is not None:
                 waiter.fail(decision.error)
             elif decision.end is WaitEnd.OVER and not isinstance(result, EvoLinkError):
@@ -298,6 +301,16 @@ class Poller:
                 waiter.future.set_result(decision.end)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
             waiter.fail(error)
+
+
+def until_next_poll(delay: float, took: float) -> float:
+    """
+    Return the seconds until the next poll, where an interval counts from one poll to the next.
+
+    :param delay: The interval.
+    :param took: Seconds that the last poll took.
+    """
+    return max(delay - took, (1.0 - MAX_TAKEN_SHARE) * delay)
 
 
 def _check_wait(job_id: Any, schedule: PollSchedule) -> None:
