@@ -195,7 +195,10 @@ class GenerationAttempt:
         if self.record and self.record.is_of(self.identity):
             refuse_second_request(self.record, self.request, self.identity)
         if act is Act.REFUSE:
-            raise EvoLinkRerunRefused('this is a backfill and on_backfill="fail": nothing is submitted')
+            raise EvoLinkRerunRefused(
+                'this is a backfill and on_backfill="fail": nothing is submitted. What to do: nothing if this was '
+                'intended; to let it submit, and pay, choose "generate" or "reuse"'
+            )
         if act is Act.RESOLVE and self.record is not None:
             count_decision(self.options.operator_name, "outcome_unknown")
             return self._submitted(self._submitter.resolve_unknown(self.record))
@@ -226,7 +229,11 @@ class GenerationAttempt:
         reported = event.get("job_id")
         known = self.record.job_id if self.record else reported
         if not isinstance(reported, str) or reported != known:
-            raise EvoLinkConfigError("the trigger's event is about another job than the one recorded", job_id=known)
+            raise EvoLinkConfigError(
+                "the trigger's event is about another job than the one recorded, so its result is not returned; "
+                "nothing is submitted. What to do: clear the task: it waits for the recorded job",
+                job_id=known,
+            )
         reading = self.tracker.reading = self.tracker.poll(
             reported, self.job_wait(reported).started, patience=self._run.patience
         )
@@ -250,7 +257,10 @@ class GenerationAttempt:
         """
         job_id = job_id or self.job_id
         if job_id is None:
-            raise EvoLinkConfigError("no job is recorded for this task, so there is nothing to wait for")
+            raise EvoLinkConfigError(
+                "no job is recorded for this task, so there is nothing to wait for. What to do: take the job ID from "
+                "the log of this task and fetch the job with EvoLinkJobSensor. Clearing it submits, and pays, again"
+            )
         job = self.tracker.reading.job if self.tracker.reading else None
         began = self._run.began
         started = self.record.ordered_at if self.record else min(began, (job.created if job else None) or began)
@@ -403,6 +413,6 @@ def check_job(record: Record | None, job: JobReading | None) -> None:
         f"the record of this task names a job that is not its order of {sanitize(record.model, 80)}: {why}. Nothing is "
         "submitted, and its result is not returned. What to do: check the record (evolink_generation) in the Storage "
         "tab of this task instance and in the ledger folder: it was edited, or is that of another task. Delete it to "
-        "submit again",
+        "submit, and pay, again",
         job_id=job.job_id,
     )

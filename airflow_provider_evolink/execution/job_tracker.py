@@ -223,7 +223,10 @@ class JobTracker:
             if line := progress.line(job, time.time()):
                 self.run.log.info(line)
             if self.run.is_stopping() and not job.status.is_over:
-                raise EvoLinkOrderStopped("this worker is being terminated; the job keeps running", job_id=job.job_id)
+                raise EvoLinkOrderStopped(
+                    "this worker is being terminated; the job keeps running and is still billed. A retry waits for it",
+                    job_id=job.job_id,
+                )
 
         try:
             return self.client.wait(

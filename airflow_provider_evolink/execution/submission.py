@@ -250,7 +250,9 @@ class OrderSubmitter:
                 ledger = replace(self.ledger, on_step=lease.check)
                 latest = ledger.read()  # a folder, unlike Airflow's store, lets a stale try write
                 if latest is not None and latest.revision >= record.revision:
-                    raise EvoLinkOrderStopped("not submitted: another try has taken over")
+                    raise EvoLinkOrderStopped(
+                        "not submitted: another try has taken over. What to do: see the latest try of this task"
+                    )
                 ledger.write_intent(record)
                 job = self.client.submit(plan.body, idempotency_key=record.key, path=plan.path, permit=lease)
             except EvoLinkError as error:

@@ -65,7 +65,7 @@ def explained(error: EvoLinkError, record: Record, request: OrderRequest) -> Evo
     :param record: The record of the order.
     :param request: Its request.
     """
-    return error.amended(message=f"{_head(record, request)}\n{error.message}")
+    return error.amended(message=f"{_head(record, request)}\nWhy: {error.message}")
 
 
 def interrupted(record: Record, record_name: str, request: OrderRequest, why: str = "") -> EvoLinkSubmissionUnknown:
@@ -78,8 +78,8 @@ def interrupted(record: Record, record_name: str, request: OrderRequest, why: st
     :param why: Why the policy did not resolve it.
     """
     return EvoLinkSubmissionUnknown(
-        f"{_head(record, request)}\nan earlier try was interrupted while it submitted, so a job may be running and "
-        "cost credits; nothing is sent. "
+        f"{_head(record, request)}\nWhy: an earlier try was interrupted while it submitted, so a job may be running "
+        "and cost credits; nothing is sent. "
         + (f"By on_unknown_submit={request.options.policies.on_unknown_submit!r}: {why}. " if why else "")
         + "What to do: run that command, or look for the job on the EvoLink dashboard (by time and model). If it is "
         f"there, fetch it with EvoLinkJobSensor and its id. If there is none, delete the record {record_name} in the "

@@ -126,7 +126,7 @@ class FolderStore:
             pass
         raise EvoLinkConfigError(
             f"{path.name} in the ledger folder is not the record of this task, so nothing was submitted. What to do: "
-            "check the file; delete it to submit again"
+            "check the file; delete it to submit, and pay, again"
         )
 
     def set(self, value: dict[str, Any]) -> None:
@@ -160,9 +160,10 @@ class FolderStore:
                 "the ledger folder has a record of this task that this role may not read (403), so nothing was "
                 "submitted. What to do: grant the right to get objects below ledger_path, and clear the task"
             )
-        raise EvoLinkLedgerError(
-            "another try has just written its record to the ledger folder, so nothing was submitted"
+        text = (
+            "another try has just written its record to the ledger folder, so nothing was submitted. What to do: see "
         )
+        raise EvoLinkLedgerError(f"{text}the latest try of this task")
 
     def _check_creates_only(self) -> None:
         from airflow_provider_evolink.storage.object_store import open_folder
@@ -277,7 +278,7 @@ class Ledger:
                 self.on_step(f"writing to the {store.name}")
             if _attempt(store, "read back", store.get) != value:
                 raise EvoLinkLedgerError(
-                    f"the {store.name} does not return what was written to it, so nothing was submitted"
+                    f"the {store.name} returns another record than was written, so nothing was submitted. Check it"
                 )
             if self.on_step:
                 self.on_step(f"reading back from the {store.name}")

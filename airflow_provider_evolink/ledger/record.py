@@ -351,8 +351,8 @@ def read_record(value: Any) -> Record:
     if record is None or not 1 <= record.version <= VERSION or not (_has_valid_job(record) and _is_in_range(record)):
         raise EvoLinkConfigError(
             "the record of this task's generation is not readable, so nothing was submitted. What to do: check it in "
-            "the Storage tab of the task instance (evolink_generation) or in the ledger folder; delete it to submit "
-            "again"
+            "the Storage tab of the task instance (evolink_generation) or in the ledger folder; delete it to submit, "
+            "and pay, again"
         )
     return replace(record, version=VERSION)
 

@@ -201,7 +201,10 @@ class ResultFetch:
         fresh = with_results(self._client, found, self._patience)
         if index not in fresh.indexes:
             failure = job_error(fresh, Redactor.everything())
-            raise failure or EvoLinkMediaError(f"result {index} no longer exists", job_id=self.job.job_id)
+            raise failure or EvoLinkMediaError(
+                f"EvoLink's job no longer has result {index}. What to do: contact EvoLink support with the job ID",
+                job_id=self.job.job_id,
+            )
         self.job = fresh
 
     def _publish(self, part: Part, media: MediaBytes, index: int) -> MediaFile:

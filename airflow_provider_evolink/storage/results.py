@@ -235,8 +235,8 @@ def _still(moved: dict[int, str], files: list[MediaFile]) -> dict[int, str]:
 def _with_links(client: EvoLinkClient, job: Job, patience: Patience) -> Job:
     if not job.status.is_over:
         raise EvoLinkJobTimeout(
-            "the job is still running, so there is nothing to download yet; it is still billed. What to do: retry "
-            "later",
+            "the job is still running, so there is nothing to download yet; it is still billed. What to do: wait "
+            "for it with EvoLinkJobSensor, or retry later; nothing is submitted",
             job_id=job.job_id,
         )
     job = with_results(client, job, patience)
