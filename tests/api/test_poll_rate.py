@@ -51,7 +51,7 @@ def test_as_many_calls_as_the_wanted_polls_take_connections(seconds, wanted, exp
 def test_the_first_calls_which_open_their_connections_raise_nothing():
     limit = CallLimit()
     assert after(limit, 8, 0.5) == MIN_CALLS
-    assert after(limit, 1000, 0.02) == MIN_CALLS
+    assert all(after(limit, 1, 0.02) == MIN_CALLS for _ in range(100))
 
 
 def test_nothing_rises_while_every_poll_is_made_in_time():
