@@ -51,11 +51,15 @@ def test_as_many_calls_as_the_wanted_polls_take_connections(seconds, wanted, exp
 def test_the_first_calls_which_open_their_connections_raise_nothing():
     limit = CallLimit()
     assert after(limit, 8, 0.5) == MIN_CALLS
-    assert after(limit, 1000, 0.02) == MIN_CALLS
+    assert all(after(limit, 1, 0.02) == MIN_CALLS for _ in range(100))
 
 
 def test_nothing_rises_while_every_poll_is_made_in_time():
-    assert after(CallLimit(), 1000, 0.2, is_late=False) == MIN_CALLS
+    limit = CallLimit()
+    assert after(limit, 1000, 0.2, is_late=False) == MIN_CALLS
+    for _ in range(50):
+        after(limit, 40, 0.2)
+        assert after(limit, 1, 0.2, is_late=False) == MIN_CALLS, "nor by a moment in which they are late"
 
 
 def test_one_slow_call_opens_no_connections():
@@ -301,7 +305,7 @@ async def test_connections_follow_the_round_trip_up_and_down(caplog):
         await until(lambda: server.polls >= 220)
         assert server.max_sockets <= 16
         server.delay = 0.3
-        await until(lambda: server.sockets >= 24)
+        await until(lambda: server.sockets >= 18)
         server.delay, server.max_sockets = 0.02, 0
         await until(lambda: server.sockets <= 12)
         assert server.max_sockets <= 64

@@ -19,6 +19,7 @@ SMOOTHED_OVER = 64  # round trips
 MIN_SAMPLES = 16  # of them
 IGNORED_SHARE = 4  # the quickest and the slowest quarter: a dead connection or a busy process opens no others
 RAISE_AFTER = 4  # calls that succeed, so that the round trip of new connections, which is longer, does not open more
+LATE_CALLS = 64  # in a row that raise it: a crowd that a stall of the process left behind is caught up with sooner
 RAISE_SHARE = 8  # of what is missing, at a time
 LOWER_AFTER = 20  # calls that succeed
 IDLE_SHARE = 0.75  # of the limit: while less is needed it falls
@@ -86,6 +87,7 @@ class CallLimit:
         self._samples: deque[float] = deque(maxlen=SMOOTHED_OVER)
         self._new_connections = MIN_CALLS  # the first calls open theirs, which takes longer
         self._successes = 0  # since the last failure
+        self._late = 0  # calls in a row
 
     @property
     def is_reduced(self) -> bool:
@@ -102,12 +104,13 @@ class CallLimit:
         """
         self._smooth(seconds)
         self._successes += 1
+        self._late = self._late + 1 if is_late else 0
         needed = math.ceil(HEADROOM * wanted * self.round_trip)
         if self._successes % LOWER_AFTER == 0:
             self._ceiling = min(MAX_CALLS, self._ceiling + 1)
             if needed < IDLE_SHARE * self.value:
                 self.value -= max(1, (self.value - needed) // 4)
-        elif is_late and needed > self.value and self._successes % RAISE_AFTER == 0:
+        elif self._late >= LATE_CALLS and needed > self.value and self._successes % RAISE_AFTER == 0:
             self.value += max(1, (needed - self.value) // RAISE_SHARE)
         self.value = max(MIN_CALLS, min(self.value, self._ceiling))
 
