@@ -71,6 +71,7 @@ class AirflowProcesses(LocalAirflow):
     def __exit__(self, *_: object) -> None:
         for part in list(self._parts):
             self.kill(part)
+        self._temporary.cleanup()
 
     def start(self, part: str) -> None:
         """

@@ -14,7 +14,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # of tmp_path, which is kept for a look
 _HOME = Path(tempfile.mkdtemp(prefix="evolink-tests-"))
+# Whatever tests, their servers and killed children leave behind goes away with the home. The short names leave room for
+# sockets, whose paths are limited.
+_TEMPORARY = _HOME / "t"
+_TEMPORARY.mkdir()
+os.environ["TMPDIR"] = tempfile.tempdir = str(_TEMPORARY)
 for _name in [name for name in os.environ if name.startswith("AIRFLOW_")]:
     del os.environ[_name]
 os.environ.update(
