@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from airflow_provider_evolink.api.files import hosts
 from airflow_provider_evolink.api.files.containers import HEAD_SIZE, error_page
 from airflow_provider_evolink.api.files.download import MediaBytes, fill, naming, verify
 from airflow_provider_evolink.api.files.download_response import may_appear, pauses
+from airflow_provider_evolink.api.files.transfer.side_by_side import side_by_side
 from airflow_provider_evolink.api.jobs.failures import job_error
 from airflow_provider_evolink.api.jobs.job import LINK_LIFETIME, JobStatus
 from airflow_provider_evolink.api.redaction import Redactor
@@ -112,6 +114,7 @@ class ResultFetch:
         self._limits = limits
         self._patience = patience
         self._refreshed: set[int] = set()
+        self._lock = threading.RLock()
 
     def run(self, save: Callable[[], object]) -> None:
         """
@@ -119,9 +122,7 @@ class ResultFetch:
 
         :param save: Called after each file that was published.
         """
-        for index in self.indexes:
-            if index not in self.files:
-                self._attempt(index, save)
+        self._attempt_all([index for index in self.indexes if index not in self.files], save)
         for pause in patience(self.job, time.time()):
             late = [
                 index
@@ -134,15 +135,20 @@ class ResultFetch:
                 "EvoLink job %s: %d result(s) not there yet, next attempt in %g s", self.job.job_id, len(late), pause
             )
             time.sleep(pause)
-            for index in late:
-                self._attempt(index, save)
+            self._attempt_all(late, save)
+
+    def _attempt_all(self, indexes: list[int], save: Callable[[], object]) -> None:
+        side_by_side(lambda index: self._attempt(index, save), indexes)
+        self.missing = dict(sorted(self.missing.items()))
 
     def _attempt(self, index: int, save: Callable[[], object]) -> None:
         try:
-            self.files[index] = self._fetch(index)
+            file = self._fetch(index)
         except EvoLinkError as error:
             self.missing[index] = error
-        else:
+            return
+        with self._lock:
+            self.files[index] = file
             self.missing.pop(index, None)
             save()
 
@@ -166,8 +172,9 @@ class ResultFetch:
     def _media(self, part: Part, index: int) -> MediaBytes:
         """Return a whole file. For an expired link, or a damaged file, the job is read once for a fresh link."""
         while True:
+            job = self.job
             try:
-                return self._download(part, index)
+                return self._download(part, job, index)
             except EvoLinkMediaError as error:
                 is_damaged = part.is_complete
                 may_help = isinstance(error, EvoLinkLinkExpired | EvoLinkLinkRefused) or may_appear(error)
@@ -178,10 +185,10 @@ class ResultFetch:
                 )
             if is_damaged:
                 part.restart()
-            self._refresh(index)
+            self._refresh(index, job)
 
-    def _download(self, part: Part, index: int) -> MediaBytes:
-        job, settings = self.job, self._client.settings
+    def _download(self, part: Part, job: Job, index: int) -> MediaBytes:
+        settings = self._client.settings
         if index not in job.indexes:
             raise EvoLinkMediaError(job.faults.get(index, "EvoLink no longer lists it"), job_id=job.job_id)
         place = job.indexes.index(index)
@@ -194,18 +201,21 @@ class ResultFetch:
             fill(part, link, connector, self._limits, expires=expires, patience=self._patience)
             return verify(part, job.outputs[place]["kind"], self._limits)
 
-    def _refresh(self, index: int) -> None:
-        """Read the job for a fresh link; nothing is ever submitted again for it."""
+    def _refresh(self, index: int, used: Job) -> None:
+        """Read the job for a fresh link, unless that was just done; nothing is ever submitted again for it."""
         self._refreshed.add(index)
-        found = self._client.get_job(self.job.job_id, patience=self._patience)
-        fresh = with_results(self._client, found, self._patience)
-        if index not in fresh.indexes:
-            failure = job_error(fresh, Redactor.everything())
-            raise failure or EvoLinkMediaError(
-                f"EvoLink's job no longer has result {index}. What to do: contact EvoLink support with the job ID",
-                job_id=self.job.job_id,
-            )
-        self.job = fresh
+        with self._lock:
+            if self.job is used:
+                found = self._client.get_job(used.job_id, patience=self._patience)
+                fresh = with_results(self._client, found, self._patience)
+                if index not in fresh.indexes:
+                    failure = job_error(fresh, Redactor.everything())
+                    raise failure or EvoLinkMediaError(
+                        f"EvoLink's job no longer has result {index}. What to do: contact EvoLink support with the job "
+                        "ID",
+                        job_id=used.job_id,
+                    )
+                self.job = fresh
 
     def _publish(self, part: Part, media: MediaBytes, index: int) -> MediaFile:
         job, info = self.job, media.info

@@ -176,9 +176,14 @@ def staged_files(files: Any) -> list[MediaFile]:
     # A mapped download gives a list of its lists, which Airflow reads when it is walked.
     each = [file for entry in files for file in (entry if is_list(entry) else [entry])]
     if not is_shallow(each):
-        raise EvoLinkConfigError("files is not what a download returns: its values are nested too deep")
+        raise EvoLinkConfigError(
+            "files is not what a download returns: its values are nested too deep. What to do: pass download.output, "
+            "unchanged"
+        )
     try:
         return [MediaFile.model_validate(file) for file in each]
     except ValidationError as error:
         fields = ", ".join(sorted({".".join(str(key) for key in detail["loc"]) for detail in error.errors()}))
-        raise EvoLinkConfigError(f"files is not what a download returns: check {fields}") from None
+        raise EvoLinkConfigError(
+            f"files is not what a download returns: check {fields}. What to do: pass download.output, unchanged"
+        ) from None

@@ -35,6 +35,8 @@ from airflow_provider_evolink.api.files.transfer.body import pieces
 from airflow_provider_evolink.api.files.transfer.decoding import decode
 from airflow_provider_evolink.api.files.transfer.line_watch import LineWatch
 from airflow_provider_evolink.api.files.transfer.part import LIFETIME, PLAIN, Part, beside, check_room
+from airflow_provider_evolink.api.files.transfer.progress import Progress
+from airflow_provider_evolink.api.files.transfer.side_by_side import check_stopped
 from airflow_provider_evolink.api.http.failures import is_certificate_error
 from airflow_provider_evolink.api.http.patience import Patience
 from airflow_provider_evolink.api.http.retries import retry_after
@@ -294,6 +296,7 @@ class LinkFetch:
     def _write(self, response: httpx.Response, start: int, end: int | None, watch: LineWatch) -> int:
         part, position = self._part, start
         length = None if end is None or is_chunked(response.headers) else body_length(response.headers)
+        progress = Progress(start, part.note.total, time.monotonic())
         for chunk in pieces(response, length, min(self._limits.read_timeout, self._time_left())):
             self._check_size(position + len(chunk))
             if not part.write(position, chunk):
@@ -306,6 +309,8 @@ class LinkFetch:
             if not start and part.note.is_doubtful and position >= part.size:
                 part.change(is_doubtful=False)  # all of it came with, or was the same as, this response
             self._time_left()
+            if line := progress.line(position, time.monotonic()):
+                log.info("%s: %s", sanitize(public_link(self._link)), line)
         return position
 
     def _proves_its_end(self) -> bool:
@@ -331,6 +336,7 @@ class LinkFetch:
             raise EvoLinkMediaError(f"the file is larger than the {self._limits.max_bytes} bytes allowed")
 
     def _time_left(self) -> float:
+        check_stopped()
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise EvoLinkMediaError(f"the download took longer than {self._limits.total_timeout:g} s")
