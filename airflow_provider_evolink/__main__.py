@@ -1,10 +1,11 @@
-"""``python -m airflow_provider_evolink``: what the catalog knows, and whether EvoLink can be reached from here."""
+"""``evolink``, or ``python -m airflow_provider_evolink``: the catalog, the network from here, and the archive."""
 
 from __future__ import annotations
 
 import sys
 
 from airflow_provider_evolink.api.catalog.cli import main
+from airflow_provider_evolink.storage.archive.commands import add_commands
 
 
 def check_network(*, as_json: bool) -> int:
@@ -25,5 +26,10 @@ def check_network(*, as_json: bool) -> int:
         return 2
 
 
+def run() -> int:
+    """Run the program, and return its exit status."""
+    return main(check_network=check_network, more=add_commands)
+
+
 if __name__ == "__main__":
-    sys.exit(main(check_network=check_network))
+    sys.exit(run())

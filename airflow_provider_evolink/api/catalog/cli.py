@@ -22,18 +22,24 @@ from airflow_provider_evolink.api.redaction import count, describe_value, saniti
 _WIDEST = 120
 
 
-def main(arguments: Sequence[str] | None = None, *, check_network: Callable[..., int] | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    check_network: Callable[..., int] | None = None,
+    more: Callable[[Any], None] | None = None,
+) -> int:
     """
     Run one command.
 
     :param arguments: Command line without the program's name.
     :param check_network: Runs the command ``network``; given by the program, since the catalog knows no network.
-    :return: Exit status: 0 fine, 1 a request is invalid, a model unknown or a host out of reach, 2 the command, a file
-        or a setting is wrong.
+    :param more: Adds further commands; given by the program as well.
+    :return: Exit status: 0 fine, 1 a request is invalid, a model unknown, a host out of reach, an archived file damaged
+        or nothing found, 2 the command, a file or a setting is wrong.
     """
     # Warnings are part of the output here, not log lines beside it.
     logging.getLogger("airflow_provider_evolink").addHandler(logging.NullHandler())
-    options = _parser(check_network).parse_args(arguments)
+    options = _parser(check_network, more).parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     try:
@@ -46,10 +52,12 @@ def main(arguments: Sequence[str] | None = None, *, check_network: Callable[...,
     return status
 
 
-def _parser(check_network: Callable[..., int] | None) -> argparse.ArgumentParser:
+def _parser(check_network: Callable[..., int] | None, more: Callable[[Any], None] | None) -> argparse.ArgumentParser:
+    is_script = Path(sys.argv[0]).stem == "evolink"
     parser = argparse.ArgumentParser(
-        prog="python -m airflow_provider_evolink",
-        description="EvoLink's models as this package knows them. No key is needed, and only network sends anything.",
+        prog="evolink" if is_script else "python -m airflow_provider_evolink",
+        description="EvoLink's models as this package knows them, and an archive of results. No key is needed, and "
+        "only network sends anything to EvoLink.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     models = commands.add_parser("models", help="list models")
@@ -65,6 +73,8 @@ def _parser(check_network: Callable[..., int] | None) -> argparse.ArgumentParser
     validate.set_defaults(run=_validate)
     network = commands.add_parser("network", help="check whether EvoLink's hosts can be reached from here")
     network.set_defaults(run=lambda options: check_network(as_json=options.json) if check_network else 2)
+    if more:
+        more(commands)
     for command in (models, show, validate, network):
         command.add_argument("--json", action="store_true", help="write JSON")
     return parser
