@@ -1,4 +1,4 @@
-"""``python -m airflow_provider_evolink``: the catalog, the network, and orders whose outcome is unknown."""
+"""``evolink``, or ``python -m airflow_provider_evolink``: catalog, network, lost orders and the archive."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 
 from airflow_provider_evolink.api.catalog.cli import main
+from airflow_provider_evolink.storage.archive.commands import add_commands
 
 
 def check_network(*, as_json: bool) -> int:
@@ -49,5 +50,10 @@ def reconcile(options: argparse.Namespace) -> int:
         return 2
 
 
+def run() -> int:
+    """Run the program, and return its exit status."""
+    return main(check_network=check_network, reconcile=reconcile, more=add_commands)
+
+
 if __name__ == "__main__":
-    sys.exit(main(check_network=check_network, reconcile=reconcile))
+    sys.exit(run())

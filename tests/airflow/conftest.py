@@ -28,11 +28,12 @@ from airflow_provider_evolink.operators import EvoLinkGenerateOperator
 
 PROMPT = "a paper boat with the secret word xylophonist"
 
-_spec = importlib.util.spec_from_file_location("evolink_support", Path(__file__).with_name("support.py"))
-assert _spec
-assert _spec.loader
-sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(sys.modules[_spec.name])
+for _name, _file in (("evolink_support", "support.py"), ("evolink_archive_samples", "archive_samples.py")):
+    _spec = importlib.util.spec_from_file_location(_name, Path(__file__).with_name(_file))
+    assert _spec
+    assert _spec.loader
+    sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(sys.modules[_spec.name])
 
 
 class DictStore:

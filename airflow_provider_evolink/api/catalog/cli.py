@@ -28,6 +28,7 @@ def main(
     *,
     check_network: Callable[..., int] | None = None,
     reconcile: Callable[..., int] | None = None,
+    more: Callable[[Any], None] | None = None,
 ) -> int:
     """
     Run one command.
@@ -35,12 +36,13 @@ def main(
     :param arguments: Command line without the program's name.
     :param check_network: Runs the command ``network``; given by the program, since the catalog knows no network.
     :param reconcile: Runs the command ``reconcile``; given likewise.
-    :return: Exit status: 0 fine, 1 a request is invalid, a model unknown, a host out of reach or an order not settled,
-        2 the command, a file or a setting is wrong.
+    :param more: Adds further commands; given by the program as well.
+    :return: Exit status: 0 fine, 1 a request is invalid, a model unknown, a host out of reach, an order not settled, an
+        archived file damaged or nothing found, 2 the command, a file or a setting is wrong.
     """
     # Warnings are part of the output here, not log lines beside it.
     logging.getLogger("airflow_provider_evolink").addHandler(logging.NullHandler())
-    options = _parser(check_network, reconcile).parse_args(arguments)
+    options = _parser(check_network, reconcile, more).parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     try:
@@ -53,11 +55,17 @@ def main(
     return status
 
 
-def _parser(check_network: Callable[..., int] | None, reconcile: Callable[..., int] | None) -> argparse.ArgumentParser:
+def _parser(
+    check_network: Callable[..., int] | None,
+    reconcile: Callable[..., int] | None,
+    more: Callable[[Any], None] | None,
+) -> argparse.ArgumentParser:
+    is_script = Path(sys.argv[0]).stem == "evolink"
     parser = argparse.ArgumentParser(
-        prog="python -m airflow_provider_evolink",
-        description="EvoLink's models as this package knows them, its network, and orders whose outcome is unknown. "
-        "Only network and reconcile send anything, only reconcile needs a key, and nothing is ever submitted.",
+        prog="evolink" if is_script else "python -m airflow_provider_evolink",
+        description="EvoLink's models as this package knows them, its network, orders whose outcome is unknown, and an "
+        "archive of results. Only network and reconcile send anything to EvoLink, only reconcile needs a key, and "
+        "nothing is ever submitted.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     models = commands.add_parser("models", help="list models")
@@ -75,6 +83,8 @@ def _parser(check_network: Callable[..., int] | None, reconcile: Callable[..., i
     network.set_defaults(run=lambda options: check_network(as_json=options.json) if check_network else 2)
     lost = _reconcile_parser(commands)
     lost.set_defaults(run=lambda options: reconcile(options) if reconcile else 2)
+    if more:
+        more(commands)
     for command in (models, show, validate, network, lost):
         command.add_argument("--json", action="store_true", help="write JSON")
     return parser

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from airflow_provider_evolink.api.catalog import catalog
 from airflow_provider_evolink.api.catalog.parameter import is_list
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
+from airflow_provider_evolink.storage import s3
 from airflow_provider_evolink.storage.archive.index import row_of, write_index
 from airflow_provider_evolink.storage.archive.layout import (
     DEFAULT_LAYOUT,
@@ -150,7 +151,8 @@ def _staged_at(uri: str) -> datetime | None:
     """Return when a file was staged, as its store has it; ``None`` where it does not say, or the file is gone."""
     try:
         path = open_folder(uri, what="staged file")
-        found: datetime = path.fs.modified(path.path)
+        known = s3.head(path) if path.protocol in s3.PROTOCOLS else None
+        found: datetime = known["LastModified"] if known else path.fs.modified(path.path)
         return found.astimezone(UTC).replace(microsecond=0)
     except Exception as error:  # noqa: BLE001 - every store has its own errors, and it is only for show
         log.info("When a file was staged is not known (%s)", type(error).__name__)

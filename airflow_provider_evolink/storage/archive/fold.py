@@ -26,10 +26,10 @@ from airflow_provider_evolink.storage.archive.reader import (
     single_rows,
 )
 from airflow_provider_evolink.storage.archive.replacing import Changed, replaced
-from airflow_provider_evolink.storage.object_store import is_local, public_uri, read_json
+from airflow_provider_evolink.storage.object_store import public_uri, read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
@@ -84,7 +84,6 @@ def _fold_once(root: ObjectStoragePath, day: str) -> int:
     for place in folded:
         if _is_still(place, written):  # one that was written anew meanwhile is for the next fold
             delete(place)
-    _remove_empty(rows_folder(root) / day)
     return len(folded)
 
 
@@ -93,12 +92,6 @@ def _is_still(place: ObjectStoragePath, written: Mapping[str, Row]) -> bool:
     job_id = value.get("job_id") if isinstance(value, dict) else None
     row = written.get(str(job_id))
     return row is not None and row.model_dump() == value
-
-
-def _remove_empty(folder: ObjectStoragePath) -> None:
-    if is_local(folder):
-        with contextlib.suppress(OSError):
-            folder.rmdir()
 
 
 def parquet_of(rows: Any) -> bytes:
@@ -133,20 +126,26 @@ def _schema(arrow: Any) -> Any:
     return arrow.schema([(name, others.get(name, text)) for name in Row.model_fields])
 
 
-def manifests(root: ObjectStoragePath) -> Iterator[tuple[ObjectStoragePath, Manifest]]:
+def manifest_paths(root: ObjectStoragePath) -> list[ObjectStoragePath]:
     """
-    Yield the manifests of an archive with the folders of their jobs.
+    Return the places of all manifests of an archive.
 
     :param root: Root of the archive.
-    :raises EvoLinkConfigError: one is of a newer version.
     """
     base = root.path.rstrip("/")
-    for key in sorted(root.fs.find(root.path)):
-        below = key.removeprefix(base).strip("/") if key.startswith(base) else key
-        if below.endswith(f"/{MANIFEST}") and not below.startswith(f"{INDEX}/"):
-            path = root / below
-            if found := read_manifest(read_json(path), public_uri(path)):
-                yield path.parent, found
+    root.fs.invalidate_cache()
+    below = [key.removeprefix(base).strip("/") for key in sorted(root.fs.find(root.path))]
+    return [root / name for name in below if name.endswith(f"/{MANIFEST}") and not name.startswith(f"{INDEX}/")]
+
+
+def read_at(path: ObjectStoragePath) -> Manifest | None:
+    """
+    Read a manifest; ``None`` for what is none.
+
+    :param path: The manifest.
+    :raises EvoLinkConfigError: it is of a newer version.
+    """
+    return read_manifest(read_json(path), public_uri(path))
 
 
 def rebuild(root: ObjectStoragePath) -> int:
@@ -159,8 +158,11 @@ def rebuild(root: ObjectStoragePath) -> int:
     :return: How many jobs there are.
     """
     rows: dict[str, Row] = {}
-    for folder, manifest in manifests(root):
-        row = row_of(manifest, folder.path.removeprefix(root.path.rstrip("/")).strip("/"))
+    for path in manifest_paths(root):
+        manifest = read_at(path)
+        if manifest is None:
+            continue
+        row = row_of(manifest, path.parent.path.removeprefix(root.path.rstrip("/")).strip("/"))
         rows[row.job_id] = row
         write_index(root, row)
     for day in days_of(root):

@@ -39,9 +39,10 @@ def remove_staged(file: MediaFile, target: ObjectStoragePath) -> bool:
     if is_same(staged, target) or not holds(target, sha256=file.sha256, size=file.size):
         return False
     receipt = staged.parent / f"{file.job_id}.json"
-    publish_json(_moved(_receipt(receipt, file), file, str(target)).to_json(), receipt)
-    delete(staged)
-    return True
+    moved = _moved(_receipt(receipt, file), file, str(target)).to_json()
+    if moved != read_json(receipt):
+        publish_json(moved, receipt)
+    return delete(staged)
 
 
 def _receipt(path: ObjectStoragePath, file: MediaFile) -> Receipt:
