@@ -25,6 +25,7 @@ class Contestant:
     :param batch: Whether the server has the batch call.
     :param settle: Seconds before the window. Longer where a poll depends on the one before: the first polls
         of triggers that start in the middle of a job come together.
+    :param response: Seconds after which the server responds.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Contestant:
     interval: float | None = INTERVAL
     batch: bool = True
     settle: float = 15.0
+    response: float = 0.0
 
 
 def _ours(interval: float | None) -> Callable[[FakeJob, int, int], Built]:
@@ -97,6 +99,13 @@ CONTESTANTS = {
     "ours_5s": Contestant("**EvoLink**, `poll_interval=5`", _ours(INTERVAL)),
     "ours_60s": Contestant("**EvoLink**, `poll_interval=60`", _ours(60.0), 60.0, settle=65.0),
 }
+
+SINGLE_READS = {
+    "quick_5s": Contestant("single reads every 5 s", _ours(INTERVAL), batch=False, settle=30.0, response=0.02),
+    "slow_5s": Contestant("single reads every 5 s", _ours(INTERVAL), batch=False, settle=30.0, response=0.2),
+    "slow": Contestant("single reads by the schedule", _ours(None), None, batch=False, settle=180.0, response=0.2),
+}
+ALL = CONTESTANTS | SINGLE_READS
 
 
 def connections(port: int) -> dict[str, str]:

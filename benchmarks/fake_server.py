@@ -1,7 +1,9 @@
 """
 A server that answers for EvoLink, Databricks, OpenAI and a plain address, over TLS, for next to no CPU.
 
-    python fake_server.py CERTIFICATE EPOCH BATCH   (BATCH: 1 or 0, whether EvoLink's batch call exists)
+    python fake_server.py CERTIFICATE EPOCH BATCH RESPONSE
+
+BATCH is 1 or 0, whether EvoLink's batch call exists; RESPONSE the seconds after which it responds.
 
 It prints its port. For each line on stdin it prints one line of JSON: what it has counted so far. The line says what
 the weather is from now on: ``calm``, ``limited`` or ``outage``.
@@ -149,8 +151,8 @@ def reply(status: int, body: str, more: str = "") -> bytes:
 class Line(asyncio.Protocol):
     """One connection; it is kept open as long as the client likes."""
 
-    def __init__(self, world: World) -> None:
-        self._world, self._got = world, b""
+    def __init__(self, world: World, response: float) -> None:
+        self._world, self._got, self._response = world, b"", response
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count it."""
@@ -173,15 +175,26 @@ class Line(asyncio.Protocol):
             if len(self._got) < end + 4 + length:
                 return
             body, self._got = self._got[end + 4 : end + 4 + length], self._got[end + 4 + length :]
-            self._transport.write(self._world.answer(head.split(b" ", 2)[1], body))
+            self._respond(self._world.answer(head.split(b" ", 2)[1], body), b"connection: close" in head.lower())
+
+    def _respond(self, response: bytes, is_last: bool) -> None:
+        if self._response:
+            asyncio.get_running_loop().call_later(self._response, self._write, response, is_last)
+        else:
+            self._write(response, is_last)
+
+    def _write(self, response: bytes, is_last: bool) -> None:
+        self._transport.write(response)
+        if is_last:
+            self._transport.close()
 
 
-async def serve(certificate: str, world: World) -> None:
+async def serve(certificate: str, world: World, response: float) -> None:
     """Serve until stdin ends."""
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Line(world), "127.0.0.1", 0, ssl=tls, backlog=8192)
+    server = await loop.create_server(lambda: Line(world, response), "127.0.0.1", 0, ssl=tls, backlog=8192)
     print(server.sockets[0].getsockname()[1], flush=True)
     over = loop.create_future()
 
@@ -198,4 +211,4 @@ async def serve(certificate: str, world: World) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(sys.argv[1], World(float(sys.argv[2]), batch=sys.argv[3] == "1")))
+    uvloop.run(serve(sys.argv[1], World(float(sys.argv[2]), batch=sys.argv[3] == "1"), float(sys.argv[4])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +18,8 @@ def table(found: dict[str, Any]) -> str:
     :param found: Results by part, and under ``rows`` the medians of the parts that wait.
     """
     lines = ["| goal | limit | measured | |", "| --- | --- | --- | --- |"]
-    for name, limit, value, met in (*_waiting(found["rows"]), *_schedule(found), *_imports(found), *_storm(found)):
+    parts = (_waiting(found["rows"]), _rate(found), _schedule(found), _imports(found), _storm(found), _herd(found))
+    for name, limit, value, met in itertools.chain.from_iterable(parts):
         lines.append(f"| {name} | {limit} | {value} | {'' if met is None else 'met' if met else '**missed**'} |")
     return "\n".join(lines)
 
@@ -65,16 +67,32 @@ def _waiting(rows: dict[str, dict[str, Any]]) -> Iterator[Goal]:
         yield _at_most("gap between their polls, p99 (interval + 10 % + 0.1 s)", 5.6, crowd["ours_5s"]["gap_p99"], " s")
 
 
+def _rate(found: dict[str, Any]) -> Iterator[Goal]:
+    for run in found.get("rate", {}).get("runs", []):
+        name = f"{run['name']}, responses after {1000 * run['response']:.0f} ms"
+        is_slow = run["response"] > 0.1
+        yield _at_most(f"sockets, {name}", 64 if is_slow else 16, run["sockets"])
+        if run["interval"]:
+            measured = run["polls"] / run["seconds"]
+            yield f"polls a second, {name}", "≥ 190", plots.short(measured), measured >= 190
+        else:
+            yield _at_most(f"polls a job, {name}", 6.5, run["polls_each"])
+            yield _at_most(f"delay p99, {name}", 8, run["delay_p99"], " s")
+
+
 def _schedule(found: dict[str, Any]) -> Iterator[Goal]:
     cases = {run["case"]: run for run in found.get("schedule", {}).get("runs", []) if "case" in run}
     for name, run in cases.items():
-        if name == "honest progress":
+        if name.startswith("honest progress"):
             yield _at_most(f"polls a job, {name}", 6.5, run["polls"])
+        if name == "honest progress":
             yield _at_most(f"delay p95, {name}", 4, run["delay_p95"], " s")
         elif name == "no progress":
             yield _at_most(f"polls a job over the optimum's, {name}", 1.15, run["polls"] / run["best"], "x")
         else:
             yield _at_most(f"delay p95, {name}", max(10.0, round(run["seconds_mean"] / 10, 1)), run["delay_p95"], " s")
+        if name.startswith("honest progress"):
+            yield _at_most(f"delay p99, {name}", 8, run.get("delay_p99"), " s")
 
 
 def _imports(found: dict[str, Any]) -> Iterator[Goal]:
@@ -93,3 +111,10 @@ def _storm(found: dict[str, Any]) -> Iterator[Goal]:
         yield _at_most(f"early requests of a job and Retry-After, {name}", 1, float(run["early_each"]))
         yield _at_most(f"requests while EvoLink is away, {name}", 1, run["outage"], " a second")
         yield _at_most(f"all jobs that ended meanwhile reported, {name}", 120, run["recovery"], " s")
+
+
+def _herd(found: dict[str, Any]) -> Iterator[Goal]:
+    for run in found.get("herd", {}).get("runs", []):
+        name = f"{run['jobs']} jobs that end at once, {run['slots']} slots, {run['rate']:g} readings a second"
+        yield _at_most(f"tries lost: {name}", 0, float(run["lost"]))
+        yield _at_most("readings before their Retry-After", 0, float(run["early"]))

@@ -79,7 +79,15 @@ def tables(part: str, found: Found) -> str:
     """
     if part in ("waiting", "crowd"):
         return _waiting(medians(found))
-    return {"schedule": _schedule, "imports": _imports, "share": _share, "storm": _storm}[part](found["runs"])
+    makers = {
+        "schedule": _schedule,
+        "rate": _rate,
+        "imports": _imports,
+        "share": _share,
+        "storm": _storm,
+        "herd": _herd,
+    }
+    return makers[part](found["runs"])
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -130,7 +138,7 @@ def _waiting(rows: dict[str, Row]) -> str:
             _number(row["polls_second"]),
             _number(row["polls_each"]) if row["polls"] else NOTHING,
             _number(row["requests_each"]) if row["polls"] else NOTHING,
-            f"{_number(row['delay_p50'])} / {_number(row['delay_p95'])}" if row["polls"] else NOTHING,
+            " / ".join(_number(row[f"delay_p{rank}"]) for rank in (50, 95, 99)) if row["polls"] else NOTHING,
             f"{_number(row['lag_window']['p99'])} / {_number(row['lag_window']['max'])}",
             f"{_number(row['lag_all']['p99'])} / {_number(row['lag_all']['max'])}",
             _held(row),
@@ -139,7 +147,7 @@ def _waiting(rows: dict[str, Row]) -> str:
         ]
         for key, row in rows.items()
     ]
-    head = ["trigger", "polls a second", "polls a job", "requests a job", "delay p50 / p95, s"]
+    head = ["trigger", "polls a second", "polls a job", "requests a job", "delay p50 / p95 / p99, s"]
     lag = [
         "loop lag p99 / max, ms",
         "the same, start included",
@@ -156,15 +164,37 @@ def _schedule(runs: list[Row]) -> str:
             _number(run["polls"]),
             _number(run["delay_p50"]),
             _number(run["delay_p95"]),
+            _number(run["delay_p99"]),
             _number(run["best"]),
-            f"{run['polls'] / run['best']:.2f}",
+            f"{run['polls'] / run['best']:.2f}" if run["best"] else NOTHING,
         ]
         for run in runs
         if "case" in run
     ]
-    return _table(
-        ["jobs", "spread", "polls a job", "delay p50, s", "p95, s", "optimum without progress", "ratio"], rows
-    )
+    head = ["jobs", "spread", "polls a job", "delay p50, s", "p95, s", "p99, s", "optimum without progress", "ratio"]
+    return _table(head, rows)
+
+
+def _rate(runs: list[Row]) -> str:
+    rows = [
+        [
+            run["name"],
+            f"{1000 * run['response']:.0f}",
+            _number(run["polls"] / run["seconds"]),
+            f"{run['sockets']:.0f}",
+            _number(run["polls_each"]),
+            *(_number(run[f"delay_p{rank}"]) for rank in (50, 95, 99)),
+            _number(run["gap_p99"]),
+            f"{run['connections']:.0f}",
+            _number(100 * run["cpu"] / run["seconds"]),
+            f"{run['failures']:.0f}",
+        ]
+        for run in runs
+    ]
+    delays = ["delay p50, s", "p95, s", "p99, s"]
+    counts = ["gap between polls p99, s", "new connections", "% of a core", "failed"]
+    head = ["trigger", "a response takes, ms", "polls a second", "sockets", "polls a job", *delays, *counts]
+    return _table(head, rows)
 
 
 def _imports(runs: list[Row]) -> str:
@@ -217,6 +247,24 @@ def _storm(runs: list[Row]) -> str:
     return _table(["trigger", *phases, *counts, *ends], rows)
 
 
+def _herd(runs: list[Row]) -> str:
+    rows = [
+        [
+            f"{run['jobs']} jobs, {run['slots']} slots, {_number(run['rate'])} readings a second",
+            f"{run['lost']} of {run['tries']}",
+            f"{run['files']} of {run['jobs']}",
+            _number(run["seconds"]),
+            f"{_number(run['try_p50'])} / {_number(run['try_max'])}",
+            str(run["requests"]),
+            str(run["refused"]),
+            str(run["early"]),
+        ]
+        for run in runs
+    ]
+    head = ["finished at once", "tries lost", "results fetched", "all after, s", "a try, p50 / max, s"]
+    return _table([*head, "readings", "429s", "before their Retry-After"], rows)
+
+
 def write() -> Path:
     """Write the page and its plots from the results that are there."""
     found = {path.stem: json.loads(path.read_text()) for path in sorted(HERE.joinpath("results").glob("*.json"))}
@@ -239,7 +287,7 @@ def text(found: dict[str, Found]) -> str:
     parts |= {part: tables(part, results) for part, results in found.items()}
     parts |= {f"{part}_machine": _machine(results["machine"]) for part, results in found.items()}
     filled = HERE.joinpath("page.md").read_text()
-    for name in ("goals", "waiting", "crowd", "schedule", "imports", "share", "storm"):
+    for name in ("goals", "waiting", "crowd", "rate", "schedule", "imports", "share", "storm", "herd"):
         filled = filled.replace(f"<!-- {name} -->", parts.get(name, "Not measured yet."))
         filled = filled.replace(f"<!-- {name}_machine -->", parts.get(f"{name}_machine", ""))
     return filled

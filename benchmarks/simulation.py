@@ -47,18 +47,26 @@ class Case:
     :param progress: Returns the progress EvoLink reports, from the share of its duration that has passed.
     :param spread: Standard deviation of the logarithm of the seconds: how wrong the estimate is by chance.
     :param bias: True time over estimate: how wrong it is always.
+    :param fast_share: Share of the jobs that take a quarter of the time.
+    :param remembers: Jobs after which all durations are forgotten, as by a new process; 0: never.
     """
 
     name: str
     progress: Callable[[float, random.Random], float | None]
     spread: float = 0.25
     bias: float = 1.0
+    fast_share: float = 0.0
+    remembers: int = 0
 
 
 CASES = (
     Case("honest progress", _honest),
     Case("honest progress, jobs twice as fast as estimated", _honest, bias=0.5),
     Case("honest progress, jobs twice as slow", _honest, bias=2.0),
+    Case("honest progress, jobs much alike", _honest, spread=0.1),
+    Case("honest progress, jobs very different", _honest, spread=0.5),
+    Case("honest progress, every tenth job four times as fast", _honest, spread=0.1, fast_share=0.1),
+    Case("honest progress, a new process after every 40 jobs", _honest, remembers=40),
     Case("bent progress", _bent),
     Case("bent progress, jobs twice as slow", _bent, bias=2.0),
     Case("progress stuck at 30 %", _stuck),
@@ -88,8 +96,9 @@ def measure(count: int) -> list[dict[str, Any]]:
                 "polls_p95": sorted(polls)[int(0.95 * count)],
                 "delay_p50": delays[count // 2],
                 "delay_p95": late,
+                "delay_p99": delays[int(0.99 * count)],
                 "seconds_mean": length,
-                "best": fewest_polls(ESTIMATE * case.bias, case.spread, late),
+                "best": None if case.fast_share else fewest_polls(ESTIMATE * case.bias, case.spread, late),
             }
         )
     for late in LATENESSES:
@@ -103,7 +112,11 @@ def _simulate(case: Case, count: int) -> tuple[list[int], list[float], float]:
     chance = random.Random(5)
     polls, delays, total, durations = [], [], 0.0, DurationStats()
     for number in range(count):
+        if case.remembers and number % case.remembers == 0:
+            durations = DurationStats()
         seconds = ESTIMATE * case.bias * math.exp(chance.gauss(0.0, case.spread))
+        if case.fast_share and chance.random() < case.fast_share:
+            seconds /= 4
         schedule = PollSchedule(deadline=NOW + 1e6, started=NOW, jitter=chance.random, durations=durations)
         taken, delay = _one(case, schedule, f"task-{number}", seconds, chance.random())
         polls.append(taken)

@@ -34,10 +34,12 @@ class Server:
     :param certificate: File with certificate and key.
     :param epoch: Of the jobs' numbers.
     :param batch: Whether it has the batch call.
+    :param response: Seconds after which it responds.
     """
 
-    def __init__(self, certificate: Path, epoch: float, *, batch: bool) -> None:
-        command = [sys.executable, str(HERE / "fake_server.py"), str(certificate), repr(epoch), str(int(batch))]
+    def __init__(self, certificate: Path, epoch: float, *, batch: bool, response: float = 0.0) -> None:
+        script = str(HERE / "fake_server.py")
+        command = [sys.executable, script, str(certificate), repr(epoch), str(int(batch)), repr(response)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.port = int(self._request(b""))
 
@@ -107,9 +109,9 @@ def measure(key: str, count: int, seconds: float, settle: float | None, folder: 
     :param settle: Seconds before the window; None: the contestant's own.
     :param folder: With the certificate; for files in between.
     """
-    contestant = contestants.CONTESTANTS[key]
+    contestant = contestants.ALL[key]
     epoch = time.time() - 4000.0
-    server = Server(folder / "server.pem", epoch, batch=contestant.batch)
+    server = Server(folder / "server.pem", epoch, batch=contestant.batch, response=contestant.response)
     bundle = str(folder / "bundle.pem")
     environment = {**os.environ, **contestants.connections(server.port), "SSL_CERT_FILE": bundle}
     crowd = Crowd(contestant, count, server.port, epoch)
@@ -121,6 +123,7 @@ def measure(key: str, count: int, seconds: float, settle: float | None, folder: 
         server.end()
     _add_seen(row, seen, crowd, count)
     row |= {"key": key, "count": count, "interval": contestant.interval}
+    row |= {"name": contestant.name, "response": contestant.response}
     row["alarms"] = {"blocked": sum("was blocked" in line for line in triggerer.alarms)}
     errors = [line for line in triggerer.alarms if "was blocked" not in line]
     row["alarms"]["errors"] = len(errors)

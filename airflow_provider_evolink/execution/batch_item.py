@@ -186,12 +186,13 @@ class BatchItem:
 
         :raises EvoLinkError: it has none, or none yet.
         """
-        reading, job_id = self.reading, str(self.job_id)
+        reading = self.reading
         if not reading.is_over:
-            schedule.result_or_raise(job_id, schedule.WaitEnd.TIMEOUT, None, None if reading.job else reading.error)
+            cause = None if reading.job else reading.error
+            raise self.wait.timeout_error(cause) from cause
         job = reading.ended_job
         if job.status is JobStatus.COMPLETED and not job.results:
-            job = self.attempt.tracker.wait(self.wait)
+            job = self.attempt.tracker.wait(self.wait, patience=self.attempt.tracker.run.patience)
         self.result = self.attempt.result(job)
         self.state = ItemState.SUCCEEDED
 

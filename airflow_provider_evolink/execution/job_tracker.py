@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_evolink.api.errors import (
     EvoLinkError,
     EvoLinkJobFailed,
+    EvoLinkJobTimeout,
     EvoLinkNotFoundError,
     EvoLinkOrderStopped,
     EvoLinkRateLimited,
@@ -22,11 +23,26 @@ from airflow_provider_evolink.api.polling.progress import Progress
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.client import EvoLinkClient
+    from airflow_provider_evolink.api.http.patience import Patience
     from airflow_provider_evolink.api.jobs.snapshot import JobReading
     from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.execution.request import OrderRequest
     from airflow_provider_evolink.execution.task_run import TaskRun
     from airflow_provider_evolink.ledger.record import Record
+
+
+# By which limit has ended the wait.
+NEEDS_LONGER_TIMEOUT = (
+    "give the task a longer timeout and clear it: it continues to wait for this job and submits nothing. A retry with "
+    "the same timeout only polls the job once more"
+)
+NEXT_TRY_WAITS = (
+    "nothing if retries are left: the next try continues to wait for this job and submits nothing. Otherwise give the "
+    "task a longer execution_timeout and clear it"
+)
+NOT_RECORDED = (
+    "wait for it with EvoLinkJobSensor and this job ID: it is recorded nowhere, so a retry submits, and pays, again"
+)
 
 
 @dataclass(frozen=True)
@@ -38,12 +54,22 @@ class JobWait:
     :param started: Epoch seconds of the order, as far as known.
     :param deadline: Epoch seconds when the wait of this try ends.
     :param on_worker: The triggerer cannot poll this job, this worker can.
+    :param todo: What helps once the wait has timed out.
     """
 
     job_id: str
     started: float
     deadline: float
     on_worker: bool = False
+    todo: str = NEEDS_LONGER_TIMEOUT
+
+    def timeout_error(self, cause: BaseException | None = None) -> EvoLinkJobTimeout:
+        """
+        Return the error of this wait once its deadline is over.
+
+        :param cause: Why the last poll failed, if it did.
+        """
+        return schedule.timeout_error(self.job_id, cause, self.todo)
 
     @property
     def may_defer(self) -> bool:
@@ -160,20 +186,21 @@ class JobTracker:
             "request_id": record.request_id if record else self._request_id,
         }
 
-    def poll(self, job_id: str, started: float) -> Reading:
+    def poll(self, job_id: str, started: float, patience: Patience | None = None) -> Reading:
         """
         Read a job; a failed one twice, since money hangs on it. A transient failure must not fail a waiting try.
 
         :param job_id: EvoLink's id.
         :param started: Epoch seconds of the order: shortly after it, EvoLink may not know the job yet.
+        :param patience: For a job that has probably ended: wait out a rate limit, as many end at once.
         """
         redactor = self.request.redactor()
         try:
-            job = self.client.get_job(job_id, redactor=redactor)
+            job = self.client.get_job(job_id, redactor=redactor, patience=patience)
             if not Reading(job).has_failed:
                 return Reading(job)
             time.sleep(schedule.POLICY.confirm_failure_after)
-            return Reading(self.client.get_job(job_id, redactor=redactor))
+            return Reading(self.client.get_job(job_id, redactor=redactor, patience=patience))
         except (EvoLinkRateLimited, EvoLinkUnavailable, EvoLinkNotFoundError) as error:
             if isinstance(error, EvoLinkNotFoundError) and time.time() - started > schedule.POLICY.not_found_grace:
                 raise
@@ -212,11 +239,12 @@ class JobTracker:
         known = JobHints(estimated_time=self._estimated_time).updated_with(job) if job else None
         return {name: getattr(known, name) for name in ("model", "kind", "estimated_time")} if known else {}
 
-    def wait(self, wait: JobWait) -> Job:
+    def wait(self, wait: JobWait, patience: Patience | None = None) -> Job:
         """
         Wait on the worker until the job has ended.
 
         :param wait: The wait for the job.
+        :param patience: For a job that has ended without results: wait out a rate limit.
         """
         progress = Progress(wait.started, self._estimated_time)
 
@@ -225,7 +253,10 @@ class JobTracker:
             if line := progress.line(job, time.time()):
                 self.run.log.info(line)
             if self.run.is_stopping() and not job.status.is_over:
-                raise EvoLinkOrderStopped("this worker is being terminated; the job keeps running", job_id=job.job_id)
+                raise EvoLinkOrderStopped(
+                    "this worker is being terminated; the job keeps running and is still billed. A retry waits for it",
+                    job_id=job.job_id,
+                )
 
         try:
             return self.client.wait(
@@ -236,11 +267,14 @@ class JobTracker:
                 estimated_time=self._estimated_time,
                 on_poll=on_poll,
                 redactor=self.request.redactor(),
+                patience=patience,
             )
         except EvoLinkJobFailed:
             if self.reading is None:
                 raise
             return self.reading.ended_job
+        except EvoLinkJobTimeout as error:
+            raise wait.timeout_error(error.__cause__) from error.__cause__
 
 
 def _moment(seconds: float | None) -> str | None:

@@ -15,6 +15,7 @@ from airflow_provider_evolink.execution.hidden_prompt import private_texts, with
 from airflow_provider_evolink.execution.input_origins import named_files, without_entries
 from airflow_provider_evolink.execution.input_uploads import InputFiles
 from airflow_provider_evolink.ledger.record import fingerprint, request_fingerprint
+from airflow_provider_evolink.storage.given import is_nothing, returned_nothing
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -90,6 +91,8 @@ def draft(options: GenerationOptions, model: str, parameters: Any) -> Draft:
     :raises EvoLinkRequestError: they are not a dict, a field is given twice, with two values, or the model makes
         another kind of media.
     """
+    if is_nothing(parameters):
+        raise returned_nothing("parameters", "clear that task, or give the parameters; nothing is submitted")
     if not isinstance(parameters, Mapping):
         rule = f"must be a dict of fields, not {type(parameters).__name__}"
         raise EvoLinkRequestError(model, [Violation("parameters", rule)])
@@ -239,7 +242,10 @@ class OrderRequest:
 
 def _refuse_empty_media(model: str, names: frozenset[str]) -> None:
     """Refuse media that were given and of which nothing is left: without them it would be another, paid, clip."""
-    rule = "was given, and nothing is left of it: leave it out if it is optional, or give a link, a file or a job"
+    rule = (
+        "was given, and nothing is left of it (a task that was marked success or skipped returns nothing): leave it "
+        "out if it is optional, or give a link, a file or a job"
+    )
     if names:
         raise EvoLinkRequestError(model, [Violation(name, rule) for name in sorted(names)])
 

@@ -12,7 +12,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 VERSION = 2
 MAX_MOMENT = 2.0**33  # epoch seconds, in the year 2242
 MAX_COUNT = 10**6
+# The first thing that a person reads in the store.
+NOTE = "Deleting this record lets the task order, and pay, again."
 _CHECKSUM = re.compile(r"#sha256=[0-9a-f]{64}\Z")
 
 
@@ -86,6 +88,15 @@ class Record:
     request_id: str | None = None
     completed_at: float | None = None
     version: int = VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what stores hold: a sentence for whoever is about to delete it, and the record."""
+        return {"note": NOTE, **asdict(self)}
+
+    @property
+    def label(self) -> str:
+        """What messages call it: its job, or the order by its key."""
+        return f"EvoLink job {self.job_id}" if self.job_id else f"Order without a job (idempotency key {self.key})"
 
     def matches(self, body: Mapping[str, Any]) -> bool:
         """
@@ -340,8 +351,8 @@ def read_record(value: Any) -> Record:
     if record is None or not 1 <= record.version <= VERSION or not (_has_valid_job(record) and _is_in_range(record)):
         raise EvoLinkConfigError(
             "the record of this task's generation is not readable, so nothing was submitted. What to do: check it in "
-            "the Storage tab of the task instance (evolink_generation) or in the ledger folder; delete it to submit "
-            "again"
+            "the Storage tab of the task instance (evolink_generation) or in the ledger folder; delete it to submit, "
+            "and pay, again"
         )
     return replace(record, version=VERSION)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired, TypedDict, cast
 
 from pydantic import (
     BaseModel,
@@ -32,6 +32,92 @@ def or_none(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         return handler(value)
     except ValidationError:
         return None
+
+
+class MissingEntry(TypedDict):
+    """
+    A result of a job that could not be fetched, as XCom holds it.
+
+    :param index: Number of the result in its job, from 0.
+    :param error: Why, for people to read.
+    """
+
+    index: int
+    error: str
+
+
+class FileJob(TypedDict):
+    """
+    What a downloaded file says about its job, as XCom holds it.
+
+    :param created: When EvoLink accepted the order, ISO 8601, UTC.
+    :param credits: What it cost.
+    :param request: What was submitted, links without their query; ``None``: not known.
+    :param fingerprint: Hash of what was submitted; ``None``: not known.
+    :param submitted: When the order was sent, ISO 8601, UTC.
+    :param completed: When a worker first took the finished job, ISO 8601, UTC.
+    :param request_id: EvoLink's ID of the call that ordered.
+    :param missing: The other results of the job, with ``on_missing="deliver"`` and if there are any.
+    """
+
+    created: str | None
+    credits: float | None
+    request: dict[str, Any] | None
+    fingerprint: str | None
+    submitted: str | None
+    completed: str | None
+    request_id: str | None
+    missing: NotRequired[list[MissingEntry]]
+
+
+class StoredFile(TypedDict):
+    """
+    A file of a job, as XCom holds it.
+
+    :param uri: Where the file is.
+    :param sha256: Checksum of its content, hexadecimal.
+    :param size: In bytes.
+    :param content_type: By its content, for example ``video/mp4``.
+    :param index: Number of the result in its job, from 0.
+    :param job_id: EvoLink's ID of the job.
+    :param model: EvoLink's name of the model.
+    :param verified: How far it was read: ``packets``, ``structure`` or ``length``.
+    :param width: In pixels, as a player shows it.
+    :param height: In pixels.
+    :param duration: In seconds.
+    """
+
+    uri: str
+    sha256: str
+    size: int
+    content_type: str
+    index: int
+    job_id: str
+    model: str | None
+    verified: str | None
+    width: int | None
+    height: int | None
+    duration: float | None
+
+
+class DownloadedFile(StoredFile):
+    """
+    A file as a download returns it.
+
+    :param job: About its job, for the manifest of the archive.
+    """
+
+    job: FileJob
+
+
+class ArchivedFile(StoredFile):
+    """
+    A file as the archive returns it.
+
+    :param manifest: URI of the manifest beside it.
+    """
+
+    manifest: str
 
 
 class JobInfo(BaseModel):
@@ -108,22 +194,24 @@ class MediaFile(BaseModel):
     job: JobInfo = JobInfo()
     manifest: str | None = None
 
-    def downloaded(self, job: JobInfo) -> dict[str, Any]:
+    def downloaded(self, job: JobInfo) -> DownloadedFile:
         """
         Return what a download task returns for this file.
 
         :param job: About its job.
         """
-        return self.model_copy(update={"job": job}).model_dump(mode="json", exclude={"manifest"})
+        found = self.model_copy(update={"job": job}).model_dump(mode="json", exclude={"manifest"})
+        return cast("DownloadedFile", found)
 
-    def archived(self, uri: str, manifest: str) -> dict[str, Any]:
+    def archived(self, uri: str, manifest: str) -> ArchivedFile:
         """
         Return what an archive task returns for this file.
 
         :param uri: The file in the archive.
         :param manifest: The manifest beside it.
         """
-        return self.model_copy(update={"uri": uri, "manifest": manifest}).model_dump(mode="json", exclude={"job"})
+        found = self.model_copy(update={"uri": uri, "manifest": manifest}).model_dump(mode="json", exclude={"job"})
+        return cast("ArchivedFile", found)
 
 
 class MissingResult(BaseModel):

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath
@@ -26,6 +26,7 @@ from airflow_provider_evolink.operators import (
     EvoLinkDownloadOperator,
     EvoLinkImageToVideoOperator,
 )
+from airflow_provider_evolink.storage.media_file import ArchivedFile, DownloadedFile, FileJob
 
 Make = Callable[..., Callable[[], Any]]
 
@@ -112,6 +113,9 @@ def test_what_is_stored_about_a_file(job: dict[str, Any], download: Any, archive
     (archived,) = archive([{**file, "note": "of a user"}])
     added = {"uri": archived["uri"], "manifest": archived["manifest"], "note": "of a user"}
     assert archived == {**row, **added}
+    assert set(file) == set(get_type_hints(DownloadedFile))
+    assert {*file["job"], "missing"} == set(get_type_hints(FileJob))
+    assert set(archived) - {"note"} == set(get_type_hints(ArchivedFile))
 
 
 def test_a_job_id_is_enough_to_recover_a_job(job: dict[str, Any], download: Any) -> None:
@@ -120,7 +124,7 @@ def test_a_job_id_is_enough_to_recover_a_job(job: dict[str, Any], download: Any)
     assert file["job"]["request"] is None
 
 
-@pytest.mark.parametrize("job", ["", "../../v1/credits", "{{ output }}", {}, {"job_id": None}, None, 7, []])
+@pytest.mark.parametrize("job", ["../../v1/credits", "{{ output }}", {}, {"job_id": None}, 7, []])
 def test_what_is_no_job_is_refused(download: Any, stage: Any, emulator: EmulatorServer, job: Any) -> None:
     with pytest.raises(AirflowFailException, match="job must be the output of a generate operator"):
         download(job)

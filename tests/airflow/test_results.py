@@ -13,6 +13,7 @@ import time
 import uuid
 import wave
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,19 @@ def test_results_of_several_kinds_have_their_own_types(gateway, out, kind, bodie
     assert [content(file) for file in files] == bodies
 
 
+@pytest.mark.parametrize(("turn", "sides"), [(0, (320, 240)), (90, (240, 320)), (180, (320, 240)), (270, (240, 320))])
+def test_a_turned_clip_has_the_sides_that_a_player_shows(gateway, out, turn, sides):
+    one = 1 << 16
+    upright, quarter, half = (one, 0, 0, 0, one), (0, one, 0, -one, 0), (-one, 0, 0, 0, -one)
+    turns = {0: upright, 90: quarter, 180: half, 270: tuple(-number for number in quarter)}
+    body = media.mp4()
+    at = body.index(b"tkhd") + 44
+    matrix = b"".join(number.to_bytes(4, "big", signed=True) for number in turns[turn])
+    turned = body[:at] + matrix + body[at + len(matrix) :]
+    (file,) = download(gateway.job("task-turned", [gateway.link("/f", media.whole(turned))]), out)
+    assert (file["width"], file["height"]) == sides
+
+
 @pytest.fixture
 def two_of_three(gateway) -> str:
     links = [gateway.link("/f?a", media.whole(FILE)), gateway.link("/f?b", media.whole(GIF))]
@@ -166,13 +180,57 @@ def test_the_others_are_handed_on_though_evolink_has_forgotten_the_job(gateway, 
         download(two_of_three, out)
 
 
+DATA = "data:image/png;base64,iVBORw0KGgo="
+UNUSABLE = {"inline data": DATA, "9,000 characters": f"https://cdn.example/{'x' * 9000}", "no link": "clip.mp4"}
+
+
+@pytest.mark.parametrize("unusable", UNUSABLE.values(), ids=UNUSABLE)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_result_without_a_usable_link_is_missing(gateway, out, unusable, place):
+    links = [gateway.link("/a", media.whole(FILE)), gateway.link("/b", media.whole(GIF))]
+    links.insert(place, unusable)
+    job, others = gateway.job("task-three", links), [index for index in range(3) if index != place]
+    for _ in range(2):
+        with pytest.raises(
+            EvoLinkMediaError, match=rf"1 of 3 results .* result {place + 1} of 3 \(index {place}\)"
+        ) as caught:
+            download(job, out)
+        assert "other 2 are in" in str(caught.value)
+        assert not caught.value.permanent
+    assert [len(gateway.fetched(path)) for path in ("/a", "/b")] == [1, 1], "what is there is kept"
+    files = download(job, out, on_missing="deliver")
+    assert [file["index"] for file in files] == others
+    assert types(files) == ["image/png", "image/gif"]
+    assert [missing["index"] for missing in files[0]["job"]["missing"]] == [place]
+    links[place] = gateway.link("/c", media.whole(wav()))
+    gateway.job(job, links)
+    assert types(sorted(download(job, out), key=lambda file: file["index"] == place)) == [
+        "image/png",
+        "image/gif",
+        "audio/wav",
+    ], "a later reading may hold it, and the others keep their places"
+    assert [len(gateway.fetched(path)) for path in ("/a", "/b", "/c")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_what_stands_elsewhere_as_a_link_is_not_missing(gateway, out, place):
+    links = [gateway.link("/a", media.whole(FILE)), gateway.link("/b", media.whole(GIF))]
+    results = [*links[:place], DATA, *links[place + 1 :]]
+    job = gateway.job("task-two", results, result_data=[{"url": link} for link in links])
+    assert types(download(job, out)) == ["image/png", "image/gif"]
+
+
 @pytest.mark.parametrize(
     "given",
     [
         {"on_missing": "ignore"},
         {"on_missing": None},
         {"total_timeout": 0},
-        {"total_timeout": "60"},
+        {"total_timeout": "soon"},
+        {"total_timeout": ""},
+        {"total_timeout": "None"},
+        {"max_bytes": 1.5},
+        {"max_bytes": timedelta(1)},
         {"total_timeout": float("nan")},
         {"max_bytes": -1},
         {"min_rate": True},

@@ -15,7 +15,7 @@ from airflow_provider_evolink.api.jobs.job import Job, JobStatus
 from airflow_provider_evolink.api.jobs.pace import DurationStats, Pace
 from airflow_provider_evolink.api.jobs.schedule import POLICY, PollSchedule, WaitEnd
 from airflow_provider_evolink.api.jobs.snapshot import read_snapshot
-from airflow_provider_evolink.api.polling.backoff import MAX_CALLS, SharedBackoff
+from airflow_provider_evolink.api.polling.backoff import SharedBackoff
 
 ESTIMATE = 120.0
 # The fewest polls possible where the distribution of durations is known, by dynamic programming, for a p95 of 4.75 s.
@@ -38,13 +38,31 @@ PROGRESS = {
 }
 
 
-def simulate(
-    *, jobs=1500, spread=0.25, bias=1.0, progress="none", estimate=ESTIMATE, durations=None, joined=3.0, seed=1
-):
+def simulate(**given):
     """Return the polls a job, and of the delays (in seconds and in parts of the job) the 95th percentile."""
+    polls, delays = watch(**given)
+    late = int(0.95 * len(delays))
+    return polls, sorted(seconds for seconds, _ in delays)[late], sorted(part for _, part in delays)[late]
+
+
+def watch(
+    *,
+    jobs=1500,
+    spread=0.25,
+    bias=1.0,
+    progress="none",
+    estimate=ESTIMATE,
+    durations=None,
+    joined=3.0,
+    seed=1,
+    fast_share=0.0,
+):
+    """Return the polls a job, and the delays in seconds and in parts of the job. A share may be four times as fast."""
     rng, polls, delays = random.Random(seed), 0, []
     for _ in range(jobs):
-        takes = ESTIMATE * bias * math.exp(rng.gauss(0, spread))
+        takes = (
+            ESTIMATE * bias * math.exp(rng.gauss(0, spread)) / (4 if fast_share and rng.random() < fast_share else 1)
+        )
         bend = math.exp(rng.gauss(0, 0.3))
         schedule = PollSchedule(deadline=1e9, started=0.0, durations=durations, jitter=rng.random)
         later = None if joined == 3.0 else estimate  # EvoLink may send its estimate with the submit only
@@ -59,8 +77,7 @@ def simulate(
                 break
             at += decision.delay
         delays.append((at - takes, (at - takes) / takes))
-    late = int(0.95 * jobs)
-    return polls / jobs, sorted(seconds for seconds, _ in delays)[late], sorted(part for _, part in delays)[late]
+    return polls / jobs, delays
 
 
 def reading(progress, estimate, *, done):
@@ -81,6 +98,37 @@ def test_honest_progress_costs_few_polls_and_little_delay(known):
     polls, late, _ = simulate(progress="even", joined=3.0 if known else 5.0)
     assert polls <= 6.5
     assert late <= 4.0
+
+
+@pytest.mark.parametrize("estimate", [ESTIMATE, None])
+@pytest.mark.parametrize(
+    ("crowd", "rank"),
+    [
+        ({"spread": 0.1}, 0.99),
+        ({"spread": 0.25}, 0.99),
+        ({"spread": 0.5}, 0.99),
+        ({"spread": 0.25, "bias": 0.5}, 0.99),
+        ({"spread": 0.25, "bias": 2.0}, 0.99),
+        ({"spread": 0.1, "fast_share": 0.1}, 0.99),
+        ({"spread": 0.1, "fast_share": 0.3}, 0.99),
+    ],
+)
+def test_what_a_crowd_learns_does_not_delay_its_fastest_jobs(crowd, rank, estimate):
+    """The first poll comes before next to all of them end, where its progress is worth one."""
+    polls, delays = watch(progress="even", durations=DurationStats(), estimate=estimate, jobs=1000, **crowd)
+    assert polls <= 6.5
+    assert sorted(seconds for seconds, _ in delays)[int(rank * 1000)] <= 8.0 * max(1.0, crowd.get("bias", 1.0))
+
+
+@pytest.mark.parametrize("progress", ["none", "stuck at zero"])
+def test_where_progress_predicts_nothing_the_first_poll_waits_for_the_first_ends(progress):
+    durations, first = DurationStats(), []
+    watch(progress="even", durations=durations, jobs=100)
+    for _ in range(2):
+        first.append(Pace(durations).first_delay(hints(), 0.0))
+        watch(progress=progress, durations=durations, jobs=100)
+    assert first[0] < 0.55 * ESTIMATE
+    assert first[1] > 0.6 * ESTIMATE
 
 
 def test_progress_that_predicts_what_no_job_takes_is_ignored():
@@ -261,7 +309,7 @@ def test_one_retry_after_holds_for_all(retry_after, at_least, at_most):
 
 def test_after_a_failure_one_call_probes_and_each_success_doubles_the_calls():
     backoff = SharedBackoff()
-    assert backoff.max_calls == MAX_CALLS == 8
+    assert backoff.max_calls == 8
     backoff.record(DOWN, 0.0)
     counts = [backoff.max_calls]
     for _ in range(4):

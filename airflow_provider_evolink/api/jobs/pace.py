@@ -60,16 +60,21 @@ class ModelDurations:
     """
     How long jobs of a model took: mean and variance of the logarithm of duration over estimate.
 
+    ``fastest`` is about the shortest of the latest ones, which need not be near the others. ``predictable`` is the
+    share of the jobs, newer ones counting more, whose progress allowed a prediction.
+
     :param policy: How many samples count, and the minimum variance.
     """
 
-    __slots__ = ("_policy", "count", "mean", "variance")
+    __slots__ = ("_policy", "count", "fastest", "mean", "predictable", "variance")
 
     def __init__(self, policy: PacePolicy = _DEFAULT) -> None:
         self._policy = policy
         self.count = 0
         self.mean = 0.0
         self.variance = 0.0
+        self.fastest = math.inf
+        self.predictable = 0.0
 
     @property
     def is_known(self) -> bool:
@@ -85,7 +90,18 @@ class ModelDurations:
         self.count = min(self.count + 1, self._policy.samples_remembered)
         off = math.log(ratio) - self.mean
         self.mean += off / self.count
+        if self.fastest < math.inf:  # forget it slowly
+            self.fastest += (math.exp(self.mean) - self.fastest) / self._policy.samples_remembered
+        self.fastest = min(self.fastest, ratio)
         self.variance += (off * (math.log(ratio) - self.mean) - self.variance) / self.count
+
+    def note_progress(self, *, was_usable: bool) -> None:
+        """
+        Learn whether progress is worth an early poll.
+
+        :param was_usable: Whether the progress of a job, once it was read as running, allowed a prediction.
+        """
+        self.predictable += (was_usable - self.predictable) / self._policy.samples_before_trust
 
     def ratio_at(self, deviations: float) -> float:
         """
@@ -149,7 +165,7 @@ class Pace:
     :param policy: The numbers.
     """
 
-    __slots__ = ("_age", "_delay", "_durations", "_first_age", "_hints", "_policy", "_polls", "_progress")
+    __slots__ = ("_age", "_delay", "_durations", "_first_age", "_hints", "_policy", "_polls", "_predicted", "_progress")
 
     def __init__(self, durations: DurationStats | None = None, policy: PacePolicy = _DEFAULT) -> None:
         self._durations = durations
@@ -157,6 +173,7 @@ class Pace:
         self._first_age: float | None = None
         self._hints = JobHints()
         self._polls = 0
+        self._predicted = False
         self._age = self._progress = self._delay = 0.0  # of the last reading
 
     def first_delay(self, hints: JobView, age: float) -> float:
@@ -168,7 +185,7 @@ class Pace:
         """
         self._first_age = self._age = age
         self._hints = self._hints.updated_with(hints)
-        return min(max(0.0, self._earliest_end(self._hints) - age), self._policy.max_poll_interval)
+        return min(max(0.0, self._first_age_worth_a_poll(self._hints) - age), self._policy.max_poll_interval)
 
     def next_delay(self, job: JobView, age: float) -> float:
         """
@@ -182,6 +199,7 @@ class Pace:
             self._first_age = age
         hints = self._hints = self._hints.updated_with(job)
         delay = self._by_progress(hints, age)
+        self._predicted |= delay is not None
         if delay is None:
             delay = self._by_duration(hints, age)
         self._age, self._progress = age, hints.progress or 0.0
@@ -196,6 +214,8 @@ class Pace:
         :param age: Seconds since it was submitted.
         """
         if self._durations is not None and self._first_age is not None:
+            if self._polls:
+                self._durations.of(self._hints).note_progress(was_usable=self._predicted)
             self._durations.learn(self._hints.updated_with(job), self._age, age)
 
     def _bounded(self, delay: float, kind: str | None, polled_for: float) -> float:
@@ -245,6 +265,14 @@ class Pace:
                 if age < up_to * estimate:
                     return step * estimate
         return max(policy.upstream_poll_interval.of(job.kind), policy.overdue_step * age)
+
+    def _first_age_worth_a_poll(self, job: JobView) -> float:
+        """Return when to poll first: earlier than jobs end where the progress read then can predict the end."""
+        policy, known = self._policy, self._known_durations(job)
+        if known is None or known.predictable < policy.predictable_share:
+            return self._earliest_end(job)
+        earliest = min(known.ratio_at(-policy.first_poll_deviations), policy.first_poll_share * known.fastest)
+        return earliest * (job.estimated_time or 1.0)
 
     def _earliest_end(self, job: JobView) -> float:
         """Return the age before which the job hardly ends; 0 where nothing is known."""

@@ -77,6 +77,10 @@ class PacePolicy:
     :param duration_step: Share of the median duration between polls while jobs end. (no progress)
     :param earliest_deviations: Standard deviations below the mean before which no job should end. (no progress, a good
         estimate)
+    :param first_poll_deviations: The same for the first poll of a model whose progress predicts the end: one reading
+        more, and next to no job has ended before it. (delay p99 with honest progress)
+    :param first_poll_share: The same as a share of the shortest duration of late: some jobs may be far from the others.
+    :param predictable_share: Share of its latest jobs whose progress must have allowed a prediction for that.
     :param latest_deviations: Standard deviations above it after which none should. (progress stuck at 30 %)
     :param min_variance: Lower bound of the variance of the logarithms.
     :param max_gap_share: Share of its age for which a job went unpolled before its end was seen: beyond it the duration
@@ -130,6 +134,9 @@ class PacePolicy:
     samples_remembered: int = 100
     duration_step: float = 0.038
     earliest_deviations: float = 1.6
+    first_poll_deviations: float = 3.0
+    first_poll_share: float = 0.7
+    predictable_share: float = 0.5
     latest_deviations: float = 2.5
     min_variance: float = 0.001
     max_gap_share: float = 0.25

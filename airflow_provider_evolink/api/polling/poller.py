@@ -8,6 +8,7 @@ are due about then in calls of up to 50, through one client. A pause that EvoLin
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import AsyncIterator, Callable
@@ -23,12 +24,16 @@ from airflow_provider_evolink.api.jobs.pace import DurationStats, JobHints
 from airflow_provider_evolink.api.jobs.schedule import Decision, PollSchedule, WaitEnd
 from airflow_provider_evolink.api.jobs.snapshot import JobReading
 from airflow_provider_evolink.api.polling.backoff import SharedBackoff
+from airflow_provider_evolink.api.polling.call_limit import Demand, NextPoll
 from airflow_provider_evolink.api.polling.due_queue import GATHER_SECONDS, DueQueue
+from airflow_provider_evolink.api.polling.lateness import Lateness, PollerState
 from airflow_provider_evolink.api.polling.reader import Reader, SettingsLoader, call_later, spawn
 
+log = logging.getLogger(__name__)
 DURATIONS = DurationStats()  # of all jobs that ended in this process
 EARLY_SHARE = 0.1  # of its delay by which a poll may come early to share a call
 ISOLATE_AFTER = 3  # failed polls in a row, so that one job cannot spoil the calls of others
+MAX_TAKEN_SHARE = 0.5  # of an interval that the poll before may take from it
 ISOLATED_POLLS = 8  # of a job that a response about many lacked
 
 WaitOutcome: TypeAlias = JobStatus | WaitEnd
@@ -47,7 +52,7 @@ class Waiter:
 
     __slots__ = (
         *("_isolated_polls", "_isolation", "context", "failures", "future"),
-        *("job_id", "now", "on_poll", "schedule"),
+        *("job_id", "next_poll", "now", "on_poll", "schedule"),
     )
 
     def __init__(self, job_id: str, schedule: PollSchedule, on_poll: OnPoll, now: Callable[[], float]) -> None:
@@ -58,6 +63,7 @@ class Waiter:
         self.context = copy_context()
         self.future: asyncio.Future[WaitOutcome] = asyncio.get_running_loop().create_future()
         self.failures = 0  # in a row
+        self.next_poll: NextPoll | None = None
         self._isolated_polls = 0  # to come
         self._isolation = 0  # how long the last one was
 
@@ -118,9 +124,10 @@ class Poller:
     Polls the jobs of all triggers of one loop and connection.
 
     :param load_settings: Returns key and hosts of the connection.
+    :param conn_id: Names the connection in the log.
     """
 
-    def __init__(self, load_settings: SettingsLoader) -> None:
+    def __init__(self, load_settings: SettingsLoader, conn_id: str = "") -> None:
         self.users = 0
         self.is_closed = False
         self._reader = Reader(load_settings)
@@ -129,6 +136,8 @@ class Poller:
         self._queue: DueQueue[Waiter] = DueQueue()
         self._timer: asyncio.TimerHandle | None = None
         self._calls: set[asyncio.Task[None]] = set()
+        self._demand = Demand()
+        self._lateness = Lateness(conn_id)
 
     async def open(self) -> None:
         """Make the client, once for all users; if that fails, it fails for all of them."""
@@ -170,6 +179,7 @@ class Poller:
             return await waiter.future
         finally:
             self._waiters.discard(waiter)
+            self._demand.replace(waiter.next_poll, None)
             waiter.future.cancel()
 
     def _now(self) -> float:
@@ -178,7 +188,12 @@ class Poller:
         return now + self._reader.clock.offset(now)
 
     def _enqueue(self, waiter: Waiter, delay: float, early_by: float) -> None:
-        if self._queue.push(waiter, time.monotonic() + delay, early_by):
+        planned = NextPoll(time.monotonic() + delay, delay)
+        is_first = self._queue.push(waiter, planned.due, early_by)
+        if waiter in self._waiters:
+            self._demand.replace(waiter.next_poll, planned)
+            waiter.next_poll = planned
+        if is_first:
             self._arm()
 
     # --- the timer
@@ -201,10 +216,26 @@ class Poller:
             self._next_step(waiter, EvoLinkUnavailable("all polls are paused until after the timeout"))
         size = MAX_BATCH if self._reader.reads_many else 1
         for waiters in self._queue.pop_batches(now, size, self._backoff.max_calls - len(self._calls)):
+            self._note_lateness(waiters, now)
             call = spawn(self._poll(waiters))
             self._calls.add(call)
             call.add_done_callback(self._on_call_done)
         self._arm()
+
+    def _note_lateness(self, waiters: list[Waiter], now: float) -> None:
+        for waiter in waiters:
+            if waiter.next_poll is not None:
+                self._lateness.note(now - waiter.next_poll.due, waiter.next_poll.delay)
+        if (late_by := self._lateness.close_window(now)) is None:
+            return
+        state = PollerState(
+            waits=len(self._waiters),
+            max_calls=self._backoff.max_calls,
+            round_trip=self._backoff.limit.round_trip,
+            is_refused=self._backoff.is_reduced,
+            is_full=len(self._calls) + 1 >= self._backoff.max_calls,
+        )
+        log.warning("%s", self._lateness.warning(late_by, state))
 
     def _on_call_done(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)
@@ -227,31 +258,41 @@ class Poller:
         if self._reader.refusal is not None:
             self._fail_all(self._reader.refusal)
             return
-        self._backoff.record(error, time.monotonic(), began, isolated=all(waiter.isolated for waiter in waiters))
+        self._learn(error, began, isolated=all(waiter.isolated for waiter in waiters))
         self._queue.paused_until = self._backoff.paused_until
         proves_nothing = len(waiters) > 1 and not isinstance(error, EvoLinkRateLimited | EvoLinkUnavailable)
+        took = time.monotonic() - began
         for waiter in waiters:
             if waiter.job_id in readings:
-                self._next_step(waiter, readings[waiter.job_id])
+                self._next_step(waiter, readings[waiter.job_id], took)
             elif proves_nothing:  # about a single job that it lacks
                 waiter.isolate(ISOLATED_POLLS if self._reader.reads_many else 0)
                 self._enqueue(waiter, 0.0, 0.0)
             else:
                 self._next_step(waiter, error or EvoLinkUnavailable("the response is about another job"))
 
+    def _learn(self, error: EvoLinkError | None, began: float, *, isolated: bool) -> None:
+        """Let the end of a call decide how many may follow, and when."""
+        now, due = time.monotonic(), self._queue.next_due
+        wanted = self._demand.single_reads(reads_many=self._reader.reads_many)
+        is_late = due is not None and due < now
+        self._backoff.record(error, now, began, isolated=isolated, wanted=wanted, is_late=is_late)
+        self._reader.keep_connections(self._backoff.limit.value)
+
     def _fail_all(self, error: EvoLinkError) -> None:
         self.is_closed = True
         for waiter in self._waiters:
             waiter.fail(error)
 
-    def _next_step(self, waiter: Waiter, result: JobReading | EvoLinkError) -> None:
+    def _next_step(self, waiter: Waiter, result: JobReading | EvoLinkError, took: float = 0.0) -> None:
         """Poll again, or end the wait. What a single wait raises ends that wait alone."""
         if waiter.is_done:
             return
         try:
             decision = waiter.decide(result, self._now())
             if decision.end is None:
-                self._enqueue(waiter, decision.delay, EARLY_SHARE * decision.delay)
+                delay = until_next_poll(decision.delay, took if waiter.schedule.poll_interval else 0.0)
+                self._enqueue(waiter, delay, EARLY_SHARE * delay)
             elif decision.end is WaitEnd.UNREADABLE and decision.error is not None:
                 waiter.fail(decision.error)
             elif decision.end is WaitEnd.OVER and not isinstance(result, EvoLinkError):
@@ -260,6 +301,16 @@ class Poller:
                 waiter.future.set_result(decision.end)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
             waiter.fail(error)
+
+
+def until_next_poll(delay: float, took: float) -> float:
+    """
+    Return the seconds until the next poll, where an interval counts from one poll to the next.
+
+    :param delay: The interval.
+    :param took: Seconds that the last poll took.
+    """
+    return max(delay - took, (1.0 - MAX_TAKEN_SHARE) * delay)
 
 
 def _check_wait(job_id: Any, schedule: PollSchedule) -> None:
@@ -287,7 +338,7 @@ async def shared_poller(evolink_conn_id: str, load_settings: SettingsLoader) -> 
     pollers = _pollers.setdefault(asyncio.get_running_loop(), {})
     poller = pollers.get(evolink_conn_id)
     if poller is None or poller.is_closed:
-        poller = pollers[evolink_conn_id] = Poller(load_settings)
+        poller = pollers[evolink_conn_id] = Poller(load_settings, evolink_conn_id)
     poller.users += 1
     try:
         await poller.open()

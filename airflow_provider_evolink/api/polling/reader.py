@@ -75,6 +75,15 @@ class Reader:
             if client is not None:
                 await client.aclose()
 
+    def keep_connections(self, count: int) -> None:
+        """
+        Close connections that are not needed any more, once they have carried another call.
+
+        :param count: How many may stay open.
+        """
+        if self.client is not None:
+            self.client.connections.keep = count
+
     async def read(self, job_ids: list[str]) -> dict[str, JobReading]:
         """
         Read jobs. Of many, some may be missing from the result, or all: those must be read singly.

@@ -24,7 +24,8 @@ from airflow_provider_evolink.storage.archive.layout import (
 from airflow_provider_evolink.storage.archive.manifest import Manifest, merged, new_manifest, read_manifest
 from airflow_provider_evolink.storage.archive.moving import remove_staged
 from airflow_provider_evolink.storage.archive.posters import with_poster
-from airflow_provider_evolink.storage.media_file import MediaFile
+from airflow_provider_evolink.storage.given import is_nothing, returned_nothing
+from airflow_provider_evolink.storage.media_file import ArchivedFile, MediaFile
 from airflow_provider_evolink.storage.object_store import (
     about,
     below,
@@ -38,7 +39,7 @@ from airflow_provider_evolink.storage.object_store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
@@ -61,11 +62,11 @@ class Archiving:
 
 
 def archive_files(
-    files: list[dict[str, Any]],
+    files: Sequence[Mapping[str, Any]],
     archive: ObjectStoragePath,
     run: Mapping[str, Any],
     how: Archiving = Archiving(),
-) -> list[dict[str, Any]]:
+) -> list[ArchivedFile]:
     """
     Archive downloaded files: copy, poster, manifest, index. What is archived already stays as it is.
 
@@ -73,14 +74,14 @@ def archive_files(
     :param archive: Root of the archive.
     :param run: The task that archives, for the manifest.
     :param how: Layout and what becomes of the staged files.
-    :return: A :class:`~airflow_provider_evolink.storage.media_file.MediaFile` as JSON for each file.
+    :return: A :class:`~airflow_provider_evolink.storage.media_file.ArchivedFile` for each file.
     :raises EvoLinkConfigError: ``files`` is not what a download returns, or the layout is none, or a manifest is of a
         newer version or another job.
     :raises EvoLinkMediaError: a staged file no longer exists or has changed.
     """
     check_layout(how.layout)
     jobs: dict[str, list[MediaFile]] = {}
-    for file in _validate(files):
+    for file in staged_files(files):
         jobs.setdefault(file.job_id, []).append(file)
     return [entry for group in jobs.values() for entry in _JobArchive(group, archive, how).run(run)]
 
@@ -99,7 +100,7 @@ class _JobArchive:
         names = job_folder(self.how.layout, first.model, first.job.created, first.job_id)
         return below(self.archive, *names, MANIFEST).parent
 
-    def run(self, run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def run(self, run: Mapping[str, Any]) -> list[ArchivedFile]:
         folder, job_id = self.folder, self.files[0].job_id
         path = folder / MANIFEST
         targets = [folder / file_name(file.job_id, file.index, file.uri) for file in self.files]
@@ -163,15 +164,28 @@ def _price_day(model: str | None) -> str | None:
     return spec.price.as_of if spec and spec.price else None
 
 
-def _validate(files: Any) -> list[MediaFile]:
+def staged_files(files: Any) -> list[MediaFile]:
+    """
+    Return the files that a download, or several, returned.
+
+    :param files: The list, or a list of lists.
+    :raises EvoLinkConfigError: it is neither.
+    """
+    if is_nothing(files):
+        raise returned_nothing("files", "clear that task: a download fetches what is missing and submits nothing")
     if not is_list(files):
         raise EvoLinkConfigError(f"files must be the list that a download returns, not {type(files).__name__}")
     # A mapped download gives a list of its lists, which Airflow reads when it is walked.
     each = [file for entry in files for file in (entry if is_list(entry) else [entry])]
     if not is_shallow(each):
-        raise EvoLinkConfigError("files is not what a download returns: its values are nested too deep")
+        raise EvoLinkConfigError(
+            "files is not what a download returns: its values are nested too deep. What to do: pass download.output, "
+            "unchanged"
+        )
     try:
         return [MediaFile.model_validate(file) for file in each]
     except ValidationError as error:
         fields = ", ".join(sorted({".".join(str(key) for key in detail["loc"]) for detail in error.errors()}))
-        raise EvoLinkConfigError(f"files is not what a download returns: check {fields}") from None
+        raise EvoLinkConfigError(
+            f"files is not what a download returns: check {fields}. What to do: pass download.output, unchanged"
+        ) from None

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from airflow_provider_evolink.api.files.posters import can_show, make_poster
 from airflow_provider_evolink.storage.archive.layout import poster_name
-from airflow_provider_evolink.storage.object_store import CHECKSUM, is_local, open_to_read, publish
+from airflow_provider_evolink.storage.copying.copied import CHECKSUM
+from airflow_provider_evolink.storage.object_store import is_local, open_to_read, publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
