@@ -221,7 +221,7 @@ class BatchItem:
             "status": "failed" if status == JobStatus.COMPLETED else status,
             "error": type(self.error).__name__,
             "error_code": self.error.code if self.error else None,
-            **self.attempt.origin(job),
+            **self.attempt.tracker.origin(self.attempt.record, job),
         }
         return cast("FailedRequest", failed)
 

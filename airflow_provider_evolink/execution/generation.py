@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from airflow_provider_evolink.api.errors import (
@@ -140,7 +138,6 @@ class GenerationAttempt:
         self._client = client or EvoLinkHook(options.evolink_conn_id).get_conn()
         self._submitter = OrderSubmitter(options, run, self.request, self.identity, self.ledger, self._client)
         self.tracker = JobTracker(options, run, self._client, self.request)
-        self._completed: float | None = None
 
     def close(self) -> None:
         """Close the connections."""
@@ -293,7 +290,7 @@ class GenerationAttempt:
         if failure := job_error(job, self.request.redactor()):
             raise self._failed(job, failure)
         summary = without_quotes(job.summary(self.tracker.reserved_by(self.record)), self.request.private_texts())
-        result = {**summary, **self.origin(job, self._completed_at())}
+        result = {**summary, **self.tracker.origin(self.record, job, is_over=True)}
         if self.options.destination:
             result["files"] = fetch_media(
                 self._client,
@@ -306,29 +303,6 @@ class GenerationAttempt:
             )
         return cast("GenerationResult", result)
 
-    def origin(self, job: JobReading | None, completed_at: float | None = None) -> dict[str, Any]:
-        """
-        Return what was submitted, and when: the part of a result that the job itself does not report.
-
-        :param job: The job as last polled.
-        :param completed_at: When it was first taken, in epoch seconds.
-        """
-        record, shown = self.record, self.request.shown(self.record)
-        ordered = record.ordered_at if record else job.created if job else None
-        return {
-            "request": shown,
-            "fingerprint": self.request.fingerprint(record),
-            "submitted": _moment(ordered),
-            "completed": _moment(completed_at),
-            "request_id": record.request_id if record else self.tracker.request_id,
-        }
-
-    def _completed_at(self) -> float:
-        if self._completed is None:
-            recorded = self.record.completed_at if self.record else None
-            self._completed = time.time() if recorded is None else recorded
-        return self._completed
-
     def mark_delivered(self, job: Job) -> None:
         """
         Record that the result goes to the task: from now on only a clear submits again.
@@ -338,8 +312,9 @@ class GenerationAttempt:
         if self.record is None or self.record.state is not State.DELIVERED:
             count_credits(self.options.operator_name, "credits_charged", job)
         if self.record is not None:
-            here = {"clear_count": self.identity.clear_count, "attempt": self.identity.attempt}
-            self.record = self.record.moved(State.DELIVERED, **here, completed_at=self._completed_at())
+            here: dict[str, Any] = {"clear_count": self.identity.clear_count, "attempt": self.identity.attempt}
+            here["completed_at"] = self.tracker.completed_at(self.record)
+            self.record = self.record.moved(State.DELIVERED, **here)
             self.ledger.write_best_effort(self.record)
         results = f"{len(job.results)} result{'' if len(job.results) == 1 else 's'}"
         spent = job.summary(self.tracker.reserved_by(self.record))["credits"]
@@ -393,10 +368,6 @@ class GenerationAttempt:
             return failure
         why = f" — but {why_not_resubmitted(self.identity, self.options.policies)}" if failure.repeatable else ""
         return failure.amended(message=failure.message + why, permanent=True)
-
-
-def _moment(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(round(seconds, 3), UTC).isoformat(timespec="seconds")
 
 
 def check_job(record: Record | None, job: JobReading | None) -> None:

@@ -1,5 +1,5 @@
 """
-Requests without their prompts: what ``hide_prompt`` leaves of them in results, manifests and the UI. Pure.
+Requests without their prompts: what ``hide_prompt`` leaves of them in results, manifests and the UI.
 
 Every free text is hidden, not only the field ``prompt``: lyrics, titles and instructions are private as well.
 """
@@ -10,6 +10,8 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import mask_secret
 
 from airflow_provider_evolink.api import catalog
 
@@ -120,3 +122,25 @@ def _is_choice(text: str, shape: Parameter) -> bool:
 def _is_reference(text: str, shape: Parameter) -> bool:
     is_named = shape.from_job is not None and _WORD.fullmatch(text) is not None
     return is_named or (shape.takes_link and (_ADDRESS.fullmatch(text) or _WORD.fullmatch(text)) is not None)
+
+
+def mask_arguments(operator: Any) -> None:
+    """
+    Let Airflow mask the free texts in the rendered arguments, which its UI shows.
+
+    :param operator: A generate operator, its templates rendered.
+    """
+    for text in dict.fromkeys(_argument_texts(operator)):
+        if text.strip():
+            mask_secret(text)
+
+
+def _argument_texts(operator: Any) -> Iterator[str]:
+    named = {path.rpartition(".")[2]: getattr(operator, path.rpartition(".")[2]) for path in operator.request_fields}
+    parameters = operator.parameters if isinstance(operator.parameters, Mapping) else {}
+    requests = getattr(operator, "requests", None)
+    for request in [{}, *(requests if isinstance(requests, list | tuple) else ())]:
+        if isinstance(request, Mapping):
+            yield from private_texts({"model": operator.model, **parameters, **named, **request})
+    for given in (getattr(operator, "op_args", None), getattr(operator, "op_kwargs", None)):  # of @task.evolink
+        yield from private_texts({"given": given})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api.errors import (
@@ -125,7 +126,8 @@ class JobTracker:
     reading: Reading | None = None
     _estimated_time: float | None = field(default=None, init=False)
     _credits_reserved: float | None = field(default=None, init=False)
-    request_id: str | None = field(default=None, init=False)
+    _request_id: str | None = field(default=None, init=False)
+    _completed_at: float | None = field(default=None, init=False)
 
     @property
     def clock_offset(self) -> float:
@@ -145,7 +147,7 @@ class JobTracker:
         """
         self.reading = None if job.status.is_over else Reading(job)
         self._estimated_time, self._credits_reserved = job.estimated_time, job.credits_reserved
-        self.request_id = job.request_id
+        self._request_id = job.request_id
 
     def reserved_by(self, record: Record | None) -> float | None:
         """
@@ -155,6 +157,34 @@ class JobTracker:
         """
         recorded = record.credits_reserved if record else None
         return self._credits_reserved if recorded is None else recorded
+
+    def completed_at(self, record: Record | None) -> float:
+        """
+        Return when a worker first took the finished job, in epoch seconds.
+
+        :param record: The record of the order.
+        """
+        recorded = record.completed_at if record else None
+        if self._completed_at is None:
+            self._completed_at = time.time() if recorded is None else recorded
+        return self._completed_at
+
+    def origin(self, record: Record | None, job: JobReading | None, *, is_over: bool = False) -> dict[str, Any]:
+        """
+        Return what was submitted, and when: the part of a result that the job itself does not report.
+
+        :param record: The record of the order.
+        :param job: The job as last polled.
+        :param is_over: It has a result.
+        """
+        ordered = record.ordered_at if record else job.created if job else None
+        return {
+            "request": self.request.shown(record),
+            "fingerprint": self.request.fingerprint(record),
+            "submitted": _moment(ordered),
+            "completed": _moment(self.completed_at(record)) if is_over else None,
+            "request_id": record.request_id if record else self._request_id,
+        }
 
     def poll(self, job_id: str, started: float, patience: Patience | None = None) -> Reading:
         """
@@ -245,3 +275,7 @@ class JobTracker:
             return self.reading.ended_job
         except EvoLinkJobTimeout as error:
             raise wait.timeout_error(error.__cause__) from error.__cause__
+
+
+def _moment(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -53,12 +53,20 @@ class FileJob(TypedDict):
     :param created: When EvoLink accepted the order, ISO 8601, UTC.
     :param credits: What it cost.
     :param request: What was submitted, links without their query; ``None``: not known.
+    :param fingerprint: Hash of what was submitted; ``None``: not known.
+    :param submitted: When the order was sent, ISO 8601, UTC.
+    :param completed: When a worker first took the finished job, ISO 8601, UTC.
+    :param request_id: EvoLink's ID of the call that ordered.
     :param missing: The other results of the job, with ``on_missing="deliver"`` and if there are any.
     """
 
     created: str | None
     credits: float | None
     request: dict[str, Any] | None
+    fingerprint: str | None
+    submitted: str | None
+    completed: str | None
+    request_id: str | None
     missing: NotRequired[list[MissingEntry]]
 
 

@@ -28,7 +28,7 @@ from airflow_provider_evolink.operators import EvoLinkGenerateOperator
 
 PROMPT = "a paper boat with the secret word xylophonist"
 
-for _name, _file in (("evolink_support", "support.py"), ("evolink_archive_samples", "archive_samples.py")):
+for _name, _file in (("evolink_archive_samples", "archive_samples.py"), ("evolink_support", "support.py")):
     _spec = importlib.util.spec_from_file_location(_name, Path(__file__).with_name(_file))
     assert _spec
     assert _spec.loader

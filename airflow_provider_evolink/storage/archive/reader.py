@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,7 @@ from airflow_provider_evolink.storage.archive.layout import UNDATED, day_of
 from airflow_provider_evolink.storage.object_store import MAX_JSON, is_local, open_folder, public_uri, read_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
@@ -162,9 +164,20 @@ def single_rows(root: ObjectStoragePath, day: str) -> list[tuple[ObjectStoragePa
     :param root: Root of the archive.
     :param day: The day.
     """
+    if is_local(root):
+        return _local_rows(rows_folder(root) / day)
     paths = [path for path in list_folder(rows_folder(root) / day) if path.suffix == ".json"]
-    read = [_read_row(path) for path in paths] if is_local(root) else _read_many(paths)
-    return [(path, row) for path, row in zip(paths, read, strict=True) if row is not None]
+    return [(path, row) for path, row in zip(paths, _read_many(paths), strict=True) if row is not None]
+
+
+def _local_rows(folder: ObjectStoragePath) -> list[tuple[ObjectStoragePath, Row]]:
+    """Return the rows of a folder without the cost of a path object for each of 10,000 files."""
+    try:
+        names = [name for name in os.listdir(folder.path) if name.endswith(".json") and not name.startswith(".")]  # noqa: PTH208
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    read = [(name, _parsed(Path(folder.path, name).read_bytes)) for name in names]
+    return [(folder / name, row) for name, row in read if row is not None]
 
 
 def _read_many(paths: Sequence[ObjectStoragePath]) -> list[Row | None]:
@@ -173,9 +186,12 @@ def _read_many(paths: Sequence[ObjectStoragePath]) -> list[Row | None]:
 
 
 def _read_row(path: ObjectStoragePath) -> Row | None:
+    return _parsed(partial(read_bytes, path, MAX_JSON))
+
+
+def _parsed(read: Callable[[], bytes]) -> Row | None:
     try:
-        content = Path(path.path).read_bytes() if is_local(path) else read_bytes(path, MAX_JSON)
-        return read_row(json.loads(content))
+        return read_row(json.loads(read()))
     except (FileNotFoundError, ValueError, RecursionError):  # folded meanwhile, or no row of ours
         return None
 
