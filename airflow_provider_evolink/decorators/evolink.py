@@ -89,7 +89,7 @@ class _FunctionSource:
 
         :raises EvoLinkRequestError: it returned no fields, or no model is known.
         """
-        from airflow_provider_evolink.execution.input_origins import texts_in_function
+        from airflow_provider_evolink.execution.inputs.origins import texts_in_function
         from airflow_provider_evolink.execution.request import draft
 
         if self._draft is None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_evolink.api.catalog.catalog import Kind, Validation
     from airflow_provider_evolink.api.files.transfer.fetching import DownloadLimits
-    from airflow_provider_evolink.execution.input_origins import InputOrigins
+    from airflow_provider_evolink.execution.inputs.origins import InputOrigins
     from airflow_provider_evolink.storage.results import OnMissing
 
 MAX_SECONDS = 365 * 86400.0
@@ -179,7 +179,7 @@ def _holds(value: Any) -> bool:
 
 
 def _origins(operator: Any, context: Context) -> InputOrigins:
-    from airflow_provider_evolink.execution.input_origins import InputOrigins
+    from airflow_provider_evolink.execution.inputs.origins import InputOrigins
 
     return InputOrigins.of(operator, context)
 

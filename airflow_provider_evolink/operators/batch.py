@@ -46,7 +46,7 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
         others: retries submit again what may succeed, and what is left has ``status``, ``error`` and ``error_code``
         instead of its result.
     :return: For each request its
-        :class:`~airflow_provider_evolink.execution.generation.GenerationResult`, or its
+        :class:`~airflow_provider_evolink.execution.results.GenerationResult`, or its
         :class:`~airflow_provider_evolink.execution.batch_item.FailedRequest` if ``on_failed_job="collect"``.
     :raises AirflowFailException: as there; for a single request only if ``on_failed_job="fail_fast"``.
     :raises EvoLinkError: any transient failure; Airflow's retries apply.

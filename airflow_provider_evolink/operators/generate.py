@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_evolink.api.catalog.catalog import Kind, Validation
-    from airflow_provider_evolink.execution.generation import GenerationAttempt, GenerationResult
+    from airflow_provider_evolink.execution.generation import GenerationAttempt
     from airflow_provider_evolink.execution.job_tracker import JobWait
     from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.execution.request import RequestSource
+    from airflow_provider_evolink.execution.results import GenerationResult
     from airflow_provider_evolink.ledger.policies import OnBackfill, OnClear, OnUnknownSubmit, UnknownPrice
     from airflow_provider_evolink.storage.results import OnMissing
 

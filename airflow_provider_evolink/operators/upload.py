@@ -55,7 +55,7 @@ class EvoLinkUploadOperator(InputOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the file, and upload it unless EvoLink already has it."""
-        from airflow_provider_evolink.execution.input_uploads import upload_file
+        from airflow_provider_evolink.execution.inputs.uploads import upload_file
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 
         with airflow_failures():

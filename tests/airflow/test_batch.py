@@ -29,7 +29,7 @@ from airflow_provider_evolink.api.polling.batch_wait import AwaitedJob, BatchWai
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.execution import submission
 from airflow_provider_evolink.execution.batch_item import FailedRequest
-from airflow_provider_evolink.execution.generation import GenerationResult
+from airflow_provider_evolink.execution.results import GenerationResult
 from airflow_provider_evolink.hooks import EvoLinkHook
 from airflow_provider_evolink.ledger.ledger import Ledger
 from airflow_provider_evolink.ledger.record import State, TaskIdentity
