@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_evolink.arguments import table
 from airflow_provider_evolink.compat import TRIGGER_FAILED
 from airflow_provider_evolink.operators.generate import PADDING, EvoLinkGenerateOperator
 from airflow_provider_evolink.retry_policies import airflow_failures
@@ -15,8 +16,8 @@ from airflow_provider_evolink.retry_policies import airflow_failures
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_evolink.arguments.choices import OnFailedJob
     from airflow_provider_evolink.execution.batch import BatchAttempt
-    from airflow_provider_evolink.execution.batch_decisions import OnFailedJob
     from airflow_provider_evolink.execution.batch_item import BatchResult
 
 
@@ -52,6 +53,7 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
     :raises EvoLinkError: any transient failure; Airflow's retries apply.
     """
 
+    argument_rules = table.BATCH
     template_fields: Sequence[str] = (*EvoLinkGenerateOperator.template_fields, "requests")
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json", "requests": "json"}
 
@@ -69,6 +71,7 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
         self.requests = requests
         self.max_active = max_active
         self.on_failed_job = on_failed_job
+        self.check_literals()
 
     def execute(self, context: Context) -> BatchResult:
         """Attach to the jobs of an earlier try, submit what is missing; then wait."""

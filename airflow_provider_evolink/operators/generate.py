@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_evolink.arguments import table
 from airflow_provider_evolink.compat import TRIGGER_FAILED, default_deferrable
 from airflow_provider_evolink.links.evolink import EvoLinkResultLink
 from airflow_provider_evolink.operators.base import InputOperator
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_evolink.api.catalog.catalog import Kind, Validation
+    from airflow_provider_evolink.arguments.choices import OnBackfill, OnClear, OnUnknownSubmit, UnknownPrice
     from airflow_provider_evolink.execution.generation import GenerationAttempt, GenerationResult
     from airflow_provider_evolink.execution.job_tracker import JobWait
     from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.execution.request import RequestSource
-    from airflow_provider_evolink.ledger.policies import OnBackfill, OnClear, OnUnknownSubmit, UnknownPrice
 
 PADDING = timedelta(minutes=2)
 
@@ -81,6 +82,7 @@ class EvoLinkGenerateOperator(InputOperator):
     :raises EvoLinkError: any transient failure; Airflow's retries apply.
     """
 
+    argument_rules = table.GENERATE
     template_fields: Sequence[str] = (
         "model",
         "parameters",
@@ -145,6 +147,7 @@ class EvoLinkGenerateOperator(InputOperator):
         self.on_unknown_submit = on_unknown_submit
         self.on_clear = on_clear
         self.on_backfill = on_backfill
+        self.check_literals()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let a subclass name its own fields once: they join those it inherits, and are templated."""

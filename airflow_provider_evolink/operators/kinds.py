@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_evolink.arguments import table
 from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class EvoLinkImageOperator(EvoLinkGenerateOperator):
     :param quality: A tier of the model, such as ``high`` or ``2K``; it decides the price. (templated)
     """
 
+    argument_rules = table.TYPED
     only_kind: ClassVar[Kind | None] = "image"
     fields: ClassVar[tuple[str, ...]] = ("prompt", "image_urls", "size", "quality")
 
@@ -43,6 +45,7 @@ class EvoLinkImageOperator(EvoLinkGenerateOperator):
         self.image_urls = image_urls
         self.size = size
         self.quality = quality
+        self.check_literals()
 
 
 class EvoLinkVideoOperator(EvoLinkGenerateOperator):
@@ -61,6 +64,7 @@ class EvoLinkVideoOperator(EvoLinkGenerateOperator):
     :param aspect_ratio: Such as ``16:9``. (templated)
     """
 
+    argument_rules = table.TYPED
     only_kind: ClassVar[Kind | None] = "video"
     fields: ClassVar[tuple[str, ...]] = ("prompt", "image_urls", "duration", "quality", "aspect_ratio")
 
@@ -81,6 +85,7 @@ class EvoLinkVideoOperator(EvoLinkGenerateOperator):
         self.duration = duration
         self.quality = quality
         self.aspect_ratio = aspect_ratio
+        self.check_literals()
 
 
 class EvoLinkAudioOperator(EvoLinkGenerateOperator):
@@ -95,9 +100,11 @@ class EvoLinkAudioOperator(EvoLinkGenerateOperator):
     :param prompt: What to play, or the text to speak. (templated)
     """
 
+    argument_rules = table.TYPED
     only_kind: ClassVar[Kind | None] = "audio"
     fields: ClassVar[tuple[str, ...]] = ("prompt",)
 
     def __init__(self, *, model: str, prompt: str | None = None, **kwargs: Any) -> None:
         super().__init__(model=model, kind=self.only_kind, **kwargs)
         self.prompt = prompt
+        self.check_literals()

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
+from airflow_provider_evolink.arguments import table
+from airflow_provider_evolink.arguments.checks import CheckedOperator
 from airflow_provider_evolink.retry_policies import airflow_failures
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_evolink.storage.results import OnMissing
+    from airflow_provider_evolink.arguments.choices import OnMissing
 
 
-class EvoLinkDownloadOperator(BaseOperator):
+class EvoLinkDownloadOperator(CheckedOperator):
     """
     Download the results of a finished job into object storage, before their links expire (24 hours).
 
@@ -40,6 +40,7 @@ class EvoLinkDownloadOperator(BaseOperator):
     :raises EvoLinkJobTimeout: the job is still running; a retry tries again.
     """
 
+    argument_rules = table.DOWNLOAD
     template_fields: Sequence[str] = ("job", "destination", "destination_conn_id", "evolink_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"job": "json"}
     ui_color = "#e8e4ff"
@@ -66,24 +67,24 @@ class EvoLinkDownloadOperator(BaseOperator):
         self.total_timeout = total_timeout
         self.max_bytes = max_bytes
         self.min_rate = min_rate
+        self.check_literals()
 
     def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002 - Airflow's signature
         """Read the job for fresh links and download its results."""
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
         from airflow_provider_evolink.storage.object_store import open_folder
-        from airflow_provider_evolink.storage.results import download_limits, fetch_media, job_id_of, on_missing_of
+        from airflow_provider_evolink.storage.results import download_limits, fetch_media
 
         with airflow_failures():
-            job_id = job_id_of(self.job)
-            on_missing = on_missing_of(self.on_missing)
-            limits = download_limits(total_timeout=self.total_timeout, max_bytes=self.max_bytes, min_rate=self.min_rate)
-            folder = open_folder(self.destination, self.destination_conn_id)
+            given = self.checked_arguments()
+            limits = download_limits(**{name: given[name] for name in ("total_timeout", "max_bytes", "min_rate")})
+            folder = open_folder(given["destination"], given["destination_conn_id"])
             request = self.job.get("request") if isinstance(self.job, dict) else None
-            with EvoLinkHook(self.evolink_conn_id).get_conn() as client:
-                return fetch_media(client, job_id, folder, request, limits=limits, on_missing=on_missing)
+            with EvoLinkHook(given["evolink_conn_id"]).get_conn() as client:
+                return fetch_media(client, given["job"], folder, request, limits=limits, on_missing=given["on_missing"])
 
 
-class EvoLinkArchiveOperator(BaseOperator):
+class EvoLinkArchiveOperator(CheckedOperator):
     """
     Copy staged files into the archive, with a manifest beside them.
 
@@ -101,6 +102,7 @@ class EvoLinkArchiveOperator(BaseOperator):
         again while EvoLink has it, then this one.
     """
 
+    argument_rules = table.ARCHIVE
     template_fields: Sequence[str] = ("files", "archive_path", "archive_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"files": "json"}
     ui_color = "#e8e4ff"
@@ -117,6 +119,7 @@ class EvoLinkArchiveOperator(BaseOperator):
         self.files = files
         self.archive_path = archive_path
         self.archive_conn_id = archive_conn_id
+        self.check_literals()
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Copy the files that are not archived yet, then write the manifest."""
@@ -126,7 +129,9 @@ class EvoLinkArchiveOperator(BaseOperator):
         ti: Any = context["ti"]
         run = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
         with airflow_failures():
-            archived = archive_files(self.files, open_folder(self.archive_path, self.archive_conn_id), run)
+            given = self.checked_arguments()
+            folder = open_folder(given["archive_path"], given["archive_conn_id"], what="archive_path")
+            archived = archive_files(self.files, folder, run)
         for file in archived:
             self.log.info("Archived result %d of EvoLink job %s", file["index"], file["job_id"])
         return archived

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from airflow_provider_evolink.arguments import table
 from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
 
 _COMMON = ("prompt", "negative_prompt", "quality", "duration", "seed", "prompt_extend")
@@ -28,6 +29,7 @@ class EvoLinkTextToVideoOperator(EvoLinkGenerateOperator):
     :param prompt_extend: Let EvoLink rewrite the prompt; only an explicit True does. (templated)
     """
 
+    argument_rules = table.TYPED
     fields: ClassVar[tuple[str, ...]] = (*_COMMON, "audio_urls", "aspect_ratio")
 
     def __init__(
@@ -53,6 +55,7 @@ class EvoLinkTextToVideoOperator(EvoLinkGenerateOperator):
         self.duration = duration
         self.seed = seed
         self.prompt_extend = prompt_extend
+        self.check_literals()
 
 
 class EvoLinkImageToVideoOperator(EvoLinkGenerateOperator):
@@ -78,6 +81,7 @@ class EvoLinkImageToVideoOperator(EvoLinkGenerateOperator):
     :param prompt_extend: Let EvoLink rewrite the prompt. (templated)
     """
 
+    argument_rules = table.TYPED
     fields: ClassVar[tuple[str, ...]] = (
         *_COMMON,
         "generation_mode",
@@ -116,6 +120,7 @@ class EvoLinkImageToVideoOperator(EvoLinkGenerateOperator):
         self.duration = duration
         self.seed = seed
         self.prompt_extend = prompt_extend
+        self.check_literals()
 
 
 class EvoLinkReferenceVideoOperator(EvoLinkGenerateOperator):
@@ -140,6 +145,7 @@ class EvoLinkReferenceVideoOperator(EvoLinkGenerateOperator):
     :param prompt_extend: Let EvoLink rewrite the prompt. (templated)
     """
 
+    argument_rules = table.TYPED
     fields: ClassVar[tuple[str, ...]] = (
         *_COMMON,
         *("image_urls", "video_urls", "image_start", "audio_urls", "aspect_ratio", "model_params.voice_bindings"),
@@ -177,6 +183,7 @@ class EvoLinkReferenceVideoOperator(EvoLinkGenerateOperator):
         self.duration = duration
         self.seed = seed
         self.prompt_extend = prompt_extend
+        self.check_literals()
 
 
 class EvoLinkVideoEditOperator(EvoLinkGenerateOperator):
@@ -199,6 +206,7 @@ class EvoLinkVideoEditOperator(EvoLinkGenerateOperator):
     :param prompt_extend: Let EvoLink rewrite the prompt. (templated)
     """
 
+    argument_rules = table.TYPED
     fields: ClassVar[tuple[str, ...]] = (
         *_COMMON,
         "video_urls",
@@ -234,3 +242,4 @@ class EvoLinkVideoEditOperator(EvoLinkGenerateOperator):
         self.duration = duration
         self.seed = seed
         self.prompt_extend = prompt_extend
+        self.check_literals()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, BaseSensorOperator, PokeReturnValue
 
+from airflow_provider_evolink.arguments import table
+from airflow_provider_evolink.arguments.checks import CheckedOperator
 from airflow_provider_evolink.compat import TRIGGER_FAILED, TRIGGER_TIMEOUT, default_deferrable
 from airflow_provider_evolink.retry_policies import airflow_failures
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 PADDING = timedelta(minutes=2)
 
 
-class EvoLinkJobSensor(BaseSensorOperator):
+class EvoLinkJobSensor(CheckedOperator, BaseSensorOperator):
     """
     Wait for an EvoLink job by its id: the way to recover one that was paid for. Submits nothing, costs nothing.
 
@@ -35,6 +37,7 @@ class EvoLinkJobSensor(BaseSensorOperator):
     :raises EvoLinkNotFoundError: EvoLink does not know the job.
     """
 
+    argument_rules = table.SENSOR
     template_fields: Sequence[str] = ("job_id", "evolink_conn_id")
     ui_color = "#e8e4ff"
     _clock_offset = 0.0
@@ -53,6 +56,7 @@ class EvoLinkJobSensor(BaseSensorOperator):
         self.evolink_conn_id = evolink_conn_id
         self.deferrable = deferrable
         self.poll_interval = poll_interval
+        self.check_literals()
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Read the job once; a deferrable sensor defers while the job is running."""
@@ -103,10 +107,11 @@ class EvoLinkJobSensor(BaseSensorOperator):
         return self._limit() - (time.time() - start.timestamp() if start else 0.0)
 
     def _job_id(self) -> str:
-        from airflow_provider_evolink.storage.results import job_id_of
+        return str(self._checked()["job_id"])
 
+    def _checked(self) -> dict[str, Any]:
         with airflow_failures():
-            return job_id_of(self.job_id)
+            return self.checked_arguments()
 
     def _read(self) -> PokeReturnValue:
         """Read the job; a failed one fails the task, a transient error counts as not done."""
@@ -142,7 +147,7 @@ class EvoLinkJobSensor(BaseSensorOperator):
                 job_id=self._job_id(),  # of a whole job its id alone: Airflow stores this in plain text
                 deadline=now + seconds,
                 started=now,
-                poll_interval=self.poll_interval,
+                poll_interval=self._checked()["poll_interval"],
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=max(0.0, seconds)) + PADDING,

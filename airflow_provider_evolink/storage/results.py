@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from airflow_provider_evolink.api.errors import (
-    EvoLinkConfigError,
     EvoLinkError,
     EvoLinkJobTimeout,
     EvoLinkMediaError,
@@ -18,7 +16,6 @@ from airflow_provider_evolink.api.errors import (
 )
 from airflow_provider_evolink.api.files.transfer.fetching import DEFAULT_LIMITS, DownloadLimits
 from airflow_provider_evolink.api.jobs.failures import job_error
-from airflow_provider_evolink.api.jobs.job import JOB_ID
 from airflow_provider_evolink.api.redaction import Redactor, sanitize
 from airflow_provider_evolink.storage.media_file import JobInfo, MissingResult, Receipt
 from airflow_provider_evolink.storage.object_store import holds, public_uri, publish_json, read_json
@@ -30,55 +27,21 @@ if TYPE_CHECKING:
 
     from airflow_provider_evolink.api.client import EvoLinkClient
     from airflow_provider_evolink.api.jobs.job import Job
+    from airflow_provider_evolink.arguments.choices import OnMissing
 
-OnMissing = Literal["fail", "deliver"]
 _NOT_YET = "not fetched yet"
 _MAX_REASON = 500
 
 log = logging.getLogger(__name__)
 
 
-def job_id_of(job: Any) -> str:
-    """
-    Return the ID of what a user passes as a job.
-
-    :param job: The job as a generate operator returns it, or its ID.
-    :raises EvoLinkConfigError: it is neither of them.
-    """
-    job_id = job.get("job_id") if isinstance(job, dict) else job
-    if isinstance(job_id, str) and JOB_ID.fullmatch(job_id):
-        return job_id
-    raise EvoLinkConfigError(
-        "job must be the output of a generate operator (pass generate.output, not a template string) or a job ID, got "
-        f"{type(job).__name__}"
-    )
-
-
-def on_missing_of(value: Any) -> OnMissing:
-    """
-    Return ``on_missing`` as it was given.
-
-    :param value: What was given.
-    :raises EvoLinkConfigError: it is none of its values.
-    """
-    if value in get_args(OnMissing):
-        found: OnMissing = value
-        return found
-    raise EvoLinkConfigError(f'on_missing must be "fail" or "deliver", got {sanitize(repr(value), 80)}')
-
-
 def download_limits(**given: float | None) -> DownloadLimits:
     """
     Return the limits of a download.
 
-    :param given: Limits by name; ``None``: the default.
-    :raises EvoLinkConfigError: one is not a positive number.
+    :param given: Limits by name, checked; ``None``: the default.
     """
     chosen = {name: value for name, value in given.items() if value is not None}
-    for name, value in chosen.items():
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value) or value <= 0:
-            raise EvoLinkConfigError(f"{name} must be a positive number, got {sanitize(repr(value), 80)}")
     return replace(DEFAULT_LIMITS, **chosen)  # type: ignore[arg-type]
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath
+from evolink_support import MAPPED
 
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkLinkExpired, EvoLinkMediaError
 from airflow_provider_evolink.api.files.transfer.part import Part
@@ -75,7 +76,7 @@ def spool_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def download(job: str, where: Path | str, **given: Any) -> list[dict[str, Any]]:
     destination = f"file://{where}" if isinstance(where, Path) else where
-    operator = EvoLinkDownloadOperator(task_id="download", job=job, destination=destination, **given)
+    operator = EvoLinkDownloadOperator(task_id="download", job=job, destination=destination, **given, **MAPPED)
     files = operator.execute({})
     assert json.loads(json.dumps(files)) == files
     return files
@@ -172,7 +173,7 @@ def test_the_others_are_handed_on_though_evolink_has_forgotten_the_job(gateway, 
         {"on_missing": "ignore"},
         {"on_missing": None},
         {"total_timeout": 0},
-        {"total_timeout": "60"},
+        {"total_timeout": "an hour"},
         {"total_timeout": float("nan")},
         {"max_bytes": -1},
         {"min_rate": True},

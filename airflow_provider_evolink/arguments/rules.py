@@ -1,0 +1,333 @@
+"""What one argument may be. Pure and light: neither pydantic nor httpx, no catalog, no storage."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import PurePath
+from typing import Any, Protocol
+
+_NUMBER = re.compile(r"\s*[0-9]{1,12}(\.[0-9]{1,9})?\s*")
+_WHOLE = re.compile(r"\s*[+-]?[0-9]{1,20}(\.0+)?\s*")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+_TEMPLATE_MARKS = ("{{", "{%", "{#")
+
+
+class UnfitValueError(ValueError):
+    """
+    A value that an argument cannot be.
+
+    :param rule: What the argument must be, to follow its name.
+    :param position: Which entry of a list it is; ``None``: the whole value.
+    """
+
+    def __init__(self, rule: str, position: int | None = None) -> None:
+        super().__init__(rule)
+        self.rule = rule
+        self.position = position
+
+
+class Rule(Protocol):
+    """What one argument may be."""
+
+    @property
+    def is_for_literals(self) -> bool:
+        """Whether it is for what stands in a DAG file only: on the worker the model's rules judge the value."""
+
+    @property
+    def is_private(self) -> bool:
+        """Whether the value may hold a prompt or a link, so that errors show its type only."""
+
+    def read(self, value: Any, *, is_parsing: bool = False) -> Any:
+        """Return a value as it is used, or raise :class:`UnfitValueError`."""
+
+
+def is_template(value: Any) -> bool:
+    """
+    Return whether a value is one only when the task runs: a template, or what another task returns.
+
+    :param value: An argument.
+    """
+    if isinstance(value, str):
+        return any(mark in value for mark in _TEMPLATE_MARKS)
+    return hasattr(value, "resolve") and not _is_path(value)
+
+
+def _is_path(value: Any) -> bool:
+    """Return whether a value is a ``pathlib.Path`` or an ``ObjectStoragePath``, without importing the latter."""
+    return isinstance(value, PurePath) or (hasattr(value, "joinpath") and hasattr(value, "protocol"))
+
+
+def is_absolute(uri: str) -> bool:
+    """
+    Return whether a path or URI means the same place on every worker.
+
+    :param uri: As it was given.
+    """
+    found = _SCHEME.fullmatch(uri.strip())
+    if found and found[1].lower() not in ("file", "local"):
+        return True
+    return (found[2] if found else uri.strip()).startswith("/")
+
+
+@dataclass(frozen=True)
+class Number:
+    """
+    A number, or a number as text: forms, and the arguments of mapped task groups, give it so.
+
+    :param unit: What it counts; a ``timedelta`` is taken where that is seconds.
+    """
+
+    maximum: float = 10**15
+    minimum: float = 0
+    unit: str = ""
+    is_whole: bool = False
+    is_optional: bool = True
+    is_positive: bool = False
+    is_for_literals: bool = False
+    is_private: bool = False
+
+    def read(self, value: Any, *, is_parsing: bool = False) -> Any:  # noqa: ARG002 - the protocol's
+        """Return the number."""
+        if value is None and self.is_optional:
+            return None
+        number = value.total_seconds() if isinstance(value, timedelta) and self.unit else value
+        if isinstance(value, str) and _NUMBER.fullmatch(value):
+            number = float(value)
+        if self.is_whole and isinstance(number, float) and number.is_integer():
+            number = int(number)
+        if not self._fits(number):
+            raise UnfitValueError(f"must be {self._text()}")
+        return number
+
+    def _fits(self, number: Any) -> bool:
+        kinds = int if self.is_whole else int | float
+        if isinstance(number, bool) or not isinstance(number, kinds) or not self.minimum <= number <= self.maximum:
+            return False
+        return number > 0 or not self.is_positive
+
+    def _text(self) -> str:
+        lowest = "more than 0" if self.is_positive else f"{self.minimum}"
+        return f"a {'whole ' if self.is_whole else ''}number{self.unit} from {lowest} to {self.maximum:.0f}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """
+    One of some words.
+
+    :param refused: Words that are among them elsewhere, and why they are not here.
+    """
+
+    words: tuple[str, ...]
+    is_optional: bool = False
+    refused: Mapping[str, str] = field(default_factory=dict)
+    is_for_literals: bool = False
+    is_private: bool = False
+
+    def read(self, value: Any, *, is_parsing: bool = False) -> Any:  # noqa: ARG002 - the protocol's
+        """Return the word."""
+        if value is None and self.is_optional:
+            return None
+        allowed = [word for word in self.words if word not in self.refused]
+        if not isinstance(value, str) or value not in allowed:
+            reason = self.refused.get(value, "") if isinstance(value, str) else ""
+            raise UnfitValueError(f"must be one of {', '.join(allowed)}{reason and f' ({reason})'}")
+        return value
+
+
+@dataclass(frozen=True)
+class Flag:
+    """True or False: ``"false"`` would count as true."""
+
+    is_optional: bool = False
+    takes_text: bool = False
+    is_for_literals: bool = False
+    is_private: bool = False
+
+    def read(self, value: Any, *, is_parsing: bool = False) -> Any:  # noqa: ARG002 - the protocol's
+        """Return the value."""
+        is_text = self.takes_text and isinstance(value, str) and value.strip().lower() in ("true", "false")
+        if isinstance(value, bool) or is_text or (value is None and self.is_optional):
+            return value
+        raise UnfitValueError("must be True or False")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text."""
+
+    is_optional: bool = False
+    may_be_blank: bool = False
+    is_for_literals: bool = False
+    is_private: bool = False
+
+    def read(self, value: Any, *, is_parsing: bool = False) -> Any:  # noqa: ARG002 - the protocol's
+        """Return the text."""
+        if value is None and self.is_optional:
+            return None
+        if isinstance(value, str) and (value.strip() or self.may_be_blank):
+            return value
+        raise UnfitValueError("must be a text" if self.may_be_blank else "must be a text that is not empty")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """
+    A place in object storage that every worker finds: a relative one is in the directory of one worker.
+
+    :param blank_is_none: An empty text means that there is none: a template may render to it.
+    """
+
+    is_optional: bool = False
+    blank_is_none: bool = False
+    is_for_literals: bool = False
+    is_private: bool = False
+
+    def read(self, value: Any, *, is_parsing: bool = False) -> Any:  # noqa: ARG002 - the protocol's
+        """Return its URI."""
+        if value is None and self.is_optional:
+            return None
+        if value == "" and self.blank_is_none:
+            return None
+        text = str(value).strip() if isinstance(value, str) or _is_path(value) else None
+        if not text or is_template(text) or not is_absolute(text):
+            raise UnfitValueError("must be an absolute path or URI, such as s3://bucket/folder or file:///srv/folder")
+        if text.rstrip("/").endswith(("#", "?")):
+            raise UnfitValueError("must not end with # or ?, which the libraries below drop without a word")
+        return text
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file to be uploaded: its path or URI, or what a download or archive task returned for it."""
+
+    is_for_literals: bool = True
+    is_private: bool = True
+
+    def read(self, value: Any, *, is_parsing: bool = False) -> Any:  # noqa: ARG002 - the protocol's
+        """Return the value."""
+        if _is_path(value) or isinstance(value, Mapping) or (isinstance(value, str) and value.strip()):
+            return value
+        raise UnfitValueError("must be a path, a URI, or what a download or archive task returned for a file")
+
+
+@dataclass(frozen=True)
+class JobReference:
+    """A job as a generate operator returns it, or its ID."""
+
+    is_for_literals: bool = False
+    is_private: bool = True
+
+    def read(self, value: Any, *, is_parsing: bool = False) -> Any:
+        """Return the job's ID."""
+        from airflow_provider_evolink.api.jobs.job_id import JOB_ID
+
+        job_id = value.get("job_id") if isinstance(value, Mapping) else value
+        if is_parsing and is_template(job_id):
+            return job_id
+        if isinstance(job_id, str) and JOB_ID.fullmatch(job_id):
+            return job_id
+        raise UnfitValueError(
+            "must be the output of a generate operator (pass generate.output, not a template string) or a job ID"
+        )
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Fields of a request by name."""
+
+    is_optional: bool = True
+    is_for_literals: bool = True
+    is_private: bool = True
+
+    def read(self, value: Any, *, is_parsing: bool = False) -> Any:  # noqa: ARG002 - the protocol's
+        """Return the fields."""
+        if value is None and self.is_optional:
+            return None
+        if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+            return value
+        raise UnfitValueError("must be a dict of fields, named by texts")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """
+    A list of dicts, or what another task returned as one.
+
+    :param what: What it holds.
+    :param may_nest: A list of such lists will do: a mapped task returns that.
+    """
+
+    what: str
+    may_nest: bool = False
+    is_for_literals: bool = False
+    is_private: bool = True
+
+    def read(self, value: Any, *, is_parsing: bool = False) -> Any:
+        """Return the list, each entry read once: those of a mapped task come from Airflow one by one."""
+        if not _is_list(value):
+            raise UnfitValueError(f"must be a list of {self.what}")
+        rows = list(value)
+        for position, row in enumerate(rows):
+            is_row = isinstance(row, Mapping) and all(isinstance(name, str) for name in row)
+            if not is_row and not (is_parsing and is_template(row)) and not (self.may_nest and _is_list(row)):
+                raise UnfitValueError(f"must be a list of {self.what}", position)
+        return rows
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number of a request, whose range is the model's."""
+
+    words: tuple[str, ...] = ()
+    is_for_literals: bool = True
+    is_private: bool = False
+
+    def read(self, value: Any, *, is_parsing: bool = False) -> Any:  # noqa: ARG002 - the protocol's
+        """Return the value."""
+        is_text = isinstance(value, str) and (bool(_WHOLE.fullmatch(value)) or value in self.words)
+        is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        if value is None or is_text or (is_whole and not isinstance(value, bool)):
+            return value
+        raise UnfitValueError("".join(["must be a whole number", *(f" or {word}" for word in self.words)]))
+
+
+@dataclass(frozen=True)
+class Media:
+    """Links, files or jobs of a request: whatever they are, they are no numbers."""
+
+    is_list: bool = False
+    is_for_literals: bool = True
+    is_private: bool = True
+
+    def read(self, value: Any, *, is_parsing: bool = False) -> Any:  # noqa: ARG002 - the protocol's
+        """Return the value."""
+        if isinstance(value, bool | int | float | bytes):
+            what = "a list of links, files or jobs" if self.is_list else "a link, a file or a job"
+            raise UnfitValueError(f"must be {what}")
+        return value
+
+
+@dataclass(frozen=True)
+class Callback:
+    """An address that EvoLink may call."""
+
+    is_for_literals: bool = True
+    is_private: bool = True
+
+    def read(self, value: Any, *, is_parsing: bool = False) -> Any:  # noqa: ARG002 - the protocol's
+        """Return the address."""
+        from airflow_provider_evolink.api.addresses import callback_fault
+
+        if value is None:
+            return None
+        if fault := callback_fault(value) if isinstance(value, str) else "a text":
+            raise UnfitValueError(f"must be an HTTPS URL that EvoLink can call: {fault}")
+        return value
