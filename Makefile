@@ -4,7 +4,7 @@
 # make chaos   kill tries at every line, and a real Airflow at every step of an order (45 minutes)
 # make mutants break the package on purpose: do the tests notice?
 # make bench   measure beside other providers (an hour; QUICK=1: five minutes; ONLY="waiting imports": parts)
-# make check   lint, types, import rules, words of identifiers, models
+# make check   lint, types (also of what users write), import rules, words of identifiers, models
 # make check-models   check the models of catalog and emulator (ARGS=--write: write the pages made from them)
 # make docs    build the documentation
 #
@@ -49,6 +49,7 @@ check: env check-models
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports
 	$(RUN) scripts/identifier_words.py
+	@$(RUN) scripts/check_types.py
 
 check-models: env
 	@$(RUN) scripts/check_models.py $(ARGS)

@@ -26,6 +26,7 @@ from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_evolink.arguments.templated import Templated
     from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.execution.request import Draft, RequestSource
 
@@ -60,7 +61,7 @@ class _EvoLinkDecoratedOperator(DecoratedOperator, EvoLinkGenerateOperator):
         python_callable: Callable[..., Any],
         op_args: Collection[Any] | None = None,
         op_kwargs: Mapping[str, Any] | None = None,
-        model: str = "",
+        model: Templated[str] = "",
         **kwargs: Any,
     ) -> None:
         super().__init__(python_callable=python_callable, op_args=op_args, op_kwargs=op_kwargs, model=model, **kwargs)

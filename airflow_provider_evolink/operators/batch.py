@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_evolink.arguments.choices import OnFailedJob
+    from airflow_provider_evolink.arguments.templated import Entries, Templated
     from airflow_provider_evolink.execution.batch import BatchAttempt
     from airflow_provider_evolink.execution.batch_item import BatchResult
 
@@ -60,9 +61,9 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
     def __init__(
         self,
         *,
-        requests: Sequence[dict[str, Any]],
-        model: str = "",
-        parameters: dict[str, Any] | None = None,
+        requests: Templated[Sequence[Templated[Entries]]],
+        model: Templated[str] = "",
+        parameters: Templated[Entries | None] = None,
         max_active: int = 100,
         on_failed_job: OnFailedJob = "fail_fast",
         **kwargs: Any,
@@ -127,7 +128,7 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
         left = max(0.0, batch.deadline - time.time())
         self.log.info("%d EvoLink jobs: deferring, timeout in %.0f s", len(arguments["jobs"]), left)
         self.defer(
-            trigger=EvoLinkBatchTrigger(evolink_conn_id=self.evolink_conn_id, **arguments),
+            trigger=EvoLinkBatchTrigger(evolink_conn_id=str(self.evolink_conn_id), **arguments),
             method_name="execute_complete",
             timeout=timedelta(seconds=left) + PADDING,
         )

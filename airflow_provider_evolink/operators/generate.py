@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_evolink.api.catalog.catalog import Kind, Validation
     from airflow_provider_evolink.arguments.choices import OnBackfill, OnClear, OnUnknownSubmit, UnknownPrice
+    from airflow_provider_evolink.arguments.templated import Entries, Location, Seconds, Templated
     from airflow_provider_evolink.execution.generation import GenerationAttempt, GenerationResult
     from airflow_provider_evolink.execution.job_tracker import JobWait
     from airflow_provider_evolink.execution.options import GenerationOptions
@@ -104,20 +105,20 @@ class EvoLinkGenerateOperator(InputOperator):
     def __init__(
         self,
         *,
-        model: str,
-        parameters: dict[str, Any] | None = None,
+        model: Templated[str],
+        parameters: Templated[Entries | None] = None,
         kind: Kind | None = None,
-        evolink_conn_id: str = "evolink_default",
-        poll_interval: float | timedelta | None = None,
-        timeout: float | timedelta = 1800.0,
+        evolink_conn_id: Templated[str] = "evolink_default",
+        poll_interval: Seconds | None = None,
+        timeout: Seconds = 1800.0,
         deferrable: bool = default_deferrable(),
-        defer_after: float | timedelta | None = None,
+        defer_after: Seconds | None = None,
         durable: bool = True,
         validation: Validation = "strict",
-        idempotency_namespace: str | None = None,
-        destination: str | None = None,
-        callback_url: str | None = None,
-        ledger_path: str | None = None,
+        idempotency_namespace: Templated[str | None] = None,
+        destination: Location | None = None,
+        callback_url: Templated[str | None] = None,
+        ledger_path: Location | None = None,
         max_credits: float | None = None,
         unknown_price: UnknownPrice = "refuse",
         max_regenerations: int | None = None,
@@ -218,7 +219,7 @@ class EvoLinkGenerateOperator(InputOperator):
         self.log.info("EvoLink job %s: deferring, timeout in %.0f s", wait.job_id, left)
         self.defer(
             trigger=EvoLinkJobTrigger(
-                evolink_conn_id=self.evolink_conn_id,
+                evolink_conn_id=attempt.options.evolink_conn_id,
                 job_id=wait.job_id,
                 deadline=wait.deadline + attempt.tracker.clock_offset,
                 started=wait.started + attempt.tracker.clock_offset,

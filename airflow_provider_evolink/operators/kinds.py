@@ -9,6 +9,7 @@ from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.catalog.catalog import Kind
+    from airflow_provider_evolink.arguments.templated import MediaList, Templated
 
 
 class EvoLinkImageOperator(EvoLinkGenerateOperator):
@@ -33,11 +34,11 @@ class EvoLinkImageOperator(EvoLinkGenerateOperator):
     def __init__(
         self,
         *,
-        model: str,
-        prompt: str | None = None,
-        image_urls: list[str] | None = None,
-        size: str | None = None,
-        quality: str | None = None,
+        model: Templated[str],
+        prompt: Templated[str | None] = None,
+        image_urls: MediaList | None = None,
+        size: Templated[str | None] = None,
+        quality: Templated[str | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(model=model, kind=self.only_kind, **kwargs)
@@ -71,12 +72,12 @@ class EvoLinkVideoOperator(EvoLinkGenerateOperator):
     def __init__(
         self,
         *,
-        model: str,
-        prompt: str | None = None,
-        image_urls: list[str] | None = None,
-        duration: int | str | None = None,
-        quality: str | None = None,
-        aspect_ratio: str | None = None,
+        model: Templated[str],
+        prompt: Templated[str | None] = None,
+        image_urls: MediaList | None = None,
+        duration: Templated[int | None] = None,
+        quality: Templated[str | None] = None,
+        aspect_ratio: Templated[str | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(model=model, kind=self.only_kind, **kwargs)
@@ -104,7 +105,7 @@ class EvoLinkAudioOperator(EvoLinkGenerateOperator):
     only_kind: ClassVar[Kind | None] = "audio"
     fields: ClassVar[tuple[str, ...]] = ("prompt",)
 
-    def __init__(self, *, model: str, prompt: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, model: Templated[str], prompt: Templated[str | None] = None, **kwargs: Any) -> None:
         super().__init__(model=model, kind=self.only_kind, **kwargs)
         self.prompt = prompt
         self.check_literals()

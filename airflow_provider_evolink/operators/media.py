@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_evolink.arguments import table
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_evolink.arguments.choices import OnMissing
+    from airflow_provider_evolink.arguments.templated import Entries, Location, Seconds, Templated
 
 
 class EvoLinkDownloadOperator(CheckedOperator):
@@ -29,8 +30,8 @@ class EvoLinkDownloadOperator(CheckedOperator):
     :param on_missing: What to do if some of several results cannot be fetched: ``fail``, so that a retry fetches just
         these, or ``deliver`` the others; the missing ones are then in ``job["missing"]`` of every entry, by index and
         error. Default: ``fail``. If all are missing, the task fails.
-    :param total_timeout: Seconds for each file, pauses included. Default: 24 hours, the life of a link. What has
-        arrived is kept for the next try, also after ``execution_timeout``.
+    :param total_timeout: Seconds (or ``timedelta``) for each file, pauses included. Default: 24 hours, the life of a
+        link. What has arrived is kept for the next try, also after ``execution_timeout``.
     :param max_bytes: Maximum size of a file. Default: 4 GiB.
     :param min_rate: Bytes per second; less, over a minute, counts as an interruption. Default: 10240.
     :return: One entry per file: ``uri``, ``sha256``, ``size``, ``content_type``, ``index``, ``width``, ``height``,
@@ -48,12 +49,12 @@ class EvoLinkDownloadOperator(CheckedOperator):
     def __init__(
         self,
         *,
-        job: dict[str, Any] | str,
-        destination: str,
-        destination_conn_id: str | None = None,
-        evolink_conn_id: str = "evolink_default",
+        job: Templated[Entries],
+        destination: Location,
+        destination_conn_id: Templated[str | None] = None,
+        evolink_conn_id: Templated[str] = "evolink_default",
         on_missing: OnMissing = "fail",
-        total_timeout: float | None = None,
+        total_timeout: Seconds | None = None,
         max_bytes: int | None = None,
         min_rate: float | None = None,
         **kwargs: Any,
@@ -79,7 +80,7 @@ class EvoLinkDownloadOperator(CheckedOperator):
             given = self.checked_arguments()
             limits = download_limits(**{name: given[name] for name in ("total_timeout", "max_bytes", "min_rate")})
             folder = open_folder(given["destination"], given["destination_conn_id"])
-            request = self.job.get("request") if isinstance(self.job, dict) else None
+            request = self.job.get("request") if isinstance(self.job, Mapping) else None
             with EvoLinkHook(given["evolink_conn_id"]).get_conn() as client:
                 return fetch_media(client, given["job"], folder, request, limits=limits, on_missing=given["on_missing"])
 
@@ -110,9 +111,9 @@ class EvoLinkArchiveOperator(CheckedOperator):
     def __init__(
         self,
         *,
-        files: list[dict[str, Any]],
-        archive_path: str,
-        archive_conn_id: str | None = None,
+        files: Templated[Sequence[Templated[Entries]]],
+        archive_path: Location,
+        archive_conn_id: Templated[str | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -10,7 +10,9 @@ from airflow_provider_evolink.operators.base import InputOperator
 from airflow_provider_evolink.retry_policies import airflow_failures
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_evolink.arguments.templated import Media, Templated
 
 
 class EvoLinkUploadOperator(InputOperator):
@@ -43,9 +45,9 @@ class EvoLinkUploadOperator(InputOperator):
     def __init__(
         self,
         *,
-        path: str | ObjectStoragePath | dict[str, Any],
-        path_conn_id: str | None = None,
-        evolink_conn_id: str = "evolink_default",
+        path: Media,
+        path_conn_id: Templated[str | None] = None,
+        evolink_conn_id: Templated[str] = "evolink_default",
         reuse: bool = True,
         **kwargs: Any,
     ) -> None:

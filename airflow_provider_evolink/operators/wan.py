@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_evolink.arguments import table
 from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
+
+if TYPE_CHECKING:
+    from airflow_provider_evolink.arguments.templated import Media, MediaList, Templated
 
 _COMMON = ("prompt", "negative_prompt", "quality", "duration", "seed", "prompt_extend")
 
@@ -35,15 +39,15 @@ class EvoLinkTextToVideoOperator(EvoLinkGenerateOperator):
     def __init__(
         self,
         *,
-        prompt: str,
-        model: str = "wan2.7-text-to-video",
-        negative_prompt: str | None = None,
-        audio_urls: list[str] | None = None,
-        quality: str | None = None,
-        aspect_ratio: str | None = None,
-        duration: int | None = None,
-        seed: int | None = None,
-        prompt_extend: bool | None = None,
+        prompt: Templated[str],
+        model: Templated[str] = "wan2.7-text-to-video",
+        negative_prompt: Templated[str | None] = None,
+        audio_urls: MediaList | None = None,
+        quality: Templated[str | None] = None,
+        aspect_ratio: Templated[str | None] = None,
+        duration: Templated[int | None] = None,
+        seed: Templated[int | None] = None,
+        prompt_extend: Templated[bool | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(model=model, **kwargs)
@@ -94,18 +98,18 @@ class EvoLinkImageToVideoOperator(EvoLinkGenerateOperator):
     def __init__(
         self,
         *,
-        generation_mode: str | None = None,
-        prompt: str | None = None,
-        image_start: str | None = None,
-        image_end: str | None = None,
-        video_urls: list[str] | None = None,
-        audio_urls: list[str] | None = None,
-        model: str = "wan2.7-image-to-video",
-        negative_prompt: str | None = None,
-        quality: str | None = None,
-        duration: int | None = None,
-        seed: int | None = None,
-        prompt_extend: bool | None = None,
+        generation_mode: Templated[str | None] = None,
+        prompt: Templated[str | None] = None,
+        image_start: Media | None = None,
+        image_end: Media | None = None,
+        video_urls: MediaList | None = None,
+        audio_urls: MediaList | None = None,
+        model: Templated[str] = "wan2.7-image-to-video",
+        negative_prompt: Templated[str | None] = None,
+        quality: Templated[str | None] = None,
+        duration: Templated[int | None] = None,
+        seed: Templated[int | None] = None,
+        prompt_extend: Templated[bool | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(model=model, **kwargs)
@@ -155,19 +159,19 @@ class EvoLinkReferenceVideoOperator(EvoLinkGenerateOperator):
     def __init__(
         self,
         *,
-        prompt: str,
-        image_urls: list[str] | None = None,
-        video_urls: list[str] | None = None,
-        image_start: str | None = None,
-        voice_bindings: dict[str, str] | None = None,
-        audio_urls: list[str] | None = None,
-        model: str = "wan2.7-reference-video",
-        negative_prompt: str | None = None,
-        quality: str | None = None,
-        aspect_ratio: str | None = None,
-        duration: int | None = None,
-        seed: int | None = None,
-        prompt_extend: bool | None = None,
+        prompt: Templated[str],
+        image_urls: MediaList | None = None,
+        video_urls: MediaList | None = None,
+        image_start: Media | None = None,
+        voice_bindings: Templated[Mapping[str, Media] | None] = None,
+        audio_urls: MediaList | None = None,
+        model: Templated[str] = "wan2.7-reference-video",
+        negative_prompt: Templated[str | None] = None,
+        quality: Templated[str | None] = None,
+        aspect_ratio: Templated[str | None] = None,
+        duration: Templated[int | None] = None,
+        seed: Templated[int | None] = None,
+        prompt_extend: Templated[bool | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(model=model, **kwargs)
@@ -218,17 +222,17 @@ class EvoLinkVideoEditOperator(EvoLinkGenerateOperator):
     def __init__(
         self,
         *,
-        video_urls: list[str],
-        prompt: str | None = None,
-        image_urls: list[str] | None = None,
-        keep_original_sound: bool | None = None,
-        model: str = "wan2.7-video-edit",
-        negative_prompt: str | None = None,
-        quality: str | None = None,
-        aspect_ratio: str | None = None,
-        duration: int | None = None,
-        seed: int | None = None,
-        prompt_extend: bool | None = None,
+        video_urls: MediaList,
+        prompt: Templated[str | None] = None,
+        image_urls: MediaList | None = None,
+        keep_original_sound: Templated[bool | None] = None,
+        model: Templated[str] = "wan2.7-video-edit",
+        negative_prompt: Templated[str | None] = None,
+        quality: Templated[str | None] = None,
+        aspect_ratio: Templated[str | None] = None,
+        duration: Templated[int | None] = None,
+        seed: Templated[int | None] = None,
+        prompt_extend: Templated[bool | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(model=model, **kwargs)

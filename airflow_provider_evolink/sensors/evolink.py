@@ -17,6 +17,8 @@ from airflow_provider_evolink.retry_policies import airflow_failures
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_evolink.arguments.templated import Entries, Seconds, Templated
+
 PADDING = timedelta(minutes=2)
 
 
@@ -28,8 +30,8 @@ class EvoLinkJobSensor(CheckedOperator, BaseSensorOperator):
         returns it. (templated)
     :param evolink_conn_id: Connection of type ``evolink``. (templated)
     :param deferrable: Wait in the triggerer. Default: ``[operators] default_deferrable`` of the environment, else True.
-    :param poll_interval: Seconds between polls in the triggerer; a sensor that is not deferrable uses
-        ``poke_interval``.
+    :param poll_interval: Seconds (or ``timedelta``) between polls in the triggerer; a sensor that is not deferrable
+        uses ``poke_interval``.
     :return: The job, as a generate operator returns it; its request is not known.
     :raises AirflowFailException: EvoLink failed the job.
     :raises AirflowSensorTimeout: the job is still running after ``timeout`` seconds, or ``execution_timeout`` if that
@@ -45,10 +47,10 @@ class EvoLinkJobSensor(CheckedOperator, BaseSensorOperator):
     def __init__(
         self,
         *,
-        job_id: str | dict[str, Any],
-        evolink_conn_id: str = "evolink_default",
+        job_id: Templated[Entries],
+        evolink_conn_id: Templated[str] = "evolink_default",
         deferrable: bool = default_deferrable(),
-        poll_interval: float | None = None,
+        poll_interval: Seconds | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -121,10 +123,11 @@ class EvoLinkJobSensor(CheckedOperator, BaseSensorOperator):
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
         from airflow_provider_evolink.storage.result_fetch import with_results
 
-        job_id = self._job_id()
+        given = self._checked()
+        job_id = given["job_id"]
         with airflow_failures():
             try:
-                with EvoLinkHook(self.evolink_conn_id).get_conn() as client:
+                with EvoLinkHook(given["evolink_conn_id"]).get_conn() as client:
                     job = with_results(client, client.get_job(job_id))
                     self._clock_offset = client.clock.offset(time.time())
             except (EvoLinkJobTimeout, EvoLinkRateLimited, EvoLinkUnavailable) as error:
@@ -140,14 +143,15 @@ class EvoLinkJobSensor(CheckedOperator, BaseSensorOperator):
     def _defer(self, seconds: float) -> None:
         from airflow_provider_evolink.triggers.evolink import EvoLinkJobTrigger
 
+        given = self._checked()
         now = time.time() + self._clock_offset  # by EvoLink's clock, as triggerers need it
         self.defer(
             trigger=EvoLinkJobTrigger(
-                evolink_conn_id=self.evolink_conn_id,
-                job_id=self._job_id(),  # of a whole job its id alone: Airflow stores this in plain text
+                evolink_conn_id=given["evolink_conn_id"],
+                job_id=given["job_id"],  # of a whole job its id alone: Airflow stores this in plain text
                 deadline=now + seconds,
                 started=now,
-                poll_interval=self._checked()["poll_interval"],
+                poll_interval=given["poll_interval"],
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=max(0.0, seconds)) + PADDING,

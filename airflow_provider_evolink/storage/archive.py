@@ -34,9 +34,7 @@ MANIFEST = "manifest.json"
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
-def archive_files(
-    files: list[dict[str, Any]], archive: ObjectStoragePath, run: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+def archive_files(files: Any, archive: ObjectStoragePath, run: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     Copy staged files into the archive and write their manifests. Files that are archived already stay as they are.
 

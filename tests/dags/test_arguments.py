@@ -113,9 +113,7 @@ def test_a_mapped_task_with_a_wrong_argument_fails_without_retries(
 ) -> None:
     run, errors = ended(MAPPED)
     assert str(run.state) == "failed"
-    assert {name: len(lines) for name, lines in errors.items()} == dict.fromkeys(
-        ("rows0", "sensor0", "decorated0"), 1
-    )
+    assert {name: len(lines) for name, lines in errors.items()} == dict.fromkeys(("rows0", "sensor0", "decorated0"), 1)
     assert [lines for lines in errors.values() if "EvoLinkConfigError: " not in lines[0]] == []
     assert emulator.books()["requests"] == {}
 
