@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.api.errors import EvoLinkConfigError
 
 _MAX_SHOWN = 80
-_LOGIN = re.compile(r"(?i)^(\s*[a-z0-9+.-]+://)[^/]*@")
+_LOGIN = r"(?i)^(\s*[a-z0-9+.-]+://)[^/]*@"
 
 
 def check_given(operator: type[Any], given: Mapping[str, Any], task_id: str, defaults: Mapping[str, Any]) -> None:
@@ -138,5 +138,5 @@ def _shown(value: Any, rule: Rule) -> str:
     if value is None or isinstance(value, bool | int | float):
         return repr(value)
     if isinstance(value, str) and not rule.is_private:
-        return sanitize(repr(_LOGIN.sub(r"\1", value)), _MAX_SHOWN)
+        return sanitize(repr(re.sub(_LOGIN, r"\1", value)), _MAX_SHOWN)
     return f"a {type(value).__name__}"

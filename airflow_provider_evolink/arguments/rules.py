@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import PurePath
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any
 
-_NUMBER = re.compile(r"\s*[0-9]{1,12}(\.[0-9]{1,9})?\s*")
-_WHOLE = re.compile(r"\s*[+-]?[0-9]{1,20}(\.0+)?\s*")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+# Compiled when they are first used: not at import.
+_NUMBER = r"\s*[0-9]{1,12}(\.[0-9]{1,9})?\s*"
+_WHOLE = r"\s*[+-]?[0-9]{1,20}(\.0+)?\s*"
+_SCHEME = r"(?s)([A-Za-z][A-Za-z0-9+.-]*)://(.*)"
 _TEMPLATE_MARKS = ("{{", "{%", "{#")
 
 
@@ -29,19 +30,31 @@ class UnfitValueError(ValueError):
         self.position = position
 
 
-class Rule(Protocol):
-    """What one argument may be."""
+class Rule:
+    """
+    What one argument may be. A plain class: a dozen dataclasses would double the time that an import takes.
 
-    @property
-    def is_for_literals(self) -> bool:
-        """Whether it is for what stands in a DAG file only: on the worker the model's rules judge the value."""
+    :param settings: Class attributes with other values.
+    """
 
-    @property
-    def is_private(self) -> bool:
-        """Whether the value may hold a prompt or a link, so that errors show its type only."""
+    is_optional = False  # None will do
+    is_for_literals = False  # for what stands in a DAG file only: on the worker the model's rules judge the value
+    is_private = False  # the value may hold a prompt or a link, so errors show its type only
+
+    def __init__(self, **settings: Any) -> None:
+        if unknown := [name for name in settings if not hasattr(type(self), name)]:
+            raise TypeError(f"{type(self).__name__} has no setting {', '.join(unknown)}")
+        vars(self).update(settings)
 
     def read(self, value: Any, *, is_parsing: bool = False) -> Any:
-        """Return a value as it is used, or raise :class:`UnfitValueError`."""
+        """
+        Return a value as it is used.
+
+        :param value: What was given.
+        :param is_parsing: Parts of it may still be templates.
+        :raises UnfitValueError: the argument cannot be that.
+        """
+        raise NotImplementedError
 
 
 def is_template(value: Any) -> bool:
@@ -66,14 +79,13 @@ def is_absolute(uri: str) -> bool:
 
     :param uri: As it was given.
     """
-    found = _SCHEME.fullmatch(uri.strip())
+    found = re.fullmatch(_SCHEME, uri.strip())
     if found and found[1].lower() not in ("file", "local"):
         return True
     return (found[2] if found else uri.strip()).startswith("/")
 
 
-@dataclass(frozen=True)
-class Number:
+class Number(Rule):
     """
     A number, or a number as text: forms, and the arguments of mapped task groups, give it so.
 
@@ -82,19 +94,17 @@ class Number:
 
     maximum: float = 10**15
     minimum: float = 0
-    unit: str = ""
-    is_whole: bool = False
-    is_optional: bool = True
-    is_positive: bool = False
-    is_for_literals: bool = False
-    is_private: bool = False
+    unit = ""
+    is_optional = True
+    is_whole = False
+    is_positive = False
 
     def read(self, value: Any, *, is_parsing: bool = False) -> Any:  # noqa: ARG002 - the protocol's
         """Return the number."""
         if value is None and self.is_optional:
             return None
         number = value.total_seconds() if isinstance(value, timedelta) and self.unit else value
-        if isinstance(value, str) and _NUMBER.fullmatch(value):
+        if isinstance(value, str) and re.fullmatch(_NUMBER, value):
             number = float(value)
         if self.is_whole and isinstance(number, float) and number.is_integer():
             number = int(number)
@@ -113,19 +123,15 @@ class Number:
         return f"a {'whole ' if self.is_whole else ''}number{self.unit} from {lowest} to {self.maximum:.0f}"
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(Rule):
     """
     One of some words.
 
     :param refused: Words that are among them elsewhere, and why they are not here.
     """
 
-    words: tuple[str, ...]
-    is_optional: bool = False
-    refused: Mapping[str, str] = field(default_factory=dict)
-    is_for_literals: bool = False
-    is_private: bool = False
+    words: tuple[str, ...] = ()
+    refused: Mapping[str, str] = MappingProxyType({})
 
     def read(self, value: Any, *, is_parsing: bool = False) -> Any:  # noqa: ARG002 - the protocol's
         """Return the word."""
@@ -138,14 +144,10 @@ class Choice:
         return value
 
 
-@dataclass(frozen=True)
-class Flag:
+class Flag(Rule):
     """True or False: ``"false"`` would count as true."""
 
-    is_optional: bool = False
-    takes_text: bool = False
-    is_for_literals: bool = False
-    is_private: bool = False
+    takes_text = False
 
     def read(self, value: Any, *, is_parsing: bool = False) -> Any:  # noqa: ARG002 - the protocol's
         """Return the value."""
@@ -155,14 +157,10 @@ class Flag:
         raise UnfitValueError("must be True or False")
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(Rule):
     """A text."""
 
-    is_optional: bool = False
-    may_be_blank: bool = False
-    is_for_literals: bool = False
-    is_private: bool = False
+    may_be_blank = False
 
     def read(self, value: Any, *, is_parsing: bool = False) -> Any:  # noqa: ARG002 - the protocol's
         """Return the text."""
@@ -173,18 +171,14 @@ class Text:
         raise UnfitValueError("must be a text" if self.may_be_blank else "must be a text that is not empty")
 
 
-@dataclass(frozen=True)
-class Folder:
+class Folder(Rule):
     """
     A place in object storage that every worker finds: a relative one is in the directory of one worker.
 
     :param blank_is_none: An empty text means that there is none: a template may render to it.
     """
 
-    is_optional: bool = False
-    blank_is_none: bool = False
-    is_for_literals: bool = False
-    is_private: bool = False
+    blank_is_none = False
 
     def read(self, value: Any, *, is_parsing: bool = False) -> Any:  # noqa: ARG002 - the protocol's
         """Return its URI."""
@@ -200,12 +194,11 @@ class Folder:
         return text
 
 
-@dataclass(frozen=True)
-class InputFile:
+class InputFile(Rule):
     """A file to be uploaded: its path or URI, or what a download or archive task returned for it."""
 
-    is_for_literals: bool = True
-    is_private: bool = True
+    is_for_literals = True
+    is_private = True
 
     def read(self, value: Any, *, is_parsing: bool = False) -> Any:  # noqa: ARG002 - the protocol's
         """Return the value."""
@@ -214,12 +207,10 @@ class InputFile:
         raise UnfitValueError("must be a path, a URI, or what a download or archive task returned for a file")
 
 
-@dataclass(frozen=True)
-class JobReference:
+class JobReference(Rule):
     """A job as a generate operator returns it, or its ID."""
 
-    is_for_literals: bool = False
-    is_private: bool = True
+    is_private = True
 
     def read(self, value: Any, *, is_parsing: bool = False) -> Any:
         """Return the job's ID."""
@@ -235,13 +226,12 @@ class JobReference:
         )
 
 
-@dataclass(frozen=True)
-class Fields:
+class Fields(Rule):
     """Fields of a request by name."""
 
-    is_optional: bool = True
-    is_for_literals: bool = True
-    is_private: bool = True
+    is_optional = True
+    is_for_literals = True
+    is_private = True
 
     def read(self, value: Any, *, is_parsing: bool = False) -> Any:  # noqa: ARG002 - the protocol's
         """Return the fields."""
@@ -252,8 +242,7 @@ class Fields:
         raise UnfitValueError("must be a dict of fields, named by texts")
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(Rule):
     """
     A list of dicts, or what another task returned as one.
 
@@ -261,10 +250,9 @@ class Rows:
     :param may_nest: A list of such lists will do: a mapped task returns that.
     """
 
-    what: str
-    may_nest: bool = False
-    is_for_literals: bool = False
-    is_private: bool = True
+    what = ""
+    may_nest = False
+    is_private = True
 
     def read(self, value: Any, *, is_parsing: bool = False) -> Any:
         """Return the list, each entry read once: those of a mapped task come from Airflow one by one."""
@@ -282,30 +270,27 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
 
 
-@dataclass(frozen=True)
-class Whole:
+class Whole(Rule):
     """A whole number of a request, whose range is the model's."""
 
     words: tuple[str, ...] = ()
-    is_for_literals: bool = True
-    is_private: bool = False
+    is_for_literals = True
 
     def read(self, value: Any, *, is_parsing: bool = False) -> Any:  # noqa: ARG002 - the protocol's
         """Return the value."""
-        is_text = isinstance(value, str) and (bool(_WHOLE.fullmatch(value)) or value in self.words)
+        is_text = isinstance(value, str) and (bool(re.fullmatch(_WHOLE, value)) or value in self.words)
         is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
         if value is None or is_text or (is_whole and not isinstance(value, bool)):
             return value
         raise UnfitValueError("".join(["must be a whole number", *(f" or {word}" for word in self.words)]))
 
 
-@dataclass(frozen=True)
-class Media:
+class Media(Rule):
     """Links, files or jobs of a request: whatever they are, they are no numbers."""
 
-    is_list: bool = False
-    is_for_literals: bool = True
-    is_private: bool = True
+    is_list = False
+    is_for_literals = True
+    is_private = True
 
     def read(self, value: Any, *, is_parsing: bool = False) -> Any:  # noqa: ARG002 - the protocol's
         """Return the value."""
@@ -315,12 +300,11 @@ class Media:
         return value
 
 
-@dataclass(frozen=True)
-class Callback:
+class Callback(Rule):
     """An address that EvoLink may call."""
 
-    is_for_literals: bool = True
-    is_private: bool = True
+    is_for_literals = True
+    is_private = True
 
     def read(self, value: Any, *, is_parsing: bool = False) -> Any:  # noqa: ARG002 - the protocol's
         """Return the address."""

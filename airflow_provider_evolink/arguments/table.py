@@ -34,40 +34,40 @@ _NO_RECONCILE = (
 
 Rules = Mapping[str, Rule]
 
-_SECONDS = Number(MAX_SECONDS, unit=" of seconds")
+_SECONDS = Number(maximum=MAX_SECONDS, unit=" of seconds")
 _CONNECTION = Text()
 _NAME = Text(is_optional=True)
 
 GENERATE: Rules = {
     "model": Text(is_for_literals=True),
     "parameters": Fields(),
-    "kind": Choice(KINDS, is_optional=True),
+    "kind": Choice(words=KINDS, is_optional=True),
     "evolink_conn_id": _CONNECTION,
     "poll_interval": _SECONDS,
-    "timeout": Number(MAX_SECONDS, unit=" of seconds", is_optional=False),
+    "timeout": Number(maximum=MAX_SECONDS, unit=" of seconds", is_optional=False),
     "deferrable": Flag(),
     "defer_after": _SECONDS,
     "durable": Flag(),
-    "validation": Choice(VALIDATIONS),
+    "validation": Choice(words=VALIDATIONS),
     "idempotency_namespace": Text(is_optional=True, may_be_blank=True),
     "destination": Folder(is_optional=True, blank_is_none=True),
     "callback_url": Callback(),
     "ledger_path": Folder(is_optional=True),
-    "max_credits": Number(10**9),
-    "unknown_price": Choice(get_args(choices.UnknownPrice)),
-    "max_regenerations": Number(10**6, is_whole=True),
-    "on_unknown_submit": Choice(get_args(choices.OnUnknownSubmit)),
-    "on_clear": Choice(get_args(choices.OnClear)),
-    "on_backfill": Choice(get_args(choices.OnBackfill)),
+    "max_credits": Number(maximum=10**9),
+    "unknown_price": Choice(words=get_args(choices.UnknownPrice)),
+    "max_regenerations": Number(maximum=10**6, is_whole=True),
+    "on_unknown_submit": Choice(words=get_args(choices.OnUnknownSubmit)),
+    "on_clear": Choice(words=get_args(choices.OnClear)),
+    "on_backfill": Choice(words=get_args(choices.OnBackfill)),
 }
 # Where the request may name the model.
 DECORATED: Rules = {**GENERATE, "model": Text(is_for_literals=True, may_be_blank=True)}
 BATCH: Rules = {
     **DECORATED,
-    "requests": Rows("dicts of fields"),
-    "max_active": Number(MAX_ACTIVE, minimum=1, is_whole=True, is_optional=False),
-    "on_failed_job": Choice(get_args(choices.OnFailedJob)),
-    "on_unknown_submit": Choice(get_args(choices.OnUnknownSubmit), refused={"reconcile": _NO_RECONCILE}),
+    "requests": Rows(what="dicts of fields"),
+    "max_active": Number(maximum=MAX_ACTIVE, minimum=1, is_whole=True, is_optional=False),
+    "on_failed_job": Choice(words=get_args(choices.OnFailedJob)),
+    "on_unknown_submit": Choice(words=get_args(choices.OnUnknownSubmit), refused={"reconcile": _NO_RECONCILE}),
 }
 # The fields of a request that are arguments: their kind only. What a model allows of them is the catalog's.
 FIELDS: Rules = {
@@ -93,13 +93,13 @@ DOWNLOAD: Rules = {
     "destination": Folder(),
     "destination_conn_id": _NAME,
     "evolink_conn_id": _CONNECTION,
-    "on_missing": Choice(get_args(choices.OnMissing)),
-    "total_timeout": Number(MAX_SECONDS, unit=" of seconds", is_positive=True),
+    "on_missing": Choice(words=get_args(choices.OnMissing)),
+    "total_timeout": Number(maximum=MAX_SECONDS, unit=" of seconds", is_positive=True),
     "max_bytes": Number(is_positive=True),
     "min_rate": Number(is_positive=True),
 }
 ARCHIVE: Rules = {
-    "files": Rows("files, as a download returns it", may_nest=True, is_for_literals=True),
+    "files": Rows(what="files, as a download returns it", may_nest=True, is_for_literals=True),
     "archive_path": Folder(),
     "archive_conn_id": _NAME,
 }
