@@ -13,7 +13,8 @@ from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.jobs.job import Job
     from airflow_provider_evolink.api.jobs.snapshot import JobReading
-    from airflow_provider_evolink.ledger.policies import OnUnknownSubmit, Policies
+    from airflow_provider_evolink.arguments.choices import OnUnknownSubmit
+    from airflow_provider_evolink.ledger.policies import Policies
 
 # EvoLink's client libraries rely on a repeated key for a day; a margin keeps us clear of its end.
 REPLAY_WITHIN_SECONDS = 20 * 3600.0

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow_provider_evolink.arguments.checks import CheckedOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 
-class InputOperator(BaseOperator):
+class InputOperator(CheckedOperator):
     """
     Keep the arguments as they stand in the DAG file, when Airflow renders them.
 
