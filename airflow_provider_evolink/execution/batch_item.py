@@ -166,6 +166,15 @@ class BatchItem:
             raise
         self.state = ItemState.ENDED if self.reading.is_over else ItemState.RUNNING
 
+    def find_reusable(self) -> None:
+        """
+        Take the archived result of this request, where it may be reused.
+
+        :raises EvoLinkError: the archive cannot be read.
+        """
+        if found := self.attempt.reuse.find(self.attempt.record):
+            self.result, self.state = found, ItemState.SUCCEEDED
+
     def take(self, found: JobReading | None) -> None:
         """
         Take a poll of the job.

@@ -31,6 +31,7 @@ from airflow_provider_evolink.execution.metrics import count_credits, count_deci
 from airflow_provider_evolink.execution.other_records import adopt
 from airflow_provider_evolink.execution.request import OrderRequest
 from airflow_provider_evolink.execution.results import check_job
+from airflow_provider_evolink.execution.reuse import Reuse
 from airflow_provider_evolink.execution.submission import (
     OrderSubmitter,
     SubmittedOrder,
@@ -90,6 +91,7 @@ class GenerationAttempt:
         self.record = self.ledger.read()
         self._run = run
         self._client = client or EvoLinkHook(options.evolink_conn_id).get_conn()
+        self.reuse = Reuse(options, run, self.request, self.identity, self._client)
         self._submitter = OrderSubmitter(options, run, self.request, self.identity, self.ledger, self._client)
         self.tracker = JobTracker(options, run, self._client, self.request)
 
@@ -159,7 +161,7 @@ class GenerationAttempt:
             return self._replace_failed_job(self.record) if self._replaces_failed_job() else self._attach(self.record)
         count_decision(self.options.operator_name, "fresh_submit" if self.ledger.is_durable else "no_task_state_store")
         counts = self.record.counts(self.identity.clear_count) if self.record else {}
-        return self._submitted(self._submitter.submit(order_number, self.record, counts))
+        return self._submitted(self.reuse.order(self._submitter, order_number, self.record, counts))
 
     def poll(self, *, again: bool = True) -> None:
         """
@@ -263,7 +265,8 @@ class GenerationAttempt:
 
         :param job: The job as just polled.
         """
-        if self.record is None or self.record.state is not State.DELIVERED:
+        is_joined = self.record is not None and self.record.is_joined
+        if not is_joined and (self.record is None or self.record.state is not State.DELIVERED):
             count_credits(self.options.operator_name, "credits_charged", job)
         if self.record is not None:
             here: dict[str, Any] = {"clear_count": self.identity.clear_count, "attempt": self.identity.attempt}
@@ -310,7 +313,7 @@ class GenerationAttempt:
             self.options.operator_name, "terminal_resubmit", self.tracker.reading.job if self.tracker.reading else None
         )
         counts = record.counts(self.identity.clear_count, regenerated=1)
-        return self._submitted(self._submitter.submit(record.order_number + 1, record, counts))
+        return self._submitted(self.reuse.order(self._submitter, record.order_number + 1, record, counts))
 
     def _failed(self, job: Job, failure: EvoLinkJobError) -> EvoLinkJobError:
         """Hand on what the failed job cost, and say whether a retry would submit again."""

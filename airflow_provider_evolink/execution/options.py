@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_evolink.api.catalog.catalog import Kind, Validation
     from airflow_provider_evolink.api.files.transfer.fetching import DownloadLimits
-    from airflow_provider_evolink.arguments.choices import OnFailedJob, OnMissing
+    from airflow_provider_evolink.arguments.choices import OnFailedJob, OnMissing, Reuse
     from airflow_provider_evolink.execution.inputs.origins import InputOrigins
 
 
@@ -39,6 +39,10 @@ class GenerationOptions:
     :param keeps_result: Whether the result goes to XCom.
     :param operator_name: Class of the operator, for errors and metrics.
     :param hide_prompt: Whether results and manifests hold checksums in place of the request's free texts.
+    :param reuse: Whether an archived result of the same request is handed on in place of an order.
+    :param reuse_unseeded: Whether that also holds for requests without a fixed seed.
+    :param archive_path: Root of the archive, for ``reuse``.
+    :param archive_conn_id: Connection of its store.
     :param empty: Names of fields that were given, and of which nothing is left after rendering.
     :param read_origins: Returns which local files the task may read as inputs; few requests have any.
     """
@@ -64,6 +68,10 @@ class GenerationOptions:
     keeps_result: bool
     operator_name: str
     hide_prompt: bool
+    reuse: Reuse
+    reuse_unseeded: bool
+    archive_path: str | None
+    archive_conn_id: str | None
     empty: frozenset[str]
     read_origins: Callable[[], InputOrigins]
 
@@ -82,11 +90,17 @@ class GenerationOptions:
         taken = (
             *("kind", "validation", "evolink_conn_id", "destination", "durable", "ledger_path", "timeout"),
             *("poll_interval", "defer_after", "max_credits", "idempotency_namespace", "on_missing", "hide_prompt"),
+            *("reuse", "reuse_unseeded", "archive_path", "archive_conn_id"),
         )
         typed = {path: getattr(operator, path.rpartition(".")[2]) for path in operator.request_fields}
         given = operator.given
         if getattr(operator, "_BaseOperator__from_mapped", False):  # what Airflow made of expand() and partial()
             given = frozenset(getattr(operator, "_BaseOperator__init_kwargs", {}))
+        if checked["reuse"] != "never" and not checked["archive_path"]:
+            raise EvoLinkConfigError(
+                "reuse needs archive_path, where the archived results are; nothing is submitted. What to do: give the "
+                "archive_path of the archive task"
+            )
         return cls(
             model=operator.model,
             fields={path: value for path, value in typed.items() if value is not None},

@@ -36,6 +36,7 @@ class GenerationResult(TypedDict, total=False):
     :param submitted: When the order was sent, ISO 8601, UTC.
     :param completed: When a worker first took the finished job, ISO 8601, UTC.
     :param request_id: EvoLink's ID of the call that ordered, for their support; ``None`` where it is not known.
+    :param reused: With ``reuse``, true: an archived result, for which this task submitted nothing.
     :param files: With ``destination``: the downloaded files.
     """
 
@@ -57,6 +58,7 @@ class GenerationResult(TypedDict, total=False):
     completed: str | None
     request_id: str | None
     files: list[DownloadedFile]
+    reused: bool
 
 
 def check_job(record: Record | None, job: JobReading | None) -> None:

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import pendulum
 
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.api.jobs.job import Job
     from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.execution.request import OrderRequest
+    from airflow_provider_evolink.execution.results import GenerationResult
     from airflow_provider_evolink.execution.submission import OrderSubmitter
     from airflow_provider_evolink.execution.task_run import TaskRun
     from airflow_provider_evolink.ledger.ledger import Ledger
@@ -87,7 +88,7 @@ class Reuse:
     identity: TaskIdentity
     client: EvoLinkClient
 
-    def find(self, record: Record | None) -> dict[str, Any] | None:
+    def find(self, record: Record | None) -> GenerationResult | None:
         """
         Return the archived result of this request, where it may be handed on in place of an order.
 
@@ -106,7 +107,7 @@ class Reuse:
         self.run.log.info("The archive has EvoLink job %s of this request: reused, nothing submitted", found["job_id"])
         if self.options.destination:
             found["files"] = copy_reused(found, open_folder(self.options.destination))
-        return found
+        return cast("GenerationResult", found)
 
     def order(
         self, submitter: OrderSubmitter, order_number: int, record: Record | None, counts: dict[str, int]
@@ -120,6 +121,8 @@ class Reuse:
         :param counts: How often it was submitted again, as :meth:`Record.counts` returns it.
         :raises EvoLinkSubmissionUnknown: nobody knows whether this task, or the one with the claim, has submitted.
         """
+        if self.options.reuse == "never":
+            return submitter.submit(order_number, record, counts)
         turn = self._take_turn(record)
         if turn.job is not None:
             joined = self._joined(turn.job, order_number, record)
@@ -199,7 +202,7 @@ class Reuse:
         return self.request.fingerprint(None)
 
     def _claims(self) -> Claims | None:
-        if self.options.reuse == "never" or (wanted := self._fingerprint()) is None:
+        if (wanted := self._fingerprint()) is None:
             return None
         claims = Claims(self._archive, wanted, self.identity.path)
         return claims if claims.is_possible else None

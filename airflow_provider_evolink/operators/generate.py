@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_evolink.api.catalog.catalog import Kind, Validation
-    from airflow_provider_evolink.arguments.choices import OnBackfill, OnClear, OnMissing, OnUnknownSubmit, UnknownPrice
+    from airflow_provider_evolink.arguments.choices import (
+        OnBackfill,
+        OnClear,
+        OnMissing,
+        OnUnknownSubmit,
+        Reuse,
+        UnknownPrice,
+    )
     from airflow_provider_evolink.arguments.templated import Entries, Location, Seconds, Templated
     from airflow_provider_evolink.execution.generation import GenerationAttempt
     from airflow_provider_evolink.execution.job_tracker import JobWait
@@ -85,6 +92,13 @@ class EvoLinkGenerateOperator(InputOperator):
         never submitted, ``fail`` submits nothing.
     :param hide_prompt: Let result, manifest, index and the rendered arguments in Airflow's UI show the SHA-256 of
         prompts and other free texts in place of the texts. The DAG file itself still shows what stands in it.
+    :param reuse: ``same_request`` hands on a result of the same request that is in the archive, and submits nothing;
+        the result has ``reused: true`` and files of the archive in place of links. Equal requests at the same time are
+        submitted once, where the store of the archive can create only (``file``, S3). What ``on_clear`` and
+        ``on_backfill`` want is decided first. Default: ``never``.
+    :param reuse_unseeded: Reuse results of requests without a fixed ``seed`` as well: each would be another clip.
+    :param archive_path: With ``reuse``: the ``archive_path`` of the archive task. (templated)
+    :param archive_conn_id: Connection for its store, if required. (templated)
     :return: The job: ``job_id``, ``model``, ``kind``, ``status``, ``results`` (links, 24 hours), ``outputs``, ``made``,
         ``credits``, ``credits_reserved``, ``credits_charged``, ``created``, ``expires_at``, ``request``,
         ``fingerprint``, ``submitted``, ``completed``, ``request_id`` and, with ``destination``, ``files``.
@@ -106,6 +120,8 @@ class EvoLinkGenerateOperator(InputOperator):
         "min_rate",
         "ledger_path",
         "callback_url",
+        "archive_path",
+        "archive_conn_id",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
     operator_extra_links = (EvoLinkResultLink(),)
@@ -145,6 +161,10 @@ class EvoLinkGenerateOperator(InputOperator):
         on_clear: OnClear = "regenerate",
         on_backfill: OnBackfill = "generate",
         hide_prompt: bool = False,
+        reuse: Reuse = "never",
+        reuse_unseeded: bool = False,
+        archive_path: Location | None = None,
+        archive_conn_id: Templated[str | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -173,6 +193,10 @@ class EvoLinkGenerateOperator(InputOperator):
         self.on_clear = on_clear
         self.on_backfill = on_backfill
         self.hide_prompt = hide_prompt
+        self.reuse = reuse
+        self.reuse_unseeded = reuse_unseeded
+        self.archive_path = archive_path
+        self.archive_conn_id = archive_conn_id
         self.check_literals()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -185,7 +209,8 @@ class EvoLinkGenerateOperator(InputOperator):
     def execute(self, context: Context) -> Any:
         """Attach to the job of an earlier try, or submit; then wait."""
         with airflow_failures(self), closing(self._attempt(context)) as attempt:
-            return self._wait_and_deliver(attempt, attempt.attach_or_submit())
+            reused = attempt.reuse.find(attempt.record)
+            return self._keep(reused) if reused else self._wait_and_deliver(attempt, attempt.attach_or_submit())
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """

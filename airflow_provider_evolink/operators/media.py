@@ -79,6 +79,7 @@ class EvoLinkDownloadOperator(CheckedOperator):
     def execute(self, context: Context) -> list[DownloadedFile]:  # noqa: ARG002 - Airflow's signature
         """Read the job for fresh links and download its results."""
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
+        from airflow_provider_evolink.storage.archive.reusable import copy_reused
         from airflow_provider_evolink.storage.media_file import JobInfo
         from airflow_provider_evolink.storage.object_store import open_folder
         from airflow_provider_evolink.storage.results import download_limits, fetch_media
@@ -88,6 +89,9 @@ class EvoLinkDownloadOperator(CheckedOperator):
             limits = download_limits(**{name: given[name] for name in ("total_timeout", "max_bytes", "min_rate")})
             folder = open_folder(given["destination"], given["destination_conn_id"])
             known = JobInfo.of(self.job)
+            if isinstance(self.job, Mapping) and self.job.get("reused"):
+                self.delivered = files = copy_reused(self.job, folder)
+                return files
             with EvoLinkHook(given["evolink_conn_id"]).get_conn() as client:
                 files = fetch_media(client, given["job"], folder, known, limits=limits, on_missing=given["on_missing"])
         self.delivered = files
