@@ -1,12 +1,16 @@
 # make demo    run the main job on the emulator, in a real Airflow
 # make test    run the tests
 # make matrix  run the main job, and kills, in older versions of Airflow
-# make chaos   kill tries at every line, and a real Airflow at every step of an order (45 minutes)
+# make chaos   kill tries at every line, and a real Airflow at every step of an order (an hour)
 # make mutants break the package on purpose: do the tests notice?
 # make bench   measure beside other providers (an hour; QUICK=1: five minutes; ONLY="waiting imports": parts)
+# make memory  measure the memory of downloads of 500 MB and 2 GB (five minutes; 4 GB of disk)
+# make cases   count the cases by which results, inputs and responses are tried, kind by kind
 # make check   lint, types, import rules, words of identifiers, models
 # make check-models   check the models of catalog and emulator (ARGS=--write: write the pages made from them)
 # make docs    build the documentation
+# make wheel   build the package into dist/
+# make first-hour  do what the README says, word for word, in an empty folder (needs the package index)
 #
 # Everything is set up by itself: the Python that is found (3.11 or newer), uv from the package index if it is missing.
 
@@ -22,7 +26,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 
 BENCH := .bench/venv
 
-.PHONY: demo test bench chaos mutants matrix check check-models docs env clean format
+.PHONY: demo test bench chaos mutants matrix memory cases check check-models docs wheel first-hour env clean format
 demo: env
 	@$(RUN) scripts/demo.py
 
@@ -35,6 +39,7 @@ matrix: env
 chaos: env
 	EVOLINK_SWEEP=every EVOLINK_STEPS=2000000 $(RUN) -m pytest tests/ledger -n2 --dist=load $(ARGS)
 	KILLS=30 $(RUN) -m pytest tests/airflow/test_download_kills.py -n0 $(ARGS)
+	EVOLINK_ALL_HOPS=1 $(RUN) -m pytest tests/faults/test_network.py -k hostile_hop -n0 --timeout=900 $(ARGS)
 	$(RUN) -m pytest tests/chaos -n0 $(ARGS)
 
 mutants: env
@@ -42,6 +47,12 @@ mutants: env
 
 bench: $(BENCH)/.ready
 	@$(BENCH)/bin/python benchmarks/run.py $(if $(QUICK),--quick) $(ONLY) $(ARGS)
+
+cases: env
+	@$(RUN) scripts/count_cases.py
+
+memory: env
+	@$(RUN) benchmarks/memory.py $(ARGS)
 
 check: env check-models
 	$(RUN) -m ruff check .
@@ -54,7 +65,16 @@ check-models: env
 	@$(RUN) scripts/check_models.py $(ARGS)
 
 docs: env
+	@rm -rf docs/_build # an interrupted build leaves half a pickle, which would fail this one
 	$(RUN) -m sphinx -W --keep-going -b html docs docs/_build
+
+wheel: | $(UV)
+	@rm -f dist/*.whl
+	@$(UV) build --quiet --wheel --python "$(PYTHON)" --out-dir dist
+	@ls dist/*.whl
+
+first-hour: env
+	@$(RUN) scripts/first_hour.py $(ARGS)
 
 format: env
 	$(RUN) -m ruff check --fix .

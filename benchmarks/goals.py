@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,13 +18,8 @@ def table(found: dict[str, Any]) -> str:
     :param found: Results by part, and under ``rows`` the medians of the parts that wait.
     """
     lines = ["| goal | limit | measured | |", "| --- | --- | --- | --- |"]
-    for name, limit, value, met in (
-        *_waiting(found["rows"]),
-        *_rate(found),
-        *_schedule(found),
-        *_imports(found),
-        *_storm(found),
-    ):
+    parts = (_waiting(found["rows"]), _rate(found), _schedule(found), _imports(found), _storm(found), _herd(found))
+    for name, limit, value, met in itertools.chain.from_iterable(parts):
         lines.append(f"| {name} | {limit} | {value} | {'' if met is None else 'met' if met else '**missed**'} |")
     return "\n".join(lines)
 
@@ -115,3 +111,10 @@ def _storm(found: dict[str, Any]) -> Iterator[Goal]:
         yield _at_most(f"early requests of a job and Retry-After, {name}", 1, float(run["early_each"]))
         yield _at_most(f"requests while EvoLink is away, {name}", 1, run["outage"], " a second")
         yield _at_most(f"all jobs that ended meanwhile reported, {name}", 120, run["recovery"], " s")
+
+
+def _herd(found: dict[str, Any]) -> Iterator[Goal]:
+    for run in found.get("herd", {}).get("runs", []):
+        name = f"{run['jobs']} jobs that end at once, {run['slots']} slots, {run['rate']:g} readings a second"
+        yield _at_most(f"tries lost: {name}", 0, float(run["lost"]))
+        yield _at_most("readings before their Retry-After", 0, float(run["early"]))

@@ -79,9 +79,15 @@ def tables(part: str, found: Found) -> str:
     """
     if part in ("waiting", "crowd"):
         return _waiting(medians(found))
-    return {"schedule": _schedule, "rate": _rate, "imports": _imports, "share": _share, "storm": _storm}[part](
-        found["runs"]
-    )
+    makers = {
+        "schedule": _schedule,
+        "rate": _rate,
+        "imports": _imports,
+        "share": _share,
+        "storm": _storm,
+        "herd": _herd,
+    }
+    return makers[part](found["runs"])
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -241,6 +247,24 @@ def _storm(runs: list[Row]) -> str:
     return _table(["trigger", *phases, *counts, *ends], rows)
 
 
+def _herd(runs: list[Row]) -> str:
+    rows = [
+        [
+            f"{run['jobs']} jobs, {run['slots']} slots, {_number(run['rate'])} readings a second",
+            f"{run['lost']} of {run['tries']}",
+            f"{run['files']} of {run['jobs']}",
+            _number(run["seconds"]),
+            f"{_number(run['try_p50'])} / {_number(run['try_max'])}",
+            str(run["requests"]),
+            str(run["refused"]),
+            str(run["early"]),
+        ]
+        for run in runs
+    ]
+    head = ["finished at once", "tries lost", "results fetched", "all after, s", "a try, p50 / max, s"]
+    return _table([*head, "readings", "429s", "before their Retry-After"], rows)
+
+
 def write() -> Path:
     """Write the page and its plots from the results that are there."""
     found = {path.stem: json.loads(path.read_text()) for path in sorted(HERE.joinpath("results").glob("*.json"))}
@@ -263,7 +287,7 @@ def text(found: dict[str, Found]) -> str:
     parts |= {part: tables(part, results) for part, results in found.items()}
     parts |= {f"{part}_machine": _machine(results["machine"]) for part, results in found.items()}
     filled = HERE.joinpath("page.md").read_text()
-    for name in ("goals", "waiting", "crowd", "rate", "schedule", "imports", "share", "storm"):
+    for name in ("goals", "waiting", "crowd", "rate", "schedule", "imports", "share", "storm", "herd"):
         filled = filled.replace(f"<!-- {name} -->", parts.get(name, "Not measured yet."))
         filled = filled.replace(f"<!-- {name}_machine -->", parts.get(f"{name}_machine", ""))
     return filled

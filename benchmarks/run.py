@@ -9,6 +9,7 @@ Measure the package against other providers, side by side in one run. See README
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime as dt
 import json
 import os
@@ -16,13 +17,13 @@ import platform
 import resource
 import sys
 import tempfile
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-PARTS = ("schedule", "imports", "share", "waiting", "crowd", "rate", "storm")
+PARTS = ("schedule", "imports", "share", "waiting", "crowd", "rate", "storm", "herd")
 SHOWN = ("apache-airflow", "httpx", "httpx2", "aiohttp")
 PEERS = ("openai", "databricks", "http")
 
@@ -92,6 +93,10 @@ def _run(part: str, given: argparse.Namespace, folder: Path) -> None:
 
         certificates.make(folder)
         runs = storm.measure(given.count, 0.03 if given.quick else 1.0, folder)
+    elif part == "herd":
+        import herd
+
+        runs = herd.measure(*((15, 8) if given.quick else (150, 64)))
     else:
         import share
 
@@ -139,10 +144,12 @@ def _machine(note: str) -> dict[str, Any]:
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.machine(),
     )
-    versions = {name: version(name) for name in SHOWN}
-    versions |= {f"provider {name}": version(f"apache-airflow-providers-{name}") for name in PEERS} | {
-        "openai SDK": version("openai")
-    }
+    packages = {name: name for name in SHOWN}
+    packages |= {f"provider {name}": f"apache-airflow-providers-{name}" for name in PEERS} | {"openai SDK": "openai"}
+    versions = {}
+    for name, package in packages.items():
+        with contextlib.suppress(PackageNotFoundError):  # some parts need no other providers
+            versions[name] = version(package)
     return {
         "when": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "cpu": cpu,

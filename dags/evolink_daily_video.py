@@ -17,7 +17,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pendulum
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, AssetAlias
 
 from airflow_provider_evolink.operators import (
     EvoLinkArchiveOperator,
@@ -52,6 +52,7 @@ with DAG(
         task_id="archive",
         files=download.output,
         archive_path="{{ var.value.get('evolink_archive', 'file:///srv/evolink/archive') }}",
+        outlets=[AssetAlias("evolink_archive")],  # evolink_on_archive runs after it
     )
     # [END daily]
     generate >> download >> archive

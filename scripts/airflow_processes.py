@@ -71,6 +71,7 @@ class AirflowProcesses(LocalAirflow):
     def __exit__(self, *_: object) -> None:
         for part in list(self._parts):
             self.kill(part)
+        self._temporary.cleanup()
 
     def start(self, part: str) -> None:
         """
@@ -197,6 +198,36 @@ class AirflowProcesses(LocalAirflow):
         answer = httpx.post(f"{self.url}/api/v2/backfills", json=body, timeout=60, trust_env=False)
         answer.raise_for_status()
 
+    def record(self, dag_id: str, run_id: str, task_id: str, key: str) -> dict[str, Any]:
+        """
+        Return what a task has kept in Airflow's store.
+
+        :param dag_id: The DAG.
+        :param run_id: The run.
+        :param task_id: The task.
+        :param key: Its name there.
+        """
+        value: dict[str, Any] = self.get(_record_path(dag_id, run_id, task_id, key))["value"]
+        return value
+
+    def edit_record(self, dag_id: str, run_id: str, task_id: str, key: str, value: dict[str, Any] | None) -> None:
+        """
+        Change what a task has kept in Airflow's store, as a user does in the UI.
+
+        :param dag_id: The DAG.
+        :param run_id: The run.
+        :param task_id: The task.
+        :param key: Its name there.
+        :param value: What to keep; ``None`` deletes it.
+        """
+        path = _record_path(dag_id, run_id, task_id, key)
+        body = None if value is None else {"value": value}
+        with self._one_writer:
+            answer = httpx.request(
+                "PATCH" if body else "DELETE", f"{self.url}{path}", json=body, timeout=60, trust_env=False
+            )
+        answer.raise_for_status()
+
     def log_files(self, dag_id: str, run_id: str, task_id: str) -> str:
         """
         Return all a task and its triggers have logged, read from the files: this needs no API server.
@@ -220,6 +251,10 @@ class AirflowProcesses(LocalAirflow):
             except httpx.HTTPError:
                 continue
             return
+
+
+def _record_path(dag_id: str, run_id: str, task_id: str, key: str) -> str:
+    return f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/{task_id}/state-store/{key}"
 
 
 def wake(*processes: int) -> None:

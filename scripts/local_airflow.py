@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -45,8 +46,11 @@ class LocalAirflow:
         self._python = python
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        # Parts and tasks that are killed clean up nothing; a short path, since it holds sockets.
+        self._temporary = tempfile.TemporaryDirectory(prefix="evolink-airflow-", ignore_cleanup_errors=True)
         self._env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")},
+            "TMPDIR": self._temporary.name,
             "PATH": f"{Path(python).parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
@@ -82,12 +86,16 @@ class LocalAirflow:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process is None:
-            return
+        if self._process is not None:
+            self._stop(self._process)
+        self._temporary.cleanup()
+
+    @staticmethod
+    def _stop(process: subprocess.Popen[bytes]) -> None:
         for number, patience in ((signal.SIGTERM, 4), (signal.SIGKILL, 5)):
             try:
-                os.killpg(self._process.pid, number)
-                self._process.wait(timeout=patience)
+                os.killpg(process.pid, number)
+                process.wait(timeout=patience)
             except ProcessLookupError:
                 return
             except subprocess.TimeoutExpired:

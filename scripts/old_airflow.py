@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import subprocess
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -68,17 +71,27 @@ class OldAirflow(LocalAirflow):
 
         self.wait_until(180, "Airflow did not come up", up)
 
+    def start(self, dag_ids: Collection[str]) -> None:
+        """Unpause DAGs, and from before on note all states that their tasks have."""
+        threading.Thread(target=self._note_states, daemon=True).start()
+        self.command("dags", "unpause", "--yes", "--treat-dag-id-as-regex", f"^({'|'.join(dag_ids)})$")
+
+    def _note_states(self) -> None:
+        while self._process is None or self._process.poll() is None:
+            with contextlib.suppress(sqlite3.OperationalError):  # locked for a moment
+                for dag, task, state in self.rows("SELECT dag_id, task_id, state FROM task_instance"):
+                    self.seen.setdefault((dag, task), set()).add(state)
+            time.sleep(0.5)
+
     def command(self, *words: str) -> None:
         """Run a command of this Airflow."""
         command = [self._python, "-m", "airflow", *words]
         subprocess.run(command, env=self._env, check=True, capture_output=True, timeout=120)
 
     def finish(self, dag_id: str, seconds: float = 240.0) -> dict[str, tuple[str, int]]:
-        """Wait for the run of a DAG and return the state and try of its tasks; on the way note all states seen."""
+        """Wait for the run of a DAG and return the state and try of its tasks."""
 
         def over() -> bool:
-            for dag, task, state in self.rows("SELECT dag_id, task_id, state FROM task_instance"):
-                self.seen.setdefault((dag, task), set()).add(state)
             return any(state in OVER for (state,) in self.rows("SELECT state FROM dag_run WHERE dag_id = ?", dag_id))
 
         self.wait_until(seconds, f"the run of {dag_id} did not end", over)

@@ -14,7 +14,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # of tmp_path, which is kept for a look
 _HOME = Path(tempfile.mkdtemp(prefix="evolink-tests-"))
+# Whatever tests, their servers and killed children leave behind goes away with the home. The short names leave room for
+# sockets, whose paths are limited.
+_TEMPORARY = _HOME / "t"
+_TEMPORARY.mkdir()
+os.environ["TMPDIR"] = tempfile.tempdir = str(_TEMPORARY)
 for _name in [name for name in os.environ if name.startswith("AIRFLOW_")]:
     del os.environ[_name]
 os.environ.update(
@@ -27,6 +33,7 @@ os.environ.update(
 )
 (_HOME / "dags").mkdir()
 
+from airflow_provider_evolink.api.http import patience  # noqa: E402
 from airflow_provider_evolink.emulator.server import EmulatorServer  # noqa: E402
 
 KEY = "test-key-0123456789"
@@ -43,6 +50,13 @@ def pytest_sessionfinish() -> None:
     import shutil
 
     shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _quick_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let calls that were refused by a rate limit return within moments, and give up within seconds."""
+    quick = patience.PatiencePolicy(max_wait=3.0, first_window=0.05, max_window=0.2)
+    monkeypatch.setattr(patience, "POLICY", quick)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "airflow_provider_evolink"
 # Where Airflow's names may come from; what common.compat has no name for is in one module of ours.
-AIRFLOW_NAMES = ("airflow.providers.common.compat", "airflow.triggers.base")
+AIRFLOW_NAMES = ("airflow.providers.common.compat", "airflow.triggers.base", "airflow.providers.openlineage.extractors")
 ONLY_IN_COMPAT = ("airflow.sdk.execution_time.context",)
 
 

@@ -128,16 +128,13 @@ def test_a_text_that_is_waited_for_is_printed(file: str, name: str) -> None:
 
 def test_every_point_of_the_chaos_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each trap is set on a function of the package by its name: one that was renamed would break every row."""
-    copy = tmp_path / "dags_under_chaos.py"
-    copy.write_text((ROOT / "tests" / "chaos" / copy.name).read_text(encoding="utf-8"))
-    copy.with_suffix(".json").write_text("{}")
     monkeypatch.setenv("CHAOS_FOLDER", str(tmp_path))
-    dags = load(str(copy))
+    traps = load(str(ROOT / "tests" / "chaos" / "traps.py"))
     found = []
     for wrap in ("before", "after"):
-        monkeypatch.setattr(dags, wrap, lambda owner, name, *_: found.append(callable(getattr(owner, name))))
-    monkeypatch.setattr(dags, "on_the_wire", lambda *_, **__: found.append(True))
-    for arm in dags.POINTS.values():
+        monkeypatch.setattr(traps, wrap, lambda owner, name, *_: found.append(callable(getattr(owner, name))))
+    monkeypatch.setattr(traps, "on_the_wire", lambda *_, **__: found.append(True))
+    for arm in traps.POINTS.values():
         arm(print)
-    assert len(found) >= len(dags.POINTS) > 10
+    assert len(found) >= len(traps.POINTS) > 10
     assert all(found)

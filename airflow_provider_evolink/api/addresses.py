@@ -49,6 +49,9 @@ _INNER_DOMAINS = frozenset({"corp", "home", "home.arpa", "internal", "intranet",
 _INNER_DOMAINS |= {"localhost", "private", "svc"}
 # Public services resolve a name with an address in it to that address: 10.0.0.1.nip.io, app-10-0-0-1.sslip.io
 _ADDRESS_IN_NAME = re.compile(r"(?<![0-9])(?=((?:[0-9]{1,3}[.-]){3}[0-9]{1,3})(?![0-9]))")
+# They also read 0a000001 and fe80--1, which would be ordinary labels elsewhere.
+_READS_ADDRESSES = re.compile(r"\.(?:nip|sslip|xip)\.io$")
+_HEX_IN_LABEL = re.compile(r"(?<![0-9a-z])[0-9a-f]{8}(?![0-9a-z])")
 _UNSAFE = re.compile(r"[\s\x00-\x1f\x7f\\]")
 _BASE64 = re.compile(r"[A-Za-z0-9+/=_-]{200,}")
 _WEB = re.compile(r"https?://", re.IGNORECASE)
@@ -183,22 +186,44 @@ def is_inner_name(name: str) -> bool:
         return False
     labels = host.split(".")
     inside = any(".".join(labels[-count:]) in _INNER_DOMAINS for count in (1, 2))
-    return len(labels) == 1 or inside or any(map(_is_inner_spelling, _ADDRESS_IN_NAME.findall(host)))
+    return len(labels) == 1 or inside or any(map(_is_inner_spelling, _addresses_in(host, labels)))
+
+
+def _addresses_in(host: str, labels: list[str]) -> list[str]:
+    """Return what a service that reads addresses out of names may find in this one."""
+    found = [text.replace("-", ".") for text in _ADDRESS_IN_NAME.findall(host)]
+    if _READS_ADDRESSES.search(host):
+        found += [str(ipaddress.IPv4Address(int(text, 16))) for text in _HEX_IN_LABEL.findall(host)]
+        found += [label.replace("-", ":") for label in labels]
+    return found
 
 
 def _is_inner_spelling(text: str) -> bool:
-    address = literal_address(text.replace("-", "."))
+    address = literal_address(text)
     return address is not None and not is_public_address(str(address))
 
 
 def is_public_address(address: str) -> bool:
     """Return whether an IP address is on the public internet, also when it carries another one inside."""
     ip = literal_address(address)
-    if isinstance(ip, ipaddress.IPv6Address):
-        ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else ip.ipv4_mapped or ip
-    if ip is None or any(ip in network for network in _NOT_PUBLIC):
+    return ip is not None and all(map(_is_public, _with_carried(ip)))
+
+
+def _is_public(ip: IPAddress) -> bool:
+    if any(ip in network for network in _NOT_PUBLIC):
         return False
     return ip.is_global and (ip.version == 4 or ip in _IPV6_UNICAST)
+
+
+def _with_carried(ip: IPAddress) -> tuple[IPAddress, ...]:
+    """Return an address with the IPv4 address that it carries; without itself where it only stands for that one."""
+    if ip.version == 4:
+        return (ip,)
+    carried = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    if ip in _NAT64 or ip.ipv4_mapped:
+        return (carried,)
+    is_isatap = (int(ip) >> 32) & 0xFDFFFFFF == 0x5EFE
+    return (ip, carried) if is_isatap else (ip,)
 
 
 def literal_address(host: str) -> IPAddress | None:

@@ -26,7 +26,8 @@ from airflow_provider_evolink.api.errors import EvoLinkAuthError, EvoLinkError
 from airflow_provider_evolink.api.http import wire
 from airflow_provider_evolink.api.http.connections import MAX_CONNECTIONS, ConnectionCount
 from airflow_provider_evolink.api.http.failures import network_error
-from airflow_provider_evolink.api.http.messages import Call, Response
+from airflow_provider_evolink.api.http.messages import Call, Response, request_id
+from airflow_provider_evolink.api.http.patience import Patience, is_throttled
 from airflow_provider_evolink.api.http.quiet import IS_OURS
 from airflow_provider_evolink.api.http.retries import MAX_ATTEMPTS, retrying
 from airflow_provider_evolink.api.http.server_clock import ServerClock
@@ -113,7 +114,7 @@ class EvoLinkClient:
                 permit.renew()
             response = exchange(self._http, call, self.settings, permit=permit)
             self.clock.note(response.headers)
-            return wire.job_from(call, response)
+            return wire.job_from(call, response).model_copy(update={"request_id": request_id(response)})
 
         job = retrying(call, self.settings)(attempt)
         self._redactors[job.job_id] = call.redactor
@@ -129,7 +130,14 @@ class EvoLinkClient:
         """
         return self._read(wire.list_jobs(model), wire.listed_from)
 
-    def get_job(self, job_id: str, *, attempts: int = MAX_ATTEMPTS, redactor: Redactor | None = None) -> Job:
+    def get_job(
+        self,
+        job_id: str,
+        *,
+        attempts: int = MAX_ATTEMPTS,
+        redactor: Redactor | None = None,
+        patience: Patience | None = None,
+    ) -> Job:
         """
         Read one job. Free. A completed job comes with fresh links. What is odd about its end is logged.
 
@@ -138,25 +146,26 @@ class EvoLinkClient:
         :param redactor: Hides what no error or log line may quote from the request. By default that of an order which
             this client submitted; of other jobs EvoLink's messages are hidden wholly, since nobody here knows the
             prompt that they may quote. Codes are shown.
+        :param patience: Wait out a rate limit with what is left of it, instead of by ``attempts``.
         :raises EvoLinkAPIError: after the last attempt, or at once where another one is pointless.
         """
         redactor = redactor or self._redactors.get(job_id) or Redactor.everything()
         call = replace(wire.read_job(job_id), redactor=redactor)
-        job = self._read_renewing(call, attempts)
+        job = self._read_renewing(call, attempts, patience)
         for line in remarks(job, redactor):
             log.warning("EvoLink job %s: %s", job.job_id, line)
         return job
 
-    def _read_renewing(self, call: Call, attempts: int) -> Job:
+    def _read_renewing(self, call: Call, attempts: int, patience: Patience | None) -> Job:
         try:
-            return self._read(call, wire.job_from, attempts)
+            return self._read(call, wire.job_from, attempts, patience)
         except EvoLinkAuthError:
             if self._renew is None:
                 raise
         self.close()
         fresh = EvoLinkClient(self._renew())
         self.settings, self._http = fresh.settings, fresh._http
-        return self._read(call, wire.job_from, attempts)
+        return self._read(call, wire.job_from, attempts, patience)
 
     def get_credits(self) -> Credits:
         """Read the balance of account and key. Free."""
@@ -172,6 +181,7 @@ class EvoLinkClient:
         estimated_time: float | None = None,
         on_poll: Callable[[Job], None] | None = None,
         redactor: Redactor | None = None,
+        patience: Patience | None = None,
     ) -> Job:
         """
         Block until a job has ended, and return it with its links.
@@ -183,6 +193,7 @@ class EvoLinkClient:
         :param estimated_time: EvoLink's estimate in seconds, if known: the first poll waits for a part of it.
         :param on_poll: Called with each reading, e.g. to log progress.
         :param redactor: As for :meth:`get_job`.
+        :param patience: As for :meth:`get_job`, for a job that has ended: what it takes comes on top of ``timeout``.
         :raises EvoLinkJobFailed: EvoLink reported the job as failed.
         :raises EvoLinkNoResults: completed without links.
         :raises EvoLinkJobTimeout: still running; wait again with the same id.
@@ -198,7 +209,7 @@ class EvoLinkClient:
             try:
                 # The schedule paces all polls but the last, which deserves the attempts of a single read.
                 attempts = 1 if now < watch.deadline else MAX_ATTEMPTS
-                job = self.get_job(job_id, attempts=attempts, redactor=redactor)
+                job = self.get_job(job_id, attempts=attempts, redactor=redactor, patience=patience)
             except EvoLinkError as error:
                 step = watch.on_error(error, now)
             else:
@@ -209,13 +220,16 @@ class EvoLinkClient:
                 return schedule.result_or_raise(job_id, step.end, job, step.error, redactor)
             time.sleep(step.delay)
 
-    def _read(self, call: Call, read: Read[T], attempts: int = MAX_ATTEMPTS) -> T:
+    def _read(self, call: Call, read: Read[T], attempts: int = MAX_ATTEMPTS, patience: Patience | None = None) -> T:
         def attempt() -> T:
             response = exchange(self._http, call, self.settings)
             self.clock.note(response.headers)
             return read(call, response)
 
-        return retrying(call, self.settings, attempts)(attempt)
+        if patience is None:
+            return retrying(call, self.settings, attempts)(attempt)
+        patiently = retrying(call, self.settings, attempts, is_left=is_throttled)
+        return patience.outlast(lambda: patiently(attempt), f"EvoLink job {call.job_id}" if call.job_id else call.name)
 
 
 class AsyncEvoLinkClient:

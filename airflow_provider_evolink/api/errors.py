@@ -22,7 +22,7 @@ EvoLinkError
 ├── EvoLinkJobError              the job was accepted and has no media
 │   ├── EvoLinkJobFailed         EvoLink reported the job as failed          by its code: change or repeat
 │   ├── EvoLinkNoResults         completed, but without links                check the job, ask EvoLink
-│   └── EvoLinkJobTimeout        still running after the timeout             keep waiting: the job keeps running
+│   └── EvoLinkJobTimeout        still running after the timeout             wait on, with a longer timeout
 └── EvoLinkMediaError            a result link returned no usable file
     ├── EvoLinkLinkRefused       the link leads to a forbidden address       ask EvoLink
     └── EvoLinkLinkExpired       the link has expired                        read the job for fresh links
@@ -268,7 +268,11 @@ class EvoLinkNoResults(EvoLinkJobError):
 
 
 class EvoLinkJobTimeout(EvoLinkJobError):
-    """The job still runs after the timeout. It keeps running and is still billed; a retry waits for the same job."""
+    """
+    The job still runs after the timeout. It keeps running and is still billed.
+
+    A retry with the same ``timeout`` polls it once more; a longer one waits on for the same job.
+    """
 
 
 class EvoLinkMediaError(EvoLinkError):

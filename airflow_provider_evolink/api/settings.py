@@ -17,6 +17,7 @@ FILES_URL = "https://files-api.evolink.ai"
 EVOLINK_HOSTS = frozenset({"api.evolink.ai", "files-api.evolink.ai"})
 _ADDRESS = re.compile(r"[\x21-\x7e]+")
 _KEY = re.compile(r"[\x21-\x7e]{8,512}")
+_AROUND = "\"'`<>\\,"  # what surrounds a key that was copied out of a file or a page
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,19 @@ class ClientSettings:
         """
         Refuse a key that cannot be sent in a header. The error never holds it.
 
-        :raises EvoLinkConfigError: missing, blank, or with blanks, newlines or non-ASCII characters in it.
+        :raises EvoLinkConfigError: missing, blank, in quotes, or with blanks, newlines or non-ASCII characters in it.
         """
         if not self.api_key or not self.api_key.strip():
             raise EvoLinkConfigError("no API key: put the EvoLink key into the connection's password (API key)")
+        if self.api_key.strip()[0] in _AROUND or self.api_key.strip()[-1] in _AROUND:
+            raise EvoLinkConfigError(
+                "the API key begins or ends with a quote, a bracket, a comma or a backslash, so it is not sent. What "
+                "to do: put the bare key into the connection's password"
+            )
         if not _KEY.fullmatch(self.api_key):
             raise EvoLinkConfigError(
-                "the API key has invalid characters, such as a blank or a newline, or an invalid length: copy it again "
-                "from the EvoLink dashboard, without quotes or line end"
+                "the API key has invalid characters, such as a blank or a newline, or an invalid length, so it is not "
+                "sent. What to do: copy it again from the EvoLink dashboard, without quotes or line end"
             )
 
     @property

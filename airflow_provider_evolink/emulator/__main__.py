@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import logging
+import os
 import signal
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_evolink.emulator.orders.input_media import is_loopback_host
+from airflow_provider_evolink.emulator.packages import require_packages
 from airflow_provider_evolink.emulator.settings import Settings
 
 _PORT = 8765
+HOSTS_VARIABLE = "EVOLINK_EMULATOR_ALLOWED_HOSTS"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,18 +28,19 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    if not options.allow_remote and not _is_loopback(options.host):
+    if not options.allow_remote and not is_loopback_host(options.host):
         parser.error(f"{options.host} is reachable from other machines; add --allow-remote to allow this")
     try:
         settings = _settings(options)
     except ValueError as error:
         parser.error(str(error))
     try:
+        require_packages()
         from airflow_provider_evolink.emulator.orders.model_file import ModelFileError
         from airflow_provider_evolink.emulator.orders.models import documented_models
         from airflow_provider_evolink.emulator.server import build_server, listen
     except ImportError as error:
-        return _fail(f"{error.name} is missing: pip install 'airflow-provider-evolink[emulator]'")
+        return _fail(str(error))
     try:
         documented_models()
     except ModelFileError as error:
@@ -70,6 +74,13 @@ def _parser() -> argparse.ArgumentParser:
         "--port", type=int, default=_PORT, help="port to listen on; 0 for a free one (default: %(default)s)"
     )
     parser.add_argument("--allow-remote", action="store_true", help="allow an address other than loopback")
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        dest="allowed_hosts",
+        metavar="NAME",
+        help=f"serve requests that name this host, such as that of a container (repeatable; also ${HOSTS_VARIABLE})",
+    )
     pace = parser.add_mutually_exclusive_group()
     pace.add_argument("--speed", type=float, help="divide the duration of jobs by this (default: 1)")
     pace.add_argument("--polls", type=int, help="finish jobs after this many polls instead of by the clock")
@@ -90,17 +101,12 @@ def _parser() -> argparse.ArgumentParser:
 def _settings(options: argparse.Namespace) -> Settings:
     names = ("speed", "polls", "seconds", "estimated_time", "balance", "link_seconds", "fps", "keys")
     changes: dict[str, Any] = {name: value for name in names if (value := getattr(options, name)) is not None}
+    listed = os.environ.get(HOSTS_VARIABLE, "").replace(",", " ").split()
+    changes["allowed_hosts"] = [*(options.allowed_hosts or []), *listed, options.host]
     changes["mode"] = "polls" if "polls" in changes else "seconds"
     changes["idempotency"] = not options.no_idempotency
     changes["files_images_only"] = options.files_images_only
     return Settings().changed(changes)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _announce(host: str, port: int, settings: Settings) -> None:

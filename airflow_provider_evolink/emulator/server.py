@@ -11,15 +11,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import uvicorn
-
-from airflow_provider_evolink.emulator.routes.app import build_app
-from airflow_provider_evolink.emulator.routes.raw_transport import TransportProtocol
+from airflow_provider_evolink.emulator.packages import require_packages
 from airflow_provider_evolink.emulator.settings import Settings
 from airflow_provider_evolink.emulator.state.world import World
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    import uvicorn
 
 _START_SECONDS = 10
 
@@ -51,8 +50,15 @@ def build_server(settings: Settings, folder: Path) -> uvicorn.Server:
 
     :param settings: The settings at the start.
     :param folder: For uploads and results.
+    :raises MissingPackages: A package of the extra ``emulator`` is missing.
     :raises ModelFileError: A model file is wrong.
     """
+    require_packages()
+    import uvicorn
+
+    from airflow_provider_evolink.emulator.routes.app import build_app
+    from airflow_provider_evolink.emulator.routes.raw_transport import TransportProtocol
+
     config = uvicorn.Config(
         build_app(World(settings, folder)),
         http=TransportProtocol,
@@ -75,9 +81,11 @@ class EmulatorServer:
     Unless other settings are given, a job finishes at its third poll, so that tests need not sleep.
 
     :param settings: See :class:`~airflow_provider_evolink.emulator.settings.Settings`.
+    :raises MissingPackages: A package of the extra ``emulator`` is missing.
     """
 
     def __init__(self, **settings: Any) -> None:
+        require_packages()
         self._settings = Settings().changed({"mode": "polls"} | settings)
         self._folder = tempfile.TemporaryDirectory(prefix="evolink-emulator-", ignore_cleanup_errors=True)
         self._socket = listen("127.0.0.1", 0)
@@ -158,7 +166,8 @@ class EmulatorServer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             content = json.dumps(body) if method == "POST" else None
-            connection.request(method, f"/_emulator/{path}", content, {"Connection": "close"})
+            headers = {"Connection": "close", "Content-Type": "application/json"}
+            connection.request(method, f"/_emulator/{path}", content, headers)
             response = connection.getresponse()
             found: dict[str, Any] = json.loads(response.read())
         finally:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -25,6 +27,7 @@ class Settings:
     :param resign_links: Whether polling a completed job returns a link with a new lifetime.
     :param fps: Frames per second of rendered videos. Fewer frames render faster.
     :param keys: The API keys that are accepted; empty accepts any.
+    :param allowed_hosts: Hosts that requests may name, besides loopback and the address that they came in at.
     :param show_billing: Whether jobs carry the ``billing`` object of newer gateways, which no recorded job has.
     :param user_group: What ``usage.user_group`` and the file quota report.
     :param files_images_only: Refuse uploads other than images, as documented.
@@ -45,6 +48,7 @@ class Settings:
     resign_links: bool = True
     fps: int = 24
     keys: list[str] = field(default_factory=list)
+    allowed_hosts: list[str] = field(default_factory=list)
     show_billing: bool = False
     user_group: str = "default"
     files_images_only: bool = False
@@ -107,6 +111,19 @@ _INTEGERS = {"polls", "estimated_time", "fps", "max_files", "max_upload_bytes"}
 _NUMBERS = {"seconds", "speed", "balance", "link_seconds", "file_seconds", "clock_shift"}
 _SWITCHES = {"idempotency", "resign_links", "show_billing", "files_images_only"}
 
+_HINTS = {"allowed_hosts": " (host names or addresses, each without scheme and port)"}
+_HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
+
+
+def _is_host(value: Any) -> bool:
+    """Return whether a text is a host name or an address alone, without scheme, port, path or wildcard."""
+    if not isinstance(value, str):
+        return False
+    try:
+        return bool(_HOST_NAME.fullmatch(value)) or ipaddress.ip_address(value.strip("[]")).version > 0
+    except ValueError:
+        return False
+
 
 def _check(name: str, value: Any) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -119,6 +136,7 @@ def _check(name: str, value: Any) -> None:
         or (name == "mode" and value in {"seconds", "polls"})
         or (name == "user_group" and isinstance(value, str))
         or (name == "keys" and isinstance(value, list) and all(isinstance(key, str) for key in value))
+        or (name == "allowed_hosts" and isinstance(value, list) and all(map(_is_host, value)))
     )
     if not valid or (number and value < _MINIMUM.get(name, -math.inf)):
-        raise ValueError(f"{name}: invalid value {value!r}")
+        raise ValueError(f"{name}: invalid value {value!r}{_HINTS.get(name, '')}")

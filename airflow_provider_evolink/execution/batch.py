@@ -222,7 +222,10 @@ class BatchAttempt:
         by_job = {item.job_id: item for item in self._items if item.job_id}
         named = [*event.get("running", [None]), *event.get("without_result", ())]
         if not all(job_id in by_job for job_id in named):
-            raise EvoLinkConfigError("the trigger's event is about other jobs than those recorded")
+            raise EvoLinkConfigError(
+                "the trigger's event is about other jobs than those recorded, so their results are not returned; "
+                "nothing is submitted. What to do: clear the task: it waits for the recorded jobs"
+            )
         for item in in_state(self._items, ItemState.RUNNING):
             item.state = ItemState.ENDED
         for job_id in event["running"]:

@@ -54,6 +54,10 @@ class FailedRequest(TypedDict):
     :param created: When EvoLink accepted the order, ISO 8601, UTC.
     :param expires_at: Until when links of the job live at least, ISO 8601, UTC.
     :param request: What was submitted, links without their query; ``None`` if the inputs have changed since.
+    :param fingerprint: Hash of what was submitted.
+    :param submitted: When the order was sent, ISO 8601, UTC; ``None`` where there was none.
+    :param completed: ``None``.
+    :param request_id: EvoLink's ID of the call that ordered, where it is known.
     :param error: Name of the error class, such as ``EvoLinkContentError``.
     :param error_code: EvoLink's code of the failure, where it states one.
     """
@@ -71,6 +75,10 @@ class FailedRequest(TypedDict):
     created: str | None
     expires_at: str | None
     request: dict[str, Any] | None
+    fingerprint: str | None
+    submitted: str | None
+    completed: str | None
+    request_id: str | None
     error: str
     error_code: str | None
 
@@ -178,12 +186,13 @@ class BatchItem:
 
         :raises EvoLinkError: it has none, or none yet.
         """
-        reading, job_id = self.reading, str(self.job_id)
+        reading = self.reading
         if not reading.is_over:
-            schedule.result_or_raise(job_id, schedule.WaitEnd.TIMEOUT, None, None if reading.job else reading.error)
+            cause = None if reading.job else reading.error
+            raise self.wait.timeout_error(cause) from cause
         job = reading.ended_job
         if job.status is JobStatus.COMPLETED and not job.results:
-            job = self.attempt.tracker.wait(self.wait)
+            job = self.attempt.tracker.wait(self.wait, patience=self.attempt.tracker.run.patience)
         self.result = self.attempt.result(job)
         self.state = ItemState.SUCCEEDED
 
@@ -212,7 +221,7 @@ class BatchItem:
             "status": "failed" if status == JobStatus.COMPLETED else status,
             "error": type(self.error).__name__,
             "error_code": self.error.code if self.error else None,
-            "request": request.shown(self.attempt.record),
+            **self.attempt.tracker.origin(self.attempt.record, job),
         }
         return cast("FailedRequest", failed)
 

@@ -15,10 +15,19 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkRerunRefused,
 )
 from airflow_provider_evolink.api.jobs import schedule
+from airflow_provider_evolink.api.jobs.credits import credits_text
 from airflow_provider_evolink.api.jobs.failures import is_repeatable, job_error
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
 from airflow_provider_evolink.api.redaction import sanitize
-from airflow_provider_evolink.execution.job_tracker import JobTracker, JobWait, Reading
+from airflow_provider_evolink.execution.hidden_prompt import without_quotes
+from airflow_provider_evolink.execution.job_tracker import (
+    NEEDS_LONGER_TIMEOUT,
+    NEXT_TRY_WAITS,
+    NOT_RECORDED,
+    JobTracker,
+    JobWait,
+    Reading,
+)
 from airflow_provider_evolink.execution.metrics import count_credits, count_decision
 from airflow_provider_evolink.execution.other_records import adopt
 from airflow_provider_evolink.execution.request import OrderRequest
@@ -40,7 +49,8 @@ from airflow_provider_evolink.ledger.decisions import (
     why_not_resubmitted,
 )
 from airflow_provider_evolink.ledger.ledger import Ledger
-from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity
+from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, never_sent
+from airflow_provider_evolink.storage.media_file import DownloadedFile, JobInfo
 from airflow_provider_evolink.storage.object_store import open_folder
 from airflow_provider_evolink.storage.results import fetch_media
 
@@ -68,7 +78,12 @@ class GenerationResult(TypedDict, total=False):
     :param credits_charged: Credits charged in the end; ``None`` where EvoLink does not state them.
     :param created: When EvoLink accepted the order, ISO 8601, UTC.
     :param expires_at: Until when the links live at least, ISO 8601, UTC.
-    :param request: What was submitted, links without their query; ``None`` if the inputs have changed since.
+    :param request: What was submitted, links without their query; ``None`` if the inputs have changed since. With
+        ``hide_prompt`` its free texts are checksums.
+    :param fingerprint: Hash of what was submitted: files by content, links without query. Equal requests have the same.
+    :param submitted: When the order was sent, ISO 8601, UTC.
+    :param completed: When a worker first took the finished job, ISO 8601, UTC.
+    :param request_id: EvoLink's ID of the call that ordered, for their support; ``None`` where it is not known.
     :param files: With ``destination``: the downloaded files.
     """
 
@@ -85,7 +100,11 @@ class GenerationResult(TypedDict, total=False):
     created: str | None
     expires_at: str | None
     request: dict[str, Any] | None
-    files: list[dict[str, Any]]
+    fingerprint: str | None
+    submitted: str | None
+    completed: str | None
+    request_id: str | None
+    files: list[DownloadedFile]
 
 
 class GenerationAttempt:
@@ -146,9 +165,16 @@ class GenerationAttempt:
         )
 
     def reload_own_record(self) -> None:
-        """Read what is recorded of the order just submitted. What another try has written must stop this one."""
+        """
+        Read what is recorded of the order just submitted. What another try has written must stop this one.
+
+        A request that failed before its intent is recorded as refused: a gap would hide the orders behind it.
+        """
         with contextlib.suppress(EvoLinkError):
             latest = self.ledger.read()
+            if latest is None and self.record is None:
+                latest = never_sent(self.identity, self.options.model)
+                self.ledger.write_best_effort(latest)
             if latest is not None and latest.job_id is None and latest.attempt == self.identity.attempt:
                 self.record, self.tracker.reading = latest, None
 
@@ -166,7 +192,10 @@ class GenerationAttempt:
         if self.record and self.record.is_of(self.identity):
             refuse_second_request(self.record, self.request, self.identity)
         if act is Act.REFUSE:
-            raise EvoLinkRerunRefused('this is a backfill and on_backfill="fail": nothing is submitted')
+            raise EvoLinkRerunRefused(
+                'this is a backfill and on_backfill="fail": nothing is submitted. What to do: nothing if this was '
+                'intended; to let it submit, and pay, choose "generate" or "reuse"'
+            )
         if act is Act.RESOLVE and self.record is not None:
             count_decision(self.options.operator_name, "outcome_unknown")
             return self._submitted(self._submitter.resolve_unknown(self.record))
@@ -197,10 +226,16 @@ class GenerationAttempt:
         reported = event.get("job_id")
         known = self.record.job_id if self.record else reported
         if not isinstance(reported, str) or reported != known:
-            raise EvoLinkConfigError("the trigger's event is about another job than the one recorded", job_id=known)
-        reading = self.tracker.reading = self.tracker.poll(reported, self.job_wait(reported).started)
+            raise EvoLinkConfigError(
+                "the trigger's event is about another job than the one recorded, so its result is not returned; "
+                "nothing is submitted. What to do: clear the task: it waits for the recorded job",
+                job_id=known,
+            )
+        reading = self.tracker.reading = self.tracker.poll(
+            reported, self.job_wait(reported).started, patience=self._run.patience
+        )
         if event.get("status") == schedule.WaitEnd.TIMEOUT and not reading.is_over:
-            schedule.result_or_raise(reported, schedule.WaitEnd.TIMEOUT, None, reading.error)
+            raise self.job_wait(reported).timeout_error(reading.error) from reading.error
         on_worker = event.get("status") == schedule.WaitEnd.UNREADABLE
         if on_worker:
             self._run.log.warning("The triggerer cannot poll EvoLink job %s, this worker can: it waits here", reported)
@@ -219,17 +254,19 @@ class GenerationAttempt:
         """
         job_id = job_id or self.job_id
         if job_id is None:
-            raise EvoLinkConfigError("no job is recorded for this task, so there is nothing to wait for")
+            raise EvoLinkConfigError(
+                "no job is recorded for this task, so there is nothing to wait for. What to do: take the job ID from "
+                "the log of this task and fetch the job with EvoLinkJobSensor. Clearing it submits, and pays, again"
+            )
         job = self.tracker.reading.job if self.tracker.reading else None
         began = self._run.began
         started = self.record.ordered_at if self.record else min(began, (job.created if job else None) or began)
         offset = self.tracker.clock_offset
         if offset and self.record and self.record.newest_job_created:  # another worker's clock wrote when it ordered
             started = self.record.newest_job_created - offset
-        end, start = started + self.options.timeout, getattr(self._run.ti, "start_date", None)
-        allowed = self.options.execution_timeout
-        deadline = end if allowed is None or start is None else min(end, (start + allowed).timestamp())
-        return JobWait(job_id, started, deadline, on_worker)
+        end = started + self.options.timeout
+        todo = NEEDS_LONGER_TIMEOUT if end <= self._run.ends else NEXT_TRY_WAITS
+        return JobWait(job_id, started, min(end, self._run.ends), on_worker, todo if self.record else NOT_RECORDED)
 
     def deliver(self, job: Job) -> GenerationResult:
         """
@@ -238,7 +275,7 @@ class GenerationAttempt:
         :param job: The job as just polled.
         """
         if job.status is JobStatus.COMPLETED and not job.has_output:
-            job = self.tracker.wait(self.job_wait(job.job_id))
+            job = self.tracker.wait(self.job_wait(job.job_id), patience=self._run.patience)
         result = self.result(job)
         self.mark_delivered(job)
         return result
@@ -252,10 +289,18 @@ class GenerationAttempt:
         check_job(self.record, job)
         if failure := job_error(job, self.request.redactor()):
             raise self._failed(job, failure)
-        shown = self.request.shown(self.record)
-        result: dict[str, Any] = {**job.summary(self.tracker.reserved_by(self.record)), "request": shown}
+        summary = without_quotes(job.summary(self.tracker.reserved_by(self.record)), self.request.private_texts())
+        result = {**summary, **self.tracker.origin(self.record, job, is_over=True)}
         if self.options.destination:
-            result["files"] = fetch_media(self._client, job, open_folder(self.options.destination), shown)
+            result["files"] = fetch_media(
+                self._client,
+                job,
+                open_folder(self.options.destination),
+                JobInfo.of(result),
+                limits=self.options.limits,
+                on_missing=self.options.on_missing,
+                patience=self._run.patience,
+            )
         return cast("GenerationResult", result)
 
     def mark_delivered(self, job: Job) -> None:
@@ -267,12 +312,13 @@ class GenerationAttempt:
         if self.record is None or self.record.state is not State.DELIVERED:
             count_credits(self.options.operator_name, "credits_charged", job)
         if self.record is not None:
-            here = {"clear_count": self.identity.clear_count, "attempt": self.identity.attempt}
+            here: dict[str, Any] = {"clear_count": self.identity.clear_count, "attempt": self.identity.attempt}
+            here["completed_at"] = self.tracker.completed_at(self.record)
             self.record = self.record.moved(State.DELIVERED, **here)
             self.ledger.write_best_effort(self.record)
         results = f"{len(job.results)} result{'' if len(job.results) == 1 else 's'}"
         spent = job.summary(self.tracker.reserved_by(self.record))["credits"]
-        self._run.log.info("EvoLink job %s completed: %s, %s credits", job.job_id, results, spent)
+        self._run.log.info("EvoLink job %s completed: %s, %s", job.job_id, results, credits_text(spent))
 
     def _submitted(self, order: SubmittedOrder) -> JobWait:
         self.record = order.record
@@ -338,6 +384,6 @@ def check_job(record: Record | None, job: JobReading | None) -> None:
         f"the record of this task names a job that is not its order of {sanitize(record.model, 80)}: {why}. Nothing is "
         "submitted, and its result is not returned. What to do: check the record (evolink_generation) in the Storage "
         "tab of this task instance and in the ledger folder: it was edited, or is that of another task. Delete it to "
-        "submit again",
+        "submit, and pay, again",
         job_id=job.job_id,
     )

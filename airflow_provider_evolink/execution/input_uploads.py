@@ -17,6 +17,7 @@ from airflow_provider_evolink.execution.input_origins import InputOrigins, named
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 from airflow_provider_evolink.ledger.record import file_name
 from airflow_provider_evolink.ledger.upload_cache import MIN_SECONDS_LEFT, UploadCache
+from airflow_provider_evolink.storage.given import is_nothing, returned_nothing
 from airflow_provider_evolink.storage.input_files import InvalidInputFile
 from airflow_provider_evolink.storage.object_store import public_uri
 
@@ -264,8 +265,11 @@ def upload_file(operator: Any, settings: ClientSettings, context: Context) -> di
     :param operator: An upload operator, its templates rendered.
     :param settings: Key and hosts.
     :param context: Airflow's context.
+    :raises EvoLinkConfigError: there is no path.
     :raises EvoLinkRequestError: the file does not exist, is not media, or is not one that the task may read.
     """
+    if is_nothing(operator.path):
+        raise returned_nothing("path", "clear that task, or give a path; nothing was uploaded")
     uri, uploads = str(without_entries(operator.path)), UploadCache(context)
     origins = InputOrigins.of(operator, context).joined(frozenset(), named_files(operator.path))
     try:

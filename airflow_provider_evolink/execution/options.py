@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any, Self, get_args, get_type_hints
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
 from airflow_provider_evolink.execution.batch_decisions import OnFailedJob
 from airflow_provider_evolink.ledger.policies import Policies
+from airflow_provider_evolink.storage.given import is_nothing, returned_nothing
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_evolink.api.catalog.catalog import Kind, Validation
+    from airflow_provider_evolink.api.files.transfer.fetching import DownloadLimits
     from airflow_provider_evolink.execution.input_origins import InputOrigins
+    from airflow_provider_evolink.storage.results import OnMissing
 
 MAX_SECONDS = 365 * 86400.0
 _NUMBER = re.compile(r"\s*[0-9]{1,12}(\.[0-9]{1,9})?\s*")
@@ -55,10 +58,12 @@ class GenerationOptions:
         ``model_params.voice_bindings``.
     :param parameters: Further fields of the request, as given: whatever has become of them, a paid job is delivered.
     :param kind: What the model makes, which decides the endpoint of a model that the catalog does not know.
+    :param on_missing: What to do if some of several results cannot be fetched into the destination.
+    :param limits: Limits of each of these downloads.
     :param only_kind: The one kind of media that the operator is for; ``None``: any.
-    :param execution_timeout: Airflow's own limit for one try.
     :param keeps_result: Whether the result goes to XCom.
     :param operator_name: Class of the operator, for errors and metrics.
+    :param hide_prompt: Whether results and manifests hold checksums in place of the request's free texts.
     :param empty: Names of fields that were given, and of which nothing is left after rendering.
     :param read_origins: Returns which local files the task may read as inputs; few requests have any.
     """
@@ -71,6 +76,8 @@ class GenerationOptions:
     validation: Validation
     evolink_conn_id: str
     destination: str | None
+    on_missing: OnMissing
+    limits: DownloadLimits
     timeout: float
     poll_interval: float | None
     defer_after: float | None
@@ -79,9 +86,9 @@ class GenerationOptions:
     ledger_path: str | None
     idempotency_namespace: str | None
     policies: Policies
-    execution_timeout: timedelta | None
     keeps_result: bool
     operator_name: str
+    hide_prompt: bool
     empty: frozenset[str]
     read_origins: Callable[[], InputOrigins]
 
@@ -94,7 +101,9 @@ class GenerationOptions:
         :param context: Airflow's context.
         :raises EvoLinkConfigError: an argument has a value that it cannot have.
         """
-        taken = ("kind", "validation", "evolink_conn_id", "destination", "durable", "ledger_path")
+        from airflow_provider_evolink.storage.results import limits_of, on_missing_of
+
+        taken = ("kind", "validation", "evolink_conn_id", "destination", "durable", "ledger_path", "hide_prompt")
         typed = {path: getattr(operator, path.rpartition(".")[2]) for path in operator.request_fields}
         given = operator.given
         if getattr(operator, "_BaseOperator__from_mapped", False):  # what Airflow made of expand() and partial()
@@ -104,13 +113,14 @@ class GenerationOptions:
             fields={path: value for path, value in typed.items() if value is not None},
             parameters=operator.parameters or {},
             only_kind=operator.only_kind,
+            on_missing=on_missing_of(operator.on_missing),
+            limits=limits_of(operator),
             timeout=_number("timeout", operator.timeout, replace(_SECONDS, is_optional=False)),
             poll_interval=_number("poll_interval", operator.poll_interval, _SECONDS),
             defer_after=_number("defer_after", operator.defer_after, _SECONDS),
             max_credits=_number("max_credits", operator.max_credits, _CREDITS),
             idempotency_namespace=operator.idempotency_namespace,
             policies=_policies(operator),
-            execution_timeout=operator.execution_timeout,
             keeps_result=operator.do_xcom_push,
             operator_name=type(operator).__name__,
             empty=_empty(given, typed, operator.parameters) if given else given,
@@ -175,6 +185,8 @@ def _origins(operator: Any, context: Context) -> InputOrigins:
 
 
 def _requests(value: Any) -> Sequence[Any]:
+    if is_nothing(value):
+        raise returned_nothing("requests", "clear that task, or give the requests; nothing is submitted")
     if isinstance(value, str | Mapping) or not isinstance(value, Sequence):
         raise EvoLinkConfigError(f"requests must be a list of dicts, not {type(value).__name__}")
     return value

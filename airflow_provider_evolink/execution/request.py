@@ -11,8 +11,11 @@ from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.api.catalog import media_fields
 from airflow_provider_evolink.api.errors import EvoLinkRequestError, Violation
 from airflow_provider_evolink.api.redaction import Redactor, public_link
+from airflow_provider_evolink.execution.hidden_prompt import private_texts, without_prompts
 from airflow_provider_evolink.execution.input_origins import named_files, without_entries
 from airflow_provider_evolink.execution.input_uploads import InputFiles
+from airflow_provider_evolink.ledger.record import fingerprint, request_fingerprint
+from airflow_provider_evolink.storage.given import is_nothing, returned_nothing
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -88,6 +91,8 @@ def draft(options: GenerationOptions, model: str, parameters: Any) -> Draft:
     :raises EvoLinkRequestError: they are not a dict, a field is given twice, with two values, or the model makes
         another kind of media.
     """
+    if is_nothing(parameters):
+        raise returned_nothing("parameters", "clear that task, or give the parameters; nothing is submitted")
     if not isinstance(parameters, Mapping):
         rule = f"must be a dict of fields, not {type(parameters).__name__}"
         raise EvoLinkRequestError(model, [Violation("parameters", rule)])
@@ -150,7 +155,7 @@ class OrderRequest:
         else:
             body = catalog.build_request(given.model, fields, validation=self.options.validation)
         if not self.source.is_repeatable:
-            self.source.remember(_shown(body))
+            self.source.remember(self._shown(body))
         if not known:
             self._body = body
         return body
@@ -202,14 +207,34 @@ class OrderRequest:
         if body is None:
             log.warning("The inputs of this task have changed since the order; the result is that of the paid job")
             return None
-        return _shown(body) or None
+        return self._shown(body) or None
+
+    def fingerprint(self, record: Record | None) -> str | None:
+        """
+        Return the hash by which equal requests are found; ``None`` where nobody knows any more what was submitted.
+
+        :param record: The record of the order.
+        """
+        if record is not None and record.request_fingerprint:
+            return record.request_fingerprint
+        body = self._body or (self.same_body(record) if self.source.is_repeatable else None)
+        is_known = body is not None and (record is None or record.fingerprint == fingerprint(body))
+        return request_fingerprint(body) if body is not None and is_known else None
+
+    def private_texts(self) -> list[str]:
+        """Return the free texts of the request under ``hide_prompt``, as far as this try knows them."""
+        return private_texts(self._body or {}) if self.options.hide_prompt else []
+
+    def _shown(self, body: dict[str, Any]) -> dict[str, Any]:
+        shown = _shown(body)
+        return without_prompts(shown) if self.options.hide_prompt else shown
 
     def redactor(self) -> Redactor:
         """Return what hides the request in EvoLink's messages."""
         try:
             if self.source.is_repeatable:
                 return Redactor.of(media_fields.plain(self.source.build().parameters))
-            remembered = self.source.remembered()
+            remembered = None if self.options.hide_prompt else self.source.remembered()
             return Redactor.everything() if remembered is None else Redactor.of(remembered)
         except Exception:  # noqa: BLE001 - an error must not be lost because its request cannot be built
             return Redactor.everything()
@@ -217,7 +242,10 @@ class OrderRequest:
 
 def _refuse_empty_media(model: str, names: frozenset[str]) -> None:
     """Refuse media that were given and of which nothing is left: without them it would be another, paid, clip."""
-    rule = "was given, and nothing is left of it: leave it out if it is optional, or give a link, a file or a job"
+    rule = (
+        "was given, and nothing is left of it (a task that was marked success or skipped returns nothing): leave it "
+        "out if it is optional, or give a link, a file or a job"
+    )
     if names:
         raise EvoLinkRequestError(model, [Violation(name, rule) for name in sorted(names)])
 

@@ -18,12 +18,20 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkSubmissionUnknown,
 )
 from airflow_provider_evolink.api.http.retries import SubmitOutcome, submit_outcome
+from airflow_provider_evolink.api.jobs.credits import credits_text
 from airflow_provider_evolink.api.redaction import sanitize
 from airflow_provider_evolink.execution.budget import check_budget
 from airflow_provider_evolink.execution.metrics import count_credits
-from airflow_provider_evolink.ledger.decisions import may_replay, may_resubmit, misfit, unknown_submit_policy
+from airflow_provider_evolink.execution.unknown_outcome import STALE_WORKER_SECONDS, explained, interrupted
+from airflow_provider_evolink.ledger.decisions import (
+    candidates,
+    may_replay,
+    may_resubmit,
+    misfit,
+    unknown_submit_policy,
+)
 from airflow_provider_evolink.ledger.lease import Lease, uninterrupted
-from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, fingerprint, uri_fingerprint
+from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, fingerprints
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.client import EvoLinkClient
@@ -33,10 +41,7 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.execution.task_run import TaskRun
     from airflow_provider_evolink.ledger.ledger import Ledger
 
-# Airflow's heartbeat timeout and our own timeout of a submission: after that, no stalled worker may still submit.
-STALE_WORKER_SECONDS = 330.0
 MAX_LATE_ORDERS = 3  # in one try, where a step on the way to the first byte takes too long
-CLOCK_SKEW = 900.0  # seconds that EvoLink's clock and ours may differ
 
 
 @dataclass(frozen=True)
@@ -201,8 +206,6 @@ class OrderSubmitter:
             key=self.identity.key(self._namespace(), order_number, only_this_try),
             order_number=order_number,
             clear_count=self.identity.clear_count,
-            fingerprint=fingerprint(body),
-            uri_fingerprint=uri_fingerprint(body) if self.request.files else None,
             model=model,
             ordered_at=time.time(),
             attempt=self.identity.attempt,
@@ -210,6 +213,7 @@ class OrderSubmitter:
             newest_job_created=before.newest_job_created if before else 0.0,
             regenerations=counts.get("regenerations", 0),
             extra_payments=counts.get("extra_payments", 0),
+            **fingerprints(body, has_files=bool(self.request.files)),  # type: ignore[arg-type]
         )
         return OrderPlan(record, sent, catalog.endpoint(model, options.kind))
 
@@ -246,13 +250,16 @@ class OrderSubmitter:
                 ledger = replace(self.ledger, on_step=lease.check)
                 latest = ledger.read()  # a folder, unlike Airflow's store, lets a stale try write
                 if latest is not None and latest.revision >= record.revision:
-                    raise EvoLinkOrderStopped("not submitted: another try has taken over")
+                    raise EvoLinkOrderStopped(
+                        "not submitted: another try has taken over. What to do: see the latest try of this task"
+                    )
                 ledger.write_intent(record)
                 job = self.client.submit(plan.body, idempotency_key=record.key, path=plan.path, permit=lease)
             except EvoLinkError as error:
                 return self._not_accepted(plan, error, is_late=lease.is_late)
-            line = "Submitted EvoLink job %s (%s), %s credits reserved, idempotency key %s"
-            self.run.log.info(line, job.job_id, job.model, job.credits_reserved, record.key)
+            line = "Submitted EvoLink job %s (%s), %s reserved, idempotency key %s"
+            model, amount = sanitize(job.model or record.model, 80), credits_text(job.credits_reserved)
+            self.run.log.info(line, job.job_id, model, amount, record.key)
             accepted = submitted(record, job)
             self.ledger.write_submitted(accepted)
         count_credits(self.options.operator_name, "credits_reserved", job)
@@ -260,7 +267,7 @@ class OrderSubmitter:
 
     def _not_accepted(self, plan: OrderPlan, error: EvoLinkError, *, is_late: bool) -> RefusedOrder | UnknownOrder:
         if submit_outcome(error) in (SubmitOutcome.UNKNOWN, SubmitOutcome.EXISTS):
-            return UnknownOrder(plan.record, error)
+            return UnknownOrder(plan.record, explained(error, plan.record, self.request))
         # A replay that is refused says nothing about the order before it.
         state = State.UNKNOWN if plan.is_replay else State.REFUSED
         withdrawn = plan.record.moved(state)
@@ -288,17 +295,13 @@ class OrderSubmitter:
         if left > 0:
             self.run.log.info("Waiting %.0f s, until no stalled worker can still submit", left)
             time.sleep(left)
-        order = replace(record, newest_job_created=0.0)  # its own job is younger than any that is known
-        listed = [
-            (job.job_id, job.created or 0.0) for job in self.client.list_jobs(record.model) if not misfit(order, job)
-        ]
-        younger = [(job_id, created) for job_id, created in listed if created > record.newest_job_created]
-        near = [job_id for job_id, created in younger if abs(created - record.ordered_at) <= CLOCK_SKEW]
+        near = candidates(record, self.client.list_jobs(record.model))
         if len(near) != 1:
-            found = f"of the account's newest jobs {len(near)} could be it: {', '.join(near[:5]) or 'none'}"
+            listed = ", ".join(job.job_id for job in near[:5]) or "none"
+            found = f"of the account's newest jobs {len(near)} could be it: {listed}"
             raise self._unknown(record, found)
-        job = self.client.get_job(near[0], redactor=self.request.redactor())
-        if why := misfit(order, job):
+        job = self.client.get_job(near[0].job_id, redactor=self.request.redactor())
+        if why := misfit(replace(record, newest_job_created=0.0), job):
             raise self._unknown(record, f"the only job that could be it, {job.job_id}, is not: {why}")
         self.run.log.warning("EvoLink job %s is the only one that can be this order: attached to it", job.job_id)
         adopted = submitted(record, job)
@@ -323,16 +326,7 @@ class OrderSubmitter:
         return self.client.settings.base_url
 
     def _unknown(self, record: Record, why: str = "") -> EvoLinkSubmissionUnknown:
-        return EvoLinkSubmissionUnknown(
-            "an earlier try was interrupted while it submitted, so a job may be running and cost credits; nothing is "
-            "sent. "
-            + (f"By on_unknown_submit={self.options.policies.on_unknown_submit!r}: {why}. " if why else "")
-            + "What to do: look for it on the EvoLink dashboard (by time and model). If it is there, fetch it with "
-            f"EvoLinkJobSensor and its id. If there is none, delete the record {self.identity.record_name} in the "
-            "Storage tab of this task instance (and its file in the ledger folder) and clear the task; its idempotency "
-            f"key is {record.key}",
-            idempotency_key=record.key,
-        )
+        return interrupted(record, self.identity.record_name, self.request, why)
 
 
 def _order_or_raise(outcome: SubmittedOrder | RefusedOrder) -> SubmittedOrder:
@@ -354,6 +348,7 @@ def submitted(record: Record, job: Job) -> Record:
         model=job.model or record.model,  # as EvoLink calls it: later reads are compared with it
         newest_job_created=max(record.newest_job_created, job.created or 0.0),
         credits_reserved=job.credits_reserved,
+        request_id=job.request_id,
     )
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+from airflow_provider_evolink.api.http.patience import Patience
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -20,6 +25,7 @@ class TaskRun:
     :param log: The task's logger.
     :param is_stopping: Returns whether this worker is being terminated.
     :param is_resumed: Whether the try was deferred before; then XCom is no longer what the try found at its start.
+    :param allowed: Airflow's own limit for one try.
     :param proven: The destinations that took files in this try.
     :param began: Epoch seconds.
     """
@@ -28,6 +34,7 @@ class TaskRun:
     log: Any
     is_stopping: Callable[[], bool]
     is_resumed: bool = False
+    allowed: timedelta | None = None
     proven: set[str] = field(default_factory=set)
     began: float = field(default_factory=lambda: time.time())  # noqa: PLW0108 - tests put another clock in the place of the module
 
@@ -35,6 +42,17 @@ class TaskRun:
     def ti(self) -> Any:
         """Airflow's task instance."""
         return self.context["ti"]
+
+    @property
+    def ends(self) -> float:
+        """Epoch seconds when the try must end: counted from its start, as Airflow 3 counts anew after a deferral."""
+        start = getattr(self.ti, "start_date", None)
+        return math.inf if self.allowed is None or start is None else float((start + self.allowed).timestamp())
+
+    @cached_property
+    def patience(self) -> Patience:
+        """What this run may still wait for rate limits."""
+        return Patience(self.ends)
 
     def prove_destination(self, uri: str) -> None:
         """

@@ -108,15 +108,14 @@ class EvoLinkHook(BaseHook):
         """
         from airflow_provider_evolink.api.errors import EvoLinkError
         from airflow_provider_evolink.api.files.network_check import describe
+        from airflow_provider_evolink.api.jobs.credits import credits_text
 
         try:
             credits_ = self.get_credits()
             checks = check_other_hosts(self.settings)
         except EvoLinkError as error:
             return False, str(error)
-        available = credits_.available
-        left = "an unknown number of" if available is None else f"{available:g}"
-        text = f"EvoLink accepts the key: {left} credits left"
+        text = f"EvoLink accepts the key: {credits_text(credits_.available)} left"
         return not any(check.is_failure for check in checks), ". ".join(filter(None, (text, describe(checks))))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -9,12 +11,14 @@ from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity
 
 if TYPE_CHECKING:
+    from airflow_provider_evolink.api.jobs.job import Job
     from airflow_provider_evolink.api.jobs.snapshot import JobReading
     from airflow_provider_evolink.ledger.policies import OnUnknownSubmit, Policies
 
 # EvoLink's client libraries rely on a repeated key for a day; a margin keeps us clear of its end.
 REPLAY_WITHIN_SECONDS = 20 * 3600.0
 MAX_EXTRA_PAYMENTS = 1
+CLOCK_SKEW = 900.0  # seconds that EvoLink's clock and ours may differ
 SAME_MOMENT_SECONDS = 300.0  # EvoLink may report the creation of one job from several clocks
 
 
@@ -130,6 +134,20 @@ def misfit(record: Record, job: JobReading) -> str | None:
     if not known:
         known, tolerance = record.ordered_at, REPLAY_WITHIN_SECONDS
     return None if abs(job.created - known) <= tolerance else "it was created at another time"
+
+
+def candidates(record: Record, listed: Iterable[Job]) -> list[Job]:
+    """
+    Return the jobs that can be the one of an order whose response was lost: of its model, at its time, and no earlier
+    job of the task.
+
+    :param record: The record of the order.
+    :param listed: The account's newest jobs.
+    """
+    order = replace(record, newest_job_created=0.0)  # its own job is younger than any that is known
+    fitting = [(job, job.created or 0.0) for job in listed if not misfit(order, job)]
+    younger = [(job, created) for job, created in fitting if created > record.newest_job_created]
+    return [job for job, created in younger if abs(created - record.ordered_at) <= CLOCK_SKEW]
 
 
 def may_replay(record: Record, *, honored: bool, now: float) -> bool:

@@ -42,7 +42,9 @@ class Lease:
         """
         if not self._is_fresh:
             if not self.is_current():
-                raise EvoLinkOrderStopped("not submitted again: another try has taken over")
+                raise EvoLinkOrderStopped(
+                    "not submitted again: another try has taken over. What to do: see the latest try of this task"
+                )
             self._began = time.monotonic(), time.time()
         self._is_fresh = False
 

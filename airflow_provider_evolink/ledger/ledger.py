@@ -11,8 +11,9 @@ import functools
 import hashlib
 import json
 import logging
+import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -125,7 +126,7 @@ class FolderStore:
             pass
         raise EvoLinkConfigError(
             f"{path.name} in the ledger folder is not the record of this task, so nothing was submitted. What to do: "
-            "check the file; delete it to submit again"
+            "check the file; delete it to submit, and pay, again"
         )
 
     def set(self, value: dict[str, Any]) -> None:
@@ -159,9 +160,10 @@ class FolderStore:
                 "the ledger folder has a record of this task that this role may not read (403), so nothing was "
                 "submitted. What to do: grant the right to get objects below ledger_path, and clear the task"
             )
-        raise EvoLinkLedgerError(
-            "another try has just written its record to the ledger folder, so nothing was submitted"
+        text = (
+            "another try has just written its record to the ledger folder, so nothing was submitted. What to do: see "
         )
+        raise EvoLinkLedgerError(f"{text}the latest try of this task")
 
     def _check_creates_only(self) -> None:
         from airflow_provider_evolink.storage.object_store import open_folder
@@ -269,14 +271,14 @@ class Ledger:
         :param record: The record, without a job ID.
         :raises EvoLinkLedgerError: a store did not take it, or does not return what was written.
         """
-        value = asdict(record)
+        value = record.to_json()
         for store in self.stores:
             _attempt(store, "written", functools.partial(store.set, value))
             if self.on_step:
                 self.on_step(f"writing to the {store.name}")
             if _attempt(store, "read back", store.get) != value:
                 raise EvoLinkLedgerError(
-                    f"the {store.name} does not return what was written to it, so nothing was submitted"
+                    f"the {store.name} returns another record than was written, so nothing was submitted. Check it"
                 )
             if self.on_step:
                 self.on_step(f"reading back from the {store.name}")
@@ -327,6 +329,17 @@ class Ledger:
             _write_once(store, record, replacing)
 
 
+def reason_of(error: Exception) -> str:
+    """
+    Return why a store failed, without its own words, which may hold a login.
+
+    :param error: What it raised.
+    """
+    cause = error.__cause__ or error if isinstance(error, EvoLinkConfigError) else error
+    why = f": {os.strerror(cause.errno)}" if isinstance(cause, OSError) and cause.errno else ""
+    return f"{type(cause).__name__}{why}"
+
+
 def _write_over_unreadable(store: Store, record: Record) -> bool:
     """Write, and return whether the store is settled: it has the record, or a newer one of another try."""
     try:
@@ -344,7 +357,7 @@ def _write_over_unreadable(store: Store, record: Record) -> bool:
 def _write_once(store: Store, record: Record, replacing: Record | None) -> None:
     try:
         latest = _stored(store)
-        if latest is None and replacing is not None:
+        if replacing is not None and (latest is None or latest.revision < replacing.revision):
             return  # it was never written here
         if replacing in (None, latest):
             _write_merged(store, latest, record)
@@ -364,15 +377,15 @@ def _write_merged(store: Store, latest: Record | None, record: Record) -> None:
     if merged is None:
         _log_conflict(store, record)
     else:
-        store.set(asdict(merged))
+        store.set(merged.to_json())
 
 
 def _log_conflict(store: Store, record: Record) -> None:
-    log.warning("EvoLink job %s: not recorded in the %s, which has a record of another try", record.job_id, store.name)
+    log.warning("%s: not recorded in the %s, which has a newer record of another try", record.label, store.name)
 
 
 def _log_failure(store: Store, record: Record, error: Exception) -> None:
-    log.warning("EvoLink job %s: not recorded in the %s (%s)", record.job_id, store.name, type(error).__name__)
+    log.warning("%s: not recorded in the %s (%s)", record.label, store.name, reason_of(error))
 
 
 def _attempt(store: Store, what: str, call: Callable[[], Any]) -> Any:
@@ -383,6 +396,5 @@ def _attempt(store: Store, what: str, call: Callable[[], Any]) -> Any:
         raise
     except Exception as error:
         raise EvoLinkLedgerError(
-            f"the {store.name} could not be {what} ({type(error).__name__}), so nothing was submitted. A retry "
-            "tries again"
+            f"the {store.name} could not be {what} ({reason_of(error)}), so nothing was submitted. A retry tries again"
         ) from error

@@ -10,14 +10,15 @@ import base64
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkRequestError, Violation
 from airflow_provider_evolink.api.jobs.job import JOB_ID
-from airflow_provider_evolink.api.redaction import link_identity
+from airflow_provider_evolink.api.redaction import link_identity, sanitize
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 VERSION = 2
 MAX_MOMENT = 2.0**33  # epoch seconds, in the year 2242
 MAX_COUNT = 10**6
+# The first thing that a person reads in the store.
+NOTE = "Deleting this record lets the task order, and pay, again."
 _CHECKSUM = re.compile(r"#sha256=[0-9a-f]{64}\Z")
 
 
@@ -60,6 +63,9 @@ class Record:
     :param uri_fingerprint: The same with files by URI alone, for a retry that cannot read them any more; ``None``: the
         request has no files, or an older version wrote the record.
     :param credits_reserved: What the order reserved: EvoLink states it in the response to the order alone.
+    :param request_fingerprint: What :func:`request_fingerprint` gives for the request; ``None``: an older version.
+    :param request_id: EvoLink's ID of the call that ordered.
+    :param completed_at: When a worker first took the finished job, in epoch seconds.
     :param version: Version of this format.
     """
 
@@ -78,7 +84,19 @@ class Record:
     newest_job_created: float = 0.0
     uri_fingerprint: str | None = None
     credits_reserved: float | None = None
+    request_fingerprint: str | None = None
+    request_id: str | None = None
+    completed_at: float | None = None
     version: int = VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what stores hold: a sentence for whoever is about to delete it, and the record."""
+        return {"note": NOTE, **asdict(self)}
+
+    @property
+    def label(self) -> str:
+        """What messages call it: its job, or the order by its key."""
+        return f"EvoLink job {self.job_id}" if self.job_id else f"Order without a job (idempotency key {self.key})"
 
     def matches(self, body: Mapping[str, Any]) -> bool:
         """
@@ -189,6 +207,26 @@ class TaskIdentity:
         return "af1-" + base64.b32encode(digest).decode().rstrip("=").lower()
 
 
+def never_sent(identity: TaskIdentity, model: str | None) -> Record:
+    """
+    Return the record of a request that failed before there was an order, such as at an upload.
+
+    :param identity: Whose request it is.
+    :param model: Its model as the DAG names it.
+    """
+    return Record(
+        state=State.REFUSED,
+        key=identity.key("", 0),
+        order_number=0,
+        clear_count=identity.clear_count,
+        fingerprint=fingerprint({}),
+        model=str(model),
+        ordered_at=time.time(),
+        attempt=identity.attempt,
+        revision=1,
+    )
+
+
 def file_name(uri: str, sha256: str | None) -> str:
     """
     Return how a file is named in the request that a fingerprint is made of.
@@ -213,6 +251,38 @@ def fingerprint(body: Mapping[str, Any]) -> str:
         rule = f"must be plain JSON: strings, numbers, booleans, lists and objects ({type(error).__name__})"
         raise EvoLinkRequestError(str(body.get("model")), [Violation("parameters", rule)]) from None
     return hashlib.sha256(text).hexdigest()[:32]
+
+
+def request_fingerprint(body: Mapping[str, Any]) -> str:
+    """
+    Return a hash that is the same for every request that asks for the same thing, in whichever task.
+
+    Files count by their content alone, links by their address without query; who is called back does not count.
+    Without files and callback it is the :func:`fingerprint` of the request.
+
+    :param body: The request body, with its files named by :func:`file_name`.
+    """
+    asked = {name: value for name, value in body.items() if name != "callback_url"}
+    return fingerprint(_map_strings(asked, _content))
+
+
+def fingerprints(body: Mapping[str, Any], *, has_files: bool) -> dict[str, str | None]:
+    """
+    Return what a record holds of a request.
+
+    :param body: The request body.
+    :param has_files: Whether local files are named in it.
+    """
+    return {
+        "fingerprint": fingerprint(body),
+        "uri_fingerprint": uri_fingerprint(body) if has_files else None,
+        "request_fingerprint": request_fingerprint(body),
+    }
+
+
+def _content(text: str) -> str:
+    found = _CHECKSUM.search(text)
+    return found[0] if found else text
 
 
 def uri_fingerprint(body: Mapping[str, Any]) -> str | None:
@@ -268,6 +338,9 @@ def read_record(value: Any) -> Record:
             newest_job_created=float(value.get("newest_job_created", 0.0)),
             job_id=value.get("job_id"),
             credits_reserved=_amount(value.get("credits_reserved")),
+            request_fingerprint=str(value.get("request_fingerprint") or "")[:64] or None,
+            request_id=sanitize(value.get("request_id") or "", 128) or None,
+            completed_at=_amount(value.get("completed_at")),
             attempt=int(value.get("attempt", 1)),
             version=int(value.get("version", 1)),
             **{name: int(value[name]) for name in ("order_number", "clear_count")},
@@ -278,16 +351,16 @@ def read_record(value: Any) -> Record:
     if record is None or not 1 <= record.version <= VERSION or not (_has_valid_job(record) and _is_in_range(record)):
         raise EvoLinkConfigError(
             "the record of this task's generation is not readable, so nothing was submitted. What to do: check it in "
-            "the Storage tab of the task instance (evolink_generation) or in the ledger folder; delete it to submit "
-            "again"
+            "the Storage tab of the task instance (evolink_generation) or in the ledger folder; delete it to submit, "
+            "and pay, again"
         )
     return replace(record, version=VERSION)
 
 
 def _amount(value: Any) -> float | None:
-    """Return an amount of credits; anything else is not known, which is no reason to refuse a record."""
+    """Return credits or a moment; anything else is not known, which is no reason to refuse a record."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and 0 <= value < 10**9 else None
+    return float(value) if is_number and 0 <= value < MAX_MOMENT else None
 
 
 def _is_in_range(record: Record) -> bool:

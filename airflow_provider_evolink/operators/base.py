@@ -34,6 +34,10 @@ class InputOperator(BaseOperator):
             self.given = frozenset(_given(self))
             self.unrendered = frozenset(texts([getattr(self, name, None) for name in self.template_fields]))
         super().render_template_fields(context, jinja_env)
+        if getattr(self, "hide_prompt", False):
+            from airflow_provider_evolink.execution.hidden_prompt import mask_arguments
+
+            mask_arguments(self)
 
 
 def _given(operator: Any) -> Iterator[str]:

@@ -102,7 +102,7 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
         from airflow_provider_evolink.execution.options import BatchOptions
         from airflow_provider_evolink.execution.task_run import TaskRun
 
-        run = TaskRun(context, self.log, lambda: self.is_stopping, is_resumed)
+        run = TaskRun(context, self.log, lambda: self.is_stopping, is_resumed, self.execution_timeout)
         return BatchAttempt(BatchOptions.of(self, context), run)
 
     def _continue(self, batch: BatchAttempt) -> BatchResult:
@@ -115,7 +115,8 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
             if self.deferrable and not batch.waits_on_worker and time.time() < batch.deadline:
                 self._defer_all(batch)
             batch.wait_here()
-        return batch.deliver()
+        results = self.delivered = batch.deliver()
+        return results
 
     def _defer_all(self, batch: BatchAttempt) -> None:
         from airflow_provider_evolink.triggers.evolink import EvoLinkBatchTrigger

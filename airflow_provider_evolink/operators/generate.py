@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.execution.request import RequestSource
     from airflow_provider_evolink.ledger.policies import OnBackfill, OnClear, OnUnknownSubmit, UnknownPrice
+    from airflow_provider_evolink.storage.results import OnMissing
 
 PADDING = timedelta(minutes=2)
 
@@ -56,6 +57,13 @@ class EvoLinkGenerateOperator(InputOperator):
         idempotency_namespace``, else the API base URL. (templated)
     :param destination: Path in object storage (``s3://``, ``gs://``, ``abfs://``, ``file://``): this task downloads the
         results there, before their links expire. (templated)
+    :param on_missing: With ``destination``: what to do if some of several results cannot be fetched, as in
+        :class:`~airflow_provider_evolink.operators.media.EvoLinkDownloadOperator`: ``fail``, so that a retry fetches
+        just these, or ``deliver`` the others. (templated)
+    :param total_timeout: With ``destination``: seconds (or ``timedelta``) for each file. Default: 24 hours. (templated)
+    :param max_bytes: With ``destination``: maximum size of a file. Default: 4 GiB. (templated)
+    :param min_rate: With ``destination``: bytes per second below which a download counts as interrupted. Default:
+        10240. (templated)
     :param callback_url: HTTPS URL that EvoLink calls when the job has ended. Calls are not signed: do not trust
         them. (templated)
     :param ledger_path: Absolute path in object storage for a second copy of the record; before Airflow 3.3 it is the
@@ -73,9 +81,11 @@ class EvoLinkGenerateOperator(InputOperator):
         ``reuse`` returns the same job.
     :param on_backfill: What a backfill may do: ``generate`` follows the rules above, ``reuse`` submits only what was
         never submitted, ``fail`` submits nothing.
+    :param hide_prompt: Let result, manifest, index and the rendered arguments in Airflow's UI show the SHA-256 of
+        prompts and other free texts in place of the texts. The DAG file itself still shows what stands in it.
     :return: The job: ``job_id``, ``model``, ``kind``, ``status``, ``results`` (links, 24 hours), ``outputs``, ``made``,
-        ``credits``, ``credits_reserved``, ``credits_charged``, ``created``, ``expires_at``, ``request`` and, with
-        ``destination``, ``files``.
+        ``credits``, ``credits_reserved``, ``credits_charged``, ``created``, ``expires_at``, ``request``,
+        ``fingerprint``, ``submitted``, ``completed``, ``request_id`` and, with ``destination``, ``files``.
     :raises AirflowFailException: invalid request, bad key, no access, no credits, rejected content, or a submission of
         unknown outcome: no retries are used.
     :raises EvoLinkError: any transient failure; Airflow's retries apply.
@@ -87,6 +97,10 @@ class EvoLinkGenerateOperator(InputOperator):
         "evolink_conn_id",
         "idempotency_namespace",
         "destination",
+        "on_missing",
+        "total_timeout",
+        "max_bytes",
+        "min_rate",
         "ledger_path",
         "callback_url",
     )
@@ -98,6 +112,7 @@ class EvoLinkGenerateOperator(InputOperator):
     fields: ClassVar[tuple[str, ...]] = ()
     only_kind: ClassVar[Kind | None] = None  # the one kind of media that it makes; None: any
     is_stopping = False
+    delivered: Sequence[Any] = ()  # the results of this try, for OpenLineage
 
     def __init__(
         self,
@@ -114,6 +129,10 @@ class EvoLinkGenerateOperator(InputOperator):
         validation: Validation = "strict",
         idempotency_namespace: str | None = None,
         destination: str | None = None,
+        on_missing: OnMissing = "fail",
+        total_timeout: float | timedelta | str | None = None,
+        max_bytes: int | str | None = None,
+        min_rate: float | str | None = None,
         callback_url: str | None = None,
         ledger_path: str | None = None,
         max_credits: float | None = None,
@@ -122,6 +141,7 @@ class EvoLinkGenerateOperator(InputOperator):
         on_unknown_submit: OnUnknownSubmit = "fail",
         on_clear: OnClear = "regenerate",
         on_backfill: OnBackfill = "generate",
+        hide_prompt: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -137,6 +157,10 @@ class EvoLinkGenerateOperator(InputOperator):
         self.validation = validation
         self.idempotency_namespace = idempotency_namespace
         self.destination = destination
+        self.on_missing = on_missing
+        self.total_timeout = total_timeout
+        self.max_bytes = max_bytes
+        self.min_rate = min_rate
         self.callback_url = callback_url
         self.ledger_path = ledger_path
         self.max_credits = max_credits
@@ -145,6 +169,7 @@ class EvoLinkGenerateOperator(InputOperator):
         self.on_unknown_submit = on_unknown_submit
         self.on_clear = on_clear
         self.on_backfill = on_backfill
+        self.hide_prompt = hide_prompt
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let a subclass name its own fields once: they join those it inherits, and are templated."""
@@ -176,7 +201,7 @@ class EvoLinkGenerateOperator(InputOperator):
             if attempt.record is None:
                 return super().resume_execution(next_method, next_kwargs, context)
             self.log.warning("Airflow ended the wait in the triggerer; waiting on the worker")
-            return attempt.deliver(attempt.tracker.wait(attempt.job_wait(on_worker=True)))
+            return self._keep(attempt.deliver(attempt.tracker.wait(attempt.job_wait(on_worker=True))))
 
     def on_kill(self) -> None:
         """Say that the job keeps running: EvoLink has no cancel call. Touches nothing, not even the connection."""
@@ -186,13 +211,23 @@ class EvoLinkGenerateOperator(InputOperator):
             "EvoLinkJobSensor and EvoLinkDownloadOperator fetch its result"
         )
 
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - OpenLineage's signature
+        """Return input media, jobs and files of this task, for OpenLineage."""
+        from airflow_provider_evolink.lineage.openlineage import of_jobs
+
+        return of_jobs(self.delivered)
+
+    def _keep(self, result: GenerationResult) -> GenerationResult:
+        self.delivered = [result]
+        return result
+
     def _attempt(self, context: Context) -> GenerationAttempt:
         from airflow_provider_evolink.execution.generation import GenerationAttempt
         from airflow_provider_evolink.execution.options import GenerationOptions
         from airflow_provider_evolink.execution.task_run import TaskRun
 
         options = GenerationOptions.of(self, context)
-        run = TaskRun(context, self.log, lambda: self.is_stopping)
+        run = TaskRun(context, self.log, lambda: self.is_stopping, allowed=self.execution_timeout)
         return GenerationAttempt(options, self._source(options, context), run)
 
     def _source(self, options: GenerationOptions, context: Context) -> RequestSource:  # noqa: ARG002 - for subclasses
@@ -203,10 +238,10 @@ class EvoLinkGenerateOperator(InputOperator):
     def _wait_and_deliver(self, attempt: GenerationAttempt, wait: JobWait) -> GenerationResult:
         reading = attempt.tracker.poll_before_defer(wait)
         if reading.is_over:
-            return attempt.deliver(reading.ended_job)
+            return self._keep(attempt.deliver(reading.ended_job))
         if self.deferrable and wait.may_defer:
             self._defer(attempt, wait)
-        return attempt.deliver(attempt.tracker.wait(wait))
+        return self._keep(attempt.deliver(attempt.tracker.wait(wait)))
 
     def _defer(self, attempt: GenerationAttempt, wait: JobWait) -> None:
         from airflow_provider_evolink.triggers.evolink import EvoLinkJobTrigger

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -12,6 +13,7 @@ from airflow_provider_evolink.retry_policies import airflow_failures
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_evolink.storage.media_file import ArchivedFile, DownloadedFile
     from airflow_provider_evolink.storage.results import OnMissing
 
 
@@ -28,21 +30,26 @@ class EvoLinkDownloadOperator(BaseOperator):
     :param evolink_conn_id: Connection of type ``evolink``. (templated)
     :param on_missing: What to do if some of several results cannot be fetched: ``fail``, so that a retry fetches just
         these, or ``deliver`` the others; the missing ones are then in ``job["missing"]`` of every entry, by index and
-        error. Default: ``fail``. If all are missing, the task fails.
-    :param total_timeout: Seconds for each file, pauses included. Default: 24 hours, the life of a link. What has
-        arrived is kept for the next try, also after ``execution_timeout``.
-    :param max_bytes: Maximum size of a file. Default: 4 GiB.
-    :param min_rate: Bytes per second; less, over a minute, counts as an interruption. Default: 10240.
-    :return: One entry per file: ``uri``, ``sha256``, ``size``, ``content_type``, ``index``, ``width``, ``height``,
-        ``duration`` (if known), ``job_id``, ``model`` and ``job``, with ``created``, ``credits`` and ``request``.
+        error. Default: ``fail``. If all are missing, the task fails. (templated)
+    :param total_timeout: Seconds (or ``timedelta``) for each file, pauses included. Default: 24 hours, the life of a
+        link. What has arrived is kept for the next try, also after ``execution_timeout``. (templated)
+    :param max_bytes: Maximum size of a file. Default: 4 GiB. (templated)
+    :param min_rate: Bytes per second; less, over a minute, counts as an interruption. Default: 10240. (templated)
+    :return: One :class:`~airflow_provider_evolink.storage.media_file.DownloadedFile` per file: ``uri``, ``sha256``,
+        ``size``, ``content_type``, ``index``, ``width``, ``height``, ``duration`` (if known), ``job_id``, ``model``
+        and ``job``, with ``created``, ``credits`` and ``request``.
     :raises AirflowFailException: the job failed for good, or has no results: no retries are used.
     :raises EvoLinkMediaError: a link gave no usable file; a retry reads fresh links.
-    :raises EvoLinkJobTimeout: the job is still running; a retry tries again.
+    :raises EvoLinkJobTimeout: the job is still running; a retry reads it again.
     """
 
-    template_fields: Sequence[str] = ("job", "destination", "destination_conn_id", "evolink_conn_id")
+    template_fields: Sequence[str] = (
+        *("job", "destination", "destination_conn_id", "evolink_conn_id"),
+        *("on_missing", "total_timeout", "max_bytes", "min_rate"),
+    )
     template_fields_renderers: ClassVar[dict[str, str]] = {"job": "json"}
     ui_color = "#e8e4ff"
+    delivered: Sequence[Mapping[str, Any]] = ()  # for OpenLineage
 
     def __init__(
         self,
@@ -52,9 +59,9 @@ class EvoLinkDownloadOperator(BaseOperator):
         destination_conn_id: str | None = None,
         evolink_conn_id: str = "evolink_default",
         on_missing: OnMissing = "fail",
-        total_timeout: float | None = None,
-        max_bytes: int | None = None,
-        min_rate: float | None = None,
+        total_timeout: float | timedelta | str | None = None,
+        max_bytes: int | str | None = None,
+        min_rate: float | str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -67,36 +74,54 @@ class EvoLinkDownloadOperator(BaseOperator):
         self.max_bytes = max_bytes
         self.min_rate = min_rate
 
-    def execute(self, context: Context) -> list[dict[str, Any]]:  # noqa: ARG002 - Airflow's signature
+    def execute(self, context: Context) -> list[DownloadedFile]:  # noqa: ARG002 - Airflow's signature
         """Read the job for fresh links and download its results."""
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
+        from airflow_provider_evolink.storage.media_file import JobInfo
         from airflow_provider_evolink.storage.object_store import open_folder
-        from airflow_provider_evolink.storage.results import download_limits, fetch_media, job_id_of, on_missing_of
+        from airflow_provider_evolink.storage.results import fetch_media, job_id_of, limits_of, on_missing_of
 
         with airflow_failures():
             job_id = job_id_of(self.job)
             on_missing = on_missing_of(self.on_missing)
-            limits = download_limits(total_timeout=self.total_timeout, max_bytes=self.max_bytes, min_rate=self.min_rate)
+            limits = limits_of(self)
             folder = open_folder(self.destination, self.destination_conn_id)
-            request = self.job.get("request") if isinstance(self.job, dict) else None
+            known = JobInfo.of(self.job)
             with EvoLinkHook(self.evolink_conn_id).get_conn() as client:
-                return fetch_media(client, job_id, folder, request, limits=limits, on_missing=on_missing)
+                files = fetch_media(client, job_id, folder, known, limits=limits, on_missing=on_missing)
+        self.delivered = files
+        return files
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - OpenLineage's signature
+        """Return the job and the staged files, for OpenLineage."""
+        from airflow_provider_evolink.lineage.openlineage import of_download
+
+        return of_download(self.delivered)
 
 
 class EvoLinkArchiveOperator(BaseOperator):
     """
     Copy staged files into the archive, with a manifest beside them.
 
-    Layout: ``<archive_path>/<model>/<yyyy>/<mm>/<dd>/<job id>/``, by the day the job was created (UTC). The manifest
-    holds model, request, seed, job ID, credits, checksums and the DAG run. A file whose checksum has changed since the
-    download is not archived. A second run changes nothing.
+    The manifest holds model, request, seed, job ID, credits, times, checksums and the DAG run; an index of all jobs is
+    kept in the folder ``_evolink``. A file whose checksum has changed since the download is not archived. A second run
+    changes nothing.
 
     :param files: What the download returned. (templated)
     :param archive_path: Root folder of the archive: ``s3://``, ``gs://``, ``abfs://``, ``file://``. (templated)
     :param archive_conn_id: Connection for the object store, if required. (templated)
-    :return: One entry per file, as the download returned it: ``uri`` is the file in the archive, ``manifest`` the
-        manifest beside it, and ``job`` is left out.
-    :raises AirflowFailException: ``files`` is not what a download returns: no retries are used.
+    :param layout: The folder of a job below ``archive_path``, of letters, digits, ``. _ = -`` and the names
+        ``{model}``, ``{yyyy}``, ``{mm}``, ``{dd}`` (the day the job was created, UTC) and ``{job_id}``, which must be a
+        folder of its own, or in the last one. Checked when the DAG file is parsed. Default:
+        ``{model}/{yyyy}/{mm}/{dd}/{job_id}``.
+    :param move: Remove the staged files once they are verified in the archive. The receipt stays in staging and names
+        where they went, so that a download that is cleared fetches nothing again. Default: staging stays.
+    :param posters: Make a small JPEG of each clip and picture beside it; needs the extra ``media``. Default: true.
+    :return: One :class:`~airflow_provider_evolink.storage.media_file.ArchivedFile` per file, as the download returned
+        it: ``uri`` is the file in the archive, ``manifest`` the manifest beside it, and ``job`` is left out.
+    :raises EvoLinkConfigError: ``layout`` is not safe, or would let two jobs share a folder.
+    :raises AirflowFailException: ``files`` is not what a download returns, or a newer release has written the manifest:
+        no retries are used.
     :raises EvoLinkMediaError: a staged file no longer exists or has changed: clear the download task, which fetches it
         again while EvoLink has it, then this one.
     """
@@ -104,6 +129,8 @@ class EvoLinkArchiveOperator(BaseOperator):
     template_fields: Sequence[str] = ("files", "archive_path", "archive_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"files": "json"}
     ui_color = "#e8e4ff"
+    staged: Sequence[dict[str, Any]] = ()  # for OpenLineage
+    delivered: Sequence[Mapping[str, Any]] = ()
 
     def __init__(
         self,
@@ -111,22 +138,46 @@ class EvoLinkArchiveOperator(BaseOperator):
         files: list[dict[str, Any]],
         archive_path: str,
         archive_conn_id: str | None = None,
+        layout: str | None = None,
+        move: bool = False,
+        posters: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.files = files
         self.archive_path = archive_path
         self.archive_conn_id = archive_conn_id
+        self.layout = layout
+        self.move = move
+        self.posters = posters
+        if layout is not None:
+            from airflow_provider_evolink.storage.archive.layout import check_layout
 
-    def execute(self, context: Context) -> list[dict[str, Any]]:
+            check_layout(layout)
+
+    def execute(self, context: Context) -> list[ArchivedFile]:
         """Copy the files that are not archived yet, then write the manifest."""
-        from airflow_provider_evolink.storage.archive import archive_files
+        from airflow_provider_evolink.lineage.assets import event_extras, record_events
+        from airflow_provider_evolink.storage.archive.archiving import Archiving, archive_files, staged_files
+        from airflow_provider_evolink.storage.archive.layout import DEFAULT_LAYOUT
         from airflow_provider_evolink.storage.object_store import open_folder
 
         ti: Any = context["ti"]
-        run = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
+        names = ("dag_id", "run_id", "task_id", "map_index", "try_number")
+        run = {**{name: getattr(ti, name, None) for name in names}, "owner": self.owner}
+        how = Archiving(self.layout or DEFAULT_LAYOUT, self.move, self.posters)
         with airflow_failures():
-            archived = archive_files(self.files, open_folder(self.archive_path, self.archive_conn_id), run)
+            root = open_folder(self.archive_path, self.archive_conn_id)
+            staged = staged_files(self.files)
+            archived = archive_files(self.files, root, run, how)
+            record_events(context, self.outlets, str(root), event_extras(staged, archived))
+        self.staged, self.delivered = [file.model_dump(mode="json") for file in staged], archived
         for file in archived:
             self.log.info("Archived result %d of EvoLink job %s", file["index"], file["job_id"])
         return archived
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - OpenLineage's signature
+        """Return the staged and the archived files, for OpenLineage."""
+        from airflow_provider_evolink.lineage.openlineage import of_archive
+
+        return of_archive(self.staged, self.delivered)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -14,6 +15,8 @@ from airflow_provider_evolink.retry_policies import airflow_failures
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_evolink.api.http.patience import Patience
 
 PADDING = timedelta(minutes=2)
 
@@ -69,10 +72,11 @@ class EvoLinkJobSensor(BaseSensorOperator):
         :param event: Job id and status, as the trigger read them.
         :raises AirflowSensorTimeout: the job is still running.
         """
+        from airflow_provider_evolink.api.http.patience import Patience
         from airflow_provider_evolink.api.jobs.schedule import WaitEnd
 
         status = (event or {}).get("status")
-        result = self._read()
+        result = self._read(Patience(self._ends(context)))
         if result.is_done:
             return result.xcom_value
         left = self._seconds_left(context)
@@ -102,13 +106,18 @@ class EvoLinkJobSensor(BaseSensorOperator):
         start = getattr(context.get("ti"), "start_date", None)
         return self._limit() - (time.time() - start.timestamp() if start else 0.0)
 
+    def _ends(self, context: Context) -> float:
+        """Return the epoch seconds when Airflow's own limit ends the try."""
+        start, limit = getattr(context.get("ti"), "start_date", None), self.execution_timeout
+        return float((start + limit).timestamp()) if start and limit else math.inf
+
     def _job_id(self) -> str:
         from airflow_provider_evolink.storage.results import job_id_of
 
         with airflow_failures():
             return job_id_of(self.job_id)
 
-    def _read(self) -> PokeReturnValue:
+    def _read(self, patience: Patience | None = None) -> PokeReturnValue:
         """Read the job; a failed one fails the task, a transient error counts as not done."""
         from airflow_provider_evolink.api.errors import EvoLinkJobTimeout, EvoLinkRateLimited, EvoLinkUnavailable
         from airflow_provider_evolink.api.jobs.failures import job_error
@@ -120,7 +129,7 @@ class EvoLinkJobSensor(BaseSensorOperator):
         with airflow_failures():
             try:
                 with EvoLinkHook(self.evolink_conn_id).get_conn() as client:
-                    job = with_results(client, client.get_job(job_id))
+                    job = with_results(client, client.get_job(job_id, patience=patience), patience)
                     self._clock_offset = client.clock.offset(time.time())
             except (EvoLinkJobTimeout, EvoLinkRateLimited, EvoLinkUnavailable) as error:
                 self.log.warning("EvoLink job %s cannot be read right now, still waiting: %s", job_id, error)

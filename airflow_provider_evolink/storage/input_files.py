@@ -15,6 +15,7 @@ from airflow_provider_evolink.api.catalog.media_limits import MAX_UPLOAD, MB, In
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkInputError, EvoLinkMediaError
 from airflow_provider_evolink.api.files.containers import HEAD_SIZE, error_page
 from airflow_provider_evolink.api.files.inspection import inspect_media
+from airflow_provider_evolink.storage.denials import one_word_for_denials
 from airflow_provider_evolink.storage.input_roots import NotRegularFile, is_on_disk, open_file
 from airflow_provider_evolink.storage.object_store import CHUNK, open_folder, open_to_read
 from airflow_provider_evolink.storage.spool import private_file
@@ -135,7 +136,8 @@ class InputSource:
     def _opened(self) -> AbstractContextManager[BinaryIO]:
         if is_on_disk(self._path):
             return _open_on_disk(self._path.path, self._root)
-        info = self._path.fs.info(self._path.path)
+        with one_word_for_denials():
+            info = self._path.fs.info(self._path.path)
         if info.get("type") == "directory":
             raise IsADirectoryError
         _check_size(info.get("size") or 0)

@@ -17,10 +17,12 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_evolink.storage import local_folder, s3
+from airflow_provider_evolink.storage.copying.copied import CHECKSUM, Copied, Wanted
+from airflow_provider_evolink.storage.copying.inside_store import copy_inside, remove
+from airflow_provider_evolink.storage.denials import one_word_for_denials
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Generator, Iterator, Mapping
 
 CHUNK = 1024 * 1024
 MAX_JSON = 64 * CHUNK
@@ -28,7 +30,6 @@ MAX_DEPTH = 64  # of a document; EvoLink's requests have four levels
 READ_AHEAD = 4 * CHUNK
 UPLOAD_PART = 8 * CHUNK
 JSON_TYPE = "application/json"
-CHECKSUM = "evolink-sha256"  # name of the metadata
 NO_METADATA: Mapping[str, str] = MappingProxyType({})
 # Stores in which an object appears only when it is complete. Elsewhere a file is written under another name first.
 _ATOMIC = frozenset({"gs", "gcs", "abfs", "abfss", "adl", "az"})
@@ -130,15 +131,16 @@ def about(job_id: str, sha256: str) -> dict[str, str]:
     return {"evolink-job-id": job_id, CHECKSUM: sha256}
 
 
-def publish_json(value: Any, target: ObjectStoragePath) -> None:
+def publish_json(value: Any, target: ObjectStoragePath, *, indent: int | None = 2) -> None:
     """
     Publish a JSON document.
 
     :param value: Plain JSON.
     :param target: Where it goes; an existing file is replaced.
+    :param indent: Blanks of each level; ``None``: one line, as tools for tables want it.
     """
     with tempfile.TemporaryFile() as source:
-        source.write(_json(value))
+        source.write(_json(value, indent))
         source.seek(0)
         _write(target, source, JSON_TYPE, NO_METADATA)
 
@@ -230,14 +232,17 @@ def is_shallow(value: Any) -> bool:
     return False
 
 
-def open_to_read(source: ObjectStoragePath) -> AbstractContextManager[BinaryIO]:
+@contextlib.contextmanager
+def open_to_read(source: ObjectStoragePath) -> Iterator[BinaryIO]:
     """
     Open a file to read it from its start: of an object store no more than a few MB are held in memory.
 
     :param source: The file.
+    :raises PermissionError: it may not be read.
     """
     ahead = {} if is_local(source) else {"block_size": READ_AHEAD, "cache_type": "readahead"}
-    return cast("AbstractContextManager[BinaryIO]", source.open("rb", **ahead))  # type: ignore[no-untyped-call]
+    with one_word_for_denials(), source.open("rb", **ahead) as file:  # type: ignore[no-untyped-call]
+        yield cast("BinaryIO", file)
 
 
 def holds(path: ObjectStoragePath, *, sha256: str, size: int) -> bool:
@@ -252,33 +257,69 @@ def holds(path: ObjectStoragePath, *, sha256: str, size: int) -> bool:
     return kept is not None and kept[0] == size and (kept[1] or _checksum(path, size)) == sha256
 
 
+def is_there(path: ObjectStoragePath, *, sha256: str, size: int) -> bool:
+    """
+    Return whether a file is there in its size, and with the checksum that the store keeps, where it keeps one.
+
+    :param path: The file; on ``file://`` a symbolic link is none.
+    :param sha256: Its expected checksum.
+    :param size: Its expected size in bytes.
+    """
+    kept = _size_and_checksum(path)
+    return kept is not None and kept[0] == size and kept[1] in (None, sha256)
+
+
 def copy_checked(
     source: ObjectStoragePath, target: ObjectStoragePath, *, file: Mapping[str, Any], metadata: Mapping[str, str]
-) -> None:
+) -> Copied:
     """
-    Copy a file through this machine, and publish it only if its checksum is right.
+    Copy a file, inside its store where both are in the same one, else through this machine; verify its checksum.
 
     :param source: A staged file.
     :param target: Where it goes.
     :param file: Its expected ``sha256`` and ``size`` in bytes, of which no more are ever read, and ``content_type``.
     :param metadata: What to keep beside it, in stores that can.
+    :return: How it was copied, and what of the copy was verified.
     :raises EvoLinkMediaError: the staged file no longer exists, or its content has changed.
     """
+    wanted = Wanted(file["sha256"], file["size"], file["content_type"], metadata)
+    copied = copy_inside(source, target, wanted) or _through_worker(source, target, wanted)
+    if not copied.is_right(wanted):
+        raise _has_changed(source)
+    return copied
+
+
+def remove_staged(source: ObjectStoragePath) -> bool:
+    """
+    Delete a staged file whose copy was verified; return whether it is gone.
+
+    :param source: The staged file.
+    """
+    return remove(source)
+
+
+def _through_worker(source: ObjectStoragePath, target: ObjectStoragePath, wanted: Wanted) -> Copied:
     from airflow_provider_evolink.api.errors import EvoLinkMediaError
 
     with tempfile.TemporaryFile() as local:  # it has no name, so a kill leaves nothing behind
         try:
-            found = _checksum(source, file["size"], local)
+            copied = Copied("worker", "sha256", _checksum(source, wanted.size, local))
         except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
             raise EvoLinkMediaError(_why_gone(source, error)) from None
-        if found != file["sha256"]:
-            raise EvoLinkMediaError(
-                f"staged file {public_uri(source)} has changed since it was downloaded (SHA-256 differs), so it is not "
-                "archived. What to do: clear the download task, which compares the checksum and fetches the file "
-                "again while EvoLink has it (24 hours); then clear this task"
-            )
-        local.seek(0)
-        _write(target, local, file["content_type"], metadata)
+        if copied.is_right(wanted):
+            local.seek(0)
+            _write(target, local, wanted.content_type, wanted.metadata)
+    return copied
+
+
+def _has_changed(source: ObjectStoragePath) -> Exception:
+    from airflow_provider_evolink.api.errors import EvoLinkMediaError
+
+    return EvoLinkMediaError(
+        f"staged file {public_uri(source)} has changed since it was downloaded (SHA-256 differs), so it is not "
+        "archived. What to do: clear the download task, which compares the checksum and fetches the file "
+        "again while EvoLink has it (24 hours); then clear this task"
+    )
 
 
 def _size_and_checksum(path: ObjectStoragePath) -> tuple[int, str | None] | None:
@@ -290,7 +331,8 @@ def _size_and_checksum(path: ObjectStoragePath) -> tuple[int, str | None] | None
         size = local_folder.size_of(Path(path.path))
         return None if size is None else (size, None)
     try:
-        info = path.fs.info(path.path)
+        with one_word_for_denials():
+            info = path.fs.info(path.path)
     except FileNotFoundError:
         return None
     return info["size"], (info.get("metadata") or {}).get(CHECKSUM)
@@ -330,8 +372,8 @@ def _chunks(source: ObjectStoragePath) -> Generator[bytes, None, None]:
             yield chunk
 
 
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
+def _json(value: Any, indent: int | None = 2) -> bytes:
+    return (json.dumps(value, indent=indent, ensure_ascii=False) + "\n").encode()
 
 
 def _write(target: ObjectStoragePath, source: IO[bytes], content_type: str, metadata: Mapping[str, str]) -> None:
@@ -340,7 +382,15 @@ def _write(target: ObjectStoragePath, source: IO[bytes], content_type: str, meta
     elif target.protocol in s3.PROTOCOLS:
         size = os.fstat(source.fileno()).st_size
         s3.write(target, source, size, {"content_type": content_type, "metadata": metadata})
-    elif target.protocol in _ATOMIC:  # no mkdir: it would try to create the bucket
+    else:
+        with one_word_for_denials():
+            _write_elsewhere(target, source, content_type, metadata)
+
+
+def _write_elsewhere(
+    target: ObjectStoragePath, source: IO[bytes], content_type: str, metadata: Mapping[str, str]
+) -> None:
+    if target.protocol in _ATOMIC:  # no mkdir: it would try to create the bucket
         target.fs.put_file(_reopened(source), target.path, **_kept_with_it(target, content_type, metadata))
     else:
         _write_and_move(target, source)

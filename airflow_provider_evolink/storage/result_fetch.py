@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from airflow_provider_evolink.api.files import hosts
 from airflow_provider_evolink.api.files.containers import HEAD_SIZE, error_page
 from airflow_provider_evolink.api.files.download import MediaBytes, fill, naming, verify
 from airflow_provider_evolink.api.files.download_response import may_appear, pauses
-from airflow_provider_evolink.api.files.transfer.part import sha256_of
+from airflow_provider_evolink.api.files.transfer.side_by_side import side_by_side
 from airflow_provider_evolink.api.jobs.failures import job_error
 from airflow_provider_evolink.api.jobs.job import LINK_LIFETIME, JobStatus
 from airflow_provider_evolink.api.redaction import Redactor
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.api.client import EvoLinkClient
     from airflow_provider_evolink.api.files.transfer.fetching import DownloadLimits
     from airflow_provider_evolink.api.files.transfer.part import Part
+    from airflow_provider_evolink.api.http.patience import Patience
     from airflow_provider_evolink.api.jobs.job import Job
 
 _RESULTS_TIMEOUT_SECONDS = 30.0  # for a completed job to get its links
@@ -44,16 +46,19 @@ _MAGIC_TEXT = (b"GIF8", b"ID3", b"RIFF", b"OggS", b"fLaC", b"BM")  # media that 
 log = logging.getLogger(__name__)
 
 
-def with_results(client: EvoLinkClient, job: Job) -> Job:
+def with_results(client: EvoLinkClient, job: Job, patience: Patience | None = None) -> Job:
     """
     Return a job with its links: one that is completed without links is read again.
 
     :param client: Reads it.
     :param job: The job as just read.
+    :param patience: What the try may still wait for rate limits.
     :raises EvoLinkNoResults: it still has no links.
     """
     if job.status is JobStatus.COMPLETED and not job.has_output:
-        return client.wait(job.job_id, timeout=_RESULTS_TIMEOUT_SECONDS, redactor=Redactor.everything())
+        return client.wait(
+            job.job_id, timeout=_RESULTS_TIMEOUT_SECONDS, redactor=Redactor.everything(), patience=patience
+        )
     return job
 
 
@@ -80,11 +85,14 @@ class ResultFetch:
     """
     Fetches the results that are not there yet. One that fails does not keep the others from being published.
 
+    A result is known by its index: its place among all that EvoLink sent. One that has no usable link is missing.
+
     :param client: Reads the job again if a link has expired.
     :param job: The job, with its links.
     :param folder: Where the files go.
     :param limits: Limits of each download.
     :param files: What is there, by index.
+    :param patience: What the try may still wait for rate limits.
     """
 
     def __init__(
@@ -94,14 +102,19 @@ class ResultFetch:
         folder: ObjectStoragePath,
         limits: DownloadLimits,
         files: dict[int, MediaFile],
+        *,
+        patience: Patience,
     ) -> None:
         self.job = job
         self.files = files
+        self.indexes = sorted({*job.indexes, *job.faults})
         self.missing: dict[int, EvoLinkError] = {}
         self._client = client
         self._folder = folder
         self._limits = limits
+        self._patience = patience
         self._refreshed: set[int] = set()
+        self._lock = threading.RLock()
 
     def run(self, save: Callable[[], object]) -> None:
         """
@@ -109,9 +122,7 @@ class ResultFetch:
 
         :param save: Called after each file that was published.
         """
-        for index in range(len(self.job.results)):
-            if index not in self.files:
-                self._attempt(index, save)
+        self._attempt_all([index for index in self.indexes if index not in self.files], save)
         for pause in patience(self.job, time.time()):
             late = [
                 index
@@ -124,15 +135,20 @@ class ResultFetch:
                 "EvoLink job %s: %d result(s) not there yet, next attempt in %g s", self.job.job_id, len(late), pause
             )
             time.sleep(pause)
-            for index in late:
-                self._attempt(index, save)
+            self._attempt_all(late, save)
+
+    def _attempt_all(self, indexes: list[int], save: Callable[[], object]) -> None:
+        side_by_side(lambda index: self._attempt(index, save), indexes)
+        self.missing = dict(sorted(self.missing.items()))
 
     def _attempt(self, index: int, save: Callable[[], object]) -> None:
         try:
-            self.files[index] = self._fetch(index)
+            file = self._fetch(index)
         except EvoLinkError as error:
             self.missing[index] = error
-        else:
+            return
+        with self._lock:
+            self.files[index] = file
             self.missing.pop(index, None)
             save()
 
@@ -156,8 +172,9 @@ class ResultFetch:
     def _media(self, part: Part, index: int) -> MediaBytes:
         """Return a whole file. For an expired link, or a damaged file, the job is read once for a fresh link."""
         while True:
+            job = self.job
             try:
-                return self._download(part, index)
+                return self._download(part, job, index)
             except EvoLinkMediaError as error:
                 is_damaged = part.is_complete
                 may_help = isinstance(error, EvoLinkLinkExpired | EvoLinkLinkRefused) or may_appear(error)
@@ -168,26 +185,37 @@ class ResultFetch:
                 )
             if is_damaged:
                 part.restart()
-            self._refresh(index)
+            self._refresh(index, job)
 
-    def _download(self, part: Part, index: int) -> MediaBytes:
-        job, settings, link = self.job, self._client.settings, self.job.results[index]
+    def _download(self, part: Part, job: Job, index: int) -> MediaBytes:
+        settings = self._client.settings
+        if index not in job.indexes:
+            raise EvoLinkMediaError(job.faults.get(index, "EvoLink no longer lists it"), job_id=job.job_id)
+        place = job.indexes.index(index)
+        link = job.results[place]
         connector = hosts.Connector(
             network=settings.network, allow_loopback=settings.is_local, max_redirects=self._limits.max_redirects
         )
         expires = None if job.created is None else job.created + _LIFETIME
         with naming(link, job.job_id):
-            fill(part, link, connector, self._limits, expires=expires)
-            return verify(part, job.outputs[index]["kind"], self._limits)
+            fill(part, link, connector, self._limits, expires=expires, patience=self._patience)
+            return verify(part, job.outputs[place]["kind"], self._limits)
 
-    def _refresh(self, index: int) -> None:
-        """Read the job for a fresh link; nothing is ever submitted again for it."""
+    def _refresh(self, index: int, used: Job) -> None:
+        """Read the job for a fresh link, unless that was just done; nothing is ever submitted again for it."""
         self._refreshed.add(index)
-        fresh = with_results(self._client, self._client.get_job(self.job.job_id))
-        if index >= len(fresh.results):
-            failure = job_error(fresh, Redactor.everything())
-            raise failure or EvoLinkMediaError(f"result {index} no longer exists", job_id=self.job.job_id)
-        self.job = fresh
+        with self._lock:
+            if self.job is used:
+                found = self._client.get_job(used.job_id, patience=self._patience)
+                fresh = with_results(self._client, found, self._patience)
+                if index not in fresh.indexes:
+                    failure = job_error(fresh, Redactor.everything())
+                    raise failure or EvoLinkMediaError(
+                        f"EvoLink's job no longer has result {index}. What to do: contact EvoLink support with the job "
+                        "ID",
+                        job_id=used.job_id,
+                    )
+                self.job = fresh
 
     def _publish(self, part: Part, media: MediaBytes, index: int) -> MediaFile:
         job, info = self.job, media.info
@@ -228,7 +256,7 @@ class ResultFetch:
             part.restart()
             return error
         target = self._folder / f"{self.job.job_id}-{index}.damaged"
-        self._move(part, target, sha256_of(part), "application/octet-stream")
+        self._move(part, target, part.sha256(), "application/octet-stream")
         if not is_local(target):
             part.restart()
         part.change(damaged=str(target))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
+import re
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import ValidationError
@@ -17,11 +20,20 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkNotFoundError,
 )
 from airflow_provider_evolink.api.files.transfer.fetching import DEFAULT_LIMITS, DownloadLimits
+from airflow_provider_evolink.api.http.patience import Patience
 from airflow_provider_evolink.api.jobs.failures import job_error
 from airflow_provider_evolink.api.jobs.job import JOB_ID
 from airflow_provider_evolink.api.redaction import Redactor, sanitize
-from airflow_provider_evolink.storage.media_file import JobInfo, MissingResult, Receipt
-from airflow_provider_evolink.storage.object_store import holds, public_uri, publish_json, read_json
+from airflow_provider_evolink.storage.given import is_nothing, returned_nothing
+from airflow_provider_evolink.storage.media_file import (
+    OF_ORDER,
+    DownloadedFile,
+    JobInfo,
+    MediaFile,
+    MissingResult,
+    Receipt,
+)
+from airflow_provider_evolink.storage.object_store import holds, open_folder, public_uri, publish_json, read_json
 from airflow_provider_evolink.storage.result_fetch import ResultFetch, with_results
 from airflow_provider_evolink.storage.spool import forget, sweep_parts
 
@@ -32,6 +44,7 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.api.jobs.job import Job
 
 OnMissing = Literal["fail", "deliver"]
+_NUMBER = re.compile(r"\s*[0-9]{1,15}(\.[0-9]{1,9})?\s*")
 _NOT_YET = "not fetched yet"
 _MAX_REASON = 500
 
@@ -43,11 +56,22 @@ def job_id_of(job: Any) -> str:
     Return the ID of what a user passes as a job.
 
     :param job: The job as a generate operator returns it, or its ID.
-    :raises EvoLinkConfigError: it is neither of them.
+    :raises EvoLinkConfigError: it is neither of them, or nothing at all.
     """
     job_id = job.get("job_id") if isinstance(job, dict) else job
-    if isinstance(job_id, str) and JOB_ID.fullmatch(job_id):
+    if isinstance(job_id, str) and JOB_ID.fullmatch(job_id) and not is_nothing(job_id):
         return job_id
+    if is_nothing(job):
+        raise returned_nothing(
+            "job",
+            "pass the job ID, which is in the log of that task and in its record (evolink_generation); or clear that "
+            "task, which submits, and pays, again if its job was delivered or it has none",
+        )
+    if isinstance(job, dict) and job.get("error") and job_id is None:
+        raise EvoLinkConfigError(
+            f"job is a request of a batch that has no job ({sanitize(job['error'], 80)}), so there is no result. What "
+            "to do: leave out the entries without a job_id, or submit that request again"
+        )
     raise EvoLinkConfigError(
         "job must be the output of a generate operator (pass generate.output, not a template string) or a job ID, got "
         f"{type(job).__name__}"
@@ -67,30 +91,41 @@ def on_missing_of(value: Any) -> OnMissing:
     raise EvoLinkConfigError(f'on_missing must be "fail" or "deliver", got {sanitize(repr(value), 80)}')
 
 
-def download_limits(**given: float | None) -> DownloadLimits:
+def limits_of(operator: Any) -> DownloadLimits:
     """
-    Return the limits of a download.
+    Return the limits of downloads that an operator was given, as numbers or, from templates and forms, as text.
 
-    :param given: Limits by name; ``None``: the default.
+    :param operator: It has the arguments ``total_timeout``, ``max_bytes`` and ``min_rate``; ``None``: the default.
     :raises EvoLinkConfigError: one is not a positive number.
     """
-    chosen = {name: value for name, value in given.items() if value is not None}
-    for name, value in chosen.items():
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value) or value <= 0:
-            raise EvoLinkConfigError(f"{name} must be a positive number, got {sanitize(repr(value), 80)}")
-    return replace(DEFAULT_LIMITS, **chosen)  # type: ignore[arg-type]
+    given = {name: getattr(operator, name) for name in ("total_timeout", "max_bytes", "min_rate")}
+    chosen = {name: _limit(name, value) for name, value in given.items() if value is not None}
+    return replace(DEFAULT_LIMITS, **chosen)
+
+
+def _limit(name: str, value: Any) -> Any:
+    number = value.total_seconds() if name == "total_timeout" and isinstance(value, timedelta) else value
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        number = float(value)
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    if not is_number or not math.isfinite(number) or number <= 0 or (name == "max_bytes" and number != int(number)):
+        raise EvoLinkConfigError(
+            f"{name} must be a positive {'whole ' if name == 'max_bytes' else ''}number, got "
+            f"{sanitize(repr(value), 80)}. What to do: correct it in the DAG file and clear the task"
+        )
+    return int(number) if name == "max_bytes" else float(number)
 
 
 def fetch_media(
     client: EvoLinkClient,
     job: Job | str,
     folder: ObjectStoragePath,
-    request: dict[str, Any] | None = None,
+    known: JobInfo | None = None,
     *,
     limits: DownloadLimits = DEFAULT_LIMITS,
     on_missing: OnMissing = "fail",
-) -> list[dict[str, Any]]:
+    patience: Patience | None = None,
+) -> list[DownloadedFile]:
     """
     Download all results of a finished job into a folder. A second run changes nothing.
 
@@ -100,21 +135,23 @@ def fetch_media(
     :param client: Reads the job, and again if a link has expired.
     :param job: The job as just read, or its ID.
     :param folder: Where the files go, named ``<job id>-<index>``.
-    :param request: What was submitted, if it is known; for the manifest.
+    :param known: What the task that ordered knows of the job, if it is known; for the manifest.
     :param limits: Limits of each download.
     :param on_missing: ``deliver``: hand on what is there, with the missing ones in ``job["missing"]``.
-    :return: A :class:`~airflow_provider_evolink.storage.media_file.MediaFile` as JSON for each file.
+    :param patience: What the try may still wait for rate limits; by default all of it.
+    :return: A :class:`~airflow_provider_evolink.storage.media_file.DownloadedFile` for each file.
     :raises EvoLinkMediaError: a link gave no usable file.
     :raises EvoLinkJobError: the job has no results, or none yet.
     """
-    delivery = _Delivery(client, job if isinstance(job, str) else job.job_id, folder)
+    delivery = _Delivery(client, job if isinstance(job, str) else job.job_id, folder, patience or Patience())
     receipt, is_complete = delivery.read_receipt()
     if receipt is None or not is_complete:
         receipt = delivery.fetch(job, receipt, limits, on_missing)
     else:
         log.info("EvoLink job %s: %d file(s) already downloaded", receipt.job_id, len(receipt.files))
     missing = {"missing": [one.model_dump() for one in receipt.missing]} if receipt.missing else {}
-    info = receipt.job.model_copy(update={"request": request, **missing})
+    of_order = (known or JobInfo()).model_dump(include={"request", *OF_ORDER})
+    info = receipt.job.model_copy(update={**of_order, **missing})
     return [file.downloaded(info) for file in receipt.files]
 
 
@@ -125,6 +162,7 @@ class _Delivery:
     client: EvoLinkClient
     job_id: str
     folder: ObjectStoragePath
+    patience: Patience
 
     @property
     def receipt_path(self) -> ObjectStoragePath:
@@ -138,43 +176,50 @@ class _Delivery:
             return None, False
         if receipt.job_id != self.job_id:
             return None, False
-        found = [(self.folder / file.uri.rsplit("/", 1)[-1], file) for file in receipt.files]  # it may have been moved
-        files = [
-            file.model_copy(update={"uri": str(path)})
-            for path, file in found
-            if holds(path, sha256=file.sha256, size=file.size)
-        ]
-        is_complete = len(files) == len(found) and not receipt.missing
+        files = [found for file in receipt.files if (found := self._found(file, receipt.moved.get(file.index)))]
+        is_complete = len(files) == len(receipt.files) and not receipt.missing
         return receipt.model_copy(update={"files": files}), is_complete
+
+    def _found(self, file: MediaFile, moved: str | None) -> MediaFile | None:
+        """Return a file where it is: in this folder, which may have been moved, or in the archive that took it."""
+        places = [self.folder / file.uri.rsplit("/", 1)[-1]]
+        if moved:
+            with contextlib.suppress(EvoLinkConfigError):
+                places.append(open_folder(moved, what="archived file"))
+        for path in places:
+            if holds(path, sha256=file.sha256, size=file.size):
+                return file.model_copy(update={"uri": str(path)})
+        return None
 
     def fetch(
         self, given: Job | str, receipt: Receipt | None, limits: DownloadLimits, on_missing: OnMissing
     ) -> Receipt:
         """Fetch what is missing and write the receipt, or raise what is missing and why."""
         try:
-            job = self.client.get_job(given) if isinstance(given, str) else given
+            job = self.client.get_job(given, patience=self.patience) if isinstance(given, str) else given
         except EvoLinkNotFoundError:
             if on_missing == "deliver" and receipt is not None and receipt.files:
                 return receipt
             raise
-        job = _with_links(self.client, job)
+        job = _with_links(self.client, job, self.patience)
         sweep_parts(self.folder)
         files = {file.index: file for file in receipt.files} if receipt else {}
-        fetch = ResultFetch(self.client, job, self.folder, limits, files)
-        fetch.run(lambda: self._save(fetch))
-        written = self._save(fetch, is_over=True)
+        fetch = ResultFetch(self.client, job, self.folder, limits, files, patience=self.patience)
+        moved = receipt.moved if receipt else {}
+        fetch.run(lambda: self._save(fetch, moved=moved))
+        written = self._save(fetch, is_over=True, moved=moved)
         if fetch.missing and (on_missing == "fail" or not fetch.files):
             raise _why_missing(fetch, self.folder)
         return written
 
-    def _save(self, fetch: ResultFetch, *, is_over: bool = False) -> Receipt:
+    def _save(self, fetch: ResultFetch, *, moved: dict[int, str], is_over: bool = False) -> Receipt:
         """Write the receipt: after each of several files, and in the end if there is anything to write."""
-        job, count = fetch.job, len(fetch.job.results)
-        left = [index for index in range(count) if index not in fetch.files]
+        job = fetch.job
+        left = [index for index in fetch.indexes if index not in fetch.files]
         missing = [MissingResult(index=index, error=_reason(fetch.missing.get(index))) for index in left]
         files = [fetch.files[index] for index in sorted(fetch.files)]
         info = JobInfo(created=job.created_at, credits=job.summary()["credits"])
-        receipt = Receipt(job_id=job.job_id, job=info, files=files, missing=missing)
+        receipt = Receipt(job_id=job.job_id, job=info, files=files, missing=missing, moved=_still(moved, files))
         if (is_over or missing) and (files or not missing):
             publish_json(receipt.to_json(), self.receipt_path)
             for file in files:
@@ -182,14 +227,19 @@ class _Delivery:
         return receipt
 
 
-def _with_links(client: EvoLinkClient, job: Job) -> Job:
+def _still(moved: dict[int, str], files: list[MediaFile]) -> dict[int, str]:
+    """Return where files are that an archive has moved: a file that was fetched again is in staging."""
+    return {file.index: file.uri for file in files if moved.get(file.index) == file.uri}
+
+
+def _with_links(client: EvoLinkClient, job: Job, patience: Patience) -> Job:
     if not job.status.is_over:
         raise EvoLinkJobTimeout(
-            "the job is still running, so there is nothing to download yet; it is still billed. What to do: retry "
-            "later",
+            "the job is still running, so there is nothing to download yet; it is still billed. What to do: wait "
+            "for it with EvoLinkJobSensor, or retry later; nothing is submitted",
             job_id=job.job_id,
         )
-    job = with_results(client, job)
+    job = with_results(client, job, patience)
     if failure := job_error(job, Redactor.everything()):
         raise failure
     return job
@@ -201,7 +251,7 @@ def _reason(error: EvoLinkError | None) -> str:
 
 def _why_missing(fetch: ResultFetch, folder: ObjectStoragePath) -> EvoLinkError:
     """Return the error for results that could not be fetched: which of how many, why, and what the user can do."""
-    errors, count = list(fetch.missing.items()), len(fetch.job.results)
+    errors, count = list(fetch.missing.items()), len(fetch.indexes)
     first = errors[0][1]
     if not isinstance(first, EvoLinkMediaError) and count == 1:
         return first

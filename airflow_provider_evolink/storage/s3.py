@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import logging
 from typing import IO, TYPE_CHECKING, Any
 
 from fsspec.asyn import sync  # type: ignore[import-untyped]
+
+from airflow_provider_evolink.storage.copying.copied import CHECKSUM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,10 +42,15 @@ def write(target: ObjectStoragePath, source: IO[bytes], size: int, details: Mapp
     """
     headers = {"ContentType": details["content_type"], "Metadata": dict(details["metadata"])}
     if size <= MAX_PUT:
-        _call(target, "put_object", Body=source, **headers)
+        _call(target, "put_object", Body=source, **headers, **_checksum_header(details["metadata"].get(CHECKSUM)))
     else:
         target.fs.put_file(f"/dev/fd/{source.fileno()}", target.path, chunksize=PART, max_concurrency=1, **headers)
     target.fs.invalidate_cache(target.path)
+
+
+def _checksum_header(sha256: str | None) -> dict[str, str]:
+    """Let the store verify what arrives, and keep its checksum: no other one is then computed on the way."""
+    return {"ChecksumSHA256": base64.b64encode(bytes.fromhex(sha256)).decode()} if sha256 else {}
 
 
 def create(target: ObjectStoragePath, content: bytes, content_type: str) -> None:
@@ -112,14 +120,15 @@ def chunks(source: ObjectStoragePath, size: int) -> Iterator[bytes]:
             found["Body"].close()
 
 
-def head(source: ObjectStoragePath) -> Mapping[str, Any] | None:
+def head(source: ObjectStoragePath, **details: Any) -> Mapping[str, Any] | None:
     """
     Return what S3 knows about an object; ``None`` if it does not exist or may not be read.
 
     :param source: The object.
+    :param details: Further arguments of ``HeadObject``.
     """
     try:
-        found: Mapping[str, Any] = _call(source, "head_object")
+        found: Mapping[str, Any] = _call(source, "head_object", **details)
     except (FileNotFoundError, PermissionError):
         return None
     return found
@@ -165,13 +174,53 @@ def _start_and_abort(target: ObjectStoragePath) -> None:
         log.warning("An empty multipart upload is left open in the store, since its abort failed (%s)", code_of(error))
 
 
+def identity(path: ObjectStoragePath) -> tuple[str, str]:
+    """
+    Return the endpoint of a store and the ID of the key that it is called with.
+
+    :param path: A path in the store.
+    """
+    found: tuple[str, str] = sync(path.fs.loop, _identity, path.fs)
+    return found
+
+
+async def _identity(fs: Any) -> tuple[str, str]:
+    client = await fs.set_session()
+    credentials = await fs.session.get_credentials()
+    return str(client.meta.endpoint_url), str(getattr(credentials, "access_key", ""))
+
+
+def delete(path: ObjectStoragePath) -> None:
+    """
+    Delete an object.
+
+    :param path: The object.
+    :raises OSError: it may not be deleted.
+    """
+    _call(path, "delete_object")
+    path.fs.invalidate_cache(path.path)
+
+
+def call(path: ObjectStoragePath, method: str, *, at: str | None = None, **arguments: Any) -> Any:
+    """
+    Call an operation of S3.
+
+    :param path: The object; or any path in the store, with ``at``.
+    :param method: Its name in botocore.
+    :param at: Bucket and key, if not those of the path.
+    :param arguments: Of the operation, besides bucket and key.
+    :raises OSError: the store refuses.
+    """
+    return _call(path, method, **({"at": at} if at else {}), **arguments)
+
+
 def _call(path: ObjectStoragePath, method: str, **arguments: Any) -> Any:
     """
     Call S3 by the client of s3fs, whose own retries would send a stream from where it was left.
 
     botocore's retries begin it anew.
     """
-    return sync(path.fs.loop, _send, path.fs, method, path.path, arguments)
+    return sync(path.fs.loop, _send, path.fs, method, arguments.pop("at", path.path), arguments)
 
 
 async def _send(fs: Any, method: str, path: str, arguments: dict[str, Any]) -> Any:
@@ -183,7 +232,7 @@ async def _send(fs: Any, method: str, path: str, arguments: dict[str, Any]) -> A
     bucket, key, _ = fs.split_path(path)
     call = getattr(await fs.get_s3(bucket), method)
     try:
-        response = await call(**fs._get_s3_method_kwargs(call, Bucket=bucket, Key=key, **arguments))
+        response = await call(**fs._get_s3_method_kwargs(call, **{"Bucket": bucket, "Key": key, **arguments}))
     except ClientError as error:
         raise translated(error.response) from None
     if limit:
@@ -202,3 +251,37 @@ def translated(response: Mapping[str, Any]) -> OSError:
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     kinds: dict[int, type[OSError]] = {403: PermissionError, 404: FileNotFoundError, 412: FileExistsError}
     return kinds.get(status or 0, OSError)(code or str(status))
+
+
+def read_tagged(source: ObjectStoragePath, limit: int) -> tuple[bytes, str]:
+    """
+    Read an object, and return what tells this content from any other.
+
+    :param source: The object.
+    :param limit: Maximum number of bytes.
+    :raises FileNotFoundError: it does not exist.
+    """
+    found = _call(source, "get_object", limit=limit)
+    return found["Body"], found["ETag"]
+
+
+def replace(target: ObjectStoragePath, content: bytes, tag: str | None, content_type: str) -> None:
+    """
+    Put an object in place of one that was read, or where none was.
+
+    :param target: Where it goes.
+    :param content: Its content.
+    :param tag: What :func:`read_tagged` returned; ``None``: there was none.
+    :param content_type: Its media type.
+    :raises FileExistsError: another object is there now. A store that knows no such condition replaces it.
+    """
+    condition = {"IfMatch": tag} if tag else {"IfNoneMatch": "*"}
+    try:
+        _call(target, "put_object", Body=content, ContentType=content_type, **condition)
+    except FileNotFoundError as error:  # the object that was read is gone
+        raise FileExistsError(*error.args) from None
+    except OSError as error:
+        if code_of(error) not in _UNKNOWN_CONDITION:
+            raise
+        _call(target, "put_object", Body=content, ContentType=content_type)
+    target.fs.invalidate_cache(target.path)

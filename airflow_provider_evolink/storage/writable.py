@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
 from airflow_provider_evolink.storage import local_folder, s3
+from airflow_provider_evolink.storage.denials import one_word_for_denials
 from airflow_provider_evolink.storage.object_store import is_local, open_folder, public_uri
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def _prove(folder: ObjectStoragePath) -> None:
         s3.prove_writable(folder)
     else:
         test = folder / f".evolink-write-test-{uuid.uuid4().hex}"
-        test.fs.pipe_file(test.path, b"test")
+        with one_word_for_denials():
+            test.fs.pipe_file(test.path, b"test")
         with contextlib.suppress(Exception):  # a role may write and not delete
             test.fs.rm_file(test.path)
 

@@ -28,11 +28,12 @@ from airflow_provider_evolink.operators import EvoLinkGenerateOperator
 
 PROMPT = "a paper boat with the secret word xylophonist"
 
-_spec = importlib.util.spec_from_file_location("evolink_support", Path(__file__).with_name("support.py"))
-assert _spec
-assert _spec.loader
-sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(sys.modules[_spec.name])
+for _name, _file in (("evolink_archive_samples", "archive_samples.py"), ("evolink_support", "support.py")):
+    _spec = importlib.util.spec_from_file_location(_name, Path(__file__).with_name(_file))
+    assert _spec
+    assert _spec.loader
+    sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(sys.modules[_spec.name])
 
 
 class DictStore:
@@ -194,7 +195,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(schedule, "worker_poll_delays", lambda *args: tuple(delay / 10 for delay in delays(*args)))
     monkeypatch.setattr("airflow_provider_evolink.triggers.evolink.HOLD_EVENT", 0.05)
-    sys.modules[_spec.name].set_policy(monkeypatch, confirm_failure_after=0.05)
+    sys.modules["evolink_support"].set_policy(monkeypatch, confirm_failure_after=0.05)
     monkeypatch.setattr("airflow_provider_evolink.ledger.ledger.SUBMITTED_RETRY_SECONDS", 1.0)
     monkeypatch.setattr("airflow_provider_evolink.ledger.ledger.SECOND_COPY_RETRY_SECONDS", 0.5)
 
@@ -245,7 +246,7 @@ def scene(
 ) -> Any:
     """Return a task instance, a local EvoLink and a log on which nothing has happened yet; nobody waits for quiet."""
     monkeypatch.setattr(submission, "time", SimpleNamespace(time=time.time, sleep=lambda _: None))
-    return sys.modules[_spec.name].Scene(stage, make, emulator, logs, monkeypatch, tmp_path)
+    return sys.modules["evolink_support"].Scene(stage, make, emulator, logs, monkeypatch, tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,7 @@ class Gateway(media.MediaServer):  # type: ignore[misc, name-defined]
     def __init__(self) -> None:
         self.paths: dict[str, list[Play]] = {}
         self.jobs: dict[str, list[dict[str, Any]]] = {}
+        self.refusals: list[Play] = []  # of the next readings of jobs
         super().__init__(self._route)
 
     def link(self, path: str, *plays: Play) -> str:
@@ -50,6 +51,9 @@ class Gateway(media.MediaServer):  # type: ignore[misc, name-defined]
     def _route(self, connection: socket.socket, request: Any) -> None:
         name = request.path.rpartition("/")[2]
         if request.path.startswith("/v1/tasks/"):
+            if self.refusals:
+                self.refusals.pop(0)(connection, request)
+                return
             readings = self.jobs[name]
             body = json.dumps(readings[min(len(self.fetched(request.path)), len(readings)) - 1]).encode()
             media.answer(200, body, [("Content-Type", "application/json"), ("Connection", "close")])(

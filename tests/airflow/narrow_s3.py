@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.server import ThreadedMotoServer  # noqa: F401 - it sets up what the application needs
@@ -28,6 +29,10 @@ class NarrowS3:
     :param ignored: Conditions of writes that the store does not know: match, none-match.
     :param fails: Called for each request; returns the code of an error, or ``None``. ``lost`` does what was asked and
         loses the response; ``cut`` sends half of it.
+    :param copies_fail: The error of every copy of an object; empty: they work.
+    :param has_checksums: Whether the store makes checksums of objects and returns them.
+    :param before_copy: Called before an object is copied.
+    :param carried: Bytes of bodies, sent and received.
     :param seconds: How long the store takes to respond to what is put.
     """
 
@@ -35,6 +40,10 @@ class NarrowS3:
     ignored: set[str] = field(default_factory=set)
     fails: Callable[[str, str], str | None] = lambda _, __: None
     seconds: float = 0.0
+    copies_fail: str = ""
+    has_checksums: bool = True
+    before_copy: Callable[[], object] = lambda: None
+    carried: int = 0
     seen: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -48,6 +57,7 @@ class NarrowS3:
         """Give the role the rights to put and get, as the pages promise that they suffice."""
         self.denied, self.ignored, self.seen = {"list", "delete", "abort"}, set(), []
         self.fails, self.seconds = lambda _, __: None, 0.0
+        self.copies_fail, self.has_checksums, self.before_copy, self.carried = "", True, lambda: None, 0
 
     def stop(self) -> None:
         """Stop serving."""
@@ -61,6 +71,8 @@ class NarrowS3:
             return self._refuse(environ, start, failure)
         if right in self.denied:
             return self._refuse(environ, start, "403 AccessDenied")
+        if "HTTP_X_AMZ_COPY_SOURCE" in environ and (refused := self._prepare_copy(environ)):
+            return self._refuse(environ, start, refused)
         for condition in self.ignored:
             environ.pop(CONDITIONS[condition], None)
         status, headers, body = self._asked(environ)
@@ -69,8 +81,27 @@ class NarrowS3:
             return self._refuse({**environ, "CONTENT_LENGTH": 0}, start, "503 SlowDown")
         if status.startswith("404") and right == "get" and "list" in self.denied and b"NoSuchBucket" not in body:
             return self._refuse(environ, start, "403 AccessDenied")
+        if not self.has_checksums:
+            headers = [row for row in headers if not row[0].lower().startswith("x-amz-checksum")]
+            body = re.sub(rb"<Checksum[A-Z0-9]+>[^<]*</Checksum[A-Z0-9]+>", b"", body)
+            headers = [
+                row if row[0].lower() != "content-length" or not body else (row[0], str(len(body))) for row in headers
+            ]
+        self.carried += len(body) + int(environ.get("CONTENT_LENGTH") or 0)
         start(status, headers)
         return [body[: len(body) // 2]] if failure == "cut" else [body]
+
+    def _prepare_copy(self, environ: Environ) -> str:
+        """Return the error of a copy; the condition on its source is one that the backend does not know."""
+        self.before_copy()
+        if self.copies_fail:
+            return self.copies_fail
+        source = unquote("/" + environ["HTTP_X_AMZ_COPY_SOURCE"].lstrip("/"))
+        asks = {name: value for name, value in environ.items() if "AMZ_COPY" not in name}
+        asks |= {"REQUEST_METHOD": "HEAD", "PATH_INFO": source, "RAW_URI": source, "REQUEST_URI": source}
+        _, headers, _ = self._asked({**asks, "QUERY_STRING": "", "CONTENT_LENGTH": "0"})
+        etag = {name.lower(): value for name, value in headers}.get("etag")
+        return "" if environ.get("HTTP_X_AMZ_COPY_SOURCE_IF_MATCH") == etag else "412 PreconditionFailed"
 
     def _asked(self, environ: Environ) -> tuple[str, list[tuple[str, str]], bytes]:
         got: list[Any] = []

@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time.comms import ErrorResponse
 from asgiref.sync import SyncToAsync
 
 from airflow_provider_evolink.api.jobs import schedule
@@ -176,7 +178,7 @@ class Scene:
 
         def down(key: str, value: Any = None, **more: Any) -> Any:
             if doing == "get" or when(value):
-                raise OSError
+                raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 500}))
             return plain(key, value, **more)
 
         self.patch.setattr(self.stage.store, doing, down)

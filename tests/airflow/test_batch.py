@@ -270,7 +270,7 @@ def test_a_lost_response_concerns_one_request_and_no_retry_submits_it_again(
         assert paid(long) == once(6)
     else:
         for again in (lambda: stage, stage.retry, stage.clear):
-            with pytest.raises(AirflowFailException, match=r"request 2 of 6.*2 other jobs"):
+            with pytest.raises(AirflowFailException, match=r"(?s)request 2 of 6.*2 other jobs"):
                 again().run(operator)
         assert paid(long) == once(3)
         assert states(stage) == ["submitted"] * 2 + ["unknown"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import pytest
@@ -46,3 +48,18 @@ def test_a_record_of_an_older_version_has_none(stage: Any, make: Any, emulator: 
     stage.run(make())
     older = {name: value for name, value in stage.store.record.items() if name != "credits_reserved"}
     assert read_record(older).credits_reserved is None
+
+
+def test_what_evolink_does_not_state_is_not_printed_as_none(
+    stage: Any, make: Any, emulator: EmulatorServer, logs: Any
+) -> None:
+    """Neither the response to the order nor the job names model and credits: both lines stay readable."""
+    job_id = "task-unified-1790000000-demo0001"
+    ended = {"id": job_id, "status": "completed", "results": ["https://media.example.com/clip.mp4"]}
+    emulator.fault("status", on="submit", status=200, body=json.dumps({"data": {"task_id": job_id}}))
+    emulator.fault("status", on="read", status=200, body=json.dumps(ended), times=-1)
+    assert stage.run(make(deferrable=False))["job_id"] == job_id
+    submitted, completed = (next(line for line in logs.told if words in line) for words in ("Submitted", "completed:"))
+    assert f"{job_id} (wan2.7-text-to-video), an unknown number of credits reserved" in submitted
+    assert completed == f"EvoLink job {job_id} completed: 1 result, an unknown number of credits"
+    assert not [line for line in logs.told if re.search(r"\bNone\b", line)]

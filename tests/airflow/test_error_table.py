@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import pytest
 from evolink_support import replace_between, set_policy, steady
 
 from airflow_provider_evolink.api import errors
-from airflow_provider_evolink.api.http import retries
+from airflow_provider_evolink.api.http import patience, retries
 from airflow_provider_evolink.api.jobs.failures import FAILURE_CODES
 from airflow_provider_evolink.emulator.server import EmulatorServer
 
@@ -147,6 +147,7 @@ CASES: dict[str, Case] = {
     # nothing is sent
     "request breaks a rule of the model": Case(given={"duration": 99}, sent=False),
     "key with a trailing newline": Case(connection={"password": f"{KEY}\n"}, sent=False),
+    "key in quotes": Case(connection={"password": f'"{KEY}"'}, sent=False),
     "host that is not allowed": Case(connection={"host": "https://evolink.example.com"}, sent=False),
     "destination that cannot be opened": Case(given={"destination": "nowhere://bucket/videos"}, sent=False),
     "destination that takes no files": Case(given={"destination": "file:///dev/null/videos"}, sent=False),
@@ -184,6 +185,16 @@ CASES: dict[str, Case] = {
     ),
     "HTML page instead of the media": Case(
         {"kind": "html", "on": "media", "times": -1}, given={"destination": "{staging}"}, orders=1
+    ),
+    "HTTP 429 once the job has ended": Case(
+        {"kind": "status", "on": "media", "status": 429, "times": 7, "headers": {"Retry-After": "0.1"}},
+        given={"destination": "{staging}"},
+        orders=1,
+    ),
+    "HTTP 429 for more than 10 minutes": Case(
+        {"kind": "status", "on": "media", "status": 429, "times": -1, "headers": {"Retry-After": "900"}},
+        given={"destination": "{staging}"},
+        orders=1,
     ),
 }
 TASKS = {row: f"row_{number:02}" for number, row in enumerate(CASES)}
@@ -247,6 +258,7 @@ def results(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         patch.setattr(evolink, "HOLD_EVENT", 0.1)
         patch.setattr(retries, "wait_before_retry", lambda *args, **facts: waits(*args, **{**facts, "jitter": -0.32}))
         set_policy(patch, confirm_failure_after=0.05, not_found_grace=1.0)
+        patch.setattr(patience, "POLICY", replace(patience.POLICY, first_window=0.05, max_window=0.2))
         patch.setattr(
             evolink.EvoLinkJobTrigger, "run", lambda self: (triggers.append(self.evolink_conn_id), run(self))[1]
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 import wave
@@ -158,6 +159,13 @@ DRIVING, VOICES = (SPEECH, SONG), (VOICE, BINDING)
 TYPES = "must be jpeg or jpg or png or bmp or webp, got "
 ALPHA = "must have no transparency .no alpha channel., got image/png"
 CUT = "the media file is "
+
+
+def heic(brand: bytes) -> bytes:
+    """Return the beginning of a photo of a phone."""
+    return b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + b"\0\0\0\x0cmeta\0\0\0\0"
+
+
 GOOD: dict[str, tuple[Files, tuple[Any, ...]]] = {
     "JPEG": (picture("JPEG"), PICTURES),
     "progressive JPEG": (picture("JPEG", progressive=True), PICTURES[:1]),
@@ -197,6 +205,10 @@ BAD: dict[str, tuple[Files, tuple[Any, ...], str]] = {
     "GIF": (picture("GIF", mode="P"), PICTURES, TYPES + "image/gif"),
     "TIFF": (picture("TIFF"), PICTURES[:1], "not in a known media format"),
     "AVIF": (picture("AVIF"), PICTURES[:1], TYPES + "image/avif"),
+    **{
+        f"HEIC of the brand {brand!r}": (functools.partial(heic, brand), PICTURES[:1], "image/heic")
+        for brand in (b"heic", b"hevc", b"msf1", b"heim", b"heis")
+    },
     "SVG": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", PICTURES[:1], "not in a known media format"),
     "a clip as a picture": (mp4(), PICTURES[:1], TYPES + "video/mp4"),
     "a sound as a picture": (wav(3), PICTURES[:1], TYPES + "audio/wav"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,7 +32,7 @@ def in_the_folder(store: Any, value: dict[str, Any]) -> None:
 def once_noted(ledger: Any, record: Any) -> None:
     """Die when the delivery is written."""
     for store in ledger.stores:
-        store.set(asdict(record))
+        store.set(record.to_json())
     die()
 
 

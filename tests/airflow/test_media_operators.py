@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath
@@ -26,6 +26,7 @@ from airflow_provider_evolink.operators import (
     EvoLinkDownloadOperator,
     EvoLinkImageToVideoOperator,
 )
+from airflow_provider_evolink.storage.media_file import ArchivedFile, DownloadedFile, FileJob
 
 Make = Callable[..., Callable[[], Any]]
 
@@ -103,7 +104,8 @@ def test_what_is_stored_about_a_file(job: dict[str, Any], download: Any, archive
     fields += ("verified", "width", "height", "duration")
     assert file["verified"] == "packets"
     assert tuple(file) == (*fields, "job")
-    assert file["job"] == {"created": job["created"], "credits": job["credits"], "request": job["request"]}
+    of_order = ("created", "credits", "request", "fingerprint", "submitted", "completed", "request_id")
+    assert file["job"] == {name: job[name] for name in of_order}
     receipt = json.loads((tmp_path / "staging" / f"{job['job_id']}.json").read_text())
     info = {"created": job["created"], "credits": job["credits"]}
     row = {name: file[name] for name in fields}
@@ -111,6 +113,9 @@ def test_what_is_stored_about_a_file(job: dict[str, Any], download: Any, archive
     (archived,) = archive([{**file, "note": "of a user"}])
     added = {"uri": archived["uri"], "manifest": archived["manifest"], "note": "of a user"}
     assert archived == {**row, **added}
+    assert set(file) == set(get_type_hints(DownloadedFile))
+    assert {*file["job"], "missing"} == set(get_type_hints(FileJob))
+    assert set(archived) - {"note"} == set(get_type_hints(ArchivedFile))
 
 
 def test_a_job_id_is_enough_to_recover_a_job(job: dict[str, Any], download: Any) -> None:
@@ -119,7 +124,7 @@ def test_a_job_id_is_enough_to_recover_a_job(job: dict[str, Any], download: Any)
     assert file["job"]["request"] is None
 
 
-@pytest.mark.parametrize("job", ["", "../../v1/credits", "{{ output }}", {}, {"job_id": None}, None, 7, []])
+@pytest.mark.parametrize("job", ["../../v1/credits", "{{ output }}", {}, {"job_id": None}, 7, []])
 def test_what_is_no_job_is_refused(download: Any, stage: Any, emulator: EmulatorServer, job: Any) -> None:
     with pytest.raises(AirflowFailException, match="job must be the output of a generate operator"):
         download(job)
@@ -304,23 +309,34 @@ def test_the_archive_has_its_layout_and_a_manifest(
     folder = tmp_path / "archive" / "wan2.7-text-to-video" / job["created"][:10].replace("-", "/") / job["job_id"]
     assert Path(row["uri"].removeprefix("file://")) == folder / f"{job['job_id']}-0.mp4"
     assert Path(row["manifest"].removeprefix("file://")) == folder / "manifest.json"
-    assert {path.name for path in folder.iterdir()} == {f"{job['job_id']}-0.mp4", "manifest.json"}
+    poster = f"{job['job_id']}-0.poster.jpg"
+    assert {path.name for path in folder.iterdir()} == {f"{job['job_id']}-0.mp4", poster, "manifest.json"}
     assert hashlib.sha256((folder / f"{job['job_id']}-0.mp4").read_bytes()).hexdigest() == files[0]["sha256"]
     manifest = json.loads((folder / "manifest.json").read_text())
-    archived = manifest.pop("archived")
-    assert archived.endswith("+00:00")
+    for name in ("archived", "downloaded"):
+        assert job["completed"] <= manifest.pop(name)
     assert manifest == {
-        "version": 1,
+        "version": 2,
         "job_id": job["job_id"],
         "model": "wan2.7-text-to-video",
         "request": job["request"],
         "seed": None,
         "credits": 10.88,
-        "created": job["created"],
-        "airflow": {"dag_id": "dag", "run_id": "run", "task_id": "task", "map_index": -1},
+        "price_as_of": "2026-10-08",
+        "kind": "video",
+        **{name: job[name] for name in ("fingerprint", "request_id", "created", "submitted", "completed")},
+        "airflow": {
+            "dag_id": "dag",
+            "run_id": "run",
+            "task_id": "task",
+            "map_index": -1,
+            "try_number": 1,
+            "owner": "airflow",
+        },
         "files": [
             {
                 "name": f"{job['job_id']}-0.mp4",
+                "index": 0,
                 "sha256": files[0]["sha256"],
                 "size": files[0]["size"],
                 "content_type": "video/mp4",
@@ -328,6 +344,10 @@ def test_the_archive_has_its_layout_and_a_manifest(
                 "width": 1280,
                 "height": 720,
                 "duration": files[0]["duration"],
+                "frame_rate": 24.0,
+                "codecs": ["h264", "aac"],
+                "audio": True,
+                "poster": poster,
                 "staged_from": files[0]["uri"],
             }
         ],
@@ -556,5 +576,5 @@ def test_s3_from_end_to_end(
     manifest = json.loads(ObjectStoragePath(rows[0]["manifest"], conn_id=conn_id).read_text())
     assert manifest["files"][0]["staged_from"] == f"s3://{bucket}/{conn_id}/staging/{job['job_id']}-0.mp4"
     root = ObjectStoragePath(f"{folder}", conn_id=conn_id)
-    assert len(root.fs.find(root.path)) == 4
+    assert len(root.fs.find(root.path)) == 4 + 3, "file and receipt; file, poster, manifest; row and look-up"
     assert emulator.books()["requests"]["media"] == 1

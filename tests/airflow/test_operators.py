@@ -112,6 +112,7 @@ def test_default_args_reach_every_argument_of_the_generic_operator(kind: type[Ev
         "on_unknown_submit": "reconcile",
         "on_clear": "reuse",
         "on_backfill": "fail",
+        "hide_prompt": True,
     }
     generic = set(inspect.signature(inspect.unwrap(EvoLinkGenerateOperator.__init__)).parameters)
     assert set(wanted) == generic - {"self", "kwargs", "model", "parameters"}

@@ -102,7 +102,7 @@ def blind(stage: Any, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch)
 def test_a_lost_response_is_reported_where_the_record_cannot_be_read(
     stage: Any, make: Make, emulator: EmulatorServer, logs: Any
 ) -> None:
-    with pytest.raises(AirflowFailException, match=r"EvoLinkSubmissionUnknown.* its idempotency key is af1-"):
+    with pytest.raises(AirflowFailException, match=r"(?s)EvoLinkSubmissionUnknown.* its idempotency key is af1-"):
         stage.run(make())
     assert "outcome is unknown" in logs.text
     with pytest.raises(AirflowFailException, match="interrupted while it submitted"):

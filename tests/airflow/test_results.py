@@ -7,12 +7,14 @@ import fcntl
 import importlib.util
 import io
 import json
+import os
 import signal
 import sys
 import time
 import uuid
 import wave
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkLinkExpired
 from airflow_provider_evolink.api.files.transfer.part import Part
 from airflow_provider_evolink.operators import EvoLinkDownloadOperator
 from airflow_provider_evolink.storage import result_fetch, spool
+from airflow_provider_evolink.storage import spool_folder as spool_place
 
 _spec = importlib.util.spec_from_file_location("evolink_gateway", Path(__file__).with_name("gateway.py"))
 assert _spec
@@ -113,6 +116,19 @@ def test_results_of_several_kinds_have_their_own_types(gateway, out, kind, bodie
     assert [content(file) for file in files] == bodies
 
 
+@pytest.mark.parametrize(("turn", "sides"), [(0, (320, 240)), (90, (240, 320)), (180, (320, 240)), (270, (240, 320))])
+def test_a_turned_clip_has_the_sides_that_a_player_shows(gateway, out, turn, sides):
+    one = 1 << 16
+    upright, quarter, half = (one, 0, 0, 0, one), (0, one, 0, -one, 0), (-one, 0, 0, 0, -one)
+    turns = {0: upright, 90: quarter, 180: half, 270: tuple(-number for number in quarter)}
+    body = media.mp4()
+    at = body.index(b"tkhd") + 44
+    matrix = b"".join(number.to_bytes(4, "big", signed=True) for number in turns[turn])
+    turned = body[:at] + matrix + body[at + len(matrix) :]
+    (file,) = download(gateway.job("task-turned", [gateway.link("/f", media.whole(turned))]), out)
+    assert (file["width"], file["height"]) == sides
+
+
 @pytest.fixture
 def two_of_three(gateway) -> str:
     links = [gateway.link("/f?a", media.whole(FILE)), gateway.link("/f?b", media.whole(GIF))]
@@ -166,13 +182,57 @@ def test_the_others_are_handed_on_though_evolink_has_forgotten_the_job(gateway, 
         download(two_of_three, out)
 
 
+DATA = "data:image/png;base64,iVBORw0KGgo="
+UNUSABLE = {"inline data": DATA, "9,000 characters": f"https://cdn.example/{'x' * 9000}", "no link": "clip.mp4"}
+
+
+@pytest.mark.parametrize("unusable", UNUSABLE.values(), ids=UNUSABLE)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_result_without_a_usable_link_is_missing(gateway, out, unusable, place):
+    links = [gateway.link("/a", media.whole(FILE)), gateway.link("/b", media.whole(GIF))]
+    links.insert(place, unusable)
+    job, others = gateway.job("task-three", links), [index for index in range(3) if index != place]
+    for _ in range(2):
+        with pytest.raises(
+            EvoLinkMediaError, match=rf"1 of 3 results .* result {place + 1} of 3 \(index {place}\)"
+        ) as caught:
+            download(job, out)
+        assert "other 2 are in" in str(caught.value)
+        assert not caught.value.permanent
+    assert [len(gateway.fetched(path)) for path in ("/a", "/b")] == [1, 1], "what is there is kept"
+    files = download(job, out, on_missing="deliver")
+    assert [file["index"] for file in files] == others
+    assert types(files) == ["image/png", "image/gif"]
+    assert [missing["index"] for missing in files[0]["job"]["missing"]] == [place]
+    links[place] = gateway.link("/c", media.whole(wav()))
+    gateway.job(job, links)
+    assert types(sorted(download(job, out), key=lambda file: file["index"] == place)) == [
+        "image/png",
+        "image/gif",
+        "audio/wav",
+    ], "a later reading may hold it, and the others keep their places"
+    assert [len(gateway.fetched(path)) for path in ("/a", "/b", "/c")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_what_stands_elsewhere_as_a_link_is_not_missing(gateway, out, place):
+    links = [gateway.link("/a", media.whole(FILE)), gateway.link("/b", media.whole(GIF))]
+    results = [*links[:place], DATA, *links[place + 1 :]]
+    job = gateway.job("task-two", results, result_data=[{"url": link} for link in links])
+    assert types(download(job, out)) == ["image/png", "image/gif"]
+
+
 @pytest.mark.parametrize(
     "given",
     [
         {"on_missing": "ignore"},
         {"on_missing": None},
         {"total_timeout": 0},
-        {"total_timeout": "60"},
+        {"total_timeout": "soon"},
+        {"total_timeout": ""},
+        {"total_timeout": "None"},
+        {"max_bytes": 1.5},
+        {"max_bytes": timedelta(1)},
         {"total_timeout": float("nan")},
         {"max_bytes": -1},
         {"min_rate": True},
@@ -256,7 +316,9 @@ def test_what_is_there_does_not_wait_for_what_is_late(gateway, out):
     links = [gateway.link("/late", media.answer(404)), gateway.link("/file", media.whole(FILE))]
     with pytest.raises(EvoLinkLinkExpired, match=r"result 1 of 2"):
         download(gateway.job("task-late", links), out)
-    assert [request.path for request in gateway.requests][1:5] == ["/late", "/v1/tasks/task-late", "/late", "/file"]
+    paths = [request.path for request in gateway.requests]
+    third_attempt = [place for place, path in enumerate(paths) if path == "/late"][2]
+    assert paths.index("/file") < third_attempt
 
 
 # files that are damaged
@@ -487,8 +549,8 @@ def test_private_files_of_killed_processes_are_deleted(spool_folder):
 @pytest.mark.parametrize("harm", ["link", "file", "missing rights"])
 def test_a_spool_folder_that_is_not_ours_is_refused(gateway, bucket, tmp_path, monkeypatch, harm):
     monkeypatch.delenv("AIRFLOW__EVOLINK__SPOOL_FOLDER")
-    monkeypatch.setattr(spool.tempfile, "gettempdir", lambda: str(tmp_path))
-    path = tmp_path / f"evolink-spool-{spool.os.getuid()}"
+    monkeypatch.setattr(spool_place.tempfile, "gettempdir", lambda: str(tmp_path))
+    path = tmp_path / f"evolink-spool-{os.getuid()}"
     if harm == "link":
         path.symlink_to(tmp_path)
     elif harm == "file":

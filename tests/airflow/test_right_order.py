@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, TaskDeferred
+from PIL import Image
 
 from airflow_provider_evolink.api.http import wire
 from airflow_provider_evolink.emulator.server import EmulatorServer
@@ -109,6 +110,35 @@ def test_an_operator_that_was_swapped_and_swapped_back_pays_once(
     again = stage.clear().run(single(make, REQUESTS[0], **where))
     assert orders(slow) == 2, "the result was delivered, so a clear wants a new one"
     assert again["job_id"] != first["job_id"]
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_an_order_that_the_other_operator_delivered_is_over_for_both(
+    stage: Any, make: Make, slow: EmulatorServer, where: dict[str, Any], batch_first: bool
+) -> None:
+    operators = [single(make, REQUESTS[0], **where), batch(make, REQUESTS[:1], **where)]
+    first, second = reversed(operators) if batch_first else operators
+    interrupt(stage, first)
+    stage.retry().run(second)
+    assert orders(slow) == 1
+    stage.clear().run(first)
+    assert orders(slow) == 2, "the result was delivered, so a clear wants a new one"
+
+
+def test_a_request_whose_upload_was_refused_hides_no_order_of_the_batch(
+    stage: Any, make: Make, slow: EmulatorServer, where: dict[str, Any], tmp_path: Path
+) -> None:
+    files = []
+    for number, color in enumerate(("red", "green", "blue")):
+        Image.new("RGB", (640, 360), color).save(tmp_path / f"{number}.png")
+        files.append({"image_start": f"file://{tmp_path}/{number}.png", "prompt": "A boat", "duration": 2})
+    which = {"model": "wan2.7-image-to-video", "parameters": None, **where}
+    slow.fault("status", on="upload", status=422)
+    interrupt(stage, make(EvoLinkBatchOperator, requests=files, on_failed_job="collect", **which))
+    assert orders(slow) == 2
+    result = stage.retry().run(make(**{**which, "parameters": files[2]}))
+    assert orders(slow) == 2
+    assert result["job_id"] == job_ids(slow)[1]
 
 
 def test_an_order_of_unknown_outcome_is_not_paid_again_by_the_other_operator(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,8 +19,8 @@ from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.execution import submission
 from airflow_provider_evolink.execution.generation import GenerationAttempt
 from airflow_provider_evolink.execution.job_tracker import JobTracker
-from airflow_provider_evolink.ledger import lease, ledger
-from airflow_provider_evolink.operators import EvoLinkGenerateOperator
+from airflow_provider_evolink.ledger import lease, ledger, record
+from airflow_provider_evolink.operators import EvoLinkBatchOperator, EvoLinkGenerateOperator
 
 Make = Callable[..., Callable[[], EvoLinkGenerateOperator]]
 
@@ -71,6 +73,39 @@ def test_an_old_copy_does_not_make_one_clear_count_twice(stage: Any, kept: Any, 
     with pytest.raises(AirflowFailException, match="content_policy_violation"):
         stage.retry().run(kept)
     assert orders(slow) == 1
+
+
+def test_every_copy_says_what_deleting_it_means(
+    stage: Any, kept: Any, make: Make, emulator: EmulatorServer, tmp_path: Path
+) -> None:
+    """In every state, for one order and for the orders of a batch; a record without the sentence is read as before."""
+    emulator.fault("lost_answer")
+    with pytest.raises(AirflowFailException):
+        stage.run(kept)
+    stage.store.rows.clear()
+    copy_in(tmp_path).unlink()
+    stage.run(kept)
+    batch = type(stage)()
+    batch.run(make(EvoLinkBatchOperator, requests=[{"model": "wan2.7-text-to-video", "prompt": "p"}] * 2))
+    written = [value for one in (stage, batch) for value in one.store.writes]
+    copy = json.loads(copy_in(tmp_path).read_text())["record"]
+    assert {value["state"] for value in written} == {"intent", "unknown", "submitted", "delivered"}
+    assert {next(iter(value.items())) for value in [*written, copy]} == {
+        ("note", "Deleting this record lets the task order, and pay, again.")
+    }
+    older = {name: value for name, value in stage.store.record.items() if name != "note"}
+    stage.store.set("evolink_generation", older)
+    assert stage.retry().run(kept)["job_id"] == older["job_id"]
+
+
+def test_deleting_every_copy_pays_again(stage: Any, kept: Any, emulator: EmulatorServer, tmp_path: Path) -> None:
+    """The sentence is true: an EvoLink that repeats no job for a key takes the next order."""
+    emulator.settings(idempotency=False)
+    stage.run(kept)
+    stage.store.rows.clear()
+    copy_in(tmp_path).unlink()
+    stage.retry().run(kept)
+    assert orders(emulator) == 2
 
 
 @pytest.mark.parametrize("lost", ["state store", "folder"])
@@ -137,6 +172,55 @@ def test_an_intent_that_the_second_place_does_not_take_is_taken_back(
     assert "submit" not in emulator.books()["requests"]
     assert stage.retry().run(kept)["status"] == "completed"
     assert emulator.books()["requests"]["submit"] == orders(emulator) == 1
+
+
+@pytest.mark.parametrize("before", ["nothing", "an order that was delivered", "an order that was refused"])
+def test_a_full_folder_is_named_and_no_job_that_does_not_exist(
+    stage: Any, kept: Any, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, logs: Any, before: str
+) -> None:
+    """Also where the folder has the record of an earlier order of this task."""
+    if before == "an order that was delivered":
+        stage.run(kept)
+    elif before == "an order that was refused":
+        emulator.fault("status", on="submit", status=402, code="insufficient_quota")
+        with pytest.raises(AirflowFailException):
+            stage.run(kept)
+    before_it = orders(emulator)
+
+    def is_full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ledger.FolderStore, "_write", is_full)
+    with pytest.raises(EvoLinkLedgerError) as raised:
+        stage.clear().run(kept)
+    assert "the ledger folder could not be written (OSError: No space left on device)" in str(raised.value)
+    assert orders(emulator) == before_it
+    assert "None" not in logs.text
+    assert "another try" not in logs.text, "there is none"
+
+
+@pytest.mark.parametrize("state", ["intent", "unknown", "refused"])
+def test_a_record_that_is_not_taken_is_named_by_its_key_where_there_is_no_job(
+    stage: Any, kept: Any, emulator: EmulatorServer, monkeypatch: pytest.MonkeyPatch, logs: Any, state: str
+) -> None:
+    """An order that is refused or lost has no job, and its record may not reach a place, or meet another try's."""
+    emulator.settings(idempotency=False)
+    emulator.fault("lost_answer")
+    with pytest.raises(AirflowFailException):
+        stage.run(kept)
+    mine = record.read_record(stage.store.record)
+    lost = replace(mine, state=record.State(state), job_id=None)
+    later = replace(mine, key="af1-another", revision=mine.revision + 5, state=record.State.UNKNOWN).to_json()
+    stage.store.set("evolink_generation", later)
+    identity = record.TaskIdentity.of(stage.context())
+    book = ledger.Ledger.of(stage.context(), identity, durable=True)
+    book.write_best_effort(lost)
+    monkeypatch.setattr(stage.store, "set", lambda *_, **__: 1 / 0)
+    stage.store.rows.clear()
+    book.write_best_effort(lost)
+    said = [line for line in logs.told if "not recorded in the task state store" in line]
+    assert len(said) == 2, logs.text
+    assert all(mine.key in line and "None" not in line for line in said)
 
 
 def test_a_replay_whose_intent_is_not_taken_leaves_the_order_before_it_open(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
+
 from airflow_provider_evolink.api.files import hosts
 
+TLS = ssl.create_default_context()  # once: it takes longer than any of these tests
 PUBLIC = "93.184.216.34"
 
 NOT_PUBLIC = [
@@ -95,6 +98,6 @@ def connector(found, **options):
         asked.append((host, port))
         return found
 
-    made = hosts.Connector(resolver=resolve, **options)
+    made = hosts.Connector(resolver=resolve, tls=TLS, **options)
     made.asked = asked
     return made

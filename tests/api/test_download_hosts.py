@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+from collections import defaultdict
 from pathlib import Path
 
 import httpx
@@ -11,12 +13,18 @@ import pytest
 from airflow_provider_evolink.api import addresses
 from airflow_provider_evolink.api.errors import EvoLinkLinkRefused
 from airflow_provider_evolink.api.files import hosts
+from airflow_provider_evolink.api.network import NetworkPolicy
 
 _spec = importlib.util.spec_from_file_location("hostile_hosts", Path(__file__).with_name("hostile_hosts.py"))
 hostile = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(hostile)
 
-PUBLIC, NOT_PUBLIC, REFUSED_LINKS, connector = (
+_spec = importlib.util.spec_from_file_location("hostile_table", Path(__file__).with_name("hostile_table.py"))
+table = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(table)
+
+TLS, PUBLIC, NOT_PUBLIC, REFUSED_LINKS, connector = (
+    hostile.TLS,
     hostile.PUBLIC,
     hostile.NOT_PUBLIC,
     hostile.REFUSED_LINKS,
@@ -132,3 +140,56 @@ def test_a_refusal_does_not_hold_the_query():
         locate("https://cdn.example/x?sig=topsecret", ["10.0.0.1"])
     assert "topsecret" not in str(caught.value)
     assert caught.value.permanent
+
+
+# --- every spelling of every inner address: see hostile_table.py
+
+KINDS = defaultdict(list)
+for _row in table.TABLE:
+    KINDS[_row.kind].append(_row)
+DIRECTLY, BY_PROXY = NetworkPolicy(), NetworkPolicy(https_proxy="http://proxy.example:3128")
+WAYS = {"directly": DIRECTLY, "by proxy": BY_PROXY, "exempt": NetworkPolicy(BY_PROXY.https_proxy, no_proxy=("*",))}
+
+
+def test_the_table_is_long_and_names_apart_what_only_dns_tells():
+    assert len(table.TABLE) > 571
+    assert {row.kind for row in table.TABLE if not row.by_name} == {
+        *("name of an inner address", "name of a public and an inner address", "name of an inner and a public address"),
+        "public name of loopback",
+    }
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_spelling_of_an_inner_address_is_contacted(kind, way, monkeypatch):
+    """Directly, and as a redirect from a public host; through a proxy all that the link itself shows."""
+    sent = []
+
+    class Moved(httpx.BaseTransport):
+        def handle_request(self, request):
+            sent.append(request.headers["host"])
+            return httpx.Response(302, headers=[(b"Location", moved_to.encode())])
+
+    monkeypatch.setattr(hosts, "_transport", lambda tls, proxy: Moved())
+    for row in (row for row in KINDS[kind] if row.by_name or way != "by proxy"):
+        moved_to, found = row.link, defaultdict(lambda row=row: row.resolves_to, {"first.example": (PUBLIC,)})
+        one = hosts.Connector(network=WAYS[way], tls=TLS, resolver=lambda host, _, found=found: found[host])
+        for link in (row.link, "https://first.example/x"):
+            sent.clear()
+            with pytest.raises(EvoLinkLinkRefused), one.open(link, headers={}, timeout=httpx.Timeout(1)):
+                pass
+            assert sent == ([] if link == row.link else ["first.example"]), row
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["08080808.nip.io", "app-8-8-8-8.sslip.io", "0a000001.cdn.example", "2606-4700--1111.sslip.io", "abc.nip.io"],
+)
+def test_a_name_that_holds_no_inner_address_goes_through_the_proxy(name):
+    connector = hosts.Connector(network=BY_PROXY, tls=TLS)
+    assert connector.locate(hosts.read_link(f"https://{name}/x")).addresses == ()
+
+
+@pytest.mark.parametrize("address", ["2606:4700::5efe:808:808", "2606:4700::200:5efe:808:808"])
+def test_a_public_address_that_carries_a_public_one_is_public(address):
+    assert addresses.is_public_address(address)

@@ -159,7 +159,7 @@ def test_the_process_that_reads_packets_stays_below_64_mb(
     """5 MB is a frame of 4K in ProRes; 25 MB is one that nobody compressed."""
     monkeypatch.setattr("media_server._SAMPLE", frame)
     path = tmp_path / "clip"
-    path.write_bytes(mp4(50 * MIB))
+    path.write_bytes(mp4(30 * MIB))
     with path.open("rb") as file:
         structure = read_structure(Source(file, path.stat().st_size))
     found, peak = read_apart(path, structure)
@@ -196,7 +196,7 @@ def test_no_picture_is_decoded(tmp_path: Path) -> None:
 def test_a_clip_that_needs_too_much_memory_is_verified_by_its_length(monkeypatch: Any, caplog: Any) -> None:
     monkeypatch.setattr("media_server._SAMPLE", 25_000_000)
     with caplog.at_level(logging.WARNING):
-        found = inspect(mp4(50 * MIB))
+        found = inspect(mp4(30 * MIB))
     assert (found.verified, found.width, found.height) == ("length", 320, 240)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "MemoryError" in caplog.text

@@ -36,6 +36,18 @@ def test_a_usable_key(key):
         f"{SECRET}\ud800",
         "s3cretK",
         SECRET * 60,
+        f'"{SECRET}"',
+        f"'{SECRET}'",
+        f"`{SECRET}`",
+        f"“{SECRET}”",
+        f"\u2018{SECRET}\u2019",
+        f"«{SECRET}»",
+        f' "{SECRET}" ',
+        f'"{SECRET}',
+        f"{SECRET}'",
+        f'"{SECRET}",',
+        f'\\"{SECRET}\\"',
+        f"<{SECRET}>",
     ],
 )
 def test_an_unusable_key_is_refused_and_not_shown(key):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -33,11 +34,22 @@ class World:
     airflow: AirflowProcesses
     books: EmulatorServer
     folder: Path
+    one_writer: threading.Lock = field(default_factory=threading.Lock)
 
-    def begin(self, dag_id: str, seconds: float = 90.0) -> str:
+    def begin(self, dag_id: str, seconds: float = 90.0, conf: dict[str, Any] | None = None) -> str:
         """Start a run as soon as its DAG is known, and return its id."""
         self.known(dag_id, seconds)
-        return self.airflow.trigger(dag_id)
+        return self.airflow.trigger(dag_id, conf)
+
+    def rewrite(self, dag_id: str, **changes: Any) -> None:
+        """Change the file of a DAG: what its next try is."""
+        with self.one_writer:
+            file = self.folder / "dags" / "chaos_orders.json"
+            rows = json.loads(file.read_text())
+            rows[dag_id] |= changes
+            part = file.with_suffix(".part")
+            part.write_text(json.dumps(rows))
+            part.replace(file)
 
     def known(self, dag_id: str, seconds: float = 90.0) -> None:
         """Wait until Airflow knows a DAG."""
@@ -80,7 +92,7 @@ class World:
 
     def paid(self, row: str) -> list[dict[str, Any]]:
         """Return the orders of a row, as EvoLink's books have them."""
-        return [job for job in self.books.books()["jobs"] if job["body"]["prompt"].endswith(f"row {row}")]
+        return [job for job in self.books.books()["jobs"] if str(job["body"].get("prompt")).endswith(f"row {row}")]
 
     def seen(self, dag_id: str, run_id: str) -> Seen:
         """Look at what has come of a row."""
@@ -139,6 +151,9 @@ class Row:
     :param act: Does it, and returns the run's id when all is over.
     :param tries: On which try the task must end, at the earliest; 1: on the first and no other.
     :param late: Its DAG may not load with every version of the operator, so it gets a file of its own.
+    :param logical: How many orders its tasks are asked for, whatever happens to them; a clear asks anew.
+    :param source: The module of its DAG.
+    :param beside: Further DAGs of the row, and their arguments.
     """
 
     name: str
@@ -149,6 +164,9 @@ class Row:
     act: Callable[[World, Row], str] = until_over
     tries: int = 2
     late: bool = False
+    logical: int = 1
+    source: str = "dags"
+    beside: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def expected(self) -> str:

@@ -21,7 +21,7 @@ from chaos_rows import Row, Seen, World  # noqa: E402
 from airflow_provider_evolink.emulator.server import EmulatorServer  # noqa: E402
 
 TABLE = pytest.StashKey[list[dict[str, str]]]()
-HEAD = ("row", "what was done", "final task state", "paid orders", "expected", "verdict")
+HEAD = ("row", "what was done", "final task state", "logical orders", "paid orders", "expected", "verdict")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,7 +38,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         seen = item.stash.get(SEEN, None)
         state, paid = (f"{seen.state} (try {seen.tries})", str(len(seen.paid))) if seen else ("-", "-")
         verdict = "ok" if report.passed else "FAILED"
-        line = dict(zip(HEAD, (row.name, row.done, state, paid, row.expected, verdict), strict=True))
+        cells = (row.name, row.done, state, str(row.logical), paid, row.expected, verdict)
+        line = dict(zip(HEAD, cells, strict=True))
         item.config.stash[TABLE].append(line)
     return report
 
@@ -96,18 +97,26 @@ def world(
     shutil.rmtree(home, ignore_errors=True)
     dags = home / "dags"
     dags.mkdir(parents=True)
-    groups = {"rows": [row for row in rows if not row.late]} | {row.name: [row] for row in rows if row.late}
+    (dags / ".airflowignore").write_text("traps.py\n")
+    shutil.copy(HERE / "traps.py", dags)
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.name if row.late else row.source, []).append(row)
     for name, members in groups.items():
-        shutil.copy(HERE / "dags_under_chaos.py", dags / f"chaos_{name}.py")
-        (dags / f"chaos_{name}.json").write_text(json.dumps({row.name: row.arguments for row in members}))
+        shutil.copy(HERE / f"{members[0].source}_under_chaos.py", dags / f"chaos_{name}.py")
+        given = {row.name: row.arguments for row in members} | {
+            name: arguments for row in members for name, arguments in row.beside.items()
+        }
+        (dags / f"chaos_{name}.json").write_text(json.dumps(given))
     env = {
         "CHAOS_FOLDER": str(home),
+        "AIRFLOW_VAR_CHAOS_FOLDER": str(home),
         "AIRFLOW_CONN_EVOLINK_DEFAULT": connection(books),
         "AIRFLOW_CONN_EVOLINK_MAPPED": connection(short_books),
         "AIRFLOW_CONN_EVOLINK_MANY": connection(endless_books),
     }
     with AirflowProcesses(home / "airflow", dags, env) as airflow:
-        airflow.wait_ready(next(row.name for row in rows if not row.late) if groups["rows"] else rows[0].name)
+        airflow.wait_ready(next((row.name for row in rows if not row.late), rows[0].name))
         yield World(airflow, books, home)
 
 

@@ -21,6 +21,7 @@ ROWS = (
         "mapped",
         f"{COUNT} mapped tasks, jobs of 2 to 6 s, retries=2",
         paid=(COUNT,),
+        logical=COUNT,
         arguments={"mapped": COUNT, "retries": 2},
         tries=1,
     ),

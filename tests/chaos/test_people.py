@@ -103,11 +103,12 @@ ROWS = (
         act=clear_while_held,
     ),
     Row("clear_deferred", "clear while deferred", act=clear_while_deferred),
-    Row("clear_success", "clear after success: orders anew", paid=(2,), act=clear_after_success),
+    Row("clear_success", "clear after success: orders anew", paid=(2,), act=clear_after_success, logical=2),
     Row(
         "clear_run",
         "run cleared after success: orders anew",
         paid=(2,),
+        logical=2,
         act=partial(clear_after_success, whole_run=True),
     ),
     Row(
@@ -128,6 +129,7 @@ ROWS = (
         "backfill",
         "backfill, reprocess completed: orders anew",
         paid=(2,),
+        logical=2,
         arguments={"daily": True},
         act=backfill_after_success,
     ),

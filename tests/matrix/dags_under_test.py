@@ -69,10 +69,13 @@ class DiesOnResume(EvoLinkTextToVideoOperator):
 
 class IsGivenUp(EvoLinkTextToVideoOperator):
     """
-    Has a wait that Airflow itself gives up before the job is over, and the trigger's event leaves after that.
+    Has a wait that Airflow itself gives up long before the trigger polls, however late a busy scheduler is.
 
     Not sooner, though: up to some 6 s after it deferred, Airflow 3 may fail a task that is queued again.
     """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs, poll_interval=45)
 
     def defer(self, **kwargs: Any) -> Any:
         """Shorten Airflow's own timeout, which is only a net under the trigger's."""

@@ -115,3 +115,16 @@ bad = [name for name in sys.modules if name.split(".")[0] in ("av", "PIL") or ".
 print(bad, importlib.util.find_spec("av"))
 """
     assert run(python, env, "-c", code).strip().splitlines()[-1] == "[] None"
+
+
+def test_the_emulator_refuses_to_start_without_its_extra(python: Path, env: dict[str, str]) -> None:
+    """Nothing is accepted and charged that could not be rendered: one line with the command, status 2."""
+    command = [str(python), "-m", "airflow_provider_evolink.emulator", "--port", "0"]
+    done = subprocess.run(
+        command, env=env, cwd=env["AIRFLOW_HOME"], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert "pip install 'airflow-provider-evolink[emulator]'" in done.stderr
+    code = "from airflow_provider_evolink.emulator.server import EmulatorServer\n"
+    code += "try: EmulatorServer()\nexcept ImportError as error: print(error)"
+    assert "pip install 'airflow-provider-evolink[emulator]'" in run(python, env, "-c", code)

@@ -18,6 +18,7 @@ from airflow_provider_evolink.emulator.server import EmulatorServer
 
 HERE = Path(__file__).parent
 DAILY = "evolink_daily_video"
+CONSUMER = "evolink_on_archive"
 BATCH = "killed_while_ordering"
 KILLED = ("killed_before_deferring", "killed_while_blocking", "killed_before_recording", "killed_on_resume", BATCH)
 
@@ -44,7 +45,8 @@ def airflow(books: EmulatorServer, marks: Path, tmp_path_factory: pytest.TempPat
     dags = home / "dags"
     dags.mkdir()
     marks.mkdir()
-    shutil.copy(HERE.parents[1] / "dags" / f"{DAILY}.py", dags)
+    for name in (DAILY, CONSUMER):
+        shutil.copy(HERE.parents[1] / "dags" / f"{name}.py", dags)
     shutil.copy(HERE / "dags_under_test.py", dags)
     connection = {"conn_type": "evolink", "host": books.url, "password": "stack-test-key"}
     env = {
@@ -52,9 +54,12 @@ def airflow(books: EmulatorServer, marks: Path, tmp_path_factory: pytest.TempPat
         "KILL_MARKS": str(marks),
         "AIRFLOW_VAR_EVOLINK_STAGING": f"file://{home}/staging",
         "AIRFLOW_VAR_EVOLINK_ARCHIVE": f"file://{home}/archive",
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
+            {"type": "file", "log_file_path": str(home / "lineage"), "append": False}
+        ),
     }
     with LocalAirflow(home / "airflow", dags, env) as stack:
-        for dag_id in (DAILY, *KILLED):
+        for dag_id in (DAILY, CONSUMER, *KILLED):
             stack.wait_ready(dag_id)
         yield stack
 
@@ -117,6 +122,60 @@ def test_daily_video_is_generated_downloaded_and_archived(
         assert (media.streams.video[0].width, media.streams.video[0].height) == (1280, 720)
         assert float(media.duration) / 1_000_000 == pytest.approx(5.0, abs=0.1)
     assert len([job for job in books.books()["jobs"] if "paper boat" in job["body"]["prompt"]]) == 1
+
+
+def test_a_dag_that_is_scheduled_on_the_archive_gets_what_arrived(airflow: LocalAirflow) -> None:
+    """The archive task raised one asset event, and the consumer has its metadata in hand."""
+    airflow.unpause(CONSUMER)
+    deadline = time.monotonic() + 60
+    while not (run := next(iter(airflow.runs(CONSUMER)), None)) and time.monotonic() < deadline:
+        time.sleep(0.3)
+    assert run, "the asset event started no run"
+    assert list(airflow.watch(CONSUMER, run))[-1] == {"list_new": "success"}
+    (file,) = airflow.xcom(DAILY, airflow.runs(DAILY)[0], "archive")
+    (extra,) = airflow.xcom(CONSUMER, run, "list_new")
+
+    assert (extra["job_id"], extra["model"], extra["credits"]) == (file["job_id"], "wan2.7-text-to-video", 27.2)
+    assert extra["uri"] == file["uri"].rpartition("/")[0]
+    assert [(one["uri"], one["sha256"]) for one in extra["files"]] == [(file["uri"], file["sha256"])]
+    assert "paper boat" not in json.dumps(extra)
+
+
+def test_lineage_leads_from_the_job_to_the_archived_file(airflow: LocalAirflow) -> None:
+    """Each task reports what it read and wrote, in events that OpenLineage's own classes read."""
+    run = airflow.runs(DAILY)[0]
+    (staged,) = airflow.xcom(DAILY, run, "download")
+    (archived,) = airflow.xcom(DAILY, run, "archive")
+    files = list(airflow.home.parent.glob("lineage*"))
+    texts = [path.read_text() for path in files]
+    events = [json.loads(text) for text in texts]
+    seen = {
+        event["job"]["name"].rpartition(".")[2]: (
+            names(event["inputs"]),
+            names(event["outputs"]),
+            event["run"]["facets"],
+        )
+        for event in events
+        if event["eventType"] == "COMPLETE" and event["job"]["name"].startswith(f"{DAILY}.")
+    }
+    job = ("evolink", staged["job_id"])
+
+    assert seen["generate"][:2] == ([], [job])
+    assert seen["download"][:2] == ([job], [file_name(staged)])
+    assert seen["archive"][:2] == ([file_name(staged)], [file_name(archived)])
+    assert all(facets["evolink"]["jobs"][0]["credits"] == 27.2 for _, _, facets in seen.values())
+    for secret in ("paper boat", "stack-test-key", "X-Amz", "signature"):
+        assert not any(secret in text for text in texts)
+
+
+def names(datasets: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Return the names of datasets."""
+    return [(dataset["namespace"], dataset["name"]) for dataset in datasets]
+
+
+def file_name(file: dict[str, Any]) -> tuple[str, str]:
+    """Return a local file as OpenLineage names it."""
+    return "file", file["uri"].removeprefix("file://")
 
 
 def test_shows_a_link_to_the_result(airflow: LocalAirflow) -> None:

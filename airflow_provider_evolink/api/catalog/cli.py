@@ -1,4 +1,4 @@
-"""The command line: list models, show one, validate a request file. Nothing is sent but by the check of the network."""
+"""The command line: list models, show one, validate a request file. What calls EvoLink is given by the program."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,26 @@ from airflow_provider_evolink.api.redaction import count, describe_value, saniti
 _WIDEST = 120
 
 
-def main(arguments: Sequence[str] | None = None, *, check_network: Callable[..., int] | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    check_network: Callable[..., int] | None = None,
+    reconcile: Callable[..., int] | None = None,
+    more: Callable[[Any], None] | None = None,
+) -> int:
     """
     Run one command.
 
     :param arguments: Command line without the program's name.
     :param check_network: Runs the command ``network``; given by the program, since the catalog knows no network.
-    :return: Exit status: 0 fine, 1 a request is invalid, a model unknown or a host out of reach, 2 the command, a file
-        or a setting is wrong.
+    :param reconcile: Runs the command ``reconcile``; given likewise.
+    :param more: Adds further commands; given by the program as well.
+    :return: Exit status: 0 fine, 1 a request is invalid, a model unknown, a host out of reach, an order not settled, an
+        archived file damaged or nothing found, 2 the command, a file or a setting is wrong.
     """
     # Warnings are part of the output here, not log lines beside it.
     logging.getLogger("airflow_provider_evolink").addHandler(logging.NullHandler())
-    options = _parser(check_network).parse_args(arguments)
+    options = _parser(check_network, reconcile, more).parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     try:
@@ -46,10 +55,17 @@ def main(arguments: Sequence[str] | None = None, *, check_network: Callable[...,
     return status
 
 
-def _parser(check_network: Callable[..., int] | None) -> argparse.ArgumentParser:
+def _parser(
+    check_network: Callable[..., int] | None,
+    reconcile: Callable[..., int] | None,
+    more: Callable[[Any], None] | None,
+) -> argparse.ArgumentParser:
+    is_script = Path(sys.argv[0]).stem == "evolink"
     parser = argparse.ArgumentParser(
-        prog="python -m airflow_provider_evolink",
-        description="EvoLink's models as this package knows them. No key is needed, and only network sends anything.",
+        prog="evolink" if is_script else "python -m airflow_provider_evolink",
+        description="EvoLink's models as this package knows them, its network, orders whose outcome is unknown, and an "
+        "archive of results. Only network and reconcile send anything to EvoLink, only reconcile needs a key, and "
+        "nothing is ever submitted.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     models = commands.add_parser("models", help="list models")
@@ -65,9 +81,30 @@ def _parser(check_network: Callable[..., int] | None) -> argparse.ArgumentParser
     validate.set_defaults(run=_validate)
     network = commands.add_parser("network", help="check whether EvoLink's hosts can be reached from here")
     network.set_defaults(run=lambda options: check_network(as_json=options.json) if check_network else 2)
-    for command in (models, show, validate, network):
+    lost = _reconcile_parser(commands)
+    lost.set_defaults(run=lambda options: reconcile(options) if reconcile else 2)
+    if more:
+        more(commands)
+    for command in (models, show, validate, network, lost):
         command.add_argument("--json", action="store_true", help="write JSON")
     return parser
+
+
+def _reconcile_parser(commands: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "reconcile", help="list the jobs that can be an order whose outcome is unknown; submits nothing"
+    )
+    parser.add_argument("--model", required=True, help="EvoLink's name of the model")
+    parser.add_argument("--ordered-at", required=True, type=_moment, metavar="TIME", help="of the order, ISO 8601")
+    parser.add_argument("--newer-than", default=0.0, type=_moment, metavar="TIME", help="older jobs are not it")
+    parser.add_argument("--conn-id", default="evolink_default", help="Airflow connection (default: %(default)s)")
+    return parser
+
+
+def _moment(text: str) -> float:
+    """Parse a time, UTC if it names no zone."""
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _models(options: argparse.Namespace) -> int:

@@ -53,6 +53,16 @@ def find_local_files(parameters: Mapping[str, Parameter], given: Mapping[str, An
     :param parameters: Parameters of its model.
     :param given: Fields that were set.
     """
+    return [(field, value) for field, value in find_media(parameters, given) if is_local_file(value)]
+
+
+def find_media(parameters: Mapping[str, Parameter], given: Mapping[str, Any]) -> list[tuple[MediaField, Any]]:
+    """
+    Find what stands in a request where it takes media, each with its field.
+
+    :param parameters: Parameters of its model.
+    :param given: Fields that were set.
+    """
     return [
         found
         for name, parameter in parameters.items()
@@ -61,10 +71,10 @@ def find_local_files(parameters: Mapping[str, Parameter], given: Mapping[str, An
     ]
 
 
-def _in_value(field: MediaField, parameter: Parameter, value: Any) -> Iterator[tuple[MediaField, str]]:
+def _in_value(field: MediaField, parameter: Parameter, value: Any) -> Iterator[tuple[MediaField, Any]]:
     field = replace(field, media=parameter.media or field.media)
     if parameter.takes_link:
-        if field.kind is not None and is_local_file(value):
+        if field.kind is not None:
             yield field, value
     elif parameter.items and is_list(value):
         for at, entry in enumerate(value):

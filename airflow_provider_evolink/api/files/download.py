@@ -25,7 +25,8 @@ from airflow_provider_evolink.api.files.transfer.fetching import (
     LinkFetch,
     inspect_part,
 )
-from airflow_provider_evolink.api.files.transfer.part import Part, sha256_of
+from airflow_provider_evolink.api.files.transfer.part import Part, PartInUse
+from airflow_provider_evolink.api.http.patience import Patience
 from airflow_provider_evolink.api.network import NetworkPolicy
 from airflow_provider_evolink.api.redaction import link_identity, public_link, sanitize
 
@@ -69,12 +70,14 @@ def download(
     limits: DownloadLimits = DEFAULT_LIMITS,
     job_id: str | None = None,
     spool_dir: Path | None = None,
+    keep: Path | None = None,
     network: NetworkPolicy | None = None,
 ) -> Iterator[MediaBytes]:
     """
     Fetch a result link into a private file, which is removed at the end of the ``with`` block.
 
-    An interrupted download is resumed if the host supports it. The file is yielded only when its length is verified and
+    An interrupted download is resumed if the host supports it: within the call, and with ``keep`` by a later call or
+    another process, too. The file is yielded only when its length is verified and
     its content is a whole file of media. A full disk raises ``OSError``.
 
     :param link: A result link of a job.
@@ -83,16 +86,57 @@ def download(
     :param limits: Limits of the download.
     :param job_id: The job, for error texts.
     :param spool_dir: Where the private directory is made; the system's temporary directory by default.
+    :param keep: A file of your own, in a folder that only you may write to, for what has arrived. It is removed when
+        the ``with`` block ends well, and kept otherwise, with a note beside it: a call with the same path and link,
+        which may be signed anew, goes on there.
     :param network: Proxy and trusted authorities; by default those of the environment.
     :raises EvoLinkLinkExpired: the link has expired; the job may hold a fresh one.
     :raises EvoLinkLinkRefused: the link or a redirect leaves the public internet.
     :raises EvoLinkMediaError: there was no usable file.
     """
     connector = hosts.Connector(network=network, allow_loopback=allow_loopback, max_redirects=limits.max_redirects)
+    if keep is not None:
+        with _kept_part(keep, link, job_id) as part:
+            with naming(link, job_id):
+                media = _resume(part, link, connector, expect, limits)
+            yield media
+            part.discard()
+        return
     with tempfile.TemporaryDirectory(prefix="evolink-", dir=spool_dir) as private:
         with naming(link, job_id):
             media = fetch(link, Path(private), connector, expect=expect, limits=limits)
         yield media
+
+
+@contextmanager
+def _kept_part(path: Path, link: str, job_id: str | None) -> Iterator[Part]:
+    try:
+        part = Part(path, lasting=True)
+    except PartInUse:
+        reason = f"another process fetches into {path}, or its file system has no locks"
+        raise EvoLinkMediaError(f"{reason}. What to do: name another file, or none", job_id=job_id) from None
+    with part:
+        if part.size and not part.note.source:
+            raise EvoLinkMediaError(f"{path} is not what a download has left; it stays as it is", job_id=job_id)
+        if part.note.source != _source(link):
+            part.restart()  # a complete file of another link would be taken for this one
+        yield part
+
+
+def _resume(
+    part: Part, link: str, connector: hosts.Connector, expect: str | None, limits: DownloadLimits
+) -> MediaBytes:
+    try:
+        fill(part, link, connector, limits)
+        return verify(part, expect, limits)
+    except EvoLinkMediaError:
+        if part.is_complete:
+            part.restart()  # damaged: no later call could make anything of it
+        raise
+
+
+def _source(link: str) -> str:
+    return hashlib.sha256(link_identity(link).encode()).hexdigest()[:16]
 
 
 def fetch(
@@ -115,7 +159,13 @@ def over_https(link: str) -> str:
 
 
 def fill(
-    part: Part, link: str, connector: hosts.Connector, limits: DownloadLimits, *, expires: float | None = None
+    part: Part,
+    link: str,
+    connector: hosts.Connector,
+    limits: DownloadLimits,
+    *,
+    expires: float | None = None,
+    patience: Patience | None = None,
 ) -> None:
     """
     Fetch what is missing of a file.
@@ -125,15 +175,16 @@ def fill(
     :param connector: Opens the link.
     :param limits: Limits of the download.
     :param expires: When the link expires, in Unix seconds, if that is known.
+    :param patience: What the try may still wait for rate limits; by default all of it.
     :raises EvoLinkLinkExpired: the link gives no file; the job may hold a fresh one.
     :raises EvoLinkLinkRefused: the link or a redirect leaves the public internet.
     :raises EvoLinkMediaError: the host interrupts again and again, or a limit is exceeded; what came is kept.
     """
-    source = hashlib.sha256(link_identity(link).encode()).hexdigest()[:16]
+    source = _source(link)
     is_doubtful = part.size > 0 and (part.note.is_doubtful or part.note.source != source)
     part.change(source=source, expires=expires, is_doubtful=is_doubtful)
     if not part.is_complete:
-        LinkFetch(over_https(link), part, connector, limits).run()
+        LinkFetch(over_https(link), part, connector, limits, patience).run()
 
 
 def verify(part: Part, expect: str | None, limits: DownloadLimits) -> MediaBytes:
@@ -146,7 +197,7 @@ def verify(part: Part, expect: str | None, limits: DownloadLimits) -> MediaBytes
     :raises EvoLinkMediaError: it is damaged or no media.
     """
     info = inspect_part(part, expect, limits.max_bytes)
-    return MediaBytes(part.path, part.size, sha256_of(part), info)
+    return MediaBytes(part.path, part.size, part.sha256(), info)
 
 
 @contextmanager

@@ -14,7 +14,9 @@ import functools
 import re
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -184,16 +186,22 @@ class Connector:
         :param attempt: Number of the attempt, from 0.
         :raises httpx.TransportError: there was no response.
         """
-        target = self.locate(read_link(link), allow_loopback=self._allow_loopback)
+
+        def limits_now() -> httpx.Timeout:
+            return timeout if isinstance(timeout, httpx.Timeout) else timeout()
+
+        target = self.locate(read_link(link), allow_loopback=self._allow_loopback, seconds=limits_now().connect)
         for _ in range(self._max_redirects + 1):
-            limits = timeout if isinstance(timeout, httpx.Timeout) else timeout()
+            limits = limits_now()
             with self.send(target, headers=headers, timeout=limits, attempt=attempt) as response:
                 location = response.headers.get("location")
                 if response.status_code not in _REDIRECTS or not location:
                     yield response
                     return
             # A public host must not lead to this machine, whatever is allowed for the first link.
-            target = self.locate(read_link(location, target.url), allow_loopback=target.loopback)
+            target = self.locate(
+                read_link(location, target.url), allow_loopback=target.loopback, seconds=limits_now().connect
+            )
         raise EvoLinkMediaError(f"gave up after {self._max_redirects} redirects")
 
     @contextmanager
@@ -223,19 +231,20 @@ class Connector:
         """Return the proxy that a link goes through; ``None``: its host is called directly."""
         return proxy_of(self._network, self._tls, url.scheme, _host(url), url.port)
 
-    def locate(self, url: httpx.URL, *, allow_loopback: bool = False) -> Target:
+    def locate(self, url: httpx.URL, *, allow_loopback: bool = False, seconds: float | None = None) -> Target:
         """
         Check the host of a link: where it is called directly, by all its addresses, else by what its name shows.
 
         :param url: The link.
         :param allow_loopback: Accept this machine.
+        :param seconds: What the name may take to be resolved.
         """
         host = _host(url)
         check_link(url, allow_loopback=allow_loopback)
         if self.proxy_of(url) is not None:
             return check_name(url)
         try:
-            found = [host] if literal_address(host) else self._resolve(host, url.port or 443)
+            found = [host] if literal_address(host) else _within(seconds, self._resolve, host, url.port or 443)
         except (OSError, UnicodeError):
             raise httpx.ConnectError("the host name could not be resolved") from None
         return check_addresses(url, found, allow_loopback=allow_loopback)
@@ -246,6 +255,25 @@ def _transport(tls: ssl.SSLContext, proxy: httpx.Proxy | None) -> httpx.HTTPTran
         return httpx.HTTPTransport(verify=tls, trust_env=False, proxy=proxy)
     except UNUSABLE:
         raise unusable_network() from None
+
+
+def _within(seconds: float | None, resolve: Resolver, host: str, port: int) -> Sequence[str]:
+    """Resolve a name in a thread of its own: the system's call cannot be ended, and takes as long as it likes."""
+    found: Future[Sequence[str]] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(resolve(host, port))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
+            found.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return found.result(seconds)
+    except TimeoutError:
+        if found.done():  # the resolver's own
+            raise
+        raise httpx.ConnectTimeout("the host name was not resolved in time") from None
 
 
 def system_resolver(host: str, port: int) -> Sequence[str]:

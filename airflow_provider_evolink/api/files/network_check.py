@@ -121,7 +121,8 @@ def _check(network: NetworkPolicy, url: str, purpose: str) -> HostCheck:
 
 
 def _status(connector: hosts.Connector, url: httpx.URL, *, is_media: bool) -> int:
-    target = connector.locate(url) if is_media else hosts.Target(url, (), loopback=is_local_host(url.host))
+    direct = hosts.Target(url, (), loopback=is_local_host(url.host))
+    target = connector.locate(url, seconds=TIMEOUT) if is_media else direct
     headers = {"User-Agent": USER_AGENT}
     with connector.send(target, headers=headers, timeout=httpx.Timeout(TIMEOUT)) as response:
         return response.status_code

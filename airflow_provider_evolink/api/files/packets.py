@@ -72,17 +72,29 @@ def read_packets(file: BinaryIO, structure: Structure) -> Packets | None:
 
 
 def _run(descriptor: int, structure: Structure) -> Any:
-    order = {
-        "file": descriptor,
-        "start": structure.start,
-        "end": structure.end,
-        "demuxer": structure.demuxer,
-        "memory": _MEMORY,
-        "seconds": _CPU_SECONDS,
-        "path": sys.path,
-    }
+    return run_reader(
+        _SCRIPT,
+        descriptor,
+        start=structure.start,
+        end=structure.end,
+        demuxer=structure.demuxer,
+        memory=_MEMORY,
+        seconds=_CPU_SECONDS,
+    )
+
+
+def run_reader(script: Path, descriptor: int, **order: Any) -> Any:
+    """
+    Run a script in a child process that limits itself, and return what it writes as JSON.
+
+    :param script: The script.
+    :param descriptor: An open file, which it reads.
+    :param order: What it is to do, and its limits ``memory`` and ``seconds``.
+    :raises subprocess.SubprocessError: it failed, or took too long.
+    """
+    order = {**order, "file": descriptor, "path": sys.path}
     done = subprocess.run(  # noqa: S603 - our own script and interpreter
-        [sys.executable, "-I", "-S", str(_SCRIPT)],
+        [sys.executable, "-I", "-S", str(script)],
         input=json.dumps(order) + "\n",
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -98,33 +98,51 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     """
     Parse ``Retry-After`` (seconds or an HTTP date), up to one hour; nonsense counts as absent.
 
-    :param headers: Headers of the response, with lower-case names.
-    :param now: The present, for tests.
+    :param headers: Headers of the response, with lower-case names. Its own ``Date`` counts as the present for a date,
+        since our clock may differ from that of the host.
+    :param now: The present where the response has no date; for tests.
     """
     text = headers.get("retry-after", "").strip()
     try:
         seconds = float(text)
     except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(text) - (now or datetime.now(UTC))).total_seconds()
-        except (ValueError, TypeError):
+        moment = _date(text)
+        if moment is None:
             return None
-        seconds = max(0.0, seconds)
+        present = _date(headers.get("date", "")) or now or datetime.now(UTC)
+        seconds = max(0.0, (moment - present).total_seconds())
     return min(seconds, MAX_RETRY_AFTER) if math.isfinite(seconds) and seconds >= 0 else None
 
 
-def retrying(call: Call, settings: ClientSettings, max_attempts: int = MAX_ATTEMPTS) -> tenacity.Retrying:
+def _date(text: str) -> datetime | None:
+    """Read an HTTP date; one without a zone is UTC."""
+    try:
+        found = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def retrying(
+    call: Call,
+    settings: ClientSettings,
+    max_attempts: int = MAX_ATTEMPTS,
+    is_left: Callable[[BaseException], bool] = lambda _: False,
+) -> tenacity.Retrying:
     """
     Return what repeats a call as long as that is safe and worth it.
 
     :param call: The call; a paid one is repeated only if EvoLink provably did not accept it.
     :param settings: How long to wait between two attempts.
     :param max_attempts: How often to send the call.
+    :param is_left: Returns which errors are left to the caller at once.
     """
 
     def wait(state: tenacity.RetryCallState) -> float | None:
         error = state.outcome.exception() if state.outcome else None
-        if error is None or state.attempt_number >= max_attempts or not may_send_again(error, paid=call.paid):
+        if error is None or state.attempt_number >= max_attempts or is_left(error):
+            return None
+        if not may_send_again(error, paid=call.paid):
             return None
         return wait_before_retry(
             error,

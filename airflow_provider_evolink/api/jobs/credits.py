@@ -9,6 +9,15 @@ from pydantic import ValidatorFunctionWrapHandler, WrapValidator
 from airflow_provider_evolink.api.jobs.job import Number, _Lenient, _or_none
 
 
+def credits_text(amount: float | None) -> str:
+    """
+    Return an amount as messages show it.
+
+    :param amount: Credits; ``None``: EvoLink does not state them.
+    """
+    return "an unknown number of credits" if amount is None else f"{amount:.10g} credits"
+
+
 class Balance(_Lenient):
     """Credits left and used, of the account or of one key."""
 

@@ -197,13 +197,14 @@ class Job(_Lenient):
     :param created: When EvoLink accepted the request, Unix seconds by its clock.
     :param results: Links, valid for about 24 hours. Empty until completed.
     :param outputs: One description for each link: its ``kind`` and what else EvoLink reports about it.
-    :param unusable: Which results EvoLink sent besides, and why each of them cannot be used, e.g. "result 2 of 2:
-        inline data of 500 characters, which is not fetched".
+    :param indexes: The place of each link among all results that EvoLink sent, from 0.
+    :param faults: Why the other results cannot be used, by their places.
     :param made: What the job created that is not a file, such as the name of a voice.
     :param error: Why the job failed, or what EvoLink remarks on a completed one.
     :param task_info: EvoLink's estimate; some gateways send it with the submit only.
     :param usage: Reserved and used credits.
     :param billing: Charge and refund, on newer gateways.
+    :param request_id: EvoLink's ID of the call that submitted the job, in the response to it alone.
     """
 
     job_id: JobId = Field(validation_alias="id")
@@ -216,12 +217,14 @@ class Job(_Lenient):
     kind: Text = Field(default=None, validation_alias=AliasChoices("type", "kind"))
     results: tuple[str, ...] = ()
     outputs: tuple[dict[str, Any], ...] = ()
-    unusable: tuple[str, ...] = ()
+    indexes: tuple[int, ...] = ()
+    faults: dict[int, str] = {}
     made: dict[str, str] = {}
     error: Annotated[Failure | None, WrapValidator(_or_none)] = None
     task_info: Annotated[TaskInfo | None, WrapValidator(_or_none)] = None
     usage: Annotated[Usage | None, WrapValidator(_or_none)] = None
     billing: Annotated[Billing | None, WrapValidator(_or_none)] = None
+    request_id: Text = Field(default=None, validation_alias="(header)")
 
     @model_validator(mode="before")
     @classmethod
@@ -237,9 +240,20 @@ class Job(_Lenient):
             "id": id_in(value),
             "results": outputs.links,
             "outputs": outputs.described,
-            "unusable": outputs.unusable,
+            "indexes": outputs.indexes,
+            "faults": outputs.faults,
             "made": made,
         }
+
+    @property
+    def unusable(self) -> tuple[str, ...]:
+        """
+        Which results EvoLink sent besides, and why each of them cannot be used.
+
+        For instance "result 2 of 2: inline data of 500 characters, which is not fetched".
+        """
+        count = len(self.results) + len(self.faults)
+        return tuple(f"result {place + 1} of {count}: {fault}" for place, fault in self.faults.items())
 
     @property
     def has_output(self) -> bool:

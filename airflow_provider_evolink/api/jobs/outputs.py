@@ -39,12 +39,14 @@ class Outputs:
 
     :param links: The usable links.
     :param described: One description for each of them.
-    :param unusable: Which others EvoLink sent, and why each of them cannot be used.
+    :param indexes: The place of each of them among all that EvoLink sent, from 0.
+    :param faults: Why the others cannot be used, by their places.
     """
 
     links: tuple[str, ...]
     described: tuple[dict[str, Any], ...]
-    unusable: tuple[str, ...]
+    indexes: tuple[int, ...]
+    faults: dict[int, str]
 
 
 def read_outputs(payload: Mapping[str, Any]) -> Outputs:
@@ -56,16 +58,14 @@ def read_outputs(payload: Mapping[str, Any]) -> Outputs:
     usual = usual_kind(payload)
     entries = find_entries(payload)
     items = _matching([entry.link for entry in entries], list(_items(payload.get("result_data"))))
-    links: list[str] = []
-    described: list[dict[str, Any]] = []
-    unusable: list[str] = []
-    for number, (entry, item) in enumerate(zip(entries, items, strict=True), 1):
-        if entry.fault:
-            unusable.append(f"result {number} of {len(entries)}: {entry.fault}")
-        else:
-            links.append(entry.link)
-            described.append(_described(usual, entry, item))
-    return Outputs(tuple(links), tuple(described), tuple(unusable[:_MAX_ITEMS]))
+    usable = {place: entry for place, entry in enumerate(entries) if not entry.fault}
+    faults = {place: entry.fault for place, entry in enumerate(entries) if entry.fault}
+    return Outputs(
+        tuple(entry.link for entry in usable.values()),
+        tuple(_described(usual, entry, items[place]) for place, entry in usable.items()),
+        tuple(usable),
+        dict(list(faults.items())[:_MAX_ITEMS]),
+    )
 
 
 def read_made(payload: Mapping[str, Any]) -> dict[str, str]:

@@ -65,16 +65,19 @@ def find_entries(payload: Mapping[str, Any]) -> list[Entry]:
     """
     Return the results of a job: those of ``results``, then what stands in ``result_data`` alone, else other names.
 
+    What stands elsewhere takes the place of what cannot be used: it is the same result in another form.
+
     :param payload: The job as EvoLink sent it.
     """
     usual = usual_kind(payload)
-    entries = list(_entries(payload.get("results"), usual, is_stated=True))[:_MAX_ITEMS]
-    entries += _not_among(entries, [entry for entry in _entries(payload.get("result_data"), usual) if not entry.fault])
+    stated = list(_entries(payload.get("results"), usual, is_stated=True))[:_MAX_ITEMS]
+    others = _not_among(stated, [entry for entry in _entries(payload.get("result_data"), usual) if not entry.fault])
     for name in _OTHER_NAMES:
-        if any(not entry.fault for entry in entries):
+        if any(not entry.fault for entry in (*stated, *others)):
             break
-        entries += [entry for entry in _entries(payload.get(name), usual) if not entry.fault]
-    return entries
+        others += [entry for entry in _entries(payload.get(name), usual) if not entry.fault]
+    rest = iter(others)
+    return [next(rest, entry) if entry.fault else entry for entry in stated] + list(rest)
 
 
 def usual_kind(payload: Mapping[str, Any]) -> str | None:

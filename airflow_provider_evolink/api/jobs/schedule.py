@@ -29,6 +29,9 @@ from airflow_provider_evolink.api.redaction import Redactor
 POLICY = PacePolicy()
 
 
+WAIT_AGAIN = "wait again with this job ID and a longer timeout"
+
+
 class WaitEnd(StrEnum):
     """Why a wait ended. The worker reads the job once more before it decides anything."""
 
@@ -197,6 +200,22 @@ def worker_poll_delays(
     return delays + (policy.worker_poll_interval,) * int(left / policy.worker_poll_interval)
 
 
+def timeout_error(job_id: str, cause: BaseException | None = None, todo: str = WAIT_AGAIN) -> EvoLinkJobTimeout:
+    """
+    Return the error of a wait that has timed out.
+
+    :param job_id: EvoLink's id.
+    :param cause: Why the last poll failed, if it did.
+    :param todo: What the user can do.
+    """
+    why = "still runs after the timeout"
+    if cause is not None:
+        why = f"could not be read until the timeout ({type(cause).__name__})"
+    return EvoLinkJobTimeout(
+        f"the job {why}. It keeps running and is still billed; nothing was lost. What to do: {todo}", job_id=job_id
+    )
+
+
 def result_or_raise(
     job_id: str, end: WaitEnd, job: Job | None, error: EvoLinkError | None, redactor: Redactor | None = None
 ) -> Job:
@@ -208,18 +227,11 @@ def result_or_raise(
     :param job: The last reading, if the last poll succeeded.
     :param error: The error that ended the wait, if one did.
     :param redactor: Hides quotes of the request in EvoLink's messages.
-    :raises EvoLinkJobTimeout: the job may still be running; a retry waits for the same job.
+    :raises EvoLinkJobTimeout: the job may still be running.
     :raises EvoLinkJobError: the job failed, or completed without results.
     """
     if end is WaitEnd.TIMEOUT:
-        why = (
-            f"could not be read until the timeout ({type(error).__name__})" if error else "still runs after the timeout"
-        )
-        raise EvoLinkJobTimeout(
-            f"the job {why}. It keeps running and is still billed; nothing was lost. What to do: "
-            "retry the task (it waits for the same job) or raise its timeout",
-            job_id=job_id,
-        ) from error
+        raise timeout_error(job_id, error) from error
     if job is None:
         raise error or EvoLinkError("the job could not be read", job_id=job_id)
     if failure := job_error(job, redactor):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _TIMEOUT = 10
+_TOTAL_SECONDS = 30.0
 _MAX_BYTES = 100 * 1024 * 1024
+_CHUNK = 1024 * 1024
+# a playlist would make FFmpeg open whatever else it names
+_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mp3,wav,ogg,flac,aac,png_pipe,jpeg_pipe,webp_pipe,gif,image2"
 
 
 class InputUnavailable(Exception):
@@ -44,11 +49,21 @@ def is_loopback(address: str) -> bool:
 
     :param address: A URL.
     """
-    parts = urlsplit(address)
-    if parts.scheme != "http" or not parts.hostname:
-        return False
     try:
-        return parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname).is_loopback
+        parts = urlsplit(address)
+        return parts.scheme == "http" and is_loopback_host(parts.hostname or "")
+    except ValueError:
+        return False
+
+
+def is_loopback_host(host: str) -> bool:
+    """
+    Return whether a host is this machine.
+
+    :param host: A name or an address; other names than ``localhost`` are not resolved.
+    """
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
@@ -62,24 +77,36 @@ def fetch(address: str, folder: Path, max_bytes: int = _MAX_BYTES) -> Path:
     :param max_bytes: A larger file is refused.
     :raises InputUnavailable: There is no usable file at the address.
     """
-    parts = urlsplit(address)
     if not is_loopback(address):
         raise InputUnavailable("only loopback addresses are fetched")
-    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=_TIMEOUT)
     try:
-        connection.request("GET", target, headers={"User-Agent": "evolink-emulator"})
-        response = connection.getresponse()
-        content = response.read(max_bytes + 1)
-    except (OSError, http.client.HTTPException) as error:
+        status, content = _get(address, max_bytes)
+    except (OSError, http.client.HTTPException, ValueError) as error:
         raise InputUnavailable(str(error)) from error
-    finally:
-        connection.close()
-    if response.status != 200 or not content or len(content) > max_bytes:
-        raise InputUnavailable(f"HTTP {response.status}, {len(content)} bytes")
+    if status != 200 or not content or len(content) > max_bytes:
+        raise InputUnavailable(f"HTTP {status}, {len(content)} bytes")
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
         file.write(content)
     return Path(file.name)
+
+
+def _get(address: str, max_bytes: int) -> tuple[int, bytes]:
+    parts, deadline = urlsplit(address), time.monotonic() + _TOTAL_SECONDS
+    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=_TIMEOUT)
+    content = bytearray()
+    try:
+        connection.request("GET", target, headers={"User-Agent": "evolink-emulator"})
+        response = connection.getresponse()
+        while len(content) <= max_bytes and (chunk := response.read1(_CHUNK)):
+            content += chunk
+            if time.monotonic() > deadline:
+                raise TimeoutError("the file takes too long")
+    finally:
+        connection.close()
+    if response.length:
+        raise http.client.IncompleteRead(b"", response.length)
+    return response.status, bytes(content)
 
 
 def measure(path: Path) -> InputMedia:
@@ -92,7 +119,7 @@ def measure(path: Path) -> InputMedia:
     import av
 
     try:
-        with av.open(path) as container:
+        with av.open(path, options={"format_whitelist": _FORMATS}) as container:
             picture = next(iter(container.streams.video), None)
             seconds = _seconds(container, picture)
             width, height = (picture.width, picture.height) if picture else (0, 0)

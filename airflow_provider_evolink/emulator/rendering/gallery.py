@@ -67,18 +67,22 @@ class Gallery:
                 unfinished.replace(path)
         return path
 
-    def locate(self, base: str, address: str) -> InputMedia | None:
+    def locate(self, base: str, address: str, *, local: bool) -> InputMedia | None:
         """
         Return the input media at an address.
 
         :param base: Scheme, host and port of the emulator.
         :param address: The address in the request.
-        :return: None for an address outside this machine, which the emulator does not fetch.
+        :param local: Whether the request came from this machine; nobody else reaches its other servers over this one.
+        :return: None for an address that the emulator does not fetch.
         :raises InputUnavailable: There is no usable file at the address.
         """
-        parts = urlsplit(address)
-        if not self._is_own(base, address):
-            return measure(fetch(address, self._world.folder)) if is_loopback(address) else None
+        try:
+            parts, own = urlsplit(address), self._is_own(base, address)
+        except ValueError as error:
+            raise InputUnavailable(address) from error
+        if not own:
+            return measure(fetch(address, self._world.folder)) if local and is_loopback(address) else None
         if parts.path.startswith("/files/"):
             upload = self._world.uploads.find(unquote(parts.path).removeprefix("/files/"), self._world.now())
             if upload is None:

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from airflow_provider_evolink.emulator.orders.input_media import InputUnavailable, fetch, is_loopback
 from airflow_provider_evolink.emulator.routes.bodies import ApiError
-from airflow_provider_evolink.emulator.routes.request import authenticate, base_url, query_number, read_json
+from airflow_provider_evolink.emulator.routes.request import authenticate, base_url, is_local, query_number, read_json
 from airflow_provider_evolink.emulator.state.uploads import UploadRejected
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ class FilesApi:
         address = body.get("file_url")
         if not isinstance(address, str) or not address:
             raise file_error(400, 400, "file_url is required")
-        if not is_loopback(address):
-            raise file_error(400, 40004, "the emulator downloads from loopback addresses only")
+        if not is_loopback(address) or not is_local(request):
+            raise file_error(400, 40004, "the emulator downloads from its own machine, for callers on it, only")
         try:
             path = await asyncio.to_thread(fetch, address, self._world.folder)
         except InputUnavailable as error:

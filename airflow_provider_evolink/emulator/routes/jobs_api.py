@@ -15,7 +15,7 @@ from airflow_provider_evolink.emulator.orders.fields import Refusal
 from airflow_provider_evolink.emulator.orders.models import names
 from airflow_provider_evolink.emulator.orders.order import Order, is_valid_idempotency_key
 from airflow_provider_evolink.emulator.orders.outputs import SOURCE
-from airflow_provider_evolink.emulator.orders.plans import plan_job
+from airflow_provider_evolink.emulator.orders.plans import Locate, plan_job
 from airflow_provider_evolink.emulator.orders.rules import STRICT_MODELS, check_request
 from airflow_provider_evolink.emulator.routes.bodies import (
     api_error,
@@ -25,7 +25,7 @@ from airflow_provider_evolink.emulator.routes.bodies import (
     submitted_body,
 )
 from airflow_provider_evolink.emulator.routes.chains import source_job
-from airflow_provider_evolink.emulator.routes.request import authenticate, base_url, query_number, read_json
+from airflow_provider_evolink.emulator.routes.request import authenticate, base_url, is_local, query_number, read_json
 from airflow_provider_evolink.emulator.state.books import KeyReused
 from airflow_provider_evolink.emulator.state.world import InsufficientCredits
 
@@ -84,7 +84,8 @@ class JobsApi:
             effective, cut = check_request(kind, body)
             if effective["model"].startswith("no-access"):
                 raise api_error(403)
-            response = await self._accept(Order(caller, key, kind, body, effective), base_url(request))
+            locate = partial(self._gallery.locate, base_url(request), local=is_local(request))
+            response = await self._accept(Order(caller, key, kind, body, effective), locate)
         except Refusal as refusal:
             log.info("refused  %s: %s", refusal.param or "body", refusal.message)
             raise api_error(400, message=refusal.message, param=refusal.param) from refusal
@@ -92,12 +93,11 @@ class JobsApi:
             log.info("cut      %s: too long", ", ".join(cut))
         return response
 
-    async def _accept(self, order: Order, base: str) -> Response:
+    async def _accept(self, order: Order, locate: Locate) -> Response:
         job = self._replayed_job(order)
         if job is not None:
             return self._submitted(job, replayed=True)
         source = source_job(self._world, order)
-        locate = partial(self._gallery.locate, base)
         plan = await asyncio.to_thread(plan_job, order.kind, order.effective, locate, source)
         if source is not None:
             plan = self._with_result_of(source, plan, order.effective)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_evolink.emulator.orders.input_media import is_loopback_host
 from airflow_provider_evolink.emulator.orders.order import Caller
 from airflow_provider_evolink.emulator.routes.bodies import api_error
 
@@ -31,6 +32,11 @@ def authenticate(request: Request, settings: Settings, operation: str) -> Caller
     if scheme.lower() != "bearer" or not key or "expired" in key or not accepted:
         raise api_error(401, operation)
     return Caller.from_key(key)
+
+
+def is_local(request: Request) -> bool:
+    """Return whether a request was sent from this machine; only then may it make the emulator fetch from there."""
+    return request.client is None or is_loopback_host(request.client.host)
 
 
 def base_url(request: Request) -> str:

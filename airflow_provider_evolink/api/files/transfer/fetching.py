@@ -6,9 +6,10 @@ What a response means is decided in ``download_response.py``.
 
 from __future__ import annotations
 
+import itertools
 import logging
-import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -30,10 +31,15 @@ from airflow_provider_evolink.api.files.download_response import (
     why_gone,
 )
 from airflow_provider_evolink.api.files.inspection import MediaInfo, inspect_media
+from airflow_provider_evolink.api.files.transfer.body import pieces
 from airflow_provider_evolink.api.files.transfer.decoding import decode
 from airflow_provider_evolink.api.files.transfer.line_watch import LineWatch
 from airflow_provider_evolink.api.files.transfer.part import LIFETIME, PLAIN, Part, beside, check_room
+from airflow_provider_evolink.api.files.transfer.progress import Progress
+from airflow_provider_evolink.api.files.transfer.side_by_side import check_stopped
 from airflow_provider_evolink.api.http.failures import is_certificate_error
+from airflow_provider_evolink.api.http.patience import Patience
+from airflow_provider_evolink.api.http.retries import retry_after
 from airflow_provider_evolink.api.http.transport import USER_AGENT
 from airflow_provider_evolink.api.redaction import public_link, sanitize
 
@@ -101,18 +107,21 @@ def inspect_part(part: Part, expect: str | None, max_bytes: int) -> MediaInfo:
     return inspect_media(part.file, part.size, expect, raw_audio=part.note.raw_audio)
 
 
-def pause_before(attempts: int, backoff: float, retry_after: str | None = None) -> float:
+def pause_before(attempts: int, backoff: float) -> float:
     """Return how long to wait before the next attempt: longer each time nothing arrived."""
-    requested = float(retry_after) if retry_after and re.fullmatch(r"[0-9]{1,6}", retry_after) else 0.0
-    return max(requested, min(backoff * 2.0 ** min(attempts - 1, 10), 30.0))
+    return min(backoff * 2.0 ** min(attempts - 1, 10), 30.0)
 
 
 class _Interrupted(Exception):
     """The bytes stopped, or never came; another attempt may help."""
 
-    def __init__(self, reason: str, retry_after: str | None = None) -> None:
-        super().__init__(reason)
-        self.retry_after = retry_after
+
+class _Throttled(_Interrupted):
+    """The host lets us through later: that is no failed attempt."""
+
+    def __init__(self, status: int, retry_after: float | None) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status, self.retry_after = status, retry_after
 
 
 class _Attempts:
@@ -125,11 +134,23 @@ class _Attempts:
         self.without_progress = 0
         self.pause = backoff
 
-    def failed(self, size: int, retry_after: str | None) -> None:
+    def failed(self, size: int) -> None:
         self.count += 1
         self.without_progress = 1 if size > self.max_size else self.without_progress + 1
         self.max_size = max(self.max_size, size)
-        self.pause = pause_before(self.without_progress, self._backoff, retry_after)
+        self.pause = pause_before(self.without_progress, self._backoff)
+
+
+def _busy(status: int, headers: Mapping[str, str]) -> _Interrupted:
+    """Return what a busy host means: one that names a time, or limits its rate, lets us through later."""
+    requested = retry_after(headers)
+    if status == 429 or requested is not None:
+        return _Throttled(status, requested)
+    return _Interrupted(f"HTTP {status}")
+
+
+def _may_help(error: BaseException | None) -> bool:
+    return isinstance(error, _Interrupted) and not isinstance(error, _Throttled)
 
 
 class LinkFetch:
@@ -140,13 +161,22 @@ class LinkFetch:
     :param part: What is there, and where the rest goes.
     :param connector: Opens the link.
     :param limits: Limits of the download.
+    :param patience: What the try may still wait for a host that limits its rate.
     """
 
-    def __init__(self, link: str, part: Part, connector: hosts.Connector, limits: DownloadLimits) -> None:
+    def __init__(
+        self,
+        link: str,
+        part: Part,
+        connector: hosts.Connector,
+        limits: DownloadLimits,
+        patience: Patience | None = None,
+    ) -> None:
         self._link = link
         self._part = part
         self._connector = connector
         self._limits = limits
+        self._patience = patience or Patience()
         self._deadline = time.monotonic() + limits.total_timeout
         self._attempts = _Attempts(limits.backoff, part.size)
         self._had_wrong_range = False
@@ -155,7 +185,7 @@ class LinkFetch:
         """Fill the part, or raise why not."""
         attempts = self._attempts
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_Interrupted),
+            retry=lambda state: state.outcome is not None and _may_help(state.outcome.exception()),
             wait=lambda _: attempts.pause,
             stop=lambda _: attempts.without_progress > self._limits.max_resumes or attempts.pause >= self._time_left(),
             reraise=True,
@@ -164,17 +194,37 @@ class LinkFetch:
             retrying(self._attempt)
         except _Interrupted as error:
             if not self._proves_its_end():
-                raise EvoLinkMediaError(f"gave up at byte {attempts.max_size}: {error}") from None
+                raise self._why_given_up(error) from None
         self._part.change(total=self._part.size)
+
+    def _why_given_up(self, error: _Interrupted) -> EvoLinkMediaError:
+        text = f"gave up at byte {self._attempts.max_size}: {error}"
+        if not isinstance(error, _Throttled):
+            return EvoLinkMediaError(text)
+        text = f"{text}: the host lets nothing through now. {self._patience.summary}"
+        return EvoLinkMediaError(text, status_code=error.status, retry_after=error.retry_after)
 
     def _attempt(self) -> None:
         try:
-            while self._request() is NextStep.DOUBTFUL:
+            while self._request_patiently() is NextStep.DOUBTFUL:
                 self._part.change(is_doubtful=True)
+        except _Throttled:
+            raise
         except _Interrupted as error:
-            self._attempts.failed(self._part.size, error.retry_after)
+            self._attempts.failed(self._part.size)
             log.warning("%s stopped at byte %d: %s", sanitize(public_link(self._link)), self._part.size, error)
             raise
+
+    def _request_patiently(self) -> NextStep:
+        """Request until the host lets us through."""
+        for refusals in itertools.count(1):
+            try:
+                return self._request()
+            except _Throttled as error:
+                what = f"{sanitize(public_link(self._link))}: {error}"
+                if not self._patience.wait(what, refusals, error.retry_after, left=self._time_left()):
+                    raise
+        raise AssertionError
 
     def _request(self) -> NextStep:
         headers = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
@@ -198,7 +248,7 @@ class LinkFetch:
         status, headers = response.status_code, response.headers
         step = next_step(status, headers, self._part.have)
         if step is NextStep.BUSY:
-            raise _Interrupted(f"HTTP {status}", headers.get("retry-after"))
+            raise _busy(status, headers)
         if step is NextStep.GONE:
             raise EvoLinkLinkExpired(why_gone(status), status_code=status)
         if step is NextStep.WRONG_RANGE:
@@ -229,7 +279,7 @@ class LinkFetch:
         watch = LineWatch(response, limits.min_rate, limits.rate_window, self._deadline)
         try:
             with watch:
-                position = self._write(response, start, watch)
+                position = self._write(response, start, end, watch)
         finally:
             if watch.is_slow:
                 raise _Interrupted(f"slower than {limits.min_rate:g} bytes per second")
@@ -243,9 +293,11 @@ class LinkFetch:
         if not part.size:
             raise EvoLinkMediaError("the file is empty", code=EMPTY)
 
-    def _write(self, response: httpx.Response, start: int, watch: LineWatch) -> int:
+    def _write(self, response: httpx.Response, start: int, end: int | None, watch: LineWatch) -> int:
         part, position = self._part, start
-        for chunk in response.iter_raw():
+        length = None if end is None or is_chunked(response.headers) else body_length(response.headers)
+        progress = Progress(start, part.note.total, time.monotonic())
+        for chunk in pieces(response, length, min(self._limits.read_timeout, self._time_left())):
             self._check_size(position + len(chunk))
             if not part.write(position, chunk):
                 if start:
@@ -257,6 +309,8 @@ class LinkFetch:
             if not start and part.note.is_doubtful and position >= part.size:
                 part.change(is_doubtful=False)  # all of it came with, or was the same as, this response
             self._time_left()
+            if line := progress.line(position, time.monotonic()):
+                log.info("%s: %s", sanitize(public_link(self._link)), line)
         return position
 
     def _proves_its_end(self) -> bool:
@@ -282,6 +336,7 @@ class LinkFetch:
             raise EvoLinkMediaError(f"the file is larger than the {self._limits.max_bytes} bytes allowed")
 
     def _time_left(self) -> float:
+        check_stopped()
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise EvoLinkMediaError(f"the download took longer than {self._limits.total_timeout:g} s")

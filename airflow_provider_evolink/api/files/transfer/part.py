@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from airflow_provider_evolink.api.files.download_response import Have, validators_of
+from airflow_provider_evolink.api.files.transfer.body import Bytes
+from airflow_provider_evolink.api.files.transfer.running_hash import RunningHash
 
 CHUNK = 1024 * 1024
 PLAIN = "plain"  # suffix of the decoded file of an encoded one
@@ -101,6 +102,7 @@ class Part:
         self._file = _open_locked(path, mode, needs_lock=lasting)
         self.size = os.fstat(self._file.fileno()).st_size
         self.note = PartNote.read(note_path(path)) if lasting else PartNote()
+        self._hash = RunningHash()
         if self.size and not self.note.source:
             self.change(is_doubtful=True)
 
@@ -112,6 +114,7 @@ class Part:
             self.path.unlink(missing_ok=True)
             if self.note.published is None and self.note.damaged is None:
                 self._unlink()
+        self._hash.close()
         self._file.close()
 
     @property
@@ -146,22 +149,29 @@ class Part:
             temporary.write_text(json.dumps(asdict(changed)), encoding="utf-8")
             temporary.replace(note_path(self.path))
 
-    def write(self, position: int, chunk: bytes) -> bool:
+    def write(self, position: int, chunk: Bytes) -> bool:
         """
-        Write bytes to their place. Those that are there already are compared.
+        Write bytes to their place, and hash them meanwhile. Those that are there already are compared.
 
         :param position: Where they belong, at most at the end of what is there.
-        :param chunk: The bytes.
+        :param chunk: The bytes; they must not change while further ones are written, see ``pieces``.
         :return: Whether all that was there already is the same.
         """
         known = min(max(self.size - position, 0), len(chunk))
         self._file.seek(position)
         if known and self._file.read(known) != chunk[:known]:
             return False
-        self._file.seek(position + known)
-        self._file.write(chunk[known:])
+        if known < len(chunk):
+            self._hash.feed(position + known, chunk[known:])
+            self._file.seek(position + known)
+            self._file.write(chunk[known:])
         self.size = max(self.size, position + len(chunk))
         return True
+
+    def sha256(self) -> str:
+        """Return the checksum of what is there; only what has not passed by while it was written is read."""
+        self._hash.catch_up(self.file, self.size)
+        return self._hash.hexdigest()
 
     def cut(self, size: int) -> None:
         """
@@ -171,6 +181,8 @@ class Part:
         """
         self._file.truncate(size)
         self.size = size
+        if size < self._hash.size:
+            self._hash.restart()
 
     def restart(self) -> None:
         """Forget what is there."""
@@ -183,6 +195,7 @@ class Part:
 
     def _forget_bytes(self) -> None:
         self.size = 0
+        self._hash.restart()
         self.change(total=None, etag=None, modified=None, is_doubtful=False, raw_audio=False)
 
     def take(self, other: Path) -> None:
@@ -211,19 +224,6 @@ class Part:
         notes = (beside(note, "new"), note) if self.lasting else ()
         for path in (*notes, beside(self.path, PLAIN), self.path):
             path.unlink(missing_ok=True)
-
-
-def sha256_of(part: Part) -> str:
-    """
-    Return the checksum of what is there.
-
-    :param part: The part.
-    """
-    digest, file = hashlib.sha256(), part.file
-    file.seek(0)
-    while chunk := file.read(CHUNK):
-        digest.update(chunk)
-    return digest.hexdigest()
 
 
 def check_room(part: Part, length: int) -> None:

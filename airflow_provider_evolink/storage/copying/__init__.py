@@ -1,0 +1,1 @@
+"""Copies that the store makes itself: no byte of the media passes through this machine."""
