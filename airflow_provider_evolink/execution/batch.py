@@ -121,6 +121,7 @@ class BatchAttempt:
         )
         for item in self._items:
             item.state = ItemState.QUEUED if item.attempt.will_submit else ItemState.ENDED
+            self._do(item, item.find_reusable)
         self._check_queued()
         found = in_state(self._items, ItemState.ENDED)
         for item in found:
@@ -142,6 +143,10 @@ class BatchAttempt:
                 "it was refused at submission, see the log of this try", code=code
             )
             self._items[int(number)].fail(error)
+        for item in self._items:
+            if item.job_id is None and item.state is ItemState.ENDED:  # its result was in the archive
+                item.state = ItemState.QUEUED
+                self._do(item, item.find_reusable)
         self._check_queued()
         self.apply_event(event)
 
@@ -219,18 +224,20 @@ class BatchAttempt:
 
         :param event: The jobs that still run, and those without a result.
         """
-        by_job = {item.job_id: item for item in self._items if item.job_id}
+        by_job: dict[str, list[BatchItem]] = {}
+        for item in self._items:
+            by_job.setdefault(item.job_id or "", []).append(item)
         named = [*event.get("running", [None]), *event.get("without_result", ())]
-        if not all(job_id in by_job for job_id in named):
+        if not all(job_id and job_id in by_job for job_id in named):
             raise EvoLinkConfigError(
                 "the trigger's event is about other jobs than those recorded, so their results are not returned; "
                 "nothing is submitted. What to do: clear the task: it waits for the recorded jobs"
             )
         for item in in_state(self._items, ItemState.RUNNING):
             item.state = ItemState.ENDED
-        for job_id in event["running"]:
-            by_job[job_id].state = ItemState.RUNNING
-        lost = [by_job[job_id] for job_id in event.get("without_result", ())]
+        for item in (item for job_id in event["running"] for item in by_job[job_id]):
+            item.state = ItemState.RUNNING
+        lost = [item for job_id in event.get("without_result", ()) for item in by_job[job_id]]
         poll_together(lost, self._options.shared.evolink_conn_id, self._client.clock)
         for item in lost:
             if not item.reading.is_over:
@@ -252,7 +259,8 @@ class BatchAttempt:
         self._settle(in_state(self._items, ItemState.ENDED), all_over=True)
         succeeded = in_state(self._items, ItemState.SUCCEEDED)
         for item in succeeded:
-            item.attempt.mark_delivered(item.reading.ended_job)
+            if item.reading.is_over:
+                item.attempt.mark_delivered(item.reading.ended_job)
         self._run.log.info("%d of %d requests have a result", len(succeeded), len(self._items))
         return [item.outcome() for item in self._items]
 

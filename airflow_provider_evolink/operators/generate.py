@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_evolink.arguments import table
 from airflow_provider_evolink.compat import TRIGGER_FAILED, default_deferrable
 from airflow_provider_evolink.links.evolink import EvoLinkResultLink
 from airflow_provider_evolink.operators.base import InputOperator
@@ -17,12 +18,20 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_evolink.api.catalog.catalog import Kind, Validation
-    from airflow_provider_evolink.execution.generation import GenerationAttempt, GenerationResult
+    from airflow_provider_evolink.arguments.choices import (
+        OnBackfill,
+        OnClear,
+        OnMissing,
+        OnUnknownSubmit,
+        Reuse,
+        UnknownPrice,
+    )
+    from airflow_provider_evolink.arguments.templated import Entries, Location, Seconds, Templated
+    from airflow_provider_evolink.execution.generation import GenerationAttempt
     from airflow_provider_evolink.execution.job_tracker import JobWait
     from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.execution.request import RequestSource
-    from airflow_provider_evolink.ledger.policies import OnBackfill, OnClear, OnUnknownSubmit, UnknownPrice
-    from airflow_provider_evolink.storage.results import OnMissing
+    from airflow_provider_evolink.execution.results import GenerationResult
 
 PADDING = timedelta(minutes=2)
 
@@ -83,6 +92,13 @@ class EvoLinkGenerateOperator(InputOperator):
         never submitted, ``fail`` submits nothing.
     :param hide_prompt: Let result, manifest, index and the rendered arguments in Airflow's UI show the SHA-256 of
         prompts and other free texts in place of the texts. The DAG file itself still shows what stands in it.
+    :param reuse: ``same_request`` hands on a result of the same request that is in the archive, and submits nothing;
+        the result has ``reused: true`` and files of the archive in place of links. Equal requests at the same time are
+        submitted once, where the store of the archive can create only (``file``, S3). What ``on_clear`` and
+        ``on_backfill`` want is decided first. Default: ``never``.
+    :param reuse_unseeded: Reuse results of requests without a fixed ``seed`` as well: each would be another clip.
+    :param archive_path: With ``reuse``: the ``archive_path`` of the archive task. (templated)
+    :param archive_conn_id: Connection for its store, if required. (templated)
     :return: The job: ``job_id``, ``model``, ``kind``, ``status``, ``results`` (links, 24 hours), ``outputs``, ``made``,
         ``credits``, ``credits_reserved``, ``credits_charged``, ``created``, ``expires_at``, ``request``,
         ``fingerprint``, ``submitted``, ``completed``, ``request_id`` and, with ``destination``, ``files``.
@@ -91,6 +107,7 @@ class EvoLinkGenerateOperator(InputOperator):
     :raises EvoLinkError: any transient failure; Airflow's retries apply.
     """
 
+    argument_rules = table.GENERATE
     template_fields: Sequence[str] = (
         "model",
         "parameters",
@@ -103,6 +120,8 @@ class EvoLinkGenerateOperator(InputOperator):
         "min_rate",
         "ledger_path",
         "callback_url",
+        "archive_path",
+        "archive_conn_id",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
     operator_extra_links = (EvoLinkResultLink(),)
@@ -117,24 +136,24 @@ class EvoLinkGenerateOperator(InputOperator):
     def __init__(
         self,
         *,
-        model: str,
-        parameters: dict[str, Any] | None = None,
+        model: Templated[str],
+        parameters: Templated[Entries | None] = None,
         kind: Kind | None = None,
-        evolink_conn_id: str = "evolink_default",
-        poll_interval: float | timedelta | None = None,
-        timeout: float | timedelta = 1800.0,
+        evolink_conn_id: Templated[str] = "evolink_default",
+        poll_interval: Seconds | None = None,
+        timeout: Seconds = 1800.0,
         deferrable: bool = default_deferrable(),
-        defer_after: float | timedelta | None = None,
+        defer_after: Seconds | None = None,
         durable: bool = True,
         validation: Validation = "strict",
-        idempotency_namespace: str | None = None,
-        destination: str | None = None,
-        on_missing: OnMissing = "fail",
-        total_timeout: float | timedelta | str | None = None,
-        max_bytes: int | str | None = None,
-        min_rate: float | str | None = None,
-        callback_url: str | None = None,
-        ledger_path: str | None = None,
+        idempotency_namespace: Templated[str | None] = None,
+        destination: Location | None = None,
+        on_missing: Templated[OnMissing] = "fail",
+        total_timeout: Templated[Seconds | None] = None,
+        max_bytes: Templated[int | None] = None,
+        min_rate: Templated[float | None] = None,
+        callback_url: Templated[str | None] = None,
+        ledger_path: Location | None = None,
         max_credits: float | None = None,
         unknown_price: UnknownPrice = "refuse",
         max_regenerations: int | None = None,
@@ -142,6 +161,10 @@ class EvoLinkGenerateOperator(InputOperator):
         on_clear: OnClear = "regenerate",
         on_backfill: OnBackfill = "generate",
         hide_prompt: bool = False,
+        reuse: Reuse = "never",
+        reuse_unseeded: bool = False,
+        archive_path: Location | None = None,
+        archive_conn_id: Templated[str | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -170,6 +193,11 @@ class EvoLinkGenerateOperator(InputOperator):
         self.on_clear = on_clear
         self.on_backfill = on_backfill
         self.hide_prompt = hide_prompt
+        self.reuse = reuse
+        self.reuse_unseeded = reuse_unseeded
+        self.archive_path = archive_path
+        self.archive_conn_id = archive_conn_id
+        self.check_literals()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let a subclass name its own fields once: they join those it inherits, and are templated."""
@@ -181,7 +209,8 @@ class EvoLinkGenerateOperator(InputOperator):
     def execute(self, context: Context) -> Any:
         """Attach to the job of an earlier try, or submit; then wait."""
         with airflow_failures(self), closing(self._attempt(context)) as attempt:
-            return self._wait_and_deliver(attempt, attempt.attach_or_submit())
+            reused = attempt.reuse.find(attempt.record)
+            return self._keep(reused) if reused else self._wait_and_deliver(attempt, attempt.attach_or_submit())
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """
@@ -250,7 +279,7 @@ class EvoLinkGenerateOperator(InputOperator):
         self.log.info("EvoLink job %s: deferring, timeout in %.0f s", wait.job_id, left)
         self.defer(
             trigger=EvoLinkJobTrigger(
-                evolink_conn_id=self.evolink_conn_id,
+                evolink_conn_id=attempt.options.evolink_conn_id,
                 job_id=wait.job_id,
                 deadline=wait.deadline + attempt.tracker.clock_offset,
                 started=wait.started + attempt.tracker.clock_offset,

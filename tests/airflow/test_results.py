@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath
+from evolink_support import MAPPED
 
 from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkLinkExpired, EvoLinkMediaError
 from airflow_provider_evolink.api.files.transfer.part import Part
@@ -78,7 +79,7 @@ def spool_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def download(job: str, where: Path | str, **given: Any) -> list[dict[str, Any]]:
     destination = f"file://{where}" if isinstance(where, Path) else where
-    operator = EvoLinkDownloadOperator(task_id="download", job=job, destination=destination, **given)
+    operator = EvoLinkDownloadOperator(task_id="download", job=job, destination=destination, **given, **MAPPED)
     files = operator.execute({})
     assert json.loads(json.dumps(files)) == files
     return files
@@ -229,6 +230,7 @@ def test_what_stands_elsewhere_as_a_link_is_not_missing(gateway, out, place):
         {"on_missing": None},
         {"total_timeout": 0},
         {"total_timeout": "soon"},
+        {"total_timeout": "an hour"},
         {"total_timeout": ""},
         {"total_timeout": "None"},
         {"max_bytes": 1.5},

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_evolink.storage.archive.archiving import staged_files
 from airflow_provider_evolink.storage.archive.index import find_request
 from airflow_provider_evolink.storage.archive.manifest import read_manifest
 from airflow_provider_evolink.storage.media_file import JobInfo, MediaFile
@@ -23,6 +24,8 @@ from airflow_provider_evolink.storage.object_store import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_evolink.storage.archive.index import Lookup
@@ -93,7 +96,7 @@ def _entry(manifest: Manifest, file: ManifestFile, number: int, path: ObjectStor
     return entry.archived(entry.uri, str(path))
 
 
-def copy_reused(result: dict[str, Any], folder: ObjectStoragePath) -> list[DownloadedFile]:
+def copy_reused(result: Mapping[str, Any], folder: ObjectStoragePath) -> list[DownloadedFile]:
     """
     Copy the files of a reused result into a folder, as a download would have put them there; EvoLink is not contacted.
 
@@ -104,7 +107,7 @@ def copy_reused(result: dict[str, Any], folder: ObjectStoragePath) -> list[Downl
     """
     known = JobInfo.of(result).model_copy(update={"credits": result.get("credits"), "reused": True})
     info = JobInfo.model_validate({**known.model_dump(), "created": result.get("created")})
-    return [_copy(MediaFile.model_validate(file), folder).downloaded(info) for file in result["files"]]
+    return [_copy(file, folder).downloaded(info) for file in staged_files(result.get("files"))]
 
 
 def _copy(file: MediaFile, folder: ObjectStoragePath) -> MediaFile:
