@@ -120,6 +120,14 @@ def test_what_a_crowd_learns_does_not_delay_its_fastest_jobs(crowd, rank, estima
     assert sorted(seconds for seconds, _ in delays)[int(rank * 1000)] <= 8.0 * max(1.0, crowd.get("bias", 1.0))
 
 
+@pytest.mark.parametrize("estimate", [ESTIMATE, None])
+def test_a_few_jobs_far_faster_than_the_others_are_noticed_soon(estimate):
+    given = {"spread": 0.1, "fast_share": 0.03, "jobs": 2000}
+    polls, delays = watch(progress="even", durations=DurationStats(), estimate=estimate, **given)
+    assert polls <= 6.5
+    assert sorted(seconds for seconds, _ in delays)[int(0.99 * 2000)] <= 20.0
+
+
 @pytest.mark.parametrize("progress", ["none", "stuck at zero"])
 def test_where_progress_predicts_nothing_the_first_poll_waits_for_the_first_ends(progress):
     durations, first = DurationStats(), []

@@ -87,7 +87,6 @@ class CallLimit:
         self._quick = 0.0  # the lower quartile, which stalls of this process make no longer
         self._ceiling = MAX_CALLS
         self._samples: deque[float] = deque(maxlen=SMOOTHED_OVER)
-        self._new_connections = MIN_CALLS  # the first calls open theirs, which takes longer
         self._successes = 0  # since the last failure
         self._late = 0  # calls in a row
 
@@ -123,9 +122,6 @@ class CallLimit:
         self._successes = 0
 
     def _smooth(self, seconds: float) -> None:
-        if self._new_connections:
-            self._new_connections -= 1
-            return
         self._samples.append(seconds)
         if len(self._samples) >= MIN_SAMPLES:
             ordered, ignored = sorted(self._samples), len(self._samples) // IGNORED_SHARE
