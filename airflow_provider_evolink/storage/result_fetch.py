@@ -23,11 +23,9 @@ from airflow_provider_evolink.api.files.transfer.side_by_side import side_by_sid
 from airflow_provider_evolink.api.jobs.failures import job_error
 from airflow_provider_evolink.api.jobs.job import LINK_LIFETIME, JobStatus
 from airflow_provider_evolink.api.redaction import Redactor
-from airflow_provider_evolink.storage.copying.copied import Wanted
 from airflow_provider_evolink.storage.media_file import MediaFile
 from airflow_provider_evolink.storage.object_store import about, holds, is_local, public_uri, publish
 from airflow_provider_evolink.storage.spool import result_part
-from airflow_provider_evolink.storage.upload_beside import UploadBeside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -147,9 +145,8 @@ class ResultFetch:
         with result_part(self._folder, self.job.job_id, index) as part:
             if part.note.published and (file := self._published(part.note.published)):
                 return file
-            with UploadBeside(self._folder, f"{self.job.job_id}-{index}", part) as beside:
-                media = self._media(part, index)
-                return self._publish(part, media, index, beside)
+            media = self._media(part, index)
+            return self._publish(part, media, index)
 
     def _published(self, row: dict[str, object]) -> MediaFile | None:
         """Return what an earlier try published before it could write the receipt."""
@@ -200,7 +197,7 @@ class ResultFetch:
             if self.job is used:
                 self.job = with_results(self._client, self._client.get_job(used.job_id))
 
-    def _publish(self, part: Part, media: MediaBytes, index: int, beside: UploadBeside) -> MediaFile:
+    def _publish(self, part: Part, media: MediaBytes, index: int) -> MediaFile:
         job, info = self.job, media.info
         target = self._folder / f"{job.job_id}-{index}{info.extension}"
         file = MediaFile(
@@ -217,9 +214,7 @@ class ResultFetch:
             duration=info.seconds,
         )
         part.change(published=file.model_dump(mode="json", exclude={"job", "manifest"}))
-        wanted = Wanted(media.sha256, media.size, info.content_type, about(job.job_id, media.sha256))
-        if not beside.finish(target, wanted):
-            self._move(part, target, media.sha256, info.content_type)
+        self._move(part, target, media.sha256, info.content_type)
         if part.note.damaged:
             (self._folder / f"{job.job_id}-{index}.damaged").unlink(missing_ok=True)
             part.change(damaged=None)

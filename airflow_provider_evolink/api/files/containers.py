@@ -58,17 +58,6 @@ def error_page(head: bytes) -> Page | None:
     return "busy" if code and code[1].lower() in _BUSY_CODES else "expired"
 
 
-def likely_type(head: bytes) -> str | None:
-    """
-    Return what a file most likely is by its first bytes; only the whole of it proves that. ``None``: no telling yet.
-
-    :param head: The first ``HEAD_SIZE`` bytes of the file.
-    """
-    if head[4:8] == b"ftyp":
-        return {b"qt  ": "video/quicktime", b"M4A ": "audio/mp4"}.get(head[8:12], "video/mp4")
-    return "audio/wav" if head[:4] == b"RIFF" and head[8:12] == b"WAVE" else None
-
-
 def read_structure(source: Source, expect: str | None = None, *, raw_audio: bool = False) -> Structure:
     """
     Return what a whole file is, or refuse what is damaged, cut, or no media.

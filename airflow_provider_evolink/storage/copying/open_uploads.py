@@ -6,14 +6,12 @@ The next try for the same object on this machine aborts it. On a fresh pod a lif
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import hashlib
 import json
 import logging
 import os
 import uuid
-import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
@@ -79,19 +77,6 @@ class OpenUpload:
         """
         done = s3.call(self._target, "upload_part_copy", UploadId=self._upload_id, PartNumber=number, **source)
         self._parts[number] = _row(done["CopyPartResult"])
-
-    def put_part(self, number: int, body: bytes) -> None:
-        """
-        Add a part.
-
-        :param number: Of the part, from 1.
-        :param body: Its bytes.
-        """
-        checksum = base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
-        given: dict[str, Any] = {"UploadId": self._upload_id, "PartNumber": number, "ChecksumCRC32": checksum}
-        self._parts[number] = _row(s3.call(self._target, "upload_part", Body=body, **given)) | {
-            "ChecksumCRC32": checksum
-        }
 
     def complete(self) -> str:
         """Make the object visible; return its ETag."""

@@ -41,19 +41,6 @@ def copy(source: ObjectStoragePath, target: ObjectStoragePath, wanted: Wanted) -
     return _in_one(target, given, details)
 
 
-def label(target: ObjectStoragePath, etag: str, wanted: Wanted) -> Copied:
-    """
-    Copy an object onto itself, so that it gets its metadata and the store's checksum of all of it.
-
-    :param target: The object, uploaded in parts before its checksum was known.
-    :param etag: Its ETag.
-    :param wanted: What it must be.
-    :raises OSError: the store refuses.
-    """
-    given = {"CopySource": {"Bucket": target.bucket, "Key": target.key}, "CopySourceIfMatch": etag}
-    return _in_one(target, given, {"ContentType": wanted.content_type, "Metadata": dict(wanted.metadata)})
-
-
 def _in_one(target: ObjectStoragePath, given: Mapping[str, Any], details: Mapping[str, Any]) -> Copied:
     done = s3.call(target, "copy_object", **given, **details, MetadataDirective="REPLACE", ChecksumAlgorithm="SHA256")
     return Copied("store", "sha256", whole_sha256(done.get("CopyObjectResult") or {}) or _by_store(target))

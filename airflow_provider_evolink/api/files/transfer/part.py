@@ -103,7 +103,6 @@ class Part:
         self.size = os.fstat(self._file.fileno()).st_size
         self.note = PartNote.read(note_path(path)) if lasting else PartNote()
         self._hash = RunningHash()
-        self.cuts = 0  # how often bytes that were there have gone
         if self.size and not self.note.source:
             self.change(is_doubtful=True)
 
@@ -128,11 +127,6 @@ class Part:
     def is_complete(self) -> bool:
         """Whether all bytes are there that were announced."""
         return bool(self.size) and self.size == self.note.total
-
-    @property
-    def descriptor(self) -> int:
-        """Number of the open file, for reading at a position; a little of what was written may still be missing."""
-        return self._file.fileno()
 
     @property
     def file(self) -> BinaryIO:
@@ -185,7 +179,6 @@ class Part:
 
         :param size: How many bytes are kept.
         """
-        self.cuts += size < self.size
         self._file.truncate(size)
         self.size = size
         if size < self._hash.size:
