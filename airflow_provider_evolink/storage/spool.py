@@ -8,14 +8,19 @@ goes on with it. For object stores it is a file of a stable name in the spool fo
 from __future__ import annotations
 
 import logging
+import os
+import stat
+import tempfile
 import uuid
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from airflow.providers.common.compat.sdk import conf
+
+from airflow_provider_evolink.api.errors import EvoLinkConfigError
 from airflow_provider_evolink.api.files.transfer.part import Part, PartInUse, sweep
-from airflow_provider_evolink.storage.object_store import is_local
-from airflow_provider_evolink.storage.spool_folder import spool_folder
+from airflow_provider_evolink.storage import local_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,14 +99,44 @@ def sweep_parts(folder: ObjectStoragePath) -> None:
 
     :param folder: Where results go.
     """
-    place, pattern = (Path(folder.path), ".*.part") if is_local(folder) else (spool_folder(), "*.part")
+    place, pattern = (
+        (Path(folder.path), ".*.part") if folder.protocol in local_folder.PROTOCOLS else (spool_folder(), "*.part")
+    )
     if swept := sweep(place, pattern):
         log.info("Deleted %d part(s) of results whose links have expired", len(swept))
 
 
 def _place(folder: ObjectStoragePath, job_id: str, index: int) -> tuple[Path, int]:
-    if is_local(folder):
+    if folder.protocol in local_folder.PROTOCOLS:
         place = Path(folder.path)
         place.mkdir(parents=True, exist_ok=True)
         return place / f".{job_id}-{index}.part", _SHARED
     return spool_folder() / f"{job_id}-{index}.part", _PRIVATE
+
+
+def spool_folder() -> Path:
+    """
+    Return the folder for results on their way to an object store: ``[evolink] spool_folder``, else a temporary one.
+
+    :raises EvoLinkConfigError: it is not a folder of ours.
+    """
+    configured = str(conf.get("evolink", "spool_folder", fallback="") or "")
+    root = Path(configured) if configured else Path(tempfile.gettempdir())
+    folder = root / ("evolink-spool" if configured else f"evolink-spool-{os.getuid()}")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise _unusable(folder, type(error).__name__) from None
+    if not stat.S_ISDIR(found.st_mode):
+        raise _unusable(folder, "it is no folder")
+    if not configured and (found.st_uid != os.getuid() or found.st_mode & 0o022):
+        raise _unusable(folder, "others may write to it")
+    return folder
+
+
+def _unusable(folder: Path, reason: str) -> EvoLinkConfigError:
+    return EvoLinkConfigError(
+        f"the spool folder {folder} cannot be used ({reason}). What to do: name a folder that the worker may write to "
+        "in [evolink] spool_folder"
+    )

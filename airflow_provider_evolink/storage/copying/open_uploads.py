@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from airflow_provider_evolink.storage import s3
-from airflow_provider_evolink.storage.spool_folder import spool_folder
+from airflow_provider_evolink.storage.spool import spool_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 _MAX_NOTE = 64 * 1024
@@ -31,14 +33,14 @@ class OpenUpload:
     """
     One multipart upload: completed, or aborted at the end of the ``with`` block, or by the next try.
 
-    :param target: The object that it becomes.
+    :param target: The object that it becomes, or a folder that it goes to.
     :param name: Names the upload for later tries; by default the target does.
     """
 
     def __init__(self, target: ObjectStoragePath, name: str | None = None) -> None:
         self._target = target
         self._stem = hashlib.sha256((name or f"{target.conn_id}:{target.path}").encode()).hexdigest()[:32]
-        self._parts: dict[int, str] = {}
+        self._parts: dict[int, dict[str, str]] = {}
         self._upload_id: str | None = None
 
     def __enter__(self) -> Self:
@@ -53,12 +55,14 @@ class OpenUpload:
             if self._upload_id is None or abort(self._target, self._target.path, self._upload_id):
                 Path(self._note.name).unlink(missing_ok=True)
 
-    def start(self, **details: Any) -> None:
+    def start(self, target: ObjectStoragePath, **details: Any) -> None:
         """
         Open the upload in the store.
 
+        :param target: The object that it becomes.
         :param details: Arguments of ``CreateMultipartUpload``.
         """
+        self._target = target
         _write(self._note, {"path": self._target.path})
         started = s3.call(self._target, "create_multipart_upload", **details)
         self._upload_id = str(started["UploadId"])
@@ -72,26 +76,25 @@ class OpenUpload:
         :param source: Arguments of ``UploadPartCopy``.
         """
         done = s3.call(self._target, "upload_part_copy", UploadId=self._upload_id, PartNumber=number, **source)
-        self._parts[number] = done["CopyPartResult"]["ETag"]
-
-    def put_part(self, number: int, body: Any) -> None:
-        """
-        Add a part.
-
-        :param number: Of the part, from 1.
-        :param body: Its bytes.
-        """
-        done = s3.call(self._target, "upload_part", UploadId=self._upload_id, PartNumber=number, Body=body)
-        self._parts[number] = done["ETag"]
+        self._parts[number] = _row(done["CopyPartResult"])
 
     def complete(self) -> str:
         """Make the object visible; return its ETag."""
-        parts = [{"PartNumber": number, "ETag": self._parts[number]} for number in sorted(self._parts)]
+        parts = [{"PartNumber": number, **self._parts[number]} for number in sorted(self._parts)]
         done = s3.call(
             self._target, "complete_multipart_upload", UploadId=self._upload_id, MultipartUpload={"Parts": parts}
         )
         self._upload_id = None
         return str(done["ETag"])
+
+
+def _row(done: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the completion of an upload must repeat of a part."""
+    return {
+        name: value
+        for name, value in done.items()
+        if value and (name == "ETag" or name.startswith("Checksum")) and name != "ChecksumType"
+    }
 
 
 def abort(near: ObjectStoragePath, path: str, upload_id: str) -> bool:

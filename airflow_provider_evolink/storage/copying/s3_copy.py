@@ -38,6 +38,10 @@ def copy(source: ObjectStoragePath, target: ObjectStoragePath, wanted: Wanted) -
     details: dict[str, Any] = {"ContentType": wanted.content_type, "Metadata": dict(wanted.metadata)}
     if wanted.size > MAX_COPY:
         return _in_parts(target, given, details, wanted)
+    return _in_one(target, given, details)
+
+
+def _in_one(target: ObjectStoragePath, given: Mapping[str, Any], details: Mapping[str, Any]) -> Copied:
     done = s3.call(target, "copy_object", **given, **details, MetadataDirective="REPLACE", ChecksumAlgorithm="SHA256")
     return Copied("store", "sha256", whole_sha256(done.get("CopyObjectResult") or {}) or _by_store(target))
 
@@ -57,7 +61,7 @@ def _in_parts(
     target: ObjectStoragePath, given: Mapping[str, Any], details: Mapping[str, Any], wanted: Wanted
 ) -> Copied:
     with OpenUpload(target) as upload:
-        upload.start(**details)
+        upload.start(target, **details)
         for number, (start, last) in enumerate(ranges(wanted.size, PART), 1):
             upload.copy_part(number, CopySourceRange=f"bytes={start}-{last}", **given)
         upload.complete()
