@@ -6,7 +6,7 @@
 # make bench   measure beside other providers (an hour; QUICK=1: five minutes; ONLY="waiting imports": parts)
 # make memory  measure the memory of downloads of 500 MB and 2 GB (five minutes; 4 GB of disk)
 # make cases   count the cases by which results, inputs and responses are tried, kind by kind
-# make check   lint, types, import rules, words of identifiers, models
+# make check   lint, types (also of what users write), import rules, words of identifiers, models
 # make check-models   check the models of catalog and emulator (ARGS=--write: write the pages made from them)
 # make docs    build the documentation
 # make wheel   build the package into dist/
@@ -60,6 +60,7 @@ check: env check-models
 	$(RUN) -m mypy
 	$(VENV)/bin/lint-imports
 	$(RUN) scripts/identifier_words.py
+	@$(RUN) scripts/check_types.py
 
 check-models: env
 	@$(RUN) scripts/check_models.py $(ARGS)

@@ -11,6 +11,8 @@ still delivered.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, task
 
@@ -27,7 +29,7 @@ with DAG(
 ) as dag:
 
     @task
-    def build_requests(params: dict | None = None) -> list[dict]:
+    def build_requests(params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Return one request per product."""
         return [{"prompt": f"{product} turns on a table, soft light"} for product in (params or {})["products"]]
 
@@ -45,7 +47,7 @@ with DAG(
     # [END batch]
 
     @task
-    def report(jobs: list[dict]) -> list[str]:
+    def report(jobs: Any) -> list[str]:
         """Return where the clips are; raise if there is none at all."""
         files = [file["uri"] for job in jobs if job["status"] == "completed" for file in job["files"]]
         if not files:

@@ -30,8 +30,8 @@ with DAG(
 ) as dag:
     # [START speech]
     @task.evolink(model="qwen-audio-3.1-tts-flash", kind="audio")
-    def speak(params: dict[str, Any]) -> dict[str, Any]:
-        return {"prompt": params["text"], "response_format": "wav", "speech_rate": 0.9}
+    def speak(params: dict[str, Any] | None = None) -> dict[str, Any]:
+        return {"prompt": (params or {})["text"], "response_format": "wav", "speech_rate": 0.9}
 
     spoken = speak()
     # [END speech]

@@ -12,6 +12,8 @@ All shots wait in the triggerer at once; `max_active_tis_per_dag` limits how man
 
 from __future__ import annotations
 
+from typing import Any
+
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, task, task_group
 
@@ -38,7 +40,7 @@ with DAG(
 ) as dag:
 
     @task
-    def storyboard(params: dict | None = None) -> list[str]:
+    def storyboard(params: dict[str, Any] | None = None) -> list[str]:
         """Return the prompt of each shot, all in one style."""
         return [f"{shot}, film noir, single shot" for shot in (params or {})["shots"]]
 

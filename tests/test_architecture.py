@@ -71,7 +71,7 @@ def test_public_names_are_importable_from_the_package_of_their_kind(kind: str) -
 
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-FOLDERS = ("operators", "execution", "ledger", "storage", "api")
+FOLDERS = ("operators", "arguments", "execution", "ledger", "storage", "api")
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

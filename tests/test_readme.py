@@ -15,7 +15,7 @@ import pytest
 from airflow_provider_evolink.api.catalog import build_request
 from airflow_provider_evolink.api.errors import EvoLinkRequestError
 from airflow_provider_evolink.execution.batch_item import FailedRequest
-from airflow_provider_evolink.execution.generation import GenerationResult
+from airflow_provider_evolink.execution.results import GenerationResult
 from airflow_provider_evolink.get_provider_info import get_provider_info
 
 ROOT = Path(__file__).parent.parent

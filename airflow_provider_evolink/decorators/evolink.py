@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
+import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.common.compat.sdk import (
@@ -14,11 +19,14 @@ from airflow.providers.common.compat.sdk import (
     task_decorator_factory,
 )
 
+from airflow_provider_evolink.arguments import table
+from airflow_provider_evolink.arguments.checks import check_given
 from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_evolink.arguments.templated import Templated
     from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.execution.request import Draft, RequestSource
 
@@ -32,12 +40,13 @@ class _EvoLinkDecoratedOperator(DecoratedOperator, EvoLinkGenerateOperator):
     The function is called when a request is to be submitted, and not again for that job: not after a deferral, and not
     in a retry that waits for the same job. So it need not return the same request twice.
 
-    :param python_callable: The function. It returns the fields of the request.
+    :param python_callable: The function, plain or ``async``. It returns the fields of the request.
     :param op_args: Its positional arguments. (templated)
     :param op_kwargs: Its keyword arguments. (templated)
     :param model: EvoLink's name of the model, unless the function returns it as ``model``. (templated)
     """
 
+    argument_rules = table.DECORATED
     custom_operator_name = "@task.evolink"
     # What the function returns is sent as it is: no field of the request is a template field.
     template_fields: Sequence[str] = (
@@ -52,7 +61,7 @@ class _EvoLinkDecoratedOperator(DecoratedOperator, EvoLinkGenerateOperator):
         python_callable: Callable[..., Any],
         op_args: Collection[Any] | None = None,
         op_kwargs: Mapping[str, Any] | None = None,
-        model: str = "",
+        model: Templated[str] = "",
         **kwargs: Any,
     ) -> None:
         super().__init__(python_callable=python_callable, op_args=op_args, op_kwargs=op_kwargs, model=model, **kwargs)
@@ -89,7 +98,7 @@ class _FunctionSource:
 
         :raises EvoLinkRequestError: it returned no fields, or no model is known.
         """
-        from airflow_provider_evolink.execution.input_origins import texts_in_function
+        from airflow_provider_evolink.execution.inputs.origins import texts_in_function
         from airflow_provider_evolink.execution.request import draft
 
         if self._draft is None:
@@ -103,7 +112,7 @@ class _FunctionSource:
         operator = self._operator
         context_merge(self._context, operator.op_kwargs)
         kwargs = determine_kwargs(operator.python_callable, operator.op_args, self._context)
-        fields = operator.python_callable(*operator.op_args, **kwargs)
+        fields = _awaited(operator.python_callable(*operator.op_args, **kwargs))
         if isinstance(fields, Mapping) and all(isinstance(name, str) for name in fields):
             return dict(fields)
         from airflow_provider_evolink.api.errors import EvoLinkRequestError, Violation
@@ -135,18 +144,39 @@ class _FunctionSource:
         return self._kept
 
 
+def _awaited(returned: Any) -> Any:
+    """Return what a function returned, awaited if need be: in a thread where this one runs an event loop already."""
+    if not inspect.isawaitable(returned):
+        return returned
+
+    async def wait() -> Any:
+        return await returned
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(wait())
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(contextvars.copy_context().run, asyncio.run, wait()).result()
+
+
 def evolink_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
     """
     Make a task from a function that returns a request for EvoLink: ``@task.evolink(model="gpt-image-2")``.
 
     The function returns the fields of the request, with ``model`` among them if the decorator has none. They
     are not rendered: a prompt with braces stays as it is. The function is called once for each job; neither after a
-    deferral nor in a retry that waits for the same job is it called again.
+    deferral nor in a retry that waits for the same job is it called again. An ``async`` function is awaited.
 
-    :param python_callable: The function.
+    :param python_callable: The function, plain or ``async``.
     :param kwargs: Arguments of :class:`~airflow_provider_evolink.operators.generate.EvoLinkGenerateOperator`,
         except ``parameters``.
     """
+    if python_callable is None:
+        return partial(evolink_task, **kwargs)  # type: ignore[return-value]
+    # Airflow builds a mapped task on the worker only.
+    task_id = str(kwargs.get("task_id") or getattr(python_callable, "__name__", "(unnamed)"))
+    check_given(_EvoLinkDecoratedOperator, kwargs, task_id, {})
     return task_decorator_factory(
         python_callable=python_callable, decorated_operator_class=_EvoLinkDecoratedOperator, **kwargs
     )

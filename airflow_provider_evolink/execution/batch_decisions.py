@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from airflow_provider_evolink.api.errors import (
     EvoLinkContentError,
@@ -15,7 +15,8 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkSubmissionUnknown,
 )
 
-OnFailedJob = Literal["fail_fast", "collect"]
+if TYPE_CHECKING:
+    from airflow_provider_evolink.arguments.choices import OnFailedJob
 
 # Errors that concern one request of a batch. All others, such as a rejected key, concern every request.
 REQUEST_ERRORS = (

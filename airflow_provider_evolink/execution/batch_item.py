@@ -17,8 +17,8 @@ from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus, link_times
 from airflow_provider_evolink.api.polling.batch_wait import AwaitedJob
 from airflow_provider_evolink.api.polling.reader import read_all
-from airflow_provider_evolink.execution.generation import GenerationResult
 from airflow_provider_evolink.execution.job_tracker import JobWait, Reading
+from airflow_provider_evolink.execution.results import GenerationResult
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 from airflow_provider_evolink.storage.object_store import open_folder
 
@@ -37,7 +37,7 @@ class FailedRequest(TypedDict):
     """
     What ``EvoLinkBatchOperator`` returns for a request without a result, as XCom holds it.
 
-    It has the keys of :class:`~airflow_provider_evolink.execution.generation.GenerationResult` except ``files``, and
+    It has the keys of :class:`~airflow_provider_evolink.execution.results.GenerationResult` except ``files``, and
     the error. Only ``on_failed_job="collect"`` returns it.
 
     :param job_id: EvoLink's id; ``None`` where no job is known.

@@ -9,7 +9,7 @@ from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.api.errors import EvoLinkBudgetError
 
 if TYPE_CHECKING:
-    from airflow_provider_evolink.ledger.policies import UnknownPrice
+    from airflow_provider_evolink.arguments.choices import UnknownPrice
 
 
 def check_budget(orders: Sequence[tuple[str, dict[str, Any]]], limit: float | None, unknown: UnknownPrice) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_evolink.api.errors import (
     EvoLinkConfigError,
@@ -18,8 +18,7 @@ from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.api.jobs.credits import credits_text
 from airflow_provider_evolink.api.jobs.failures import is_repeatable, job_error
 from airflow_provider_evolink.api.jobs.job import Job, JobStatus
-from airflow_provider_evolink.api.redaction import sanitize
-from airflow_provider_evolink.execution.hidden_prompt import without_quotes
+from airflow_provider_evolink.execution.inputs.hidden_prompt import without_quotes
 from airflow_provider_evolink.execution.job_tracker import (
     NEEDS_LONGER_TIMEOUT,
     NEXT_TRY_WAITS,
@@ -31,6 +30,7 @@ from airflow_provider_evolink.execution.job_tracker import (
 from airflow_provider_evolink.execution.metrics import count_credits, count_decision
 from airflow_provider_evolink.execution.other_records import adopt
 from airflow_provider_evolink.execution.request import OrderRequest
+from airflow_provider_evolink.execution.results import check_job
 from airflow_provider_evolink.execution.submission import (
     OrderSubmitter,
     SubmittedOrder,
@@ -43,68 +43,22 @@ from airflow_provider_evolink.ledger.decisions import (
     Act,
     decide,
     may_resubmit,
-    misfit,
     resubmits_failed_job,
     unknown_submit_policy,
     why_not_resubmitted,
 )
 from airflow_provider_evolink.ledger.ledger import Ledger
 from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, never_sent
-from airflow_provider_evolink.storage.media_file import DownloadedFile, JobInfo
+from airflow_provider_evolink.storage.media_file import JobInfo
 from airflow_provider_evolink.storage.object_store import open_folder
 from airflow_provider_evolink.storage.results import fetch_media
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.client import EvoLinkClient
-    from airflow_provider_evolink.api.jobs.snapshot import JobReading
     from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.execution.request import RequestSource
+    from airflow_provider_evolink.execution.results import GenerationResult
     from airflow_provider_evolink.execution.task_run import TaskRun
-
-
-class GenerationResult(TypedDict, total=False):
-    """
-    What a generate operator returns: the job, as XCom holds it.
-
-    :param job_id: EvoLink's id.
-    :param model: EvoLink's name of the model.
-    :param kind: ``video``, ``image`` or ``audio``.
-    :param status: ``completed``.
-    :param results: Links to the media; EvoLink deletes them after 24 hours.
-    :param outputs: What each link is: ``kind`` and, where EvoLink states them, title, duration and the like.
-    :param made: Names that later requests take instead of media, such as a voice or an element.
-    :param credits: The final charge where EvoLink states it, else the credits reserved.
-    :param credits_reserved: Credits held for the job.
-    :param credits_charged: Credits charged in the end; ``None`` where EvoLink does not state them.
-    :param created: When EvoLink accepted the order, ISO 8601, UTC.
-    :param expires_at: Until when the links live at least, ISO 8601, UTC.
-    :param request: What was submitted, links without their query; ``None`` if the inputs have changed since. With
-        ``hide_prompt`` its free texts are checksums.
-    :param fingerprint: Hash of what was submitted: files by content, links without query. Equal requests have the same.
-    :param submitted: When the order was sent, ISO 8601, UTC.
-    :param completed: When a worker first took the finished job, ISO 8601, UTC.
-    :param request_id: EvoLink's ID of the call that ordered, for their support; ``None`` where it is not known.
-    :param files: With ``destination``: the downloaded files.
-    """
-
-    job_id: str
-    model: str | None
-    kind: str | None
-    status: str
-    results: list[str]
-    outputs: list[dict[str, Any]]
-    made: dict[str, Any]
-    credits: float | None
-    credits_reserved: float | None
-    credits_charged: float | None
-    created: str | None
-    expires_at: str | None
-    request: dict[str, Any] | None
-    fingerprint: str | None
-    submitted: str | None
-    completed: str | None
-    request_id: str | None
-    files: list[DownloadedFile]
 
 
 class GenerationAttempt:
@@ -368,22 +322,3 @@ class GenerationAttempt:
             return failure
         why = f" — but {why_not_resubmitted(self.identity, self.options.policies)}" if failure.repeatable else ""
         return failure.amended(message=failure.message + why, permanent=True)
-
-
-def check_job(record: Record | None, job: JobReading | None) -> None:
-    """
-    Refuse a job that cannot be the one of the record: its result is another request's.
-
-    :param record: The record, if there is one.
-    :param job: The job as just polled, if it could be read.
-    :raises EvoLinkConfigError: it is another job.
-    """
-    if record is None or job is None or not (why := misfit(record, job)):
-        return
-    raise EvoLinkConfigError(
-        f"the record of this task names a job that is not its order of {sanitize(record.model, 80)}: {why}. Nothing is "
-        "submitted, and its result is not returned. What to do: check the record (evolink_generation) in the Storage "
-        "tab of this task instance and in the ledger folder: it was edited, or is that of another task. Delete it to "
-        "submit, and pay, again",
-        job_id=job.job_id,
-    )

@@ -11,11 +11,11 @@ from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.api.catalog import media_fields
 from airflow_provider_evolink.api.errors import EvoLinkRequestError, Violation
 from airflow_provider_evolink.api.redaction import Redactor, public_link
-from airflow_provider_evolink.execution.hidden_prompt import private_texts, without_prompts
-from airflow_provider_evolink.execution.input_origins import named_files, without_entries
-from airflow_provider_evolink.execution.input_uploads import InputFiles
+from airflow_provider_evolink.arguments.given import is_nothing, returned_nothing
+from airflow_provider_evolink.execution.inputs.hidden_prompt import private_texts, without_prompts
+from airflow_provider_evolink.execution.inputs.origins import named_files, without_entries
+from airflow_provider_evolink.execution.inputs.uploads import InputFiles
 from airflow_provider_evolink.ledger.record import fingerprint, request_fingerprint
-from airflow_provider_evolink.storage.given import is_nothing, returned_nothing
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

@@ -13,7 +13,8 @@ from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.jobs.job import Job
     from airflow_provider_evolink.api.jobs.snapshot import JobReading
-    from airflow_provider_evolink.ledger.policies import OnUnknownSubmit, Policies
+    from airflow_provider_evolink.arguments.choices import OnUnknownSubmit
+    from airflow_provider_evolink.ledger.policies import Policies
 
 # EvoLink's client libraries rely on a repeated key for a day; a margin keeps us clear of its end.
 REPLAY_WITHIN_SECONDS = 20 * 3600.0
@@ -66,6 +67,33 @@ def _wants_new_result(record: Record, identity: TaskIdentity, policies: Policies
 
 def _repeats_nothing(identity: TaskIdentity, policies: Policies) -> bool:
     return identity.is_backfill and policies.on_backfill != "generate"
+
+
+def may_reuse(record: Record | None, identity: TaskIdentity, policies: Policies) -> bool:
+    """
+    Return whether an archived result may be handed on: nothing is open, and no clear wants a new result.
+
+    :param record: The record in the ledger.
+    :param identity: The running try.
+    :param policies: What the DAG author chose.
+    """
+    act = decide(record, identity, policies)[0]
+    if record is None or (record.state is State.REFUSED and record.order_number == 0):
+        return act is Act.SUBMIT
+    return act is Act.ATTACH and record.state is State.DELIVERED
+
+
+def shares_order(record: Record | None, identity: TaskIdentity, policies: Policies) -> bool:
+    """
+    Return whether an order may be that of another task with the same request. A clear wants one of its own.
+
+    :param record: The record in the ledger; of an order, or of a job that has failed.
+    :param identity: The running try.
+    :param policies: What the DAG author chose.
+    """
+    if record is None or record.job_id is None:
+        return may_reuse(record, identity, policies)
+    return record.state is State.SUBMITTED and record.clear_count == identity.clear_count
 
 
 def resubmits_failed_job(record: Record, identity: TaskIdentity, policies: Policies, *, repeatable: bool) -> bool:

@@ -22,6 +22,7 @@ from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkLedgerError
 from airflow_provider_evolink.api.redaction import sanitize
+from airflow_provider_evolink.arguments.rules import is_absolute, is_template
 from airflow_provider_evolink.compat import never_expire
 from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, merge_over, read_record
 
@@ -197,9 +198,8 @@ def ledger_root(path: Any = None) -> str:
     root = str(conf.get("evolink", "ledger_path", fallback="") if path is None else path).strip()
     if path is None and not root:
         return ""
-    scheme, separator, place = root.rpartition("://")
     shown = sanitize(_LOGIN.sub(r"\1", root), 80)
-    if not root or "{{" in root or "{%" in root or ((not separator or scheme == "file") and place[:1] != "/"):
+    if not root or is_template(root) or not is_absolute(root):
         raise EvoLinkConfigError(
             f"ledger_path must be an absolute path or URI, such as s3://bucket/ledger, and is {shown!r}; nothing "
             "is submitted: a retry on another worker would not find the record and pay again. What to do: correct "

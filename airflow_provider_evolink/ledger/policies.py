@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 
-OnUnknownSubmit = Literal["fail", "replay", "reconcile", "resubmit"]
-OnClear = Literal["regenerate", "reuse"]
-OnBackfill = Literal["generate", "reuse", "fail"]
-UnknownPrice = Literal["refuse", "order"]
+if TYPE_CHECKING:
+    from airflow_provider_evolink.arguments.choices import OnBackfill, OnClear, OnUnknownSubmit, UnknownPrice
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkRequestError, Violation
-from airflow_provider_evolink.api.jobs.job import JOB_ID
+from airflow_provider_evolink.api.jobs.job_id import JOB_ID
 from airflow_provider_evolink.api.redaction import link_identity, sanitize
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Record:
     :param request_fingerprint: What :func:`request_fingerprint` gives for the request; ``None``: an older version.
     :param request_id: EvoLink's ID of the call that ordered.
     :param completed_at: When a worker first took the finished job, in epoch seconds.
+    :param is_joined: Whether another task has submitted the job and pays for it, under ``reuse``.
     :param version: Version of this format.
     """
 
@@ -87,6 +88,7 @@ class Record:
     request_fingerprint: str | None = None
     request_id: str | None = None
     completed_at: float | None = None
+    is_joined: bool = False
     version: int = VERSION
 
     def to_json(self) -> dict[str, Any]:
@@ -338,6 +340,7 @@ def read_record(value: Any) -> Record:
             newest_job_created=float(value.get("newest_job_created", 0.0)),
             job_id=value.get("job_id"),
             credits_reserved=_amount(value.get("credits_reserved")),
+            is_joined=value.get("is_joined") is True,
             request_fingerprint=str(value.get("request_fingerprint") or "")[:64] or None,
             request_id=sanitize(value.get("request_id") or "", 128) or None,
             completed_at=_amount(value.get("completed_at")),

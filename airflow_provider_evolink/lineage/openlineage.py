@@ -10,7 +10,7 @@ import attrs
 
 from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.api.catalog.media_fields import find_media
-from airflow_provider_evolink.api.jobs.job import JOB_ID
+from airflow_provider_evolink.api.jobs.job_id import JOB_ID
 from airflow_provider_evolink.api.redaction import public_link
 from airflow_provider_evolink.storage.object_store import public_uri
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow_provider_evolink.arguments.checks import CheckedOperator
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 
-class InputOperator(BaseOperator):
+class InputOperator(CheckedOperator):
     """
     Keep the arguments as they stand in the DAG file, when Airflow renders them.
 
@@ -28,14 +28,14 @@ class InputOperator(BaseOperator):
         :param context: Airflow's context.
         :param jinja_env: Jinja's environment.
         """
-        from airflow_provider_evolink.execution.input_origins import texts
+        from airflow_provider_evolink.execution.inputs.origins import texts
 
         if self.unrendered is None:
             self.given = frozenset(_given(self))
             self.unrendered = frozenset(texts([getattr(self, name, None) for name in self.template_fields]))
         super().render_template_fields(context, jinja_env)
         if getattr(self, "hide_prompt", False):
-            from airflow_provider_evolink.execution.hidden_prompt import mask_arguments
+            from airflow_provider_evolink.execution.inputs.hidden_prompt import mask_arguments
 
             mask_arguments(self)
 

@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_evolink.arguments import table
 from airflow_provider_evolink.compat import TRIGGER_FAILED
 from airflow_provider_evolink.operators.generate import PADDING, EvoLinkGenerateOperator
 from airflow_provider_evolink.retry_policies import airflow_failures
@@ -15,8 +16,9 @@ from airflow_provider_evolink.retry_policies import airflow_failures
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_evolink.arguments.choices import OnFailedJob
+    from airflow_provider_evolink.arguments.templated import Entries, Templated
     from airflow_provider_evolink.execution.batch import BatchAttempt
-    from airflow_provider_evolink.execution.batch_decisions import OnFailedJob
     from airflow_provider_evolink.execution.batch_item import BatchResult
 
 
@@ -46,21 +48,22 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
         others: retries submit again what may succeed, and what is left has ``status``, ``error`` and ``error_code``
         instead of its result.
     :return: For each request its
-        :class:`~airflow_provider_evolink.execution.generation.GenerationResult`, or its
+        :class:`~airflow_provider_evolink.execution.results.GenerationResult`, or its
         :class:`~airflow_provider_evolink.execution.batch_item.FailedRequest` if ``on_failed_job="collect"``.
     :raises AirflowFailException: as there; for a single request only if ``on_failed_job="fail_fast"``.
     :raises EvoLinkError: any transient failure; Airflow's retries apply.
     """
 
+    argument_rules = table.BATCH
     template_fields: Sequence[str] = (*EvoLinkGenerateOperator.template_fields, "requests")
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json", "requests": "json"}
 
     def __init__(
         self,
         *,
-        requests: Sequence[dict[str, Any]],
-        model: str = "",
-        parameters: dict[str, Any] | None = None,
+        requests: Templated[Sequence[Templated[Entries]]],
+        model: Templated[str] = "",
+        parameters: Templated[Entries | None] = None,
         max_active: int = 100,
         on_failed_job: OnFailedJob = "fail_fast",
         **kwargs: Any,
@@ -69,6 +72,7 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
         self.requests = requests
         self.max_active = max_active
         self.on_failed_job = on_failed_job
+        self.check_literals()
 
     def execute(self, context: Context) -> BatchResult:
         """Attach to the jobs of an earlier try, submit what is missing; then wait."""
@@ -125,7 +129,7 @@ class EvoLinkBatchOperator(EvoLinkGenerateOperator):
         left = max(0.0, batch.deadline - time.time())
         self.log.info("%d EvoLink jobs: deferring, timeout in %.0f s", len(arguments["jobs"]), left)
         self.defer(
-            trigger=EvoLinkBatchTrigger(evolink_conn_id=self.evolink_conn_id, **arguments),
+            trigger=EvoLinkBatchTrigger(evolink_conn_id=str(self.evolink_conn_id), **arguments),
             method_name="execute_complete",
             timeout=timedelta(seconds=left) + PADDING,
         )

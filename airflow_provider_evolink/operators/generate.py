@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_evolink.arguments import table
 from airflow_provider_evolink.compat import TRIGGER_FAILED, default_deferrable
 from airflow_provider_evolink.links.evolink import EvoLinkResultLink
 from airflow_provider_evolink.operators.base import InputOperator
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_evolink.api.catalog.catalog import Kind, Validation
-    from airflow_provider_evolink.execution.generation import GenerationAttempt, GenerationResult
+    from airflow_provider_evolink.arguments.choices import OnBackfill, OnClear, OnMissing, OnUnknownSubmit, UnknownPrice
+    from airflow_provider_evolink.arguments.templated import Entries, Location, Seconds, Templated
+    from airflow_provider_evolink.execution.generation import GenerationAttempt
     from airflow_provider_evolink.execution.job_tracker import JobWait
     from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.execution.request import RequestSource
-    from airflow_provider_evolink.ledger.policies import OnBackfill, OnClear, OnUnknownSubmit, UnknownPrice
-    from airflow_provider_evolink.storage.results import OnMissing
+    from airflow_provider_evolink.execution.results import GenerationResult
 
 PADDING = timedelta(minutes=2)
 
@@ -91,6 +93,7 @@ class EvoLinkGenerateOperator(InputOperator):
     :raises EvoLinkError: any transient failure; Airflow's retries apply.
     """
 
+    argument_rules = table.GENERATE
     template_fields: Sequence[str] = (
         "model",
         "parameters",
@@ -117,24 +120,24 @@ class EvoLinkGenerateOperator(InputOperator):
     def __init__(
         self,
         *,
-        model: str,
-        parameters: dict[str, Any] | None = None,
+        model: Templated[str],
+        parameters: Templated[Entries | None] = None,
         kind: Kind | None = None,
-        evolink_conn_id: str = "evolink_default",
-        poll_interval: float | timedelta | None = None,
-        timeout: float | timedelta = 1800.0,
+        evolink_conn_id: Templated[str] = "evolink_default",
+        poll_interval: Seconds | None = None,
+        timeout: Seconds = 1800.0,
         deferrable: bool = default_deferrable(),
-        defer_after: float | timedelta | None = None,
+        defer_after: Seconds | None = None,
         durable: bool = True,
         validation: Validation = "strict",
-        idempotency_namespace: str | None = None,
-        destination: str | None = None,
-        on_missing: OnMissing = "fail",
-        total_timeout: float | timedelta | str | None = None,
-        max_bytes: int | str | None = None,
-        min_rate: float | str | None = None,
-        callback_url: str | None = None,
-        ledger_path: str | None = None,
+        idempotency_namespace: Templated[str | None] = None,
+        destination: Location | None = None,
+        on_missing: Templated[OnMissing] = "fail",
+        total_timeout: Templated[Seconds | None] = None,
+        max_bytes: Templated[int | None] = None,
+        min_rate: Templated[float | None] = None,
+        callback_url: Templated[str | None] = None,
+        ledger_path: Location | None = None,
         max_credits: float | None = None,
         unknown_price: UnknownPrice = "refuse",
         max_regenerations: int | None = None,
@@ -170,6 +173,7 @@ class EvoLinkGenerateOperator(InputOperator):
         self.on_clear = on_clear
         self.on_backfill = on_backfill
         self.hide_prompt = hide_prompt
+        self.check_literals()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let a subclass name its own fields once: they join those it inherits, and are templated."""
@@ -250,7 +254,7 @@ class EvoLinkGenerateOperator(InputOperator):
         self.log.info("EvoLink job %s: deferring, timeout in %.0f s", wait.job_id, left)
         self.defer(
             trigger=EvoLinkJobTrigger(
-                evolink_conn_id=self.evolink_conn_id,
+                evolink_conn_id=attempt.options.evolink_conn_id,
                 job_id=wait.job_id,
                 deadline=wait.deadline + attempt.tracker.clock_offset,
                 started=wait.started + attempt.tracker.clock_offset,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_evolink.arguments import table
 from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.catalog.catalog import Kind
+    from airflow_provider_evolink.arguments.templated import MediaList, Templated
 
 
 class EvoLinkImageOperator(EvoLinkGenerateOperator):
@@ -25,17 +27,18 @@ class EvoLinkImageOperator(EvoLinkGenerateOperator):
     :param quality: A tier of the model, such as ``high`` or ``2K``; it decides the price. (templated)
     """
 
+    argument_rules = table.TYPED
     only_kind: ClassVar[Kind | None] = "image"
     fields: ClassVar[tuple[str, ...]] = ("prompt", "image_urls", "size", "quality")
 
     def __init__(
         self,
         *,
-        model: str,
-        prompt: str | None = None,
-        image_urls: list[str] | None = None,
-        size: str | None = None,
-        quality: str | None = None,
+        model: Templated[str],
+        prompt: Templated[str | None] = None,
+        image_urls: MediaList | None = None,
+        size: Templated[str | None] = None,
+        quality: Templated[str | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(model=model, kind=self.only_kind, **kwargs)
@@ -43,6 +46,7 @@ class EvoLinkImageOperator(EvoLinkGenerateOperator):
         self.image_urls = image_urls
         self.size = size
         self.quality = quality
+        self.check_literals()
 
 
 class EvoLinkVideoOperator(EvoLinkGenerateOperator):
@@ -61,18 +65,19 @@ class EvoLinkVideoOperator(EvoLinkGenerateOperator):
     :param aspect_ratio: Such as ``16:9``. (templated)
     """
 
+    argument_rules = table.TYPED
     only_kind: ClassVar[Kind | None] = "video"
     fields: ClassVar[tuple[str, ...]] = ("prompt", "image_urls", "duration", "quality", "aspect_ratio")
 
     def __init__(
         self,
         *,
-        model: str,
-        prompt: str | None = None,
-        image_urls: list[str] | None = None,
-        duration: int | str | None = None,
-        quality: str | None = None,
-        aspect_ratio: str | None = None,
+        model: Templated[str],
+        prompt: Templated[str | None] = None,
+        image_urls: MediaList | None = None,
+        duration: Templated[int | None] = None,
+        quality: Templated[str | None] = None,
+        aspect_ratio: Templated[str | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(model=model, kind=self.only_kind, **kwargs)
@@ -81,6 +86,7 @@ class EvoLinkVideoOperator(EvoLinkGenerateOperator):
         self.duration = duration
         self.quality = quality
         self.aspect_ratio = aspect_ratio
+        self.check_literals()
 
 
 class EvoLinkAudioOperator(EvoLinkGenerateOperator):
@@ -95,9 +101,11 @@ class EvoLinkAudioOperator(EvoLinkGenerateOperator):
     :param prompt: What to play, or the text to speak. (templated)
     """
 
+    argument_rules = table.TYPED
     only_kind: ClassVar[Kind | None] = "audio"
     fields: ClassVar[tuple[str, ...]] = ("prompt",)
 
-    def __init__(self, *, model: str, prompt: str | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, model: Templated[str], prompt: Templated[str | None] = None, **kwargs: Any) -> None:
         super().__init__(model=model, kind=self.only_kind, **kwargs)
         self.prompt = prompt
+        self.check_literals()

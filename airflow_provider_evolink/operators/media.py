@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
+from airflow_provider_evolink.arguments import table
+from airflow_provider_evolink.arguments.checks import CheckedOperator
 from airflow_provider_evolink.retry_policies import airflow_failures
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_evolink.arguments.choices import OnMissing
+    from airflow_provider_evolink.arguments.templated import Entries, Location, Seconds, Templated
     from airflow_provider_evolink.storage.media_file import ArchivedFile, DownloadedFile
-    from airflow_provider_evolink.storage.results import OnMissing
 
 
-class EvoLinkDownloadOperator(BaseOperator):
+class EvoLinkDownloadOperator(CheckedOperator):
     """
     Download the results of a finished job into object storage, before their links expire (24 hours).
 
@@ -43,6 +43,7 @@ class EvoLinkDownloadOperator(BaseOperator):
     :raises EvoLinkJobTimeout: the job is still running; a retry reads it again.
     """
 
+    argument_rules = table.DOWNLOAD
     template_fields: Sequence[str] = (
         *("job", "destination", "destination_conn_id", "evolink_conn_id"),
         *("on_missing", "total_timeout", "max_bytes", "min_rate"),
@@ -54,14 +55,14 @@ class EvoLinkDownloadOperator(BaseOperator):
     def __init__(
         self,
         *,
-        job: dict[str, Any] | str,
-        destination: str,
-        destination_conn_id: str | None = None,
-        evolink_conn_id: str = "evolink_default",
+        job: Templated[Entries],
+        destination: Location,
+        destination_conn_id: Templated[str | None] = None,
+        evolink_conn_id: Templated[str] = "evolink_default",
         on_missing: OnMissing = "fail",
-        total_timeout: float | timedelta | str | None = None,
-        max_bytes: int | str | None = None,
-        min_rate: float | str | None = None,
+        total_timeout: Templated[Seconds | None] = None,
+        max_bytes: Templated[int | None] = None,
+        min_rate: Templated[float | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -73,22 +74,22 @@ class EvoLinkDownloadOperator(BaseOperator):
         self.total_timeout = total_timeout
         self.max_bytes = max_bytes
         self.min_rate = min_rate
+        self.check_literals()
 
     def execute(self, context: Context) -> list[DownloadedFile]:  # noqa: ARG002 - Airflow's signature
         """Read the job for fresh links and download its results."""
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
         from airflow_provider_evolink.storage.media_file import JobInfo
         from airflow_provider_evolink.storage.object_store import open_folder
-        from airflow_provider_evolink.storage.results import fetch_media, job_id_of, limits_of, on_missing_of
+        from airflow_provider_evolink.storage.results import download_limits, fetch_media
 
         with airflow_failures():
-            job_id = job_id_of(self.job)
-            on_missing = on_missing_of(self.on_missing)
-            limits = limits_of(self)
-            folder = open_folder(self.destination, self.destination_conn_id)
+            given = self.checked_arguments()
+            limits = download_limits(**{name: given[name] for name in ("total_timeout", "max_bytes", "min_rate")})
+            folder = open_folder(given["destination"], given["destination_conn_id"])
             known = JobInfo.of(self.job)
-            with EvoLinkHook(self.evolink_conn_id).get_conn() as client:
-                files = fetch_media(client, job_id, folder, known, limits=limits, on_missing=on_missing)
+            with EvoLinkHook(given["evolink_conn_id"]).get_conn() as client:
+                files = fetch_media(client, given["job"], folder, known, limits=limits, on_missing=given["on_missing"])
         self.delivered = files
         return files
 
@@ -99,7 +100,7 @@ class EvoLinkDownloadOperator(BaseOperator):
         return of_download(self.delivered)
 
 
-class EvoLinkArchiveOperator(BaseOperator):
+class EvoLinkArchiveOperator(CheckedOperator):
     """
     Copy staged files into the archive, with a manifest beside them.
 
@@ -126,6 +127,7 @@ class EvoLinkArchiveOperator(BaseOperator):
         again while EvoLink has it, then this one.
     """
 
+    argument_rules = table.ARCHIVE
     template_fields: Sequence[str] = ("files", "archive_path", "archive_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"files": "json"}
     ui_color = "#e8e4ff"
@@ -135,9 +137,9 @@ class EvoLinkArchiveOperator(BaseOperator):
     def __init__(
         self,
         *,
-        files: list[dict[str, Any]],
-        archive_path: str,
-        archive_conn_id: str | None = None,
+        files: Templated[Sequence[Templated[Entries]]],
+        archive_path: Location,
+        archive_conn_id: Templated[str | None] = None,
         layout: str | None = None,
         move: bool = False,
         posters: bool = True,
@@ -150,6 +152,7 @@ class EvoLinkArchiveOperator(BaseOperator):
         self.layout = layout
         self.move = move
         self.posters = posters
+        self.check_literals()
         if layout is not None:
             from airflow_provider_evolink.storage.archive.layout import check_layout
 
@@ -167,7 +170,8 @@ class EvoLinkArchiveOperator(BaseOperator):
         run = {**{name: getattr(ti, name, None) for name in names}, "owner": self.owner}
         how = Archiving(self.layout or DEFAULT_LAYOUT, self.move, self.posters)
         with airflow_failures():
-            root = open_folder(self.archive_path, self.archive_conn_id)
+            given = self.checked_arguments()
+            root = open_folder(given["archive_path"], given["archive_conn_id"], what="archive_path")
             staged = staged_files(self.files)
             archived = archive_files(self.files, root, run, how)
             record_events(context, self.outlets, str(root), event_extras(staged, archived))

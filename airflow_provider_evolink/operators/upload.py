@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_evolink.arguments import table
 from airflow_provider_evolink.operators.base import InputOperator
 from airflow_provider_evolink.retry_policies import airflow_failures
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_evolink.arguments.templated import Media, Templated
 
 
 class EvoLinkUploadOperator(InputOperator):
@@ -35,15 +38,16 @@ class EvoLinkUploadOperator(InputOperator):
     :raises EvoLinkError: a transient failure; Airflow's retries apply.
     """
 
+    argument_rules = table.UPLOAD
     template_fields: Sequence[str] = ("path", "path_conn_id", "evolink_conn_id")
     ui_color = "#e8e4ff"
 
     def __init__(
         self,
         *,
-        path: str | ObjectStoragePath | dict[str, Any],
-        path_conn_id: str | None = None,
-        evolink_conn_id: str = "evolink_default",
+        path: Media,
+        path_conn_id: Templated[str | None] = None,
+        evolink_conn_id: Templated[str] = "evolink_default",
         reuse: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -52,12 +56,14 @@ class EvoLinkUploadOperator(InputOperator):
         self.path_conn_id = path_conn_id
         self.evolink_conn_id = evolink_conn_id
         self.reuse = reuse
+        self.check_literals()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the file, and upload it unless EvoLink already has it."""
-        from airflow_provider_evolink.execution.input_uploads import upload_file
+        from airflow_provider_evolink.execution.inputs.uploads import upload_file
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 
         with airflow_failures():
-            settings = EvoLinkHook(self.evolink_conn_id).settings
+            given = self.checked_arguments()
+            settings = EvoLinkHook(given["evolink_conn_id"]).settings
             return upload_file(self, settings, context)

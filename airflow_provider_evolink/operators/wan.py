@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_evolink.arguments import table
 from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
+
+if TYPE_CHECKING:
+    from airflow_provider_evolink.arguments.templated import Media, MediaList, Templated
 
 _COMMON = ("prompt", "negative_prompt", "quality", "duration", "seed", "prompt_extend")
 
@@ -28,20 +33,21 @@ class EvoLinkTextToVideoOperator(EvoLinkGenerateOperator):
     :param prompt_extend: Let EvoLink rewrite the prompt; only an explicit True does. (templated)
     """
 
+    argument_rules = table.TYPED
     fields: ClassVar[tuple[str, ...]] = (*_COMMON, "audio_urls", "aspect_ratio")
 
     def __init__(
         self,
         *,
-        prompt: str,
-        model: str = "wan2.7-text-to-video",
-        negative_prompt: str | None = None,
-        audio_urls: list[str] | None = None,
-        quality: str | None = None,
-        aspect_ratio: str | None = None,
-        duration: int | None = None,
-        seed: int | None = None,
-        prompt_extend: bool | None = None,
+        prompt: Templated[str],
+        model: Templated[str] = "wan2.7-text-to-video",
+        negative_prompt: Templated[str | None] = None,
+        audio_urls: MediaList | None = None,
+        quality: Templated[str | None] = None,
+        aspect_ratio: Templated[str | None] = None,
+        duration: Templated[int | None] = None,
+        seed: Templated[int | None] = None,
+        prompt_extend: Templated[bool | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(model=model, **kwargs)
@@ -53,6 +59,7 @@ class EvoLinkTextToVideoOperator(EvoLinkGenerateOperator):
         self.duration = duration
         self.seed = seed
         self.prompt_extend = prompt_extend
+        self.check_literals()
 
 
 class EvoLinkImageToVideoOperator(EvoLinkGenerateOperator):
@@ -78,6 +85,7 @@ class EvoLinkImageToVideoOperator(EvoLinkGenerateOperator):
     :param prompt_extend: Let EvoLink rewrite the prompt. (templated)
     """
 
+    argument_rules = table.TYPED
     fields: ClassVar[tuple[str, ...]] = (
         *_COMMON,
         "generation_mode",
@@ -90,18 +98,18 @@ class EvoLinkImageToVideoOperator(EvoLinkGenerateOperator):
     def __init__(
         self,
         *,
-        generation_mode: str | None = None,
-        prompt: str | None = None,
-        image_start: str | None = None,
-        image_end: str | None = None,
-        video_urls: list[str] | None = None,
-        audio_urls: list[str] | None = None,
-        model: str = "wan2.7-image-to-video",
-        negative_prompt: str | None = None,
-        quality: str | None = None,
-        duration: int | None = None,
-        seed: int | None = None,
-        prompt_extend: bool | None = None,
+        generation_mode: Templated[str | None] = None,
+        prompt: Templated[str | None] = None,
+        image_start: Media | None = None,
+        image_end: Media | None = None,
+        video_urls: MediaList | None = None,
+        audio_urls: MediaList | None = None,
+        model: Templated[str] = "wan2.7-image-to-video",
+        negative_prompt: Templated[str | None] = None,
+        quality: Templated[str | None] = None,
+        duration: Templated[int | None] = None,
+        seed: Templated[int | None] = None,
+        prompt_extend: Templated[bool | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(model=model, **kwargs)
@@ -116,6 +124,7 @@ class EvoLinkImageToVideoOperator(EvoLinkGenerateOperator):
         self.duration = duration
         self.seed = seed
         self.prompt_extend = prompt_extend
+        self.check_literals()
 
 
 class EvoLinkReferenceVideoOperator(EvoLinkGenerateOperator):
@@ -140,6 +149,7 @@ class EvoLinkReferenceVideoOperator(EvoLinkGenerateOperator):
     :param prompt_extend: Let EvoLink rewrite the prompt. (templated)
     """
 
+    argument_rules = table.TYPED
     fields: ClassVar[tuple[str, ...]] = (
         *_COMMON,
         *("image_urls", "video_urls", "image_start", "audio_urls", "aspect_ratio", "model_params.voice_bindings"),
@@ -149,19 +159,19 @@ class EvoLinkReferenceVideoOperator(EvoLinkGenerateOperator):
     def __init__(
         self,
         *,
-        prompt: str,
-        image_urls: list[str] | None = None,
-        video_urls: list[str] | None = None,
-        image_start: str | None = None,
-        voice_bindings: dict[str, str] | None = None,
-        audio_urls: list[str] | None = None,
-        model: str = "wan2.7-reference-video",
-        negative_prompt: str | None = None,
-        quality: str | None = None,
-        aspect_ratio: str | None = None,
-        duration: int | None = None,
-        seed: int | None = None,
-        prompt_extend: bool | None = None,
+        prompt: Templated[str],
+        image_urls: MediaList | None = None,
+        video_urls: MediaList | None = None,
+        image_start: Media | None = None,
+        voice_bindings: Templated[Mapping[str, Media] | None] = None,
+        audio_urls: MediaList | None = None,
+        model: Templated[str] = "wan2.7-reference-video",
+        negative_prompt: Templated[str | None] = None,
+        quality: Templated[str | None] = None,
+        aspect_ratio: Templated[str | None] = None,
+        duration: Templated[int | None] = None,
+        seed: Templated[int | None] = None,
+        prompt_extend: Templated[bool | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(model=model, **kwargs)
@@ -177,6 +187,7 @@ class EvoLinkReferenceVideoOperator(EvoLinkGenerateOperator):
         self.duration = duration
         self.seed = seed
         self.prompt_extend = prompt_extend
+        self.check_literals()
 
 
 class EvoLinkVideoEditOperator(EvoLinkGenerateOperator):
@@ -199,6 +210,7 @@ class EvoLinkVideoEditOperator(EvoLinkGenerateOperator):
     :param prompt_extend: Let EvoLink rewrite the prompt. (templated)
     """
 
+    argument_rules = table.TYPED
     fields: ClassVar[tuple[str, ...]] = (
         *_COMMON,
         "video_urls",
@@ -210,17 +222,17 @@ class EvoLinkVideoEditOperator(EvoLinkGenerateOperator):
     def __init__(
         self,
         *,
-        video_urls: list[str],
-        prompt: str | None = None,
-        image_urls: list[str] | None = None,
-        keep_original_sound: bool | None = None,
-        model: str = "wan2.7-video-edit",
-        negative_prompt: str | None = None,
-        quality: str | None = None,
-        aspect_ratio: str | None = None,
-        duration: int | None = None,
-        seed: int | None = None,
-        prompt_extend: bool | None = None,
+        video_urls: MediaList,
+        prompt: Templated[str | None] = None,
+        image_urls: MediaList | None = None,
+        keep_original_sound: Templated[bool | None] = None,
+        model: Templated[str] = "wan2.7-video-edit",
+        negative_prompt: Templated[str | None] = None,
+        quality: Templated[str | None] = None,
+        aspect_ratio: Templated[str | None] = None,
+        duration: Templated[int | None] = None,
+        seed: Templated[int | None] = None,
+        prompt_extend: Templated[bool | None] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(model=model, **kwargs)
@@ -234,3 +246,4 @@ class EvoLinkVideoEditOperator(EvoLinkGenerateOperator):
         self.duration = duration
         self.seed = seed
         self.prompt_extend = prompt_extend
+        self.check_literals()

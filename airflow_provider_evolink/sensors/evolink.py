@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, BaseSensorOperator, PokeReturnValue
 
+from airflow_provider_evolink.arguments import table
+from airflow_provider_evolink.arguments.checks import CheckedOperator
 from airflow_provider_evolink.compat import TRIGGER_FAILED, TRIGGER_TIMEOUT, default_deferrable
 from airflow_provider_evolink.retry_policies import airflow_failures
 
@@ -17,11 +19,12 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_evolink.api.http.patience import Patience
+    from airflow_provider_evolink.arguments.templated import Entries, Seconds, Templated
 
 PADDING = timedelta(minutes=2)
 
 
-class EvoLinkJobSensor(BaseSensorOperator):
+class EvoLinkJobSensor(CheckedOperator, BaseSensorOperator):
     """
     Wait for an EvoLink job by its id: the way to recover one that was paid for. Submits nothing, costs nothing.
 
@@ -29,8 +32,8 @@ class EvoLinkJobSensor(BaseSensorOperator):
         returns it. (templated)
     :param evolink_conn_id: Connection of type ``evolink``. (templated)
     :param deferrable: Wait in the triggerer. Default: ``[operators] default_deferrable`` of the environment, else True.
-    :param poll_interval: Seconds between polls in the triggerer; a sensor that is not deferrable uses
-        ``poke_interval``.
+    :param poll_interval: Seconds (or ``timedelta``) between polls in the triggerer; a sensor that is not deferrable
+        uses ``poke_interval``.
     :return: The job, as a generate operator returns it; its request is not known.
     :raises AirflowFailException: EvoLink failed the job.
     :raises AirflowSensorTimeout: the job is still running after ``timeout`` seconds, or ``execution_timeout`` if that
@@ -38,6 +41,7 @@ class EvoLinkJobSensor(BaseSensorOperator):
     :raises EvoLinkNotFoundError: EvoLink does not know the job.
     """
 
+    argument_rules = table.SENSOR
     template_fields: Sequence[str] = ("job_id", "evolink_conn_id")
     ui_color = "#e8e4ff"
     _clock_offset = 0.0
@@ -45,10 +49,10 @@ class EvoLinkJobSensor(BaseSensorOperator):
     def __init__(
         self,
         *,
-        job_id: str | dict[str, Any],
-        evolink_conn_id: str = "evolink_default",
+        job_id: Templated[Entries],
+        evolink_conn_id: Templated[str] = "evolink_default",
         deferrable: bool = default_deferrable(),
-        poll_interval: float | None = None,
+        poll_interval: Seconds | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -56,6 +60,7 @@ class EvoLinkJobSensor(BaseSensorOperator):
         self.evolink_conn_id = evolink_conn_id
         self.deferrable = deferrable
         self.poll_interval = poll_interval
+        self.check_literals()
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Read the job once; a deferrable sensor defers while the job is running."""
@@ -112,10 +117,11 @@ class EvoLinkJobSensor(BaseSensorOperator):
         return float((start + limit).timestamp()) if start and limit else math.inf
 
     def _job_id(self) -> str:
-        from airflow_provider_evolink.storage.results import job_id_of
+        return str(self._checked()["job_id"])
 
+    def _checked(self) -> dict[str, Any]:
         with airflow_failures():
-            return job_id_of(self.job_id)
+            return self.checked_arguments()
 
     def _read(self, patience: Patience | None = None) -> PokeReturnValue:
         """Read the job; a failed one fails the task, a transient error counts as not done."""
@@ -125,10 +131,11 @@ class EvoLinkJobSensor(BaseSensorOperator):
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
         from airflow_provider_evolink.storage.result_fetch import with_results
 
-        job_id = self._job_id()
+        given = self._checked()
+        job_id = given["job_id"]
         with airflow_failures():
             try:
-                with EvoLinkHook(self.evolink_conn_id).get_conn() as client:
+                with EvoLinkHook(given["evolink_conn_id"]).get_conn() as client:
                     job = with_results(client, client.get_job(job_id, patience=patience), patience)
                     self._clock_offset = client.clock.offset(time.time())
             except (EvoLinkJobTimeout, EvoLinkRateLimited, EvoLinkUnavailable) as error:
@@ -144,14 +151,15 @@ class EvoLinkJobSensor(BaseSensorOperator):
     def _defer(self, seconds: float) -> None:
         from airflow_provider_evolink.triggers.evolink import EvoLinkJobTrigger
 
+        given = self._checked()
         now = time.time() + self._clock_offset  # by EvoLink's clock, as triggerers need it
         self.defer(
             trigger=EvoLinkJobTrigger(
-                evolink_conn_id=self.evolink_conn_id,
-                job_id=self._job_id(),  # of a whole job its id alone: Airflow stores this in plain text
+                evolink_conn_id=given["evolink_conn_id"],
+                job_id=given["job_id"],  # of a whole job its id alone: Airflow stores this in plain text
                 deadline=now + seconds,
                 started=now,
-                poll_interval=self.poll_interval,
+                poll_interval=given["poll_interval"],
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=max(0.0, seconds)) + PADDING,

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
-import re
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -22,9 +19,7 @@ from airflow_provider_evolink.api.errors import (
 from airflow_provider_evolink.api.files.transfer.fetching import DEFAULT_LIMITS, DownloadLimits
 from airflow_provider_evolink.api.http.patience import Patience
 from airflow_provider_evolink.api.jobs.failures import job_error
-from airflow_provider_evolink.api.jobs.job import JOB_ID
 from airflow_provider_evolink.api.redaction import Redactor, sanitize
-from airflow_provider_evolink.storage.given import is_nothing, returned_nothing
 from airflow_provider_evolink.storage.media_file import (
     OF_ORDER,
     DownloadedFile,
@@ -42,78 +37,22 @@ if TYPE_CHECKING:
 
     from airflow_provider_evolink.api.client import EvoLinkClient
     from airflow_provider_evolink.api.jobs.job import Job
+    from airflow_provider_evolink.arguments.choices import OnMissing
 
-OnMissing = Literal["fail", "deliver"]
-_NUMBER = re.compile(r"\s*[0-9]{1,15}(\.[0-9]{1,9})?\s*")
 _NOT_YET = "not fetched yet"
 _MAX_REASON = 500
 
 log = logging.getLogger(__name__)
 
 
-def job_id_of(job: Any) -> str:
-    """
-    Return the ID of what a user passes as a job.
-
-    :param job: The job as a generate operator returns it, or its ID.
-    :raises EvoLinkConfigError: it is neither of them, or nothing at all.
-    """
-    job_id = job.get("job_id") if isinstance(job, dict) else job
-    if isinstance(job_id, str) and JOB_ID.fullmatch(job_id) and not is_nothing(job_id):
-        return job_id
-    if is_nothing(job):
-        raise returned_nothing(
-            "job",
-            "pass the job ID, which is in the log of that task and in its record (evolink_generation); or clear that "
-            "task, which submits, and pays, again if its job was delivered or it has none",
-        )
-    if isinstance(job, dict) and job.get("error") and job_id is None:
-        raise EvoLinkConfigError(
-            f"job is a request of a batch that has no job ({sanitize(job['error'], 80)}), so there is no result. What "
-            "to do: leave out the entries without a job_id, or submit that request again"
-        )
-    raise EvoLinkConfigError(
-        "job must be the output of a generate operator (pass generate.output, not a template string) or a job ID, got "
-        f"{type(job).__name__}"
-    )
-
-
-def on_missing_of(value: Any) -> OnMissing:
-    """
-    Return ``on_missing`` as it was given.
-
-    :param value: What was given.
-    :raises EvoLinkConfigError: it is none of its values.
-    """
-    if value in get_args(OnMissing):
-        found: OnMissing = value
-        return found
-    raise EvoLinkConfigError(f'on_missing must be "fail" or "deliver", got {sanitize(repr(value), 80)}')
-
-
-def limits_of(operator: Any) -> DownloadLimits:
+def download_limits(**given: float | None) -> DownloadLimits:
     """
     Return the limits of downloads that an operator was given, as numbers or, from templates and forms, as text.
 
-    :param operator: It has the arguments ``total_timeout``, ``max_bytes`` and ``min_rate``; ``None``: the default.
-    :raises EvoLinkConfigError: one is not a positive number.
+    :param given: Limits by name, checked; ``None``: the default.
     """
-    given = {name: getattr(operator, name) for name in ("total_timeout", "max_bytes", "min_rate")}
-    chosen = {name: _limit(name, value) for name, value in given.items() if value is not None}
-    return replace(DEFAULT_LIMITS, **chosen)
-
-
-def _limit(name: str, value: Any) -> Any:
-    number = value.total_seconds() if name == "total_timeout" and isinstance(value, timedelta) else value
-    if isinstance(value, str) and _NUMBER.fullmatch(value):
-        number = float(value)
-    is_number = isinstance(number, int | float) and not isinstance(number, bool)
-    if not is_number or not math.isfinite(number) or number <= 0 or (name == "max_bytes" and number != int(number)):
-        raise EvoLinkConfigError(
-            f"{name} must be a positive {'whole ' if name == 'max_bytes' else ''}number, got "
-            f"{sanitize(repr(value), 80)}. What to do: correct it in the DAG file and clear the task"
-        )
-    return int(number) if name == "max_bytes" else float(number)
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return replace(DEFAULT_LIMITS, **chosen)  # type: ignore[arg-type]
 
 
 def fetch_media(

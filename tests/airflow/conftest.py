@@ -195,7 +195,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(schedule, "worker_poll_delays", lambda *args: tuple(delay / 10 for delay in delays(*args)))
     monkeypatch.setattr("airflow_provider_evolink.triggers.evolink.HOLD_EVENT", 0.05)
-    sys.modules[_spec.name].set_policy(monkeypatch, confirm_failure_after=0.05)
+    sys.modules["evolink_support"].set_policy(monkeypatch, confirm_failure_after=0.05)
     monkeypatch.setattr("airflow_provider_evolink.ledger.ledger.SUBMITTED_RETRY_SECONDS", 1.0)
     monkeypatch.setattr("airflow_provider_evolink.ledger.ledger.SECOND_COPY_RETRY_SECONDS", 0.5)
 
@@ -246,7 +246,7 @@ def scene(
 ) -> Any:
     """Return a task instance, a local EvoLink and a log on which nothing has happened yet; nobody waits for quiet."""
     monkeypatch.setattr(submission, "time", SimpleNamespace(time=time.time, sleep=lambda _: None))
-    return sys.modules[_spec.name].Scene(stage, make, emulator, logs, monkeypatch, tmp_path)
+    return sys.modules["evolink_support"].Scene(stage, make, emulator, logs, monkeypatch, tmp_path)
 
 
 @pytest.fixture(scope="session")

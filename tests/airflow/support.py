@@ -27,6 +27,8 @@ from airflow_provider_evolink.emulator.server import EmulatorServer
 
 _QUOTE = "<!-- said: {name} -->\n```text\n"
 WIDTH = 110
+# Airflow builds an operator so where its arguments come from expand(): on the worker, where none is a literal.
+MAPPED = {"_airflow_from_mapped": True}
 
 
 def steady(text: str) -> str:

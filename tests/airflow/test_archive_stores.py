@@ -14,7 +14,7 @@ from airflow.sdk.log import redact
 from evolink_archive_samples import DAY, PLAIN, RUN, staged
 
 from airflow_provider_evolink.emulator.server import EmulatorServer
-from airflow_provider_evolink.execution.hidden_prompt import private_texts, text_hash, without_prompts
+from airflow_provider_evolink.execution.inputs.hidden_prompt import private_texts, text_hash, without_prompts
 from airflow_provider_evolink.operators import (
     EvoLinkArchiveOperator,
     EvoLinkBatchOperator,

@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from evolink_support import MAPPED
 from pydantic import ConfigDict, create_model
 
 from airflow_provider_evolink.api.client import EvoLinkClient
@@ -29,7 +30,7 @@ from airflow_provider_evolink.api.polling.batch_wait import AwaitedJob, BatchWai
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.execution import submission
 from airflow_provider_evolink.execution.batch_item import FailedRequest
-from airflow_provider_evolink.execution.generation import GenerationResult
+from airflow_provider_evolink.execution.results import GenerationResult
 from airflow_provider_evolink.hooks import EvoLinkHook
 from airflow_provider_evolink.ledger.ledger import Ledger
 from airflow_provider_evolink.ledger.record import State, TaskIdentity
@@ -288,8 +289,11 @@ def test_a_batch_never_takes_the_job_of_one_request_for_the_lost_order_of_anothe
 ) -> None:
     monkeypatch.setattr(submission, "time", SimpleNamespace(time=time.time, sleep=lambda _: None))
     long.fault("cut_before", on="submit", after=1)
-    operator = batch(requests=requests(2), on_unknown_submit="reconcile")
-    with pytest.raises(AirflowFailException, match=r'on_unknown_submit="reconcile".* nothing is ordered.* "replay"'):
+    operator = batch(requests=requests(2), on_unknown_submit="reconcile", **MAPPED)
+    with pytest.raises(
+        AirflowFailException,
+        match=r"on_unknown_submit must be one of fail, replay, resubmit \(not reconcile: .* ordered nothing",
+    ):
         stage.run(operator)
     assert "submit" not in long.books()["requests"]
 
@@ -586,7 +590,7 @@ def test_a_choice_that_does_not_exist_orders_nothing(
     stage: Any, batch: Make, emulator: EmulatorServer, wrong: dict[str, Any]
 ) -> None:
     with pytest.raises(AirflowFailException, match=next(iter(wrong))):
-        stage.run(batch(**wrong))
+        stage.run(batch(**wrong, **MAPPED))
     assert "submit" not in emulator.books()["requests"]
 
 
@@ -598,7 +602,7 @@ def test_a_choice_that_does_not_exist_orders_nothing(
     [
         ({"requests": [*requests(3), {"prompt": "p", "duration": 99}, *requests(2)]}, r"request 3 of 6.*duration"),
         ({"requests": [*requests(3), {"duration": 2}, {"prompt": "p", "duration": 99}]}, "so are 1 more: 4"),
-        ({"requests": [*requests(2), "text"]}, "request 2 must be a dict"),
+        ({"requests": [*requests(2), "text"]}, "requests must be a list of dicts of fields, and entry 2 is a str"),
         ({"requests": "text"}, "must be a list"),
         ({"requests": {"prompt": "p"}}, "must be a list"),
         ({"model": ""}, "request 0 names no model"),
@@ -609,7 +613,7 @@ def test_a_wrong_batch_orders_nothing_and_names_the_request(
     stage: Any, batch: Make, emulator: EmulatorServer, given: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(AirflowFailException, match=f"(?s){says}"):
-        stage.run(batch(**given))
+        stage.run(batch(**given, **MAPPED))
     assert "submit" not in emulator.books()["requests"]
     assert stage.store.writes == []
 
@@ -790,7 +794,7 @@ def test_a_wait_that_is_no_number_of_seconds_orders_nothing(
     stage: Any, batch: Make, long: EmulatorServer, interval: Any
 ) -> None:
     with pytest.raises(AirflowFailException, match="poll_interval must be a number of seconds"):
-        stage.run(batch(poll_interval=interval))
+        stage.run(batch(poll_interval=interval, **MAPPED))
     assert long.books()["requests"] == {}
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_evolink.api.errors import EvoLinkContentError, EvoLinkError, EvoLinkJobTimeout
-from airflow_provider_evolink.execution.batch_decisions import OnFailedJob, ends_batch, refill_threshold
+from airflow_provider_evolink.arguments.choices import OnFailedJob
+from airflow_provider_evolink.execution.batch_decisions import ends_batch, refill_threshold
 
 PASSING, LASTING = EvoLinkJobTimeout("p"), EvoLinkContentError("l")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -98,6 +100,77 @@ def test_the_function_is_called_once_and_its_words_are_sent_as_they_are(
     assert bool(stage.deferrals) is deferrable
     assert prompts(slow) == [f"take 1 {LITERAL}"]
     assert result["request"] == {"model": MODEL, "prompt": f"take 1 {LITERAL}", "duration": 2}
+
+
+class AsyncWriter(Writer):
+    """The same, as something to await."""
+
+    async def __call__(self) -> dict[str, Any]:  # type: ignore[override]
+        await asyncio.sleep(0)
+        return super().__call__()
+
+
+async def returns_a_list() -> Any:
+    return ["prompt"]
+
+
+async def raises() -> Any:
+    raise LookupError("no such product")
+
+
+async def yields() -> Any:
+    yield {"prompt": "p"}
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_what_is_awaited_is_called_once_too(
+    stage: Any, slow: EmulatorServer, decorated: Any, xcoms: XComs, deferrable: bool
+) -> None:
+    write = AsyncWriter()
+    result = stage.run(decorated(write, deferrable=deferrable))
+    assert (write.calls, prompts(slow)) == (1, [f"take 1 {LITERAL}"])
+    assert result["request"]["prompt"] == f"take 1 {LITERAL}"
+    stage.retry()
+    assert stage.run(decorated(write))["job_id"] == result["job_id"]
+    assert write.calls == 1
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "text"),
+    [
+        (returns_a_list, AirflowFailException, "must return a dict of the request's fields, not list"),
+        (yields, AirflowFailException, "must return a dict of the request's fields, not async_generator"),
+        (raises, LookupError, "no such product"),
+    ],
+)
+def test_an_async_function_fails_as_a_plain_one_does(
+    stage: Any, emulator: EmulatorServer, decorated: Any, xcoms: XComs, function: Any, error: Any, text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        stage.run(decorated(function))
+    assert emulator.books()["orders"] == 0
+
+
+async def test_it_is_awaited_where_an_event_loop_runs_already(
+    stage: Any, emulator: EmulatorServer, decorated: Any, xcoms: XComs
+) -> None:
+    """In a notebook, for instance."""
+    write = AsyncWriter()
+    assert decorated(write, deferrable=False)().execute(stage.context())["status"] == "completed"
+    assert write.calls == 1
+
+
+def test_what_is_awaited_has_the_context_variables_of_the_task(
+    stage: Any, emulator: EmulatorServer, decorated: Any, xcoms: XComs
+) -> None:
+    variable: ContextVar[str] = ContextVar("variable", default="none")
+
+    async def clip() -> dict[str, Any]:
+        return {"prompt": variable.get(), "duration": 2}
+
+    variable.set("the task's own")
+    stage.run(decorated(clip))
+    assert prompts(emulator) == ["the task's own"]
 
 
 def test_rendering_templates_leaves_the_request_alone(stage: Any, emulator: EmulatorServer, xcoms: XComs) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import boto3
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
-from evolink_support import killed
+from evolink_support import MAPPED, killed
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
 from airflow_provider_evolink.emulator.server import EmulatorServer
@@ -74,7 +74,7 @@ def test_no_order_is_paid_with_such_a_name(
     stage: Any, make: Make, emulator: EmulatorServer, tmp_path: Path, argument: str
 ) -> None:
     with pytest.raises(AirflowFailException, match="must not end with"):
-        stage.run(make(**{argument: f"file://{tmp_path}/x#"}))
+        stage.run(make(**{argument: f"file://{tmp_path}/x#"}, **MAPPED))
     assert emulator.books()["orders"] == 0
 
 

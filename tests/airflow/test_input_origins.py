@@ -16,7 +16,7 @@ from PIL import Image
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkInputError
 from airflow_provider_evolink.emulator.server import EmulatorServer
-from airflow_provider_evolink.execution.input_origins import InputOrigins, named_files, texts_in_function
+from airflow_provider_evolink.execution.inputs.origins import InputOrigins, named_files, texts_in_function
 from airflow_provider_evolink.operators import EvoLinkImageToVideoOperator, EvoLinkUploadOperator
 from airflow_provider_evolink.operators import EvoLinkUploadOperator as Upload
 from airflow_provider_evolink.storage.input_files import InvalidInputFile

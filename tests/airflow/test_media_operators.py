@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath
-from evolink_support import set_policy
+from evolink_support import MAPPED, set_policy
 
 from airflow_provider_evolink.api.errors import (
     EvoLinkJobFailed,
@@ -46,7 +46,7 @@ def download(stage: Any, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
 
     def run(job: Any, destination: str | None = None, **given: Any) -> list[dict[str, Any]]:
         where = destination or f"file://{tmp_path}/staging"
-        files = EvoLinkDownloadOperator(task_id="download", job=job, destination=where, **given).execute(
+        files = EvoLinkDownloadOperator(task_id="download", job=job, destination=where, **given, **MAPPED).execute(
             stage.context()
         )
         assert json.loads(json.dumps(files)) == files
@@ -61,7 +61,7 @@ def archive(stage: Any, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
 
     def run(files: Any, where: str | None = None, **given: Any) -> list[dict[str, Any]]:
         root = where or f"file://{tmp_path}/archive"
-        operator = EvoLinkArchiveOperator(task_id="archive", files=files, archive_path=root, **given)
+        operator = EvoLinkArchiveOperator(task_id="archive", files=files, archive_path=root, **given, **MAPPED)
         found: list[dict[str, Any]] = operator.execute(stage.context())
         assert json.loads(json.dumps(found)) == found
         return found
@@ -292,12 +292,12 @@ def test_a_failed_download_in_the_same_task_is_repeated_without_a_new_order(
     assert emulator.books()["orders"] == 1
 
 
-@pytest.mark.parametrize("destination", ["nope://bucket/x", " ", "gs://bucket/x"])
+@pytest.mark.parametrize("destination", ["nope://bucket/x", " ", "gs://bucket/x", "videos", "None", "s3:/bucket"])
 def test_an_unusable_destination_fails_before_anything_is_paid(
     stage: Any, make: Make, emulator: EmulatorServer, destination: str
 ) -> None:
     with pytest.raises(AirflowFailException, match="destination"):
-        stage.run(make(destination=destination))
+        stage.run(make(destination=destination, **MAPPED))
     assert emulator.books()["orders"] == 0
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, TaskDeferred
-from evolink_support import set_policy
+from evolink_support import MAPPED, set_policy
 
 from airflow_provider_evolink import operators, sensors
 from airflow_provider_evolink.api.errors import (
@@ -28,6 +28,7 @@ from airflow_provider_evolink.api.errors import (
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.execution import metrics
 from airflow_provider_evolink.operators import (
+    EvoLinkBatchOperator,
     EvoLinkGenerateOperator,
     EvoLinkImageToVideoOperator,
     EvoLinkReferenceVideoOperator,
@@ -116,8 +117,10 @@ def test_default_args_reach_every_argument_of_the_generic_operator(kind: type[Ev
     }
     generic = set(inspect.signature(inspect.unwrap(EvoLinkGenerateOperator.__init__)).parameters)
     assert set(wanted) == generic - {"self", "kwargs", "model", "parameters"}
+    if kind is EvoLinkBatchOperator:
+        wanted["on_unknown_submit"] = "replay"  # a batch takes no other order for its own
     needed = {
-        name: "x"
+        name: [{"prompt": "x"}] if name == "requests" else "x"
         for name, parameter in inspect.signature(inspect.unwrap(kind.__init__)).parameters.items()
         if parameter.default is parameter.empty and name not in ("self", "kwargs")
     }
@@ -270,7 +273,7 @@ def test_a_long_job_is_deferred_and_the_trigger_knows_what_it_needs(
 
 def test_parameters_that_are_not_a_dict_are_a_wrong_request(stage: Any, make: Make, emulator: EmulatorServer) -> None:
     with pytest.raises(AirflowFailException, match="parameters: must be a dict of fields, not str"):
-        stage.run(make(parameters="a boat"))
+        stage.run(make(parameters="a boat", **MAPPED))
     assert unsent(emulator)
 
 
@@ -602,7 +605,7 @@ def test_an_argument_that_is_no_number_is_refused_before_anything_is_ordered(
     stage: Any, make: Make, emulator: EmulatorServer, name: str, value: Any
 ) -> None:
     with pytest.raises(AirflowFailException, match=rf"{name} must be a (whole )?number"):
-        stage.run(make(**{name: value}))
+        stage.run(make(**{name: value}, **MAPPED))
     assert unsent(emulator)
 
 

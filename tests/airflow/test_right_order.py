@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, TaskDeferred
+from evolink_support import MAPPED
 from PIL import Image
 
 from airflow_provider_evolink.api.http import wire
@@ -295,7 +296,7 @@ def test_a_ledger_path_that_another_worker_would_read_otherwise_orders_nothing(
     monkeypatch.chdir(tmp_path)
     request = REQUESTS[0] if operator is single else REQUESTS
     with pytest.raises(AirflowFailException, match="ledger_path must be an absolute path"):
-        stage.run(operator(make, request, ledger_path=path))
+        stage.run(operator(make, request, ledger_path=path, **MAPPED))
     assert emulator.books()["requests"] == {}
     assert list(tmp_path.iterdir()) == []
 

@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
     TaskDeferred,
 )
-from evolink_support import set_policy
+from evolink_support import MAPPED, set_policy
 
 from airflow_provider_evolink.api.errors import EvoLinkNotFoundError
 from airflow_provider_evolink.emulator.server import EmulatorServer
@@ -177,5 +177,5 @@ def test_a_whole_job_is_reduced_to_its_id_before_airflow_stores_it(job_id: str) 
 
 @pytest.mark.parametrize("wrong", [7, [], {}, {"job_id": None}, {"job_id": ["a"]}, "../etc", "{'job_id': 1}"])
 def test_what_is_no_job_is_refused_at_once(evolink_conn: str, wrong: Any) -> None:
-    with pytest.raises(AirflowFailException, match="job must be"):
-        sensor(wrong).execute(CONTEXT)
+    with pytest.raises(AirflowFailException, match="job_id must be"):
+        sensor(wrong, **MAPPED).execute(CONTEXT)

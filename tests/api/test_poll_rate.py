@@ -73,9 +73,10 @@ def test_a_busy_process_opens_no_connections():
     """Its own stalls make some round trips look long, of all calls that run at the time."""
     limit = CallLimit()
     for _ in range(100):
-        after(limit, 40, 0.02)
-        after(limit, 8, 0.5)
-    assert limit.value == MIN_CALLS
+        after(limit, 100, 0.02)
+        after(limit, 40, 1.0)
+        after(limit, 1, 0.02, is_late=False)
+        assert limit.value == MIN_CALLS
 
 
 def test_a_server_that_is_slow_for_half_of_the_calls_counts_as_half_as_slow():
@@ -84,6 +85,10 @@ def test_a_server_that_is_slow_for_half_of_the_calls_counts_as_half_as_slow():
         after(limit, 1, 0.02)
         after(limit, 1, 0.38)
     assert 46 <= limit.value <= 54
+    for _ in range(200):
+        after(limit, 1, 0.02, is_late=False)
+        after(limit, 1, 0.38, is_late=False)
+    assert limit.value >= 46, "and stays so"
 
 
 def test_an_interval_counts_from_one_poll_to_the_next():

@@ -20,7 +20,8 @@ from airflow_provider_evolink.api.http.failures import refusal_error, unreadable
 from airflow_provider_evolink.api.http.messages import Call, Response, describe_body, json_object, reason
 from airflow_provider_evolink.api.jobs.credits import Credits
 from airflow_provider_evolink.api.jobs.envelope import job_in
-from airflow_provider_evolink.api.jobs.job import JOB_ID, Job
+from airflow_provider_evolink.api.jobs.job import Job
+from airflow_provider_evolink.api.jobs.job_id import JOB_ID
 from airflow_provider_evolink.api.jobs.result_links import MAX_RESULTS
 from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot, read_snapshot
 from airflow_provider_evolink.api.redaction import Redactor

@@ -7,7 +7,6 @@ only its id is required.
 
 from __future__ import annotations
 
-import re
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any
@@ -27,6 +26,7 @@ from pydantic import (
 )
 
 from airflow_provider_evolink.api.jobs.envelope import id_in
+from airflow_provider_evolink.api.jobs.job_id import JOB_ID
 from airflow_provider_evolink.api.jobs.outputs import EXPIRY, read_made, read_outputs
 from airflow_provider_evolink.api.jobs.reasons import read_error
 from airflow_provider_evolink.api.jobs.status_words import meaning_of, normalized
@@ -34,7 +34,6 @@ from airflow_provider_evolink.api.redaction import sanitize
 
 LINK_LIFETIME = timedelta(hours=24)
 MAX_TEXT = 2000
-JOB_ID = re.compile(r"(?=.{1,128}\Z)[._:-]*[A-Za-z0-9][A-Za-z0-9._:-]*", re.ASCII)
 EARLIEST, LATEST = 1_000_000_000, 100_000_000_000  # Unix seconds; milliseconds are out of range
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from airflow_provider_evolink.api.jobs.job import EARLIEST, JOB_ID, LATEST, Job, JobStatus
+from airflow_provider_evolink.api.jobs.job import EARLIEST, LATEST, Job, JobStatus
+from airflow_provider_evolink.api.jobs.job_id import JOB_ID
 
 _RUNNING = {str(status): status for status in (JobStatus.PENDING, JobStatus.PROCESSING)}
 _MAX_TEXT = 80

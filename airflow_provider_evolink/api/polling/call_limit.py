@@ -17,8 +17,9 @@ MAX_CALLS = 64
 HEADROOM = 1.25  # over what the wanted polls need
 SMOOTHED_OVER = 64  # round trips
 MIN_SAMPLES = 16  # of them
-IGNORED_SHARE = 4  # the quickest and the slowest quarter: a dead connection or a busy process opens no others
+IGNORED_SHARE = 4  # the quickest and the slowest quarter: a dead connection opens no others
 RAISE_AFTER = 4  # calls that succeed, so that the round trip of new connections, which is longer, does not open more
+STILL_LATE_CALLS = 512  # in a row, after which a mean counts instead of a quick round trip
 LATE_CALLS = 64  # in a row that raise it: a crowd that a stall of the process left behind is caught up with sooner
 RAISE_SHARE = 8  # of what is missing, at a time
 LOWER_AFTER = 20  # calls that succeed
@@ -82,7 +83,8 @@ class CallLimit:
 
     def __init__(self) -> None:
         self.value = MIN_CALLS
-        self.round_trip = 0.0  # seconds, smoothed; 0 until enough is known
+        self.round_trip = 0.0  # seconds, the mean of the middle half; 0 until enough is known
+        self._quick = 0.0  # the lower quartile, which stalls of this process make no longer
         self._ceiling = MAX_CALLS
         self._samples: deque[float] = deque(maxlen=SMOOTHED_OVER)
         self._new_connections = MIN_CALLS  # the first calls open theirs, which takes longer
@@ -105,11 +107,12 @@ class CallLimit:
         self._smooth(seconds)
         self._successes += 1
         self._late = self._late + 1 if is_late else 0
-        needed = math.ceil(HEADROOM * wanted * self.round_trip)
+        on_average = math.ceil(HEADROOM * wanted * self.round_trip)
+        needed = on_average if self._late >= STILL_LATE_CALLS else math.ceil(HEADROOM * wanted * self._quick)
         if self._successes % LOWER_AFTER == 0:
             self._ceiling = min(MAX_CALLS, self._ceiling + 1)
-            if needed < IDLE_SHARE * self.value:
-                self.value -= max(1, (self.value - needed) // 4)
+            if on_average < IDLE_SHARE * self.value:
+                self.value -= max(1, (self.value - on_average) // 4)
         elif self._late >= LATE_CALLS and needed > self.value and self._successes % RAISE_AFTER == 0:
             self.value += max(1, (needed - self.value) // RAISE_SHARE)
         self.value = max(MIN_CALLS, min(self.value, self._ceiling))
@@ -126,4 +129,4 @@ class CallLimit:
         self._samples.append(seconds)
         if len(self._samples) >= MIN_SAMPLES:
             ordered, ignored = sorted(self._samples), len(self._samples) // IGNORED_SHARE
-            self.round_trip = fmean(ordered[ignored:-ignored])
+            self.round_trip, self._quick = fmean(ordered[ignored:-ignored]), ordered[ignored]

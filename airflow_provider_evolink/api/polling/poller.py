@@ -19,7 +19,8 @@ from weakref import WeakKeyDictionary
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkError, EvoLinkRateLimited, EvoLinkUnavailable
 from airflow_provider_evolink.api.http.wire import MAX_BATCH
-from airflow_provider_evolink.api.jobs.job import JOB_ID, JobStatus
+from airflow_provider_evolink.api.jobs.job import JobStatus
+from airflow_provider_evolink.api.jobs.job_id import JOB_ID
 from airflow_provider_evolink.api.jobs.pace import DurationStats, JobHints
 from airflow_provider_evolink.api.jobs.schedule import Decision, PollSchedule, WaitEnd
 from airflow_provider_evolink.api.jobs.snapshot import JobReading

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from airflow_provider_evolink.api.catalog import catalog
 from airflow_provider_evolink.api.catalog.parameter import is_list
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
+from airflow_provider_evolink.arguments.given import is_nothing, returned_nothing
 from airflow_provider_evolink.storage import s3
 from airflow_provider_evolink.storage.archive.index import row_of, write_index
 from airflow_provider_evolink.storage.archive.layout import (
@@ -24,7 +25,6 @@ from airflow_provider_evolink.storage.archive.layout import (
 from airflow_provider_evolink.storage.archive.manifest import Manifest, merged, new_manifest, read_manifest
 from airflow_provider_evolink.storage.archive.moving import remove_staged
 from airflow_provider_evolink.storage.archive.posters import with_poster
-from airflow_provider_evolink.storage.given import is_nothing, returned_nothing
 from airflow_provider_evolink.storage.media_file import ArchivedFile, MediaFile
 from airflow_provider_evolink.storage.object_store import (
     about,
@@ -39,7 +39,7 @@ from airflow_provider_evolink.storage.object_store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
@@ -62,7 +62,7 @@ class Archiving:
 
 
 def archive_files(
-    files: Sequence[Mapping[str, Any]],
+    files: Any,
     archive: ObjectStoragePath,
     run: Mapping[str, Any],
     how: Archiving = Archiving(),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_evolink.api.catalog.values import MISSING
-from airflow_provider_evolink.api.errors import EvoLinkConfigError
+if TYPE_CHECKING:
+    from airflow_provider_evolink.api.errors import EvoLinkConfigError
 
 
 def is_nothing(value: Any) -> bool:
@@ -14,6 +14,8 @@ def is_nothing(value: Any) -> bool:
 
     :param value: What a user passes.
     """
+    from airflow_provider_evolink.api.catalog.values import MISSING
+
     return value is None or (isinstance(value, str) and (not value.strip() or value.strip() in MISSING | {"null"}))
 
 
@@ -24,6 +26,8 @@ def returned_nothing(name: str, todo: str) -> EvoLinkConfigError:
     :param name: The argument.
     :param todo: What the user can do.
     """
+    from airflow_provider_evolink.api.errors import EvoLinkConfigError
+
     return EvoLinkConfigError(
         f"{name} is empty: the task that gives it returned nothing. It was marked success, it was skipped, or its XCom "
         f"is gone. What to do: {todo}"

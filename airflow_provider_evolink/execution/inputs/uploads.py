@@ -13,11 +13,11 @@ from airflow_provider_evolink.api.catalog.media_fields import MediaField, replac
 from airflow_provider_evolink.api.errors import EvoLinkInputError, EvoLinkRequestError, Violation
 from airflow_provider_evolink.api.files.upload import Uploaded, upload
 from airflow_provider_evolink.api.redaction import describe_value, sanitize
-from airflow_provider_evolink.execution.input_origins import InputOrigins, named_files, without_entries
+from airflow_provider_evolink.arguments.given import is_nothing, returned_nothing
+from airflow_provider_evolink.execution.inputs.origins import InputOrigins, named_files, without_entries
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 from airflow_provider_evolink.ledger.record import file_name
 from airflow_provider_evolink.ledger.upload_cache import MIN_SECONDS_LEFT, UploadCache
-from airflow_provider_evolink.storage.given import is_nothing, returned_nothing
 from airflow_provider_evolink.storage.input_files import InvalidInputFile
 from airflow_provider_evolink.storage.object_store import public_uri
 

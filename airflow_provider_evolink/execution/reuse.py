@@ -1,0 +1,245 @@
+"""
+Re-use: an archived result of the same request in place of an order, and one order for equal requests at a time.
+
+What clears and backfills want is decided first: where they want a new result, nothing is re-used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pendulum
+
+from airflow_provider_evolink.api.errors import (
+    EvoLinkConfigError,
+    EvoLinkError,
+    EvoLinkJobError,
+    EvoLinkNotFoundError,
+    EvoLinkOrderStopped,
+    EvoLinkSubmissionUnknown,
+)
+from airflow_provider_evolink.api.jobs.job import LINK_LIFETIME, JobStatus
+from airflow_provider_evolink.api.redaction import sanitize
+from airflow_provider_evolink.execution.metrics import count_decision
+from airflow_provider_evolink.execution.submission import SubmittedOrder, submitted
+from airflow_provider_evolink.ledger.decisions import may_reuse, misfit, shares_order
+from airflow_provider_evolink.ledger.record import (
+    Record,
+    State,
+    TaskIdentity,
+    fingerprint,
+    never_sent,
+    uri_fingerprint,
+)
+from airflow_provider_evolink.storage.archive.claims import Claim, Claims, ClaimState
+from airflow_provider_evolink.storage.archive.reusable import copy_reused, find_archived
+from airflow_provider_evolink.storage.object_store import open_folder
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    from airflow_provider_evolink.api.client import EvoLinkClient
+    from airflow_provider_evolink.api.jobs.job import Job
+    from airflow_provider_evolink.execution.options import GenerationOptions
+    from airflow_provider_evolink.execution.request import OrderRequest
+    from airflow_provider_evolink.execution.submission import OrderSubmitter
+    from airflow_provider_evolink.execution.task_run import TaskRun
+    from airflow_provider_evolink.ledger.ledger import Ledger
+
+CLAIM_PAUSE = 2.0  # seconds between two reads of another task's claim
+CLAIM_GRACE = 120.0  # beyond submit_timeout, for the uploads and writes before an order
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """
+    Whose turn it is to submit a request.
+
+    :param claim: The claim that counts; ``None``: there are none, so this task submits.
+    :param job: The job of another task, to wait for; ``None``: this task submits.
+    """
+
+    claim: Claim | None = None
+    job: Job | None = None
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """
+    What a request may re-use.
+
+    :param options: The arguments of the operator.
+    :param run: The running try.
+    :param request: The request.
+    :param identity: Which task instance.
+    :param client: EvoLink.
+    """
+
+    options: GenerationOptions
+    run: TaskRun
+    request: OrderRequest
+    identity: TaskIdentity
+    client: EvoLinkClient
+
+    def find(self, record: Record | None) -> dict[str, Any] | None:
+        """
+        Return the archived result of this request, where it may be handed on in place of an order.
+
+        :param record: The record of this task.
+        :raises EvoLinkError: the request is wrong, or the archive cannot be read; nothing is submitted.
+        """
+        if self.options.reuse == "never" or not may_reuse(record, self.identity, self.options.policies):
+            return None
+        wanted = self._fingerprint()
+        if wanted is None or (record and record.job_id and record.request_fingerprint != wanted):
+            return None
+        found = find_archived(self._archive, wanted)
+        if found is None:
+            return None
+        count_decision(self.options.operator_name, "reused")
+        self.run.log.info("The archive has EvoLink job %s of this request: reused, nothing submitted", found["job_id"])
+        if self.options.destination:
+            found["files"] = copy_reused(found, open_folder(self.options.destination))
+        return found
+
+    def order(
+        self, submitter: OrderSubmitter, order_number: int, record: Record | None, counts: dict[str, int]
+    ) -> SubmittedOrder:
+        """
+        Submit, or take the job of the task that has just submitted the same request. **A submission costs credits.**
+
+        :param submitter: Submits for this try.
+        :param order_number: Number of the order.
+        :param record: The record of this task.
+        :param counts: How often it was submitted again, as :meth:`Record.counts` returns it.
+        :raises EvoLinkSubmissionUnknown: nobody knows whether this task, or the one with the claim, has submitted.
+        """
+        turn = self._take_turn(record)
+        if turn.job is not None:
+            joined = self._joined(turn.job, order_number, record)
+            submitter.ledger.write_submitted(joined)
+            return SubmittedOrder(turn.job, joined if submitter.ledger.is_durable else None)
+        try:
+            order = submitter.submit(order_number, record, counts)
+        except EvoLinkError:
+            self._release(turn, submitter.ledger)
+            raise
+        self._settle(turn, order.job.job_id)
+        return order
+
+    def _take_turn(self, record: Record | None) -> Turn:
+        """Claim to submit this request, or wait until the task that has claimed it names its job."""
+        claims = self._claims() if shares_order(record, self.identity, self.options.policies) else None
+        while claims is not None:
+            claim = claims.current(time.time())
+            if claim.job_id is not None:
+                if job := self._usable_job(claim):
+                    self.run.log.info(
+                        "EvoLink job %s of another task is of this request: nothing submitted", job.job_id
+                    )
+                    return Turn(claim, job)
+                claims.write(claim, ClaimState.OVER)
+            elif claims.is_own(claim):
+                return Turn(claim)
+            else:
+                self._wait_for(claim)
+        return Turn()
+
+    def _release(self, turn: Turn, ledger: Ledger) -> None:
+        """Let another task submit, where it is certain that this one has not."""
+        with contextlib.suppress(EvoLinkError):
+            latest = ledger.read()
+            if latest is None or latest.state is State.REFUSED:
+                self._settle(turn, None)
+
+    def _settle(self, turn: Turn, job_id: str | None) -> None:
+        """Write what became of the own claim; others wait for that."""
+        if turn.claim is None or (claims := self._claims()) is None:
+            return
+        try:
+            claims.write(turn.claim, ClaimState.SUBMITTED if job_id else ClaimState.OVER, job_id)
+        except Exception as error:  # noqa: BLE001 - a paid job is worth more; the others stop without submitting
+            log.warning("EvoLink job %s: not named in the claim of its request (%s)", job_id, type(error).__name__)
+
+    def _joined(self, job: Job, order_number: int, before: Record | None) -> Record:
+        """Return the record of a task that waits for the job of another one."""
+        body = self.request.body()
+        order = replace(
+            never_sent(self.identity, body["model"]),
+            state=State.INTENT,
+            key=self.identity.key("joined", order_number),
+            order_number=order_number,
+            fingerprint=fingerprint(body),
+            uri_fingerprint=uri_fingerprint(body) if self.request.files else None,
+            request_fingerprint=self.request.fingerprint(None),
+            revision=before.revision if before else 0,
+            is_joined=True,
+        )
+        return submitted(order, job)
+
+    @property
+    def _archive(self) -> ObjectStoragePath:
+        return open_folder(self.options.archive_path or "", self.options.archive_conn_id, what="archive_path")
+
+    def _fingerprint(self) -> str | None:
+        """Return the hash of the request; ``None`` where another result would be another clip."""
+        body = self.request.body()
+        if body.get("seed") is None and not self.options.reuse_unseeded:
+            log.warning(
+                "Not reused: the request has no fixed seed, so each order makes another result. What to do: give a "
+                "seed, or reuse_unseeded=True if any result of the request will do"
+            )
+            return None
+        return self.request.fingerprint(None)
+
+    def _claims(self) -> Claims | None:
+        if self.options.reuse == "never" or (wanted := self._fingerprint()) is None:
+            return None
+        claims = Claims(self._archive, wanted, self.identity.path)
+        return claims if claims.is_possible else None
+
+    def _wait_for(self, claim: Claim) -> None:
+        if self.run.is_stopping():
+            raise EvoLinkOrderStopped("this worker is being terminated; nothing was submitted")
+        if time.time() - claim.claimed_at > self.client.settings.submit_timeout + CLAIM_GRACE:
+            raise _unknown(claim)
+        time.sleep(CLAIM_PAUSE)
+
+    def _usable_job(self, claim: Claim) -> Job | None:
+        """Return the job of a claim, unless it has ended without a result that is still there."""
+        try:
+            job = self.client.get_job(str(claim.job_id), redactor=self.request.redactor())
+        except (EvoLinkNotFoundError, EvoLinkJobError):
+            return None
+        model = self.request.body()["model"]
+        if why := misfit(replace(never_sent(self.identity, model), ordered_at=claim.claimed_at), job):
+            raise EvoLinkConfigError(
+                f"the claim of this request in the index of the archive names a job that is not of it: {why}. Nothing "
+                "is submitted. What to do: check who changed the claim; once no task submits this request, delete it",
+                job_id=claim.job_id,
+            )
+        return None if _is_lost(job) else job
+
+
+def _is_lost(job: Job) -> bool:
+    """Tell whether a job has ended without a result, or its links have expired: it is not in the archive."""
+    created = job.created_at
+    is_expired = created is not None and created + LINK_LIFETIME < pendulum.now("UTC")
+    return job.status.is_over and (job.status is not JobStatus.COMPLETED or not job.results or is_expired)
+
+
+def _unknown(claim: Claim) -> EvoLinkSubmissionUnknown:
+    owner = sanitize(" ".join(str(part) for part in claim.owner[:3]), 200)
+    when = pendulum.from_timestamp(claim.claimed_at).to_iso8601_string()
+    return EvoLinkSubmissionUnknown(
+        f"the same request was claimed by another task ({owner}) at {when}, and nobody knows whether that one has "
+        "submitted it, so a job may be running and cost credits; nothing is sent. What to do: clear that task, which "
+        "settles it; or, if EvoLink has no such job, delete the claim (claim-"
+        f"{claim.number}.json of this request in the archive's _evolink/requests) and clear this task"
+    )
