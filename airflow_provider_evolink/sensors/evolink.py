@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 PADDING = timedelta(minutes=2)
 
+# What only the task that ordered knows of a job.
+_OF_ORDER = ("request", "fingerprint", "submitted", "completed", "request_id")
+
 
 class EvoLinkJobSensor(CheckedOperator, BaseSensorOperator):
     """
@@ -146,7 +149,7 @@ class EvoLinkJobSensor(CheckedOperator, BaseSensorOperator):
                 return PokeReturnValue(is_done=False)
             if failure := job_error(job, Redactor.everything()):
                 raise failure
-        return PokeReturnValue(is_done=True, xcom_value={**job.summary(), "request": None})
+        return PokeReturnValue(is_done=True, xcom_value={**job.summary(), **dict.fromkeys(_OF_ORDER)})
 
     def _defer(self, seconds: float) -> None:
         from airflow_provider_evolink.triggers.evolink import EvoLinkJobTrigger

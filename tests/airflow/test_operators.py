@@ -54,7 +54,7 @@ def outcome(run: Callable[[], Any]) -> Any:
         text = re.sub(r"task-unified-\S+?(?=[\s,\]])", "JOB", str(error))
         text = re.sub(r"af1-\w+", "KEY", re.sub(r"request id \w+", "request id ID", text))
         return type(error), type(error.__cause__), text
-    drop = {"job_id", "results", "created", "expires_at"}
+    drop = {"job_id", "results", "created", "expires_at", "submitted", "completed", "request_id"}
     return {name: value for name, value in found.items() if name not in drop}
 
 
@@ -114,6 +114,10 @@ def test_default_args_reach_every_argument_of_the_generic_operator(kind: type[Ev
         "on_clear": "reuse",
         "on_backfill": "fail",
         "hide_prompt": True,
+        "on_missing": "deliver",
+        "total_timeout": 99.0,
+        "max_bytes": 10**6,
+        "min_rate": 1.0,
     }
     generic = set(inspect.signature(inspect.unwrap(EvoLinkGenerateOperator.__init__)).parameters)
     assert set(wanted) == generic - {"self", "kwargs", "model", "parameters"}
@@ -167,6 +171,7 @@ def test_deferred_and_blocking_give_the_same_result(
     stage.ti.run_id, stage.store.rows = "second", {}
     blocking = outcome(lambda: stage.run(make(deferrable=False)))
     assert deferred == blocking
+    assert re.fullmatch(r"[0-9a-f]{32}", deferred.pop("fingerprint"))
     assert deferred == {
         "model": "wan2.7-text-to-video",
         "kind": "video",
