@@ -17,8 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_evolink.storage import local_folder, s3
-from airflow_provider_evolink.storage.copying.copied import CHECKSUM, Copied, Wanted
-from airflow_provider_evolink.storage.copying.inside_store import copy_inside, remove
+from airflow_provider_evolink.storage.copying.copied import CHECKSUM
 from airflow_provider_evolink.storage.denials import one_word_for_denials
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ def publish(
     :param metadata: What to keep beside it, in stores that can: see :func:`about`.
     """
     with local.open("rb") as source:
-        _write(target, source, content_type, metadata)
+        write_open(target, source, content_type, metadata)
 
 
 def about(job_id: str, sha256: str) -> dict[str, str]:
@@ -142,7 +141,7 @@ def publish_json(value: Any, target: ObjectStoragePath, *, indent: int | None = 
     with tempfile.TemporaryFile() as source:
         source.write(_json(value, indent))
         source.seek(0)
-        _write(target, source, JSON_TYPE, NO_METADATA)
+        write_open(target, source, JSON_TYPE, NO_METADATA)
 
 
 def create_json(value: Any, target: ObjectStoragePath) -> None:
@@ -254,7 +253,7 @@ def holds(path: ObjectStoragePath, *, sha256: str, size: int) -> bool:
     :param size: Its expected size in bytes.
     """
     kept = _size_and_checksum(path)
-    return kept is not None and kept[0] == size and (kept[1] or _checksum(path, size)) == sha256
+    return kept is not None and kept[0] == size and (kept[1] or checksum_of(path, size)) == sha256
 
 
 def is_there(path: ObjectStoragePath, *, sha256: str, size: int) -> bool:
@@ -267,59 +266,6 @@ def is_there(path: ObjectStoragePath, *, sha256: str, size: int) -> bool:
     """
     kept = _size_and_checksum(path)
     return kept is not None and kept[0] == size and kept[1] in (None, sha256)
-
-
-def copy_checked(
-    source: ObjectStoragePath, target: ObjectStoragePath, *, file: Mapping[str, Any], metadata: Mapping[str, str]
-) -> Copied:
-    """
-    Copy a file, inside its store where both are in the same one, else through this machine; verify its checksum.
-
-    :param source: A staged file.
-    :param target: Where it goes.
-    :param file: Its expected ``sha256`` and ``size`` in bytes, of which no more are ever read, and ``content_type``.
-    :param metadata: What to keep beside it, in stores that can.
-    :return: How it was copied, and what of the copy was verified.
-    :raises EvoLinkMediaError: the staged file no longer exists, or its content has changed.
-    """
-    wanted = Wanted(file["sha256"], file["size"], file["content_type"], metadata)
-    copied = copy_inside(source, target, wanted) or _through_worker(source, target, wanted)
-    if not copied.is_right(wanted):
-        raise _has_changed(source)
-    return copied
-
-
-def remove_staged(source: ObjectStoragePath) -> bool:
-    """
-    Delete a staged file whose copy was verified; return whether it is gone.
-
-    :param source: The staged file.
-    """
-    return remove(source)
-
-
-def _through_worker(source: ObjectStoragePath, target: ObjectStoragePath, wanted: Wanted) -> Copied:
-    from airflow_provider_evolink.api.errors import EvoLinkMediaError
-
-    with tempfile.TemporaryFile() as local:  # it has no name, so a kill leaves nothing behind
-        try:
-            copied = Copied("worker", "sha256", _checksum(source, wanted.size, local))
-        except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-            raise EvoLinkMediaError(_why_gone(source, error)) from None
-        if copied.is_right(wanted):
-            local.seek(0)
-            _write(target, local, wanted.content_type, wanted.metadata)
-    return copied
-
-
-def _has_changed(source: ObjectStoragePath) -> Exception:
-    from airflow_provider_evolink.api.errors import EvoLinkMediaError
-
-    return EvoLinkMediaError(
-        f"staged file {public_uri(source)} has changed since it was downloaded (SHA-256 differs), so it is not "
-        "archived. What to do: clear the download task, which compares the checksum and fetches the file "
-        "again while EvoLink has it (24 hours); then clear this task"
-    )
 
 
 def _size_and_checksum(path: ObjectStoragePath) -> tuple[int, str | None] | None:
@@ -338,21 +284,14 @@ def _size_and_checksum(path: ObjectStoragePath) -> tuple[int, str | None] | None
     return info["size"], (info.get("metadata") or {}).get(CHECKSUM)
 
 
-def _why_gone(source: ObjectStoragePath, error: OSError) -> str:
-    causes = (
-        "The likely cause is a disk that this worker does not share with the worker of the download"
-        if is_local(source)
-        else "It was deleted, or this task's role may not read it"
-    )
-    return (
-        f"staged file {public_uri(source)} no longer exists here ({type(error).__name__}). {causes}. What to do: let "
-        "destination name an object store or a folder that all workers share, then clear the download task, which "
-        "fetches the file again while EvoLink has it (24 hours)"
-    )
+def checksum_of(source: ObjectStoragePath, size: int, out: IO[bytes] | None = None) -> str:
+    """
+    Return the SHA-256 of a file, of which no more than one byte too many is read.
 
-
-def _checksum(source: ObjectStoragePath, size: int, out: IO[bytes] | None = None) -> str:
-    """Return the SHA-256 of a file, of which no more than one byte too many is read, and copy it."""
+    :param source: The file.
+    :param size: Its expected size in bytes.
+    :param out: Where it is copied meanwhile.
+    """
     digest, left = hashlib.sha256(), size + 1
     with contextlib.closing(_chunks(source)) as chunks:
         while left > 0 and (chunk := next(chunks, b"")[:left]):
@@ -376,7 +315,15 @@ def _json(value: Any, indent: int | None = 2) -> bytes:
     return (json.dumps(value, indent=indent, ensure_ascii=False) + "\n").encode()
 
 
-def _write(target: ObjectStoragePath, source: IO[bytes], content_type: str, metadata: Mapping[str, str]) -> None:
+def write_open(target: ObjectStoragePath, source: IO[bytes], content_type: str, metadata: Mapping[str, str]) -> None:
+    """
+    Publish an open file. Readers see all of it or nothing.
+
+    :param target: Where it goes; an existing file is replaced.
+    :param source: The file, at its start.
+    :param content_type: Its media type.
+    :param metadata: What to keep beside it.
+    """
     if is_local(target):
         local_folder.write(Path(target.path), source)
     elif target.protocol in s3.PROTOCOLS:

@@ -15,14 +15,8 @@ import pytest
 
 from airflow_provider_evolink.api.errors import EvoLinkMediaError
 from airflow_provider_evolink.storage.copying import kernel_copy, s3_copy
-from airflow_provider_evolink.storage.object_store import (
-    about,
-    copy_checked,
-    holds,
-    open_folder,
-    publish,
-    remove_staged,
-)
+from airflow_provider_evolink.storage.copying.checked_copy import copy_checked, remove_staged
+from airflow_provider_evolink.storage.object_store import about, holds, open_folder, publish
 
 CONTENT = bytes(range(256)) * 50_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

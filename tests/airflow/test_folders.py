@@ -247,7 +247,8 @@ def test_an_intent_of_another_try_is_not_written_over(
 
 MEASURE = """
 import json, pathlib, sys
-from airflow_provider_evolink.storage.object_store import open_folder, publish, copy_checked, holds
+from airflow_provider_evolink.storage.copying.checked_copy import copy_checked
+from airflow_provider_evolink.storage.object_store import open_folder, publish, holds
 local, folders, sha256, size = pathlib.Path(sys.argv[1]), sys.argv[2:4], sys.argv[4], int(sys.argv[5])
 file = {"sha256": sha256, "size": size, "content_type": "video/mp4"}
 

@@ -29,7 +29,8 @@ from airflow_provider_evolink.operators import (
     EvoLinkImageToVideoOperator,
 )
 from airflow_provider_evolink.storage import s3 as s3_store
-from airflow_provider_evolink.storage.object_store import copy_checked, holds, open_folder, publish
+from airflow_provider_evolink.storage.copying.checked_copy import copy_checked
+from airflow_provider_evolink.storage.object_store import holds, open_folder, publish
 from airflow_provider_evolink.storage.writable import prove_writable
 
 Make = Callable[..., Callable[[], Any]]

@@ -25,11 +25,11 @@ from airflow_provider_evolink.storage.archive.layout import (
 from airflow_provider_evolink.storage.archive.manifest import Manifest, merged, new_manifest, read_manifest
 from airflow_provider_evolink.storage.archive.moving import remove_staged
 from airflow_provider_evolink.storage.archive.posters import with_poster
+from airflow_provider_evolink.storage.copying.checked_copy import copy_checked
 from airflow_provider_evolink.storage.media_file import ArchivedFile, MediaFile
 from airflow_provider_evolink.storage.object_store import (
     about,
     below,
-    copy_checked,
     holds,
     is_shallow,
     open_folder,

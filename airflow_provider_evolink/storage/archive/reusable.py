@@ -12,16 +12,9 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_evolink.storage.archive.archiving import staged_files
 from airflow_provider_evolink.storage.archive.index import find_request
 from airflow_provider_evolink.storage.archive.manifest import read_manifest
+from airflow_provider_evolink.storage.copying.checked_copy import copy_checked
 from airflow_provider_evolink.storage.media_file import JobInfo, MediaFile
-from airflow_provider_evolink.storage.object_store import (
-    about,
-    below,
-    copy_checked,
-    is_there,
-    open_folder,
-    public_uri,
-    read_json,
-)
+from airflow_provider_evolink.storage.object_store import about, below, is_there, open_folder, public_uri, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
