@@ -168,12 +168,21 @@ class BatchItem:
 
     def find_reusable(self) -> None:
         """
-        Take the archived result of this request, where it may be reused.
+        Take the archived result of this request, where it may be reused. A wrong request is for all to refuse.
 
         :raises EvoLinkError: the archive cannot be read.
         """
+        if self.attempt.options.reuse == "never" or not self._is_right():
+            return
         if found := self.attempt.reuse.find(self.attempt.record):
             self.result, self.state = found, ItemState.SUCCEEDED
+
+    def _is_right(self) -> bool:
+        try:
+            self.checked_order()
+        except EvoLinkError:
+            return False
+        return True
 
     def take(self, found: JobReading | None) -> None:
         """
