@@ -145,7 +145,6 @@ class BatchAttempt:
             self._items[int(number)].fail(error)
         for item in self._items:
             if item.job_id is None and item.state is ItemState.ENDED:  # its result was in the archive
-                item.state = ItemState.QUEUED
                 self._do(item, item.find_reusable)
         self._check_queued()
         self.apply_event(event)

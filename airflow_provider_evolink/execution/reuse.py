@@ -36,6 +36,7 @@ from airflow_provider_evolink.ledger.record import (
     uri_fingerprint,
 )
 from airflow_provider_evolink.storage.archive.claims import Claim, Claims, ClaimState
+from airflow_provider_evolink.storage.archive.manifest import seed_of
 from airflow_provider_evolink.storage.archive.reusable import copy_reused, find_archived
 from airflow_provider_evolink.storage.object_store import open_folder
 
@@ -193,7 +194,7 @@ class Reuse:
     def _fingerprint(self) -> str | None:
         """Return the hash of the request; ``None`` where another result would be another clip."""
         body = self.request.body()
-        if body.get("seed") is None and not self.options.reuse_unseeded:
+        if seed_of(body) is None and not self.options.reuse_unseeded:
             log.warning(
                 "Not reused: the request has no fixed seed, so each order makes another result. What to do: give a "
                 "seed, or reuse_unseeded=True if any result of the request will do"

@@ -378,7 +378,8 @@ def test_the_keys_of_a_single_order_are_what_they_were_and_those_of_a_batch_are_
 def is_typed(row: dict[str, Any], typed: type) -> bool:
     """Tell whether a result has the keys and types of a typed dictionary; some keys only a single result has."""
     always = get_type_hints(FailedRequest)
-    keys = {name: (hint, ... if name in always else None) for name, hint in get_type_hints(typed).items()}
+    hints = {**get_type_hints(typed), "files": list}  # pydantic reads no nested typed dictionary of Python 3.11
+    keys = {name: (hint, ... if name in always else None) for name, hint in hints.items()}
     model = create_model("Row", __config__=ConfigDict(strict=True, extra="forbid"), **keys)  # type: ignore[call-overload]
     return bool(model.model_validate_json(json.dumps(row)))
 

@@ -155,6 +155,22 @@ def test_a_result_that_is_not_there_in_full_is_ordered_again(
     assert orders(fast) == 2
 
 
+def test_a_result_of_which_files_are_missing_is_not_reused_until_they_are_there(
+    stage: Any, make: Make, fast: EmulatorServer, where: dict[str, Any], tmp_path: Path, root: str
+) -> None:
+    job = stage.run(make(parameters=SEEDED))
+    download = EvoLinkDownloadOperator(task_id="download", job=job, destination=f"file://{tmp_path}/staging")
+    (file,) = download.execute(stage.context())
+    partial = {**file, "job": {**file["job"], "missing": [{"index": 1, "error": "EvoLinkLinkExpired: gone"}]}}
+    EvoLinkArchiveOperator(task_id="archive", files=[partial], archive_path=root).execute(stage.context())
+    another_run(stage)
+    assert "reused" not in stage.run(make(parameters=SEEDED, **where))
+    second = {**file, "index": 1}
+    EvoLinkArchiveOperator(task_id="archive", files=[second], archive_path=root).execute(stage.context())
+    another_run(stage, "third")
+    assert len(stage.run(make(parameters=SEEDED, **where))["files"]) == 2
+
+
 @pytest.mark.parametrize("manifest", ["../../../etc/passwd", "/etc/passwd", "", "a/../b", "./a"])
 def test_an_edited_index_leads_nowhere_else(
     stage: Any,

@@ -111,6 +111,7 @@ class Manifest(BaseModel):
     :param downloaded: When its files were downloaded and verified (UTC).
     :param archived: When it was archived first (UTC).
     :param airflow: The task that archived it first.
+    :param missing: Numbers of its results that could not be fetched (``on_missing="deliver"``).
     :param files: Its files, by name.
     """
 
@@ -132,6 +133,7 @@ class Manifest(BaseModel):
     downloaded: _Moment = None
     archived: _Moment = None
     airflow: Run = Run()
+    missing: Annotated[list[int] | None, WrapValidator(or_none)] = None
     files: list[ManifestFile] = []
 
     def to_json(self) -> dict[str, Any]:
@@ -219,18 +221,23 @@ def new_manifest(
         job_id=first.job_id,
         model=first.model,
         kind=first.content_type.partition("/")[0],
-        seed=_seed(first.job.request),
+        seed=seed_of(first.job.request),
         price_as_of=price,
         downloaded=downloaded,
         archived=now,
         airflow=Run.model_validate(dict(run)),
+        missing=[entry["index"] for entry in (first.job.model_extra or {}).get("missing", ())] or None,
         files=rows,
         **about,
     )
 
 
-def _seed(request: Mapping[str, Any] | None) -> Any:
-    """Return the seed of a request; some models take it among their own parameters."""
+def seed_of(request: Mapping[str, Any] | None) -> Any:
+    """
+    Return the seed of a request; some models take it among their own parameters.
+
+    :param request: The request.
+    """
     inner = (request or {}).get("model_params")
     return next((part["seed"] for part in (request, inner) if isinstance(part, dict) and "seed" in part), None)
 
@@ -250,7 +257,8 @@ def merged(before: Manifest | None, fresh: Manifest) -> Manifest:
 
 def _sorted(manifest: Manifest, others: dict[str, ManifestFile]) -> Manifest:
     rows = {**others, **{file.name: file for file in manifest.files}}
-    return manifest.model_copy(update={"files": [rows[name] for name in sorted(rows)]})
+    missing = sorted({*(manifest.missing or ())} - {file.index for file in rows.values()})
+    return manifest.model_copy(update={"missing": missing or None, "files": [rows[name] for name in sorted(rows)]})
 
 
 def schema() -> dict[str, Any]:

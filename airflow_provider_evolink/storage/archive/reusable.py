@@ -56,7 +56,7 @@ def _inside(archive: ObjectStoragePath, lookup: Lookup) -> ObjectStoragePath | N
 
 
 def _is_whole(manifest: Manifest, fingerprint: str, folder: ObjectStoragePath) -> bool:
-    if manifest.fingerprint != fingerprint or not manifest.files or (manifest.model_extra or {}).get("missing"):
+    if manifest.fingerprint != fingerprint or not manifest.files or manifest.missing:
         return False
     return all(is_there(folder / file.name, sha256=file.sha256, size=file.size) for file in manifest.files)
 
