@@ -14,6 +14,7 @@ from airflow_provider_evolink.arguments.rules import (
     Folder,
     InputFile,
     JobReference,
+    Layout,
     Media,
     Number,
     Rows,
@@ -116,7 +117,7 @@ ARCHIVE: Rules = {
     "files": Rows(what="files, as a download returns it", may_nest=True, is_for_literals=True),
     "archive_path": Folder(),
     "archive_conn_id": _NAME,
-    "layout": _NAME,
+    "layout": Layout(),
     "move": Flag(),
     "posters": Flag(),
 }
