@@ -371,9 +371,10 @@ def test_an_order_that_was_found_again_is_named_in_its_claim(
     stage: Any, make: Make, slow: EmulatorServer, where: dict[str, Any], monkeypatch: pytest.MonkeyPatch, root: str
 ) -> None:
     """The try that submitted died before it could name its job; the next one attaches, and the others as well."""
-    with monkeypatch.context() as dying, pytest.raises(TaskDeferred):
+    with monkeypatch.context() as dying:
         dying.setattr(reuse.Reuse, "_settle", lambda *_: None)
-        make(parameters=SEEDED, **where)().execute(stage.context())
+        with pytest.raises(TaskDeferred):
+            make(parameters=SEEDED, **where)().execute(stage.context())
     found = stage.retry().run(make(parameters=SEEDED, **where))
     assert others(stage, make, 1, **where)["job_id"] == found["job_id"]
     assert orders(slow) == 1
