@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_provider_evolink.api.errors import (
@@ -52,7 +53,7 @@ from airflow_provider_evolink.ledger.ledger import Ledger
 from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, never_sent
 from airflow_provider_evolink.storage.media_file import JobInfo
 from airflow_provider_evolink.storage.object_store import open_folder
-from airflow_provider_evolink.storage.results import fetch_media
+from airflow_provider_evolink.storage.results import download_limits, fetch_media
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.client import EvoLinkClient
@@ -93,6 +94,8 @@ class GenerationAttempt:
         self._client = client or EvoLinkHook(options.evolink_conn_id).get_conn()
         self.reuse = Reuse(options, run, self.request, self.identity, self._client)
         self._submitter = OrderSubmitter(options, run, self.request, self.identity, self.ledger, self._client)
+        shares = options.reuse != "never"
+        self._submit = partial(self.reuse.order, self._submitter) if shares else self._submitter.submit
         self.tracker = JobTracker(options, run, self._client, self.request)
 
     def close(self) -> None:
@@ -161,7 +164,7 @@ class GenerationAttempt:
             return self._replace_failed_job(self.record) if self._replaces_failed_job() else self._attach(self.record)
         count_decision(self.options.operator_name, "fresh_submit" if self.ledger.is_durable else "no_task_state_store")
         counts = self.record.counts(self.identity.clear_count) if self.record else {}
-        return self._submitted(self.reuse.order(self._submitter, order_number, self.record, counts))
+        return self._submitted(self._submit(order_number, self.record, counts))
 
     def poll(self, *, again: bool = True) -> None:
         """
@@ -253,7 +256,7 @@ class GenerationAttempt:
                 job,
                 open_folder(self.options.destination),
                 JobInfo.of(result),
-                limits=self.options.limits,
+                limits=download_limits(**self.options.limits),
                 on_missing=self.options.on_missing,
                 patience=self._run.patience,
             )
@@ -313,7 +316,7 @@ class GenerationAttempt:
             self.options.operator_name, "terminal_resubmit", self.tracker.reading.job if self.tracker.reading else None
         )
         counts = record.counts(self.identity.clear_count, regenerated=1)
-        return self._submitted(self.reuse.order(self._submitter, record.order_number + 1, record, counts))
+        return self._submitted(self._submit(record.order_number + 1, record, counts))
 
     def _failed(self, job: Job, failure: EvoLinkJobError) -> EvoLinkJobError:
         """Hand on what the failed job cost, and say whether a retry would submit again."""

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_evolink.api.catalog.catalog import Kind, Validation
-    from airflow_provider_evolink.api.files.transfer.fetching import DownloadLimits
     from airflow_provider_evolink.arguments.choices import OnFailedJob, OnMissing, Reuse
     from airflow_provider_evolink.execution.inputs.origins import InputOrigins
 
@@ -56,7 +55,7 @@ class GenerationOptions:
     evolink_conn_id: str
     destination: str | None
     on_missing: OnMissing
-    limits: DownloadLimits
+    limits: Mapping[str, float | None]
     timeout: float
     poll_interval: float | None
     defer_after: float | None
@@ -84,8 +83,6 @@ class GenerationOptions:
         :param context: Airflow's context.
         :raises EvoLinkConfigError: an argument has a value that it cannot have.
         """
-        from airflow_provider_evolink.storage.results import download_limits
-
         checked = operator.checked_arguments()
         taken = (
             *("kind", "validation", "evolink_conn_id", "destination", "durable", "ledger_path", "timeout"),
@@ -106,7 +103,7 @@ class GenerationOptions:
             fields={path: value for path, value in typed.items() if value is not None},
             parameters=operator.parameters or {},
             only_kind=operator.only_kind,
-            limits=download_limits(**{name: checked[name] for name in ("total_timeout", "max_bytes", "min_rate")}),
+            limits={name: checked[name] for name in ("total_timeout", "max_bytes", "min_rate")},
             policies=Policies(**{field.name: checked[field.name] for field in fields(Policies)}),
             keeps_result=operator.do_xcom_push,
             operator_name=type(operator).__name__,

@@ -122,8 +122,6 @@ class Reuse:
         :param counts: How often it was submitted again, as :meth:`Record.counts` returns it.
         :raises EvoLinkSubmissionUnknown: nobody knows whether this task, or the one with the claim, has submitted.
         """
-        if self.options.reuse == "never":
-            return submitter.submit(order_number, record, counts)
         turn = self._take_turn(record)
         if turn.job is not None:
             joined = self._joined(turn.job, order_number, record)
