@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePath
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_provider_evolink.api.errors import EvoLinkConfigError
 
 # Compiled when they are first used: not at import.
 _NUMBER = r"\s*[0-9]{1,12}(\.[0-9]{1,9})?\s*"
@@ -195,6 +198,20 @@ class Folder(Rule):
         return text
 
 
+class Layout(Rule):
+    """The folders of a job in an archive."""
+
+    is_optional = True
+
+    def read(self, value: Any, *, is_parsing: bool = False) -> Any:  # noqa: ARG002 - the protocol's
+        """Return the layout."""
+        from airflow_provider_evolink.arguments.layout import layout_fault
+
+        if value is not None and (fault := layout_fault(value)):
+            raise UnfitValueError(fault)
+        return value
+
+
 class InputFile(Rule):
     """A file to be uploaded: its path or URI, or what a download or archive task returned for it."""
 
@@ -223,10 +240,7 @@ class JobReference(Rule):
         if isinstance(job_id, str) and JOB_ID.fullmatch(job_id):
             return job_id
         if isinstance(value, Mapping) and value.get("error") and job_id is None:
-            raise UnfitValueError(
-                "is a request of a batch that has no job, so it has no result: leave out the entries without a job_id, "
-                "or submit that request again"
-            )
+            raise _has_no_job(value["error"])
         raise UnfitValueError(
             "must be the output of a generate operator (pass generate.output, not a template string) or a job ID"
         )
@@ -277,6 +291,16 @@ class Time(Rule):
         except (ValueError, OverflowError):
             pass
         raise UnfitValueError("must be a time, such as 2026-11-30T12:00:00Z")
+
+
+def _has_no_job(error: Any) -> EvoLinkConfigError:
+    from airflow_provider_evolink.api.errors import EvoLinkConfigError
+    from airflow_provider_evolink.api.redaction import sanitize
+
+    return EvoLinkConfigError(
+        f"job is a request of a batch that has no job ({sanitize(error, 80)}), so there is no result. What to do: "
+        "leave out the entries without a job_id, or submit that request again"
+    )
 
 
 class Fields(Rule):

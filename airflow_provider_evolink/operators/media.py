@@ -157,16 +157,12 @@ class EvoLinkArchiveOperator(CheckedOperator):
         self.move = move
         self.posters = posters
         self.check_literals()
-        if layout is not None:
-            from airflow_provider_evolink.storage.archive.layout import check_layout
-
-            check_layout(layout)
 
     def execute(self, context: Context) -> list[ArchivedFile]:
         """Copy the files that are not archived yet, then write the manifest."""
+        from airflow_provider_evolink.arguments.layout import DEFAULT_LAYOUT
         from airflow_provider_evolink.lineage.assets import event_extras, record_events
         from airflow_provider_evolink.storage.archive.archiving import Archiving, archive_files, staged_files
-        from airflow_provider_evolink.storage.archive.layout import DEFAULT_LAYOUT
         from airflow_provider_evolink.storage.object_store import open_folder
 
         ti: Any = context["ti"]

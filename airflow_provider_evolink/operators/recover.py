@@ -111,10 +111,6 @@ class EvoLinkRecoverOperator(CheckedOperator):
         self.poll_interval = poll_interval
         self.timeout = timeout
         self.check_literals()
-        if layout is not None:
-            from airflow_provider_evolink.storage.archive.layout import check_layout
-
-            check_layout(layout)
 
     def execute(self, context: Context) -> RecoveryReport:
         """Archive what is over; then wait for what still runs."""
@@ -160,10 +156,10 @@ class EvoLinkRecoverOperator(CheckedOperator):
     def _recovery(
         self, context: Context, given: dict[str, Any], state: dict[str, Any], *, is_resumed: bool
     ) -> Recovery:
+        from airflow_provider_evolink.arguments.layout import DEFAULT_LAYOUT
         from airflow_provider_evolink.recovery.candidates import Scope, chosen_source
         from airflow_provider_evolink.recovery.recovery import Places, Recovery
         from airflow_provider_evolink.storage.archive.archiving import Archiving
-        from airflow_provider_evolink.storage.archive.layout import DEFAULT_LAYOUT
         from airflow_provider_evolink.storage.object_store import open_folder
 
         ti: Any = context["ti"]

@@ -140,15 +140,26 @@ WRONG: dict[str, list[Any]] = {
     "max_bytes": [*[value for value in NUMBERS if value != "1e9"], 0],
     "min_rate": [*NUMBERS, 0],
     "files": ["text", {}, None, 7, ["x"], [7]],
-    "archive_path": [*FOLDERS, "", None],
+    "archive_path": FOLDERS,
     "path": ["", " ", 7, None, ["x"]],
-    "reuse": [*FLAGS, None],
+    "reuse": [*FLAGS, None, ""],
+    "reuse_unseeded": [*FLAGS, None],
+    "hide_prompt": [*FLAGS, None],
+    "move": [*FLAGS, None],
+    "posters": [*FLAGS, None],
+    "layout": ["", 7, "{model}", "../{job_id}", "{job_id}/x/../y", ["{job_id}"]],
     "source": [*WORDS, "Ledger", "all"],
     "job_ids": ["../etc", "task-1 ../etc", 7, {}, [7], ["task-1", "a b"], [{"status": "refused"}], [None], {"task-1"}],
     "since": TIMES,
     "until": TIMES,
     "window": [*NUMBERS, None, 0, "0", 366 * 86400],
 }
+NEEDED = (
+    ("destination", EvoLinkDownloadOperator),
+    ("archive_path", EvoLinkArchiveOperator),
+    *((name, EvoLinkRecoverOperator) for name in ("destination", "archive_path")),
+)
+BLANK = ("ledger_path", EvoLinkRecoverOperator, "")  # a template may render to it: nothing is paid without a ledger
 # Which arguments take no check by the table.
 FREE = {"self", "kwargs", "python_callable", "op_args", "op_kwargs"}
 
@@ -172,9 +183,9 @@ def wrong_of(kind: type) -> Iterator[tuple[str, Any]]:
             continue  # an operator of one kind has no such argument
         if name == "parameters" and kind is _EvoLinkDecoratedOperator:
             continue
-        needed = name in ("destination", "duration") and kind is EvoLinkDownloadOperator
+        needed = (name, kind) in NEEDED
         for value in [*WRONG[name], *(["", None] if needed else [])]:
-            if name == "seed" and value is None:
+            if (name == "seed" and value is None) or (name, kind, value) == BLANK:
                 continue
             yield name, value
 
@@ -359,5 +370,5 @@ def test_what_a_mapped_task_is_given_is_refused_first_thing_and_for_good(
             continue
         operator = build(kind, **{name: value}, **MAPPED)
         text = message(AirflowFailException, lambda operator=operator: operator.execute(stage.context()))
-        assert text.startswith(f"EvoLinkConfigError: {name} must "), (value, text)
+        assert text.startswith((f"EvoLinkConfigError: {name} must ", f"EvoLinkConfigError: {name} is empty")), value
     assert emulator.books()["requests"] == {}

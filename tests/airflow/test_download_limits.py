@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
+from evolink_support import MAPPED
 
 from airflow_provider_evolink.api.errors import EvoLinkMediaError
 from airflow_provider_evolink.decorators.evolink import _EvoLinkDecoratedOperator
@@ -44,7 +45,7 @@ def test_every_operator_that_stores_results_has_the_limits_templated(operator):
 def test_a_wrong_limit_is_found_before_the_order(stage, make, emulator, tmp_path, wrong):
     (name,) = wrong
     with pytest.raises(AirflowFailException, match=f"EvoLinkConfigError: {name} must be"):
-        stage.run(make(destination=f"file://{tmp_path}", **wrong))
+        stage.run(make(destination=f"file://{tmp_path}", **wrong, **MAPPED))
     assert emulator.books()["orders"] == 0
 
 
@@ -76,11 +77,11 @@ def test_a_batch_keeps_to_limits(stage, make, emulator, tmp_path):
 
 
 def test_a_destination_hands_on_what_is_there_on_request(stage, make, emulator, tmp_path):
-    emulator.fault("status", on="media", status=403, times=2)
+    emulator.fault("status", on="media", status=403, times=2, path="/1.")
     request = {"model": "gpt-image-2", "parameters": {"prompt": "a boat", "n": 2}}
     with pytest.raises(EvoLinkMediaError, match='on_missing="deliver"'):
         stage.run(make(destination=f"file://{tmp_path}", **request))
-    emulator.fault("status", on="media", status=403, times=2)
+    emulator.fault("status", on="media", status=403, times=2, path="/1.")
     result = stage.retry().run(make(destination=f"file://{tmp_path}", on_missing="deliver", **request))
     (file,) = result["files"]
     assert file["index"] == 1

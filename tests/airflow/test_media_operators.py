@@ -333,6 +333,7 @@ def test_the_archive_has_its_layout_and_a_manifest(
             "try_number": 1,
             "owner": "airflow",
         },
+        "missing": None,
         "files": [
             {
                 "name": f"{job['job_id']}-0.mp4",

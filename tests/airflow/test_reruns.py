@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from evolink_support import MAPPED
 
 from airflow_provider_evolink.api.errors import EvoLinkJobFailed, EvoLinkLedgerError, EvoLinkOrderStopped
 from airflow_provider_evolink.emulator.server import EmulatorServer
@@ -85,7 +86,7 @@ def test_a_policy_that_does_not_exist_orders_nothing(
     stage: Any, make: Make, emulator: EmulatorServer, wrong: dict[str, Any]
 ) -> None:
     with pytest.raises(AirflowFailException, match=next(iter(wrong))):
-        stage.run(make(**wrong))
+        stage.run(make(**wrong, **MAPPED))
     assert "submit" not in emulator.books()["requests"]
 
 

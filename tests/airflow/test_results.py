@@ -26,7 +26,6 @@ from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkLinkExpired
 from airflow_provider_evolink.api.files.transfer.part import Part
 from airflow_provider_evolink.operators import EvoLinkDownloadOperator
 from airflow_provider_evolink.storage import result_fetch, spool
-from airflow_provider_evolink.storage import spool_folder as spool_place
 
 _spec = importlib.util.spec_from_file_location("evolink_gateway", Path(__file__).with_name("gateway.py"))
 assert _spec
@@ -551,7 +550,7 @@ def test_private_files_of_killed_processes_are_deleted(spool_folder):
 @pytest.mark.parametrize("harm", ["link", "file", "missing rights"])
 def test_a_spool_folder_that_is_not_ours_is_refused(gateway, bucket, tmp_path, monkeypatch, harm):
     monkeypatch.delenv("AIRFLOW__EVOLINK__SPOOL_FOLDER")
-    monkeypatch.setattr(spool_place.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(spool.tempfile, "gettempdir", lambda: str(tmp_path))
     path = tmp_path / f"evolink-spool-{os.getuid()}"
     if harm == "link":
         path.symlink_to(tmp_path)

@@ -363,7 +363,7 @@ def test_a_late_try_does_not_order_where_the_next_one_has(
         with pytest.raises(TaskDeferred):
             kept().execute(stage.retry().context())
 
-    frozen_in(monkeypatch, submission, "fingerprint", meanwhile)
+    frozen_in(monkeypatch, submission, "fingerprints", meanwhile)
     with pytest.raises(EvoLinkOrderStopped, match="another try has taken over"):
         late.run(kept)
     assert stage.retry().run(kept)["job_id"] == slow.books()["jobs"][0]["id"]

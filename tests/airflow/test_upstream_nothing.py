@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
+from evolink_support import MAPPED
 
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.operators import (
@@ -25,23 +26,23 @@ EMPTY = (
 JOB = r"pass the job ID, which is in the log of that task and in its record \(evolink_generation\); or clear that task"
 MODEL = {"model": "wan2.7-text-to-video"}
 CONSUMERS: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "download": (lambda job: EvoLinkDownloadOperator(task_id="t", job=job, destination="file:///tmp"), JOB),
-    "sensor": (lambda job: EvoLinkJobSensor(task_id="t", job_id=job), JOB),
+    "download": (lambda job: EvoLinkDownloadOperator(task_id="t", **MAPPED, job=job, destination="file:///tmp"), JOB),
+    "sensor": (lambda job: EvoLinkJobSensor(task_id="t", **MAPPED, job_id=job), JOB),
     "archive": (
-        lambda files: EvoLinkArchiveOperator(task_id="t", files=files, archive_path="file:///tmp"),
+        lambda files: EvoLinkArchiveOperator(task_id="t", **MAPPED, files=files, archive_path="file:///tmp"),
         "clear that task: a download fetches what is missing and submits nothing",
     ),
-    "upload": (lambda path: EvoLinkUploadOperator(task_id="t", path=path), "clear that task, or give a path"),
+    "upload": (lambda path: EvoLinkUploadOperator(task_id="t", **MAPPED, path=path), "clear that task, or give a path"),
     "batch": (
-        lambda given: EvoLinkBatchOperator(task_id="t", requests=given, **MODEL),
+        lambda given: EvoLinkBatchOperator(task_id="t", **MAPPED, requests=given, **MODEL),
         "clear that task, or give the requests; nothing is submitted",
     ),
     "parameters": (
-        lambda given: EvoLinkGenerateOperator(task_id="t", parameters=given, **MODEL),
+        lambda given: EvoLinkGenerateOperator(task_id="t", **MAPPED, parameters=given, **MODEL),
         "clear that task, or give the parameters; nothing is submitted",
     ),
 }
-NAMES = {"download": "job", "sensor": "job", "archive": "files", "upload": "path", "batch": "requests"}
+NAMES = {"download": "job", "sensor": "job_id", "archive": "files", "upload": "path", "batch": "requests"}
 
 
 @pytest.mark.parametrize("given", [None, "None", "", " ", "null", "undefined"])
@@ -60,6 +61,6 @@ def test_a_consumer_says_that_it_was_given_nothing(
 @pytest.mark.parametrize("error", ["EvoLinkContentError", "EvoLinkSubmissionUnknown"])
 def test_an_entry_of_a_batch_without_a_job_is_no_fault_of_the_dag_file(stage: Any, error: str) -> None:
     entry = {"job_id": None, "status": "refused", "error": error}
-    operator = EvoLinkDownloadOperator(task_id="t", job=entry, destination="file:///tmp")
+    operator = EvoLinkDownloadOperator(task_id="t", **MAPPED, job=entry, destination="file:///tmp")
     with pytest.raises(AirflowFailException, match=rf"a request of a batch that has no job \({error}\)"):
         operator.execute(stage.context())

@@ -251,9 +251,7 @@ def test_importing_operators_reads_no_models():
 
 def test_a_model_in_a_new_file_is_used_like_any_other(tmp_path):
     package = tmp_path / "airflow_provider_evolink"
-    shutil.copytree(ROOT / package.name / "api", package / "api")
-    for name in ("__init__.py", "__main__.py"):
-        shutil.copy(ROOT / package.name / name, package / name)
+    shutil.copytree(ROOT / package.name, package, ignore=shutil.ignore_patterns("__pycache__", "emulator"))
     (package / "api" / "catalog" / "models" / "invented.json").write_text(json.dumps(FILE))
     request = {"model": "invented", "prompt": "a boat", "duration": 9, "image_end": "https://example.com/a.png"}
     (tmp_path / "request.json").write_text(json.dumps(request))

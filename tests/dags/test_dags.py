@@ -34,6 +34,7 @@ EXPECTED = {
     "evolink_upscale": (2, 1),
     "evolink_draft_to_final": (2, 1),
     "evolink_local_frame": (1, 1),
+    "evolink_on_archive": (0, 0),
 }
 # What the files of a model are: extension, content type, what the file itself says; seconds where the order names none.
 MADE: dict[str, tuple[str, str, Any, float | None]] = {
@@ -142,8 +143,12 @@ def test_one_failed_shot_leaves_no_paid_clip_behind(
 
 
 def media_in(folder: Path) -> list[Path]:
-    """Return the media files in a folder, without manifests and receipts."""
-    return sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix != ".json")
+    """Return the media files in a folder, without manifests, receipts and posters."""
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.is_file() and file.suffix != ".json" and not file.name.endswith(".poster.jpg")
+    )
 
 
 def order_by_hand(emulator: EmulatorServer) -> str:

@@ -143,7 +143,7 @@ class ModelClient(EvoLinkClient):
             raise EvoLinkSubmissionUnknown(f"lost; its key is {key}", idempotency_key=key)
         return shown(order)
 
-    def get_job(self, job_id: str, *, attempts: int = 3, redactor: Any = None) -> Job:
+    def get_job(self, job_id: str, *, attempts: int = 3, redactor: Any = None, patience: Any = None) -> Job:
         self._seams.point("read")
         order = self._server.of(job_id)
         if order is None:

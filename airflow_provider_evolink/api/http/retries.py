@@ -115,12 +115,12 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
 
 
 def _date(text: str) -> datetime | None:
-    """Read an HTTP date; one without a zone is UTC."""
+    """Read an HTTP date; one without a zone is nonsense."""
     try:
         found = parsedate_to_datetime(text)
     except (ValueError, TypeError, OverflowError):
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return found if found.tzinfo else None
 
 
 def retrying(

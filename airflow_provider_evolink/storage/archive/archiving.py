@@ -13,15 +13,10 @@ from airflow_provider_evolink.api.catalog import catalog
 from airflow_provider_evolink.api.catalog.parameter import is_list
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
 from airflow_provider_evolink.arguments.given import is_nothing, returned_nothing
+from airflow_provider_evolink.arguments.layout import DEFAULT_LAYOUT
 from airflow_provider_evolink.storage import s3
 from airflow_provider_evolink.storage.archive.index import row_of, write_index
-from airflow_provider_evolink.storage.archive.layout import (
-    DEFAULT_LAYOUT,
-    MANIFEST,
-    check_layout,
-    file_name,
-    job_folder,
-)
+from airflow_provider_evolink.storage.archive.layout import MANIFEST, check_layout, file_name, job_folder
 from airflow_provider_evolink.storage.archive.manifest import Manifest, merged, new_manifest, read_manifest
 from airflow_provider_evolink.storage.archive.moving import remove_staged
 from airflow_provider_evolink.storage.archive.posters import with_poster

@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
 from airflow_provider_evolink.api.jobs.job import JobId  # noqa: TC001 - pydantic reads it
+from airflow_provider_evolink.arguments.layout import INDEX
 from airflow_provider_evolink.storage import s3
-from airflow_provider_evolink.storage.archive.layout import INDEX, unique_name
+from airflow_provider_evolink.storage.archive.layout import unique_name
 from airflow_provider_evolink.storage.object_store import below, create_json, is_local, publish_json, read_json
 
 if TYPE_CHECKING:

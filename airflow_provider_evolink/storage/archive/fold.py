@@ -12,8 +12,9 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_evolink.arguments.layout import INDEX
 from airflow_provider_evolink.storage.archive.index import Row, index_root, row_of, row_path, write_index
-from airflow_provider_evolink.storage.archive.layout import INDEX, MANIFEST, UNDATED
+from airflow_provider_evolink.storage.archive.layout import MANIFEST, UNDATED
 from airflow_provider_evolink.storage.archive.manifest import read_manifest
 from airflow_provider_evolink.storage.archive.moving import delete
 from airflow_provider_evolink.storage.archive.reader import (

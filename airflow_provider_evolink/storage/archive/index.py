@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from airflow_provider_evolink.storage.archive.layout import INDEX, MANIFEST, day_of, unique_name
+from airflow_provider_evolink.arguments.layout import INDEX
+from airflow_provider_evolink.storage.archive.layout import MANIFEST, day_of, unique_name
 from airflow_provider_evolink.storage.object_store import below, publish_json, read_json
 
 if TYPE_CHECKING:

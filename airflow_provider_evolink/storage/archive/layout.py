@@ -13,17 +13,12 @@ from pathlib import PurePosixPath
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
 from airflow_provider_evolink.api.redaction import describe_value
+from airflow_provider_evolink.arguments.layout import DEFAULT_LAYOUT, INDEX, NAMES, PLACE, layout_fault
 
-DEFAULT_LAYOUT = "{model}/{yyyy}/{mm}/{dd}/{job_id}"
-INDEX = "_evolink"
 MANIFEST = "manifest.json"
 UNDATED = "undated"
-_DATE = ("yyyy", "mm", "dd")
-_NAMES = ("model", *_DATE, "job_id")
-_MAX_SEGMENTS, _MAX_LENGTH, _MAX_NAME = 12, 200, 200
+_MAX_NAME = 200
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-_SEGMENT = re.compile(r"(?:[A-Za-z0-9_=-]|\{(?:%s)\})(?:[A-Za-z0-9._=-]|\{(?:%s)\})*" % (("|".join(_NAMES),) * 2))
-_PLACE = re.compile(r"\{([a-z_]+)\}")
 _DAY = re.compile(r"\{(?:yyyy|mm|dd)\}(?:[-_./]?\{(?:yyyy|mm|dd)\})*")
 
 
@@ -34,35 +29,13 @@ def check_layout(layout: object) -> str:
     :param layout: Folders with the names ``{model}``, ``{yyyy}``, ``{mm}``, ``{dd}`` and ``{job_id}``.
     :raises EvoLinkConfigError: it is none.
     """
-    why = _fault(layout)
+    why = layout_fault(layout)
     if why:
         raise EvoLinkConfigError(
             f"layout {why}, got {describe_value(layout)}. What to do: name folders by letters, digits, . _ = - and "
-            f"{', '.join(f'{{{name}}}' for name in _NAMES)}, as in {DEFAULT_LAYOUT}"
+            f"{', '.join(f'{{{name}}}' for name in NAMES)}, as in {DEFAULT_LAYOUT}"
         )
     return str(layout)
-
-
-def _fault(layout: object) -> str | None:
-    """Return what is wrong with a layout."""
-    if not isinstance(layout, str) or not layout:
-        return "must be a text"
-    segments = layout.split("/")
-    if len(layout) > _MAX_LENGTH or len(segments) > _MAX_SEGMENTS:
-        return f"must have at most {_MAX_LENGTH} characters and {_MAX_SEGMENTS} folders"
-    if not all(_SEGMENT.fullmatch(segment) and not segment.endswith(".") for segment in segments):
-        return "must be folders, separated by single slashes, of safe characters and known names"
-    if segments[0].lower().startswith(INDEX):
-        return f"must not begin with {INDEX}, where the index is"
-    if "{job_id}" not in segments and not _ends_with_job(segments[-1]):
-        return "must have a folder {job_id}, or {job_id} in its last folder beside nothing but the date and fixed texts"
-    return None
-
-
-def _ends_with_job(segment: str) -> bool:
-    """Tell whether each job has its own folder: what stands beside its ID has the same length for every job."""
-    names = _PLACE.findall(segment)
-    return names.count("job_id") == 1 and all(name == "job_id" or name in _DATE for name in names)
 
 
 def job_folder(layout: str, model: str | None, created: datetime | None, job_id: str) -> tuple[str, ...]:
@@ -83,7 +56,7 @@ def job_folder(layout: str, model: str | None, created: datetime | None, job_id:
         "dd": f"{moment.day:02}",
         "job_id": unique_name(job_id),
     }
-    folders = _PLACE.sub(lambda found: values[found[1]], dated).split("/")
+    folders = PLACE.sub(lambda found: values[found[1]], dated).split("/")
     first = f"job{folders[0]}" if folders[0].lower().startswith(INDEX) else folders[0]
     return first, *folders[1:]
 
