@@ -133,6 +133,7 @@ class EvoLinkRecoverOperator(CheckedOperator):
         return super().resume_execution(next_method, next_kwargs, context)
 
     def _run(self, context: Context, state: dict[str, Any], *, is_resumed: bool) -> RecoveryReport:
+        from airflow_provider_evolink.recovery.recovery import wait_here
         from airflow_provider_evolink.recovery.report import summary
 
         with airflow_failures():
@@ -143,7 +144,7 @@ class EvoLinkRecoverOperator(CheckedOperator):
             while recovery.is_waiting and time.time() < deadline:
                 if self.deferrable:
                     self._defer(recovery, given, deadline)
-                recovery.wait_here(deadline, given["poll_interval"])
+                wait_here(recovery.awaited(deadline), given["evolink_conn_id"], given["poll_interval"])
                 recovery.go_on()
             report = recovery.report()
             self.log.info("Recovery: %s", summary(report))

@@ -131,17 +131,6 @@ class Recovery:
         with EvoLinkHook(self._conn_id).get_conn() as client:
             self._settle(client)
 
-    def wait_here(self, deadline: float, poll_interval: float | None) -> None:
-        """
-        Wait on the worker until the running jobs are over.
-
-        :param deadline: Epoch seconds when the wait ends.
-        :param poll_interval: Seconds between polls.
-        """
-        jobs = [AwaitedJob(*job) for job in self.awaited(deadline)]
-        wait = BatchWait(jobs, min_ended=len(jobs), fail_fast=False, poll_interval=poll_interval, log=log.info)
-        asyncio.run(wait.run(self._conn_id, self._load_settings()))
-
     def awaited(self, deadline: float) -> list[list[Any]]:
         """
         Return the running jobs as a trigger takes them, with times by EvoLink's clock.
@@ -203,12 +192,10 @@ class Recovery:
         ordered = self._candidates[reading.job_id].ordered
         return reading.status.is_over and (ordered is None or abs(ordered - (reading.created or 0.0)) > _SAME_DAY)
 
-    def _load_settings(self) -> Any:
-        return functools.partial(EvoLinkHook.aget_settings, self._conn_id)
-
     def _read(self, job_ids: Sequence[str], client: EvoLinkClient) -> dict[str, JobReading]:
         """Read jobs, many in a call; what these calls lack is read alone, which says why."""
-        found = asyncio.run(read_all(self._load_settings(), list(job_ids), self.clock)) if job_ids else {}
+        load_settings = functools.partial(EvoLinkHook.aget_settings, self._conn_id)
+        found = asyncio.run(read_all(load_settings, list(job_ids), self.clock)) if job_ids else {}
         unread = [job_id for job_id in job_ids if job_id not in found]
         for number, job_id in enumerate(unread):
             try:
@@ -302,6 +289,19 @@ class Recovery:
             outcome = Outcome.UNREADABLE
         is_final = error.permanent or outcome is not Outcome.UNREADABLE
         self.books.note_loss(job.job_id, outcome, error, is_final=is_final)
+
+
+def wait_here(jobs: Sequence[list[Any]], evolink_conn_id: str, poll_interval: float | None) -> None:
+    """
+    Wait on the worker until jobs are over.
+
+    :param jobs: The jobs, as :meth:`Recovery.awaited` returns them.
+    :param evolink_conn_id: Connection of type ``evolink``.
+    :param poll_interval: Seconds between polls.
+    """
+    awaited = [AwaitedJob(*job) for job in jobs]
+    wait = BatchWait(awaited, min_ended=len(awaited), fail_fast=False, poll_interval=poll_interval, log=log.info)
+    asyncio.run(wait.run(evolink_conn_id, functools.partial(EvoLinkHook.aget_settings, evolink_conn_id)))
 
 
 def _is_past(job: Job) -> bool:

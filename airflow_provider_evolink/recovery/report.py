@@ -169,7 +169,7 @@ class Books:
         if not self.errors:
             return None
         first = next((one for one in self.errors.values() if not one.permanent), next(iter(self.errors.values())))
-        shown = [f"{job_id}: {error.message}" for job_id, error in list(self.errors.items())[:_MAX_LISTED]]
+        shown = [f"{job_id}: {_why(error)}" for job_id, error in list(self.errors.items())[:_MAX_LISTED]]
         more = len(self.errors) - len(shown)
         todo = (
             "see the reasons, and clear the task when they are mended"
@@ -181,6 +181,11 @@ class Books:
             + (f"; and {more} more, see the log" if more else "")
             + f". All others are archived, and nothing was submitted. What to do: {todo}"
         )
+
+
+def _why(error: EvoLinkError) -> str:
+    """Return the reason alone: what to do stands at the end, once for all."""
+    return error.message.partition(" What to do:")[0].rstrip(".;")
 
 
 def summary(report: RecoveryReport) -> str:
