@@ -158,12 +158,14 @@ class Killed:
         if folder == "out":
             return sorted(f"task-kill-{number}{suffix}" for number in range(KILLS) for suffix in ("-0.png", ".json"))
         jobs = [f"task-kill-{number}" for number in range(2, KILLS, 3)]
-        return sorted(f"{job}/{name}" for job in jobs for name in ("manifest.json", f"{job}-0.png"))
+        files = [f"{job}/{name}" for job in jobs for name in ("manifest.json", f"{job}-0.png", f"{job}-0.poster.jpg")]
+        return sorted([*files, *(f"row/{job}.json" for job in jobs)])
 
 
 def archived(names: list[str]) -> list[str]:
-    """Return names in the archive without model and day."""
-    return sorted("/".join(name.split("/")[-2:]) for name in names)
+    """Return names in the archive without model and day, and the rows of its index."""
+    ends = [("row" if "_evolink/" in name else name.split("/")[-2], name.split("/")[-1]) for name in names]
+    return sorted("/".join(end) for end in ends)
 
 
 def test_sigkill_during_download_and_archive_to_a_folder(forker: Forker, gateway: Any, tmp_path: Path) -> None:

@@ -345,7 +345,7 @@ def test_the_archive_has_its_layout_and_a_manifest(
                 "width": 1280,
                 "height": 720,
                 "duration": files[0]["duration"],
-                "frame_rate": 24.0,
+                "frame_rate": 6.0,
                 "codecs": ["h264", "aac"],
                 "audio": True,
                 "poster": poster,

@@ -170,10 +170,12 @@ def test_the_rights_to_put_and_get_suffice_for_everything(
     assert emulator.books()["requests"]["media"] == 2
     assert {right for right, _ in narrow.seen} == {"put", "get"}, "it never tries what it may not"
     found = contents()
-    assert len(found) == 2 + 2 + 2 + 1 + 1, "two files, a receipt or manifest each, the record, and the store's test"
+    in_archive = ["a file", "its poster", "manifest", "row", "look-up"]
+    assert len(found) == 2 + 2 + len(in_archive) + 1 + 1, "file and receipt twice, the record, and the store's test"
     types = {key: s3.head_object(Bucket=bucket, Key=key) for key in found}
     assert {key.rpartition(".")[2]: row["ContentType"] for key, row in types.items()} == {
         "mp4": "video/mp4",
+        "jpg": "image/jpeg",
         "json": "application/json",
         "evolink-create-only": "application/json",
     }
@@ -478,7 +480,7 @@ def test_an_archive_that_is_killed_at_any_moment_ends_whole(
     for number in range(6):
         killed(partial(dies_after, 0.02 + number * 0.04))
     rows = archive(stage, files, where("store"))
-    names = ["job-0.mp4", "job-1.mp4", "manifest.json"]
+    names = ["job-0.mp4", "job-1.mp4", "job.json", "manifest.json"]  # job.json is its row in the index
     found = [path.name for path in (tmp_path / "archive").rglob("*") if path.is_file()] or [
         key.rpartition("/")[2] for key in contents()
     ]
