@@ -19,6 +19,7 @@ from airflow.sdk.execution_time.context import OutletEventAccessors
 from airflow_provider_evolink.api.catalog.cli import main
 from airflow_provider_evolink.api.client import EvoLinkClient
 from airflow_provider_evolink.api.errors import EvoLinkLinkExpired, EvoLinkMediaError, EvoLinkUnavailable
+from airflow_provider_evolink.api.http import retries
 from airflow_provider_evolink.api.settings import ClientSettings
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.ledger import stored_records
@@ -288,7 +289,7 @@ def test_a_job_is_known_by_its_manifest_where_the_index_is_lost(desk: Desk, dama
         next((index / "rows").rglob(f"{jobs[0]}.json")).unlink()
     else:
         fold.fold(EvoLinkArchive(desk.archive).root, today="2100-01-01")
-        next((index / "days").iterdir()).write_bytes(b"damaged")
+        next((index / "days").glob("*.parquet")).write_bytes(b"damaged")
     assert names(desk.recover()) == {"already_archived": jobs}
 
 
@@ -401,6 +402,7 @@ def test_an_outage_is_a_reason_to_retry_and_does_not_try_every_job(desk: Desk) -
     desk.emulator.fault("status", status=503, times=-1)
     with pytest.raises(EvoLinkUnavailable, match="3 paid jobs could not be archived"):
         desk.recover()
+    assert desk.emulator.books()["requests"]["read"] <= 3 + retries.MAX_ATTEMPTS, "one was tried again, for all"
 
 
 def test_a_store_that_takes_nothing_fails_the_task_and_says_so(desk: Desk) -> None:
