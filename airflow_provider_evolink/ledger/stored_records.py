@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_evolink.api.errors import EvoLinkConfigError
+from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkLedgerError
 from airflow_provider_evolink.ledger.ledger import MAX_RECORD_BYTES, ledger_root, reason_of
 from airflow_provider_evolink.ledger.record import read_record
 from airflow_provider_evolink.storage.denials import one_word_for_denials
@@ -86,6 +86,13 @@ def read_folder(path: Any, since: float | None = None) -> tuple[list[StoredRecor
 def _names(root: ObjectStoragePath, since: float | None) -> list[str]:
     """Return the files of records below a folder; symbolic links are none."""
     base = root.path.rstrip("/")
+    found = _listed(root)
+    below = {key.removeprefix(base).strip("/"): info for key, info in found.items() if not info.get("islink")}
+    return sorted(name for name, info in below.items() if _PLACE.fullmatch(name) and _is_since(info, since))
+
+
+def _listed(root: ObjectStoragePath) -> Mapping[str, Mapping[str, Any]]:
+    """Return every file below a folder, with what its store knows of it."""
     root.fs.invalidate_cache(root.path)
     try:
         with one_word_for_denials():
@@ -95,8 +102,15 @@ def _names(root: ObjectStoragePath, since: float | None) -> list[str]:
             f"the ledger folder {public_uri(root)} may not be listed. What to do: grant the right to list it "
             "(s3:ListBucket) to this role"
         ) from error
-    below = {key.removeprefix(base).strip("/"): info for key, info in found.items() if not info.get("islink")}
-    return sorted(name for name, info in below.items() if _PLACE.fullmatch(name) and _is_since(info, since))
+    except FileNotFoundError as error:
+        raise EvoLinkConfigError(
+            f"the ledger folder {public_uri(root)} does not exist. What to do: correct ledger_path"
+        ) from error
+    except Exception as error:
+        raise EvoLinkLedgerError(
+            f"the ledger folder {public_uri(root)} could not be listed ({reason_of(error)}). A retry tries again"
+        ) from error
+    return found
 
 
 def _is_since(info: Mapping[str, Any], since: float | None) -> bool:

@@ -459,3 +459,15 @@ def test_in_an_object_store_it_is_the_same(desk: Desk, s3: Any, make: Callable[.
     assert names(desk.recover(**given)) == {"already_archived": jobs}
     assert {one["Key"]: one["LastModified"] for one in s3.list_objects_v2(Bucket="recovered")["Contents"]} == before
     assert desk.emulator.books()["orders"] == 4
+
+
+@pytest.mark.parametrize("ledger", ["s3://narrow@recovered-2/ledger", "s3://store@no-such-bucket/ledger"])
+def test_a_ledger_that_may_not_be_listed_or_is_nowhere_fails_for_good(
+    desk: Desk, narrow: Any, s3: Any, ledger: str
+) -> None:
+    s3.create_bucket(Bucket="recovered-2")
+    desk.ledger = "s3://store@recovered-2/empty"
+    assert names(desk.recover()) == {}, "nothing was ever ordered"
+    desk.ledger = ledger
+    with pytest.raises(AirflowFailException, match=r"ledger folder s3://.*What to do: "):
+        desk.recover()
