@@ -130,6 +130,14 @@ class EvoLinkClient:
         """
         return self._read(wire.list_jobs(model), wire.listed_from)
 
+    def list_account(self, page: int) -> list[Job]:
+        """
+        Return a page of the account's jobs of all models, newest first, without links. Free; undocumented at EvoLink.
+
+        :param page: Which page, from 1.
+        """
+        return self._read(wire.list_jobs(page=page), wire.listed_from)
+
     def get_job(
         self,
         job_id: str,

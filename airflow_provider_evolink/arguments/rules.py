@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -244,6 +244,53 @@ class JobReference(Rule):
         raise UnfitValueError(
             "must be the output of a generate operator (pass generate.output, not a template string) or a job ID"
         )
+
+
+class JobReferences(Rule):
+    """Jobs as generate operators return them, or their IDs: a list, or a text of IDs."""
+
+    is_optional = True
+    is_private = True
+
+    def read(self, value: Any, *, is_parsing: bool = False) -> Any:
+        """Return the IDs, each once; none for nothing and for a text of nothing, to which a template may render."""
+        entries = _split(value) if isinstance(value, str) else value
+        if entries is None:
+            return []
+        if not _is_list(entries):
+            raise UnfitValueError("must be job IDs: a list, or a text with commas or blanks between them")
+        found = {}
+        for position, entry in enumerate(entries):
+            try:
+                read = self.read(entry) if _is_list(entry) else [JobReference().read(entry, is_parsing=is_parsing)]
+            except UnfitValueError as error:
+                raise UnfitValueError("must be jobs, or their IDs", position) from error
+            found.update(dict.fromkeys(read))
+        return list(found)
+
+
+def _split(text: str) -> list[str] | None:
+    """Return the IDs in a text, which may be a list as a template renders it."""
+    bare = [part.strip("'\"") for part in re.split(r"[\s,]+", text.strip().strip("[]"))]
+    return [part for part in bare if part not in ("", "None", "null")] or None
+
+
+class Time(Rule):
+    """A moment: a time, or a text as ISO 8601; without a zone it is UTC."""
+
+    is_optional = True
+
+    def read(self, value: Any, *, is_parsing: bool = False) -> Any:  # noqa: ARG002 - the protocol's
+        """Return it in epoch seconds."""
+        if value is None or (isinstance(value, str) and value.strip() in ("", "None")):
+            return None
+        try:
+            moment = datetime.fromisoformat(value.strip()) if isinstance(value, str) else value
+            if isinstance(moment, datetime):
+                return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            pass
+        raise UnfitValueError("must be a time, such as 2026-11-30T12:00:00Z")
 
 
 def _has_no_job(error: Any) -> EvoLinkConfigError:

@@ -14,12 +14,14 @@ from airflow_provider_evolink.arguments.rules import (
     Folder,
     InputFile,
     JobReference,
+    JobReferences,
     Layout,
     Media,
     Number,
     Rows,
     Rule,
     Text,
+    Time,
     Whole,
 )
 
@@ -120,6 +122,25 @@ ARCHIVE: Rules = {
     "layout": Layout(),
     "move": Flag(),
     "posters": Flag(),
+}
+RECOVER: Rules = {
+    "source": Choice(words=get_args(choices.Source), is_optional=True),
+    "job_ids": JobReferences(),
+    "ledger_path": Folder(is_optional=True, blank_is_none=True),
+    "since": Time(),
+    "until": Time(),
+    "window": Number(maximum=MAX_SECONDS, unit=" of seconds", is_positive=True, is_optional=False),
+    "destination": Folder(),
+    "destination_conn_id": _NAME,
+    "archive_path": Folder(),
+    "archive_conn_id": _NAME,
+    "layout": Layout(),
+    "move": Flag(),
+    "posters": Flag(),
+    "evolink_conn_id": _CONNECTION,
+    "deferrable": Flag(),
+    "poll_interval": _SECONDS,
+    "timeout": Number(maximum=MAX_SECONDS, unit=" of seconds", is_optional=False),
 }
 UPLOAD: Rules = {
     "path": InputFile(),

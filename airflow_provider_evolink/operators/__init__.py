@@ -10,6 +10,7 @@ from airflow_provider_evolink.operators.kinds import (
     EvoLinkVideoOperator,
 )
 from airflow_provider_evolink.operators.media import EvoLinkArchiveOperator, EvoLinkDownloadOperator
+from airflow_provider_evolink.operators.recover import EvoLinkRecoverOperator
 from airflow_provider_evolink.operators.upload import EvoLinkUploadOperator
 from airflow_provider_evolink.operators.wan import (
     EvoLinkImageToVideoOperator,
@@ -26,6 +27,7 @@ __all__ = [
     "EvoLinkGenerateOperator",
     "EvoLinkImageOperator",
     "EvoLinkImageToVideoOperator",
+    "EvoLinkRecoverOperator",
     "EvoLinkReferenceVideoOperator",
     "EvoLinkTextToVideoOperator",
     "EvoLinkUploadOperator",

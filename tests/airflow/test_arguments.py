@@ -7,7 +7,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
@@ -34,6 +34,7 @@ from airflow_provider_evolink.operators import (
     EvoLinkGenerateOperator,
     EvoLinkImageOperator,
     EvoLinkImageToVideoOperator,
+    EvoLinkRecoverOperator,
     EvoLinkReferenceVideoOperator,
     EvoLinkTextToVideoOperator,
     EvoLinkUploadOperator,
@@ -63,6 +64,7 @@ RIGHT: dict[type, dict[str, Any]] = {
     EvoLinkBatchOperator: {"model": "wan2.7-text-to-video", "requests": [{"prompt": "p"}]},
     EvoLinkDownloadOperator: {"job": "task-unified-1-x", "destination": "file:///srv/x"},
     EvoLinkArchiveOperator: {"files": [{"uri": "file:///srv/x.mp4"}], "archive_path": "file:///srv/x"},
+    EvoLinkRecoverOperator: {"destination": "file:///srv/x", "archive_path": "file:///srv/y"},
     EvoLinkUploadOperator: {"path": "file:///srv/x.png"},
     EvoLinkJobSensor: {"job_id": "task-unified-1-x"},
     _EvoLinkDecoratedOperator: {"python_callable": request},
@@ -86,6 +88,7 @@ FOLDERS: list[Any] = [
 ]
 FLAGS: list[Any] = ["false", "True", 0, 1, []]
 JOBS: list[Any] = ["", "../etc", 7, None, {}, {"job_id": 7}, []]
+TIMES: list[Any] = ["yesterday", "12:00", "2026-13-01", 7, True, [], timedelta(hours=1), date(2026, 11, 30)]
 # Wrong literals of each argument; where it is None that may not be None, None belongs to them.
 WRONG: dict[str, list[Any]] = {
     "model": [7, None, ["x"]],
@@ -145,7 +148,18 @@ WRONG: dict[str, list[Any]] = {
     "move": [*FLAGS, None],
     "posters": [*FLAGS, None],
     "layout": ["", 7, "{model}", "../{job_id}", "{job_id}/x/../y", ["{job_id}"]],
+    "source": [*WORDS, "Ledger", "all"],
+    "job_ids": ["../etc", "task-1 ../etc", 7, {}, [7], ["task-1", "a b"], [{"status": "refused"}], [None], {"task-1"}],
+    "since": TIMES,
+    "until": TIMES,
+    "window": [*NUMBERS, None, 0, "0", 366 * 86400],
 }
+NEEDED = (
+    ("destination", EvoLinkDownloadOperator),
+    ("archive_path", EvoLinkArchiveOperator),
+    *((name, EvoLinkRecoverOperator) for name in ("destination", "archive_path")),
+)
+BLANK = ("ledger_path", EvoLinkRecoverOperator, "")  # a template may render to it: nothing is paid without a ledger
 # Which arguments take no check by the table.
 FREE = {"self", "kwargs", "python_callable", "op_args", "op_kwargs"}
 
@@ -169,9 +183,9 @@ def wrong_of(kind: type) -> Iterator[tuple[str, Any]]:
             continue  # an operator of one kind has no such argument
         if name == "parameters" and kind is _EvoLinkDecoratedOperator:
             continue
-        needed = (name, kind) in (("destination", EvoLinkDownloadOperator), ("archive_path", EvoLinkArchiveOperator))
+        needed = (name, kind) in NEEDED
         for value in [*WRONG[name], *(["", None] if needed else [])]:
-            if name == "seed" and value is None:
+            if (name == "seed" and value is None) or (name, kind, value) == BLANK:
                 continue
             yield name, value
 
@@ -321,6 +335,18 @@ TAKEN: list[tuple[type, str, Any, Any]] = [
     (EvoLinkBatchOperator, "requests", ({"prompt": "p"},), [{"prompt": "p"}]),
     (EvoLinkBatchOperator, "max_active", "5", 5),
     (EvoLinkGenerateOperator, "ledger_path", None, None),
+    (EvoLinkRecoverOperator, "job_ids", None, []),
+    (EvoLinkRecoverOperator, "job_ids", " ", []),
+    (EvoLinkRecoverOperator, "job_ids", "None", []),
+    (EvoLinkRecoverOperator, "job_ids", "task-1, task-2\ttask-1", ["task-1", "task-2"]),
+    (EvoLinkRecoverOperator, "job_ids", "['task-1', 'task-2']", ["task-1", "task-2"]),
+    (EvoLinkRecoverOperator, "job_ids", '["task-1"]', ["task-1"]),
+    (EvoLinkRecoverOperator, "job_ids", [{"job_id": "task-1"}, "task-2", ["task-3"]], ["task-1", "task-2", "task-3"]),
+    (EvoLinkRecoverOperator, "since", "2026-11-30", 1795996800.0),
+    (EvoLinkRecoverOperator, "since", "", None),
+    (EvoLinkRecoverOperator, "since", datetime(2026, 11, 30, tzinfo=UTC), 1795996800.0),
+    (EvoLinkRecoverOperator, "until", "2026-11-30T02:00:00+02:00", 1795996800.0),
+    (EvoLinkRecoverOperator, "window", timedelta(days=2), 172800),
 ]
 
 

@@ -20,9 +20,10 @@ import pytest
 from evolink_support import Scene, quotes, steady, write_quote
 
 from airflow_provider_evolink.api.client import EvoLinkClient
+from airflow_provider_evolink.api.errors import EvoLinkMediaError
 from airflow_provider_evolink.execution import submission
 from airflow_provider_evolink.ledger.ledger import Ledger
-from airflow_provider_evolink.operators import EvoLinkDownloadOperator
+from airflow_provider_evolink.operators import EvoLinkDownloadOperator, EvoLinkRecoverOperator
 
 PAGE = Path(__file__).parents[2] / "docs" / "what-happens-when.md"
 PAID = {"nothing": {0}, "one order": {1}, "two orders": {2}, "unknown": {0, 1}, "one or two orders": {1, 2}}
@@ -255,6 +256,18 @@ def _(scene: Scene) -> str:
     scene.stage.store = None
     scene.stage.run(scene.make())
     return scene.said("not durable")
+
+
+@case("not-recovered")
+def _(scene: Scene) -> str:
+    scene.emulator.settings(polls=0)
+    scene.stage.run(scene.make(ledger_path=scene.ledger))
+    scene.emulator.fault("link_expired", times=-1)
+    places = {name: scene.folder.joinpath(name).as_uri() for name in ("destination", "archive_path")}
+    recover = EvoLinkRecoverOperator(task_id="recover", ledger_path=scene.ledger, **places)
+    with pytest.raises(EvoLinkMediaError) as told:
+        recover.execute(scene.stage.context())
+    return str(told.value)
 
 
 def paid(name: str) -> set[int]:

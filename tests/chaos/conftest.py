@@ -114,15 +114,16 @@ def world(
         "AIRFLOW_CONN_EVOLINK_DEFAULT": connection(books),
         "AIRFLOW_CONN_EVOLINK_MAPPED": connection(short_books),
         "AIRFLOW_CONN_EVOLINK_MANY": connection(endless_books),
+        "AIRFLOW_CONN_EVOLINK_RECOVERED": connection(short_books, "chaos-other-account-key"),
     }
     with AirflowProcesses(home / "airflow", dags, env) as airflow:
         airflow.wait_ready(next((row.name for row in rows if not row.late), rows[0].name))
         yield World(airflow, books, home)
 
 
-def connection(server: EmulatorServer) -> str:
+def connection(server: EmulatorServer, key: str = "chaos-test-key") -> str:
     """Return a connection as Airflow reads it from the environment."""
-    return json.dumps({"conn_type": "evolink", "host": server.url, "password": "chaos-test-key"})
+    return json.dumps({"conn_type": "evolink", "host": server.url, "password": key})
 
 
 @pytest.fixture(scope="session")

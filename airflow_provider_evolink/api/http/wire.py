@@ -83,9 +83,15 @@ def read_jobs(job_ids: Sequence[str]) -> Call:
     return Call("job status", "POST", "/v1/tasks/batch", content, Redactor.everything(), _JSON)
 
 
-def list_jobs(model: str) -> Call:
-    """Build the call that lists the account's newest jobs of a model (undocumented; EvoLink's own clients use it)."""
-    path = f"/v1/tasks?model={quote(model, safe='')}&page=1&page_size={MAX_LISTED}"
+def list_jobs(model: str | None = None, page: int = 1) -> Call:
+    """
+    Build the call that lists the account's jobs, newest first (undocumented; EvoLink's own clients use it).
+
+    :param model: EvoLink's name of the model; ``None``: of all models.
+    :param page: Which page, from 1.
+    """
+    of_model = "" if model is None else f"model={quote(model, safe='')}&"
+    path = f"/v1/tasks?{of_model}page={page}&page_size={MAX_LISTED}"
     return Call("job list", "GET", path, redactor=Redactor.everything())
 
 

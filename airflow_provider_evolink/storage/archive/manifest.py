@@ -70,7 +70,7 @@ class ManifestFile(BaseModel):
 
 class Run(BaseModel):
     """
-    The Airflow task that archived a job first.
+    The Airflow task that archived a job first; of a recovered job, the task that ordered it, where that is known.
 
     :param dag_id: Its DAG.
     :param run_id: Its run.
@@ -78,6 +78,7 @@ class Run(BaseModel):
     :param map_index: Its number among mapped tasks; -1: it is not mapped.
     :param try_number: Its try.
     :param owner: The owner of the task.
+    :param recovered_by: The task that recovered the job, as DAG, task, run and map index.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -88,6 +89,7 @@ class Run(BaseModel):
     map_index: _Whole = None
     try_number: _Whole = None
     owner: _Text = None
+    recovered_by: _Text = None
 
 
 class Manifest(BaseModel):

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from airflow_provider_evolink.storage.archive.fold import manifest_paths, parquet_of, read_at
 from airflow_provider_evolink.storage.archive.index import find_request, lookup_path, row_path
+from airflow_provider_evolink.storage.archive.known import mark_forgotten
 from airflow_provider_evolink.storage.archive.layout import MANIFEST, unique_name
 from airflow_provider_evolink.storage.archive.moving import delete, remove_staged
 from airflow_provider_evolink.storage.archive.reader import day_path, days_of, rows_of
@@ -116,7 +117,8 @@ def forget(root: ObjectStoragePath, job_id: str, staging_conn_id: str | None = N
     """
     Remove a job from the archive: look-up object, staged copies, files, posters, manifest and row, in this order.
 
-    The record in the ledger stays, so that nothing is paid again. Killed in the middle, the next call completes it.
+    The record in the ledger stays, so that nothing is paid again, and a mark without a name keeps a recovery from
+    archiving the job again. Killed in the middle, the next call completes it.
 
     :param root: Root of the archive.
     :param job_id: EvoLink's ID of the job.
@@ -125,6 +127,7 @@ def forget(root: ObjectStoragePath, job_id: str, staging_conn_id: str | None = N
     """
     removed: list[str] = []
     name = unique_name(job_id)
+    mark_forgotten(root, job_id)
     rows = [row for row in rows_of(root, days_of(root)) if row.job_id == job_id]
     places = [path for path in manifest_paths(root) if name in str(path.path)]
     found = [(path, manifest) for path in places if (manifest := read_at(path)) and manifest.job_id == job_id]

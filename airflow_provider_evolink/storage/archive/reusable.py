@@ -62,7 +62,7 @@ def _is_whole(manifest: Manifest, fingerprint: str, folder: ObjectStoragePath) -
 
 
 def _result(manifest: Manifest, path: ObjectStoragePath) -> dict[str, Any]:
-    files = [_entry(manifest, file, number, path) for number, file in enumerate(manifest.files)]
+    files = archived_entries(manifest, path)
     plain = manifest.to_json()
     same = ("job_id", "model", "kind", "created", "request", "fingerprint", "submitted", "completed", "request_id")
     return {
@@ -78,6 +78,16 @@ def _result(manifest: Manifest, path: ObjectStoragePath) -> dict[str, Any]:
         "files": files,
         "reused": True,
     }
+
+
+def archived_entries(manifest: Manifest, path: ObjectStoragePath) -> list[ArchivedFile]:
+    """
+    Return what an archive task returned for the files of a job.
+
+    :param manifest: Its manifest.
+    :param path: Where that is.
+    """
+    return [_entry(manifest, file, number, path) for number, file in enumerate(manifest.files)]
 
 
 def _entry(manifest: Manifest, file: ManifestFile, number: int, path: ObjectStoragePath) -> ArchivedFile:
