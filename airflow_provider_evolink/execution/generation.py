@@ -91,16 +91,16 @@ class GenerationAttempt:
         self.ledger = Ledger.of(run.context, identity, durable=options.durable, path=options.ledger_path)
         self.record = self.ledger.read()
         self._run = run
-        self._client = client or EvoLinkHook(options.evolink_conn_id).get_conn()
-        self.reuse = Reuse(options, run, self.request, self.identity, self._client)
-        self._submitter = OrderSubmitter(options, run, self.request, self.identity, self.ledger, self._client)
+        client = client or EvoLinkHook(options.evolink_conn_id).get_conn()
+        self.reuse = Reuse(options, run, self.request, self.identity, client)
+        self._submitter = OrderSubmitter(options, run, self.request, self.identity, self.ledger, client)
         shares = options.reuse != "never"
         self._submit = partial(self.reuse.order, self._submitter) if shares else self._submitter.submit
-        self.tracker = JobTracker(options, run, self._client, self.request)
+        self.tracker = JobTracker(options, run, client, self.request)
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self._submitter.client.close()
 
     @property
     def job_id(self) -> str | None:
@@ -256,7 +256,7 @@ class GenerationAttempt:
         result = {**summary, **self.tracker.origin(self.record, job, is_over=True)}
         if self.options.destination:
             result["files"] = fetch_media(
-                self._client,
+                self._submitter.client,
                 job,
                 open_folder(self.options.destination),
                 JobInfo.of(result),

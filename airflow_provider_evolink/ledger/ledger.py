@@ -278,8 +278,7 @@ class Ledger:
                 self.on_step(f"writing to the {store.name}")
             if _attempt(store, "read back", store.get) != value:
                 raise EvoLinkLedgerError(
-                    f"the {store.name} does not return what was written to it, so nothing was submitted. What to do: "
-                    "check this store; a retry tries again"
+                    f"the {store.name} does not return what was written, so nothing was submitted. What to do: check it"
                 )
             if self.on_step:
                 self.on_step(f"reading back from the {store.name}")
