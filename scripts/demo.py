@@ -125,7 +125,23 @@ def show(files: list[dict[str, Any]], books: dict[str, Any]) -> None:
             say(f"  {video.width}x{video.height}, {seconds:.1f} s, {path.stat().st_size} bytes, SHA-256 matches")
         say("Manifest:")
         print(json.dumps(manifest, indent=2, ensure_ascii=False))
+        for row in manifest["files"]:
+            say(f"Poster: {path.parent / row['poster']}" if row["poster"] else "Poster: none (needs the extra media)")
     say(f"Paid: {books['orders']} generation, {books['credits_spent']:g} credits (emulated, so free)")
+
+
+def show_index(archive: Path, airflow: LocalAirflow) -> None:
+    """
+    Print the row of the archive's index, and the asset event that Airflow has stored.
+
+    :param archive: Root of the archive.
+    :param airflow: A running Airflow.
+    """
+    for path in sorted((archive / "_evolink" / "rows").rglob("*.json")):
+        say(f"Index row: {path}")
+    for event in airflow.get("/api/v2/assets/events")["asset_events"]:
+        say(f"Asset event of {event['uri']}, for DAGs that are scheduled on it:")
+        print(json.dumps(event["extra"], indent=2))
 
 
 def main() -> int:
@@ -149,6 +165,7 @@ def main() -> int:
             run_id = run_dag(airflow)
             books = httpx.get(f"{url}/_emulator/books", timeout=10, trust_env=False).json()
             show(airflow.xcom(DAG_ID, run_id, "archive"), books)
+            show_index(home / "archive", airflow)
             say(f"Browse: {airflow.url}/dags/{DAG_ID}   (no login)")
             if sys.stdin.isatty() and sys.stdout.isatty():
                 say("Everything stays up until you press Ctrl-C")

@@ -157,8 +157,12 @@ class GenerationAttempt:
             )
         if act is Act.RESOLVE and self.record is not None:
             count_decision(self.options.operator_name, "outcome_unknown")
-            return self._submitted(self._submitter.resolve_unknown(self.record))
+            order = self._submitter.resolve_unknown(self.record)
+            if order.record:
+                self.reuse.name_job(order.record)
+            return self._submitted(order)
         if act is Act.ATTACH and self.record is not None and self.record.job_id is not None:
+            self.reuse.name_job(self.record)
             self.poll(again=False)
             check_job(self.record, self.tracker.reading.job if self.tracker.reading else None)
             return self._replace_failed_job(self.record) if self._replaces_failed_job() else self._attach(self.record)

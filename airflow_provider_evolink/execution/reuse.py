@@ -10,6 +10,7 @@ import contextlib
 import logging
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 import pendulum
@@ -41,6 +42,8 @@ from airflow_provider_evolink.storage.archive.reusable import copy_reused, find_
 from airflow_provider_evolink.storage.object_store import open_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_evolink.api.client import EvoLinkClient
@@ -128,16 +131,38 @@ class Reuse:
             submitter.ledger.write_submitted(joined)
             return SubmittedOrder(turn.job, joined if submitter.ledger.is_durable else None)
         try:
-            order = submitter.submit(order_number, record, counts)
+            order = replace(submitter, on_planned=self._renewal(turn)).submit(order_number, record, counts)
         except EvoLinkError:
             self._release(turn, submitter.ledger)
             raise
         self._settle(turn, order.job.job_id)
         return order
 
+    def name_job(self, record: Record) -> None:
+        """
+        Name the job of this task in its claim, where the try that submitted could not. A failure is only logged.
+
+        :param record: The record, with its job.
+        """
+        if self.options.reuse == "never" or record.is_joined or not (wanted := record.request_fingerprint):
+            return
+        try:
+            claims = Claims(self._archive, wanted, self.identity.path)
+            if claim := claims.own_without_job():
+                claims.write(claim, ClaimState.SUBMITTED, record.job_id)
+        except Exception as error:  # noqa: BLE001 - the job is what counts; the others stop without submitting
+            log.warning(
+                "EvoLink job %s: not named in the claim of its request (%s)", record.job_id, type(error).__name__
+            )
+
+    def _renewal(self, turn: Turn) -> Callable[[], object]:
+        """Return what counts the time of the own claim anew, once files are uploaded."""
+        claims, claim = self._claims, turn.claim
+        return lambda: claims.renew(claim, time.time()) if claims is not None and claim is not None else None
+
     def _take_turn(self, record: Record | None) -> Turn:
         """Claim to submit this request, or wait until the task that has claimed it names its job."""
-        claims = self._claims() if shares_order(record, self.identity, self.options.policies) else None
+        claims = self._claims if shares_order(record, self.identity, self.options.policies) else None
         while claims is not None:
             claim = claims.current(time.time())
             if claim.job_id is not None:
@@ -162,12 +187,12 @@ class Reuse:
 
     def _settle(self, turn: Turn, job_id: str | None) -> None:
         """Write what became of the own claim; others wait for that."""
-        if turn.claim is None or (claims := self._claims()) is None:
+        if turn.claim is None or (claims := self._claims) is None:
             return
         try:
             claims.write(turn.claim, ClaimState.SUBMITTED if job_id else ClaimState.OVER, job_id)
         except Exception as error:  # noqa: BLE001 - a paid job is worth more; the others stop without submitting
-            log.warning("EvoLink job %s: not named in the claim of its request (%s)", job_id, type(error).__name__)
+            _warn_of_claim(job_id, error)
 
     def _joined(self, job: Job, order_number: int, before: Record | None) -> Record:
         """Return the record of a task that waits for the job of another one."""
@@ -200,6 +225,7 @@ class Reuse:
             return None
         return self.request.fingerprint(None)
 
+    @cached_property
     def _claims(self) -> Claims | None:
         if (wanted := self._fingerprint()) is None:
             return None
@@ -227,6 +253,10 @@ class Reuse:
                 job_id=claim.job_id,
             )
         return None if _is_lost(job) else job
+
+
+def _warn_of_claim(job_id: str | None, error: Exception) -> None:
+    log.warning("EvoLink job %s: not named in the claim of its request (%s)", job_id, type(error).__name__)
 
 
 def _is_lost(job: Job) -> bool:

@@ -34,6 +34,8 @@ from airflow_provider_evolink.ledger.lease import Lease, uninterrupted
 from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, fingerprints
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider_evolink.api.client import EvoLinkClient
     from airflow_provider_evolink.api.jobs.job import Job
     from airflow_provider_evolink.execution.options import GenerationOptions
@@ -116,6 +118,7 @@ class OrderSubmitter:
     :param identity: Which task instance.
     :param ledger: Its ledger.
     :param client: EvoLink.
+    :param on_planned: Called when the files are uploaded, before anything is recorded.
     """
 
     options: GenerationOptions
@@ -124,6 +127,7 @@ class OrderSubmitter:
     identity: TaskIdentity
     ledger: Ledger
     client: EvoLinkClient
+    on_planned: Callable[[], object] = lambda: None
 
     def submit(self, order_number: int, before: Record | None, counts: dict[str, int]) -> SubmittedOrder:
         """
@@ -215,6 +219,7 @@ class OrderSubmitter:
             extra_payments=counts.get("extra_payments", 0),
             **fingerprints(body, has_files=bool(self.request.files)),  # type: ignore[arg-type]
         )
+        self.on_planned()
         return OrderPlan(record, sent, catalog.endpoint(model, options.kind))
 
     def _replay_plan(self, record: Record) -> OrderPlan:

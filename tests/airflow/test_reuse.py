@@ -367,6 +367,30 @@ def test_an_order_of_unknown_outcome_keeps_its_claim(
     assert orders(fast) == 1
 
 
+def test_an_order_that_was_found_again_is_named_in_its_claim(
+    stage: Any, make: Make, slow: EmulatorServer, where: dict[str, Any], monkeypatch: pytest.MonkeyPatch, root: str
+) -> None:
+    """The try that submitted died before it could name its job; the next one attaches, and the others as well."""
+    with monkeypatch.context() as dying:
+        dying.setattr(reuse.Reuse, "_settle", lambda *_: None)
+        with pytest.raises(TaskDeferred):
+            make(parameters=SEEDED, **where)().execute(stage.context())
+    found = stage.retry().run(make(parameters=SEEDED, **where))
+    assert others(stage, make, 1, **where)["job_id"] == found["job_id"]
+    assert orders(slow) == 1
+
+
+def test_an_attached_job_is_delivered_whatever_has_become_of_the_archive(
+    stage: Any, make: Make, slow: EmulatorServer, where: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(TaskDeferred):
+        make(parameters=SEEDED, **where)().execute(stage.context())
+    (tmp_path / "file").write_text("x")
+    gone = {**where, "archive_path": f"file://{tmp_path}/file/archive"}
+    assert stage.retry().run(make(parameters=SEEDED, **gone))["status"] == "completed"
+    assert orders(slow) == 1
+
+
 def test_a_claim_that_names_a_strangers_job_is_refused(
     stage: Any, make: Make, fast: EmulatorServer, where: dict[str, Any], root: str, fingerprint: str
 ) -> None:

@@ -98,6 +98,27 @@ class Claims:
                 return claim
         raise _unreadable(f"{MAX_CLAIMS} claims")
 
+    def renew(self, claim: Claim, now: float) -> Claim:
+        """
+        Count the time of a claim anew: its task has uploaded files, and is about to submit only now.
+
+        :param claim: The own claim.
+        :param now: Epoch seconds.
+        """
+        renewed = claim.model_copy(update={"claimed_at": now})
+        publish_json(renewed.model_dump(mode="json"), self._path(claim.number))
+        return renewed
+
+    def own_without_job(self) -> Claim | None:
+        """Return the claim of this task that names no job yet, as a try leaves it that ends after its order."""
+        for number in range(MAX_CLAIMS):
+            if read_json(self._path(number)) is None:
+                return None
+            claim = self._read(number)
+            if claim.state is ClaimState.CLAIMED and self.is_own(claim):
+                return claim
+        return None
+
     def is_own(self, claim: Claim) -> bool:
         """
         Return whether this task has made a claim, in this try or an earlier one.
@@ -116,14 +137,6 @@ class Claims:
         """
         changed = claim.model_copy(update={"state": state, "job_id": job_id or claim.job_id})
         publish_json(changed.model_dump(mode="json"), self._path(claim.number))
-
-    def read(self, claim: Claim) -> Claim:
-        """
-        Read a claim again.
-
-        :param claim: The claim.
-        """
-        return self._read(claim.number)
 
     def _read(self, number: int) -> Claim:
         path = self._path(number)
