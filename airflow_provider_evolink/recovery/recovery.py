@@ -166,7 +166,7 @@ class Recovery:
         """Note a job that is archived, unless results of it are missing, which may still be fetched."""
         if not known.is_whole:
             return False
-        by = known.manifest.airflow.recovered_by if known.manifest else None
+        by = (known.manifest.airflow.model_extra or {}).get("recovered_by") if known.manifest else None
         is_ours = self.places.goes_on and by == self.places.recovered_by
         outcome = Outcome.ARCHIVED if is_ours else Outcome.ALREADY_ARCHIVED
         self.books.note(job_id, outcome, manifest=str(known.path))

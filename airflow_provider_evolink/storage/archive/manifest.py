@@ -70,7 +70,8 @@ class ManifestFile(BaseModel):
 
 class Run(BaseModel):
     """
-    The Airflow task that archived a job first; of a recovered job, the task that ordered it, where that is known.
+    The Airflow task that archived a job first. Of a recovered job it is the task that ordered it, where that is known,
+    and ``recovered_by`` is there, too: the recovering task, as DAG, task, run and map index.
 
     :param dag_id: Its DAG.
     :param run_id: Its run.
@@ -78,7 +79,6 @@ class Run(BaseModel):
     :param map_index: Its number among mapped tasks; -1: it is not mapped.
     :param try_number: Its try.
     :param owner: The owner of the task.
-    :param recovered_by: The task that recovered the job, as DAG, task, run and map index.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -89,7 +89,6 @@ class Run(BaseModel):
     map_index: _Whole = None
     try_number: _Whole = None
     owner: _Text = None
-    recovered_by: _Text = None
 
 
 class Manifest(BaseModel):
