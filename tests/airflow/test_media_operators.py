@@ -34,7 +34,7 @@ Make = Callable[..., Callable[[], Any]]
 @pytest.fixture
 def job(stage: Any, make: Make, emulator: EmulatorServer) -> dict[str, Any]:
     """Order a clip and return the job."""
-    emulator.settings(polls=0)
+    emulator.settings(polls=0, fps=6)
     result: dict[str, Any] = stage.run(make())
     emulator.clear_faults()
     return result

@@ -115,12 +115,13 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
 
 
 def _date(text: str) -> datetime | None:
-    """Read an HTTP date; one without a zone is nonsense."""
+    """Read an HTTP date, always UTC; the form of C's asctime has no zone, and any other without one is nonsense."""
     try:
         found = parsedate_to_datetime(text)
     except (ValueError, TypeError, OverflowError):
         return None
-    return found if found.tzinfo else None
+    has_none = "," in text and not text.endswith("-0000")
+    return found if found.tzinfo else None if has_none else found.replace(tzinfo=UTC)
 
 
 def retrying(
