@@ -411,8 +411,8 @@ LEDGERS = (
     ),
     row(
         "ledger_relative",
-        "A5: ledger_path is relative: refused before the order",
-        order("elsewhere", "a", ledger_path="records"),
+        "A5: ledger_path renders to a relative path: refused before the order",
+        order("elsewhere", "a", ledger_path="{{ 'records' }}"),
         gets=(),
         state="failed",
         says=("ledger_path must be an absolute path",),
