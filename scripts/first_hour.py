@@ -139,10 +139,13 @@ def check(home: Path, printed: str) -> None:
     :param printed: What they printed; holds the emulator's log.
     """
     orders = len(re.findall(r" submit +task-", printed))
-    files = sorted(path for path in (home / "evolink" / "archive").rglob("*") if path.is_file())
+    archive = home / "evolink" / "archive"
+    files = sorted(path for path in archive.rglob("*") if path.is_file() and "_evolink" not in path.parts)
+    files = [path for path in files if not path.name.endswith(".poster.jpg")]
+    rows = list((archive / "_evolink" / "rows").rglob("*.json"))
     manifests = [path for path in files if path.name == "manifest.json"]
     clips = [path for path in files if path.suffix == ".mp4"]
-    if (orders, len(manifests), len(clips), len(files)) != (1, 1, 1, 2):
+    if (orders, len(manifests), len(clips), len(files), len(rows)) != (1, 1, 1, 2, 1):
         raise SystemExit(f"{orders} orders; the archive holds {[str(path) for path in files]}")
     (row,) = json.loads(manifests[0].read_text())["files"]
     content = clips[0].read_bytes()

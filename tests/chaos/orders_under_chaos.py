@@ -160,9 +160,10 @@ def hostile(waits: list[dict[str, Any]], sensors: list[Any]) -> None:
     """Add waits that must not disturb others; the last sensor is given a whole job by the form of the run."""
     for number, wait in enumerate(waits):
         HostileWait(task_id=f"wait_{number}", arguments=wait)
-    given = {str(number): job for number, job in enumerate(sensors)} | {"whole": "{{ dag_run.conf['job'] }}"}
-    for name, job in given.items():
-        EvoLinkJobSensor(task_id=f"sensor_{name}", job_id=job, poll_interval=1.0, timeout=600)
+    for number, job in enumerate(sensors):  # by a template: a wrong literal would be an import error
+        wrong = {"job_id": "{{ params.job }}", "params": {"job": job}}
+        EvoLinkJobSensor(task_id=f"sensor_{number}", **wrong, poll_interval=1.0, timeout=600)
+    EvoLinkJobSensor(task_id="sensor_whole", job_id="{{ dag_run.conf['job'] }}", poll_interval=1.0, timeout=600)
 
 
 FORMS: dict[str, Callable[..., Any]] = {
