@@ -161,7 +161,7 @@ def hostile(waits: list[dict[str, Any]], sensors: list[Any]) -> None:
     for number, wait in enumerate(waits):
         HostileWait(task_id=f"wait_{number}", arguments=wait)
     for number, job in enumerate(sensors):  # by a template: a wrong literal would be an import error
-        wrong = {"job_id": "{{ params.job }}", "params": {"job": job}}
+        wrong = {"job_id": "{{ params.given }}", "params": {"given": job}}
         EvoLinkJobSensor(task_id=f"sensor_{number}", **wrong, poll_interval=1.0, timeout=600)
     EvoLinkJobSensor(task_id="sensor_whole", job_id="{{ dag_run.conf['job'] }}", poll_interval=1.0, timeout=600)
 
