@@ -172,7 +172,7 @@ class BatchItem:
 
         :raises EvoLinkError: the archive cannot be read.
         """
-        if self.attempt.options.reuse == "never" or not self._is_right():
+        if self.attempt.reuse is None or not self._is_right():
             return
         if found := self.attempt.reuse.find(self.attempt.record):
             self.result, self.state = found, ItemState.SUCCEEDED

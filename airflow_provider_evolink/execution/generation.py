@@ -92,11 +92,11 @@ class GenerationAttempt:
         self.record = self.ledger.read()
         self._run = run
         client = client or EvoLinkHook(options.evolink_conn_id).get_conn()
-        self.reuse = Reuse(options, run, self.request, self.identity, client)
         self._submitter = OrderSubmitter(options, run, self.request, self.identity, self.ledger, client)
-        shares = options.reuse != "never"
-        self._submit = partial(self.reuse.order, self._submitter) if shares else self._submitter.submit
         self.tracker = JobTracker(options, run, client, self.request)
+        wants = options.reuse != "never"
+        self.reuse = Reuse(options, run, self.request, self.identity, self.tracker) if wants else None
+        self._submit = partial(self.reuse.order, self._submitter) if self.reuse else self._submitter.submit
 
     def close(self) -> None:
         """Close the connections."""
@@ -158,11 +158,12 @@ class GenerationAttempt:
         if act is Act.RESOLVE and self.record is not None:
             count_decision(self.options.operator_name, "outcome_unknown")
             order = self._submitter.resolve_unknown(self.record)
-            if order.record:
+            if self.reuse and order.record:
                 self.reuse.name_job(order.record)
             return self._submitted(order)
         if act is Act.ATTACH and self.record is not None and self.record.job_id is not None:
-            self.reuse.name_job(self.record)
+            if self.reuse:
+                self.reuse.name_job(self.record)
             self.poll(again=False)
             check_job(self.record, self.tracker.reading.job if self.tracker.reading else None)
             return self._replace_failed_job(self.record) if self._replaces_failed_job() else self._attach(self.record)

@@ -18,16 +18,18 @@ import pendulum
 from airflow_provider_evolink.api.errors import (
     EvoLinkConfigError,
     EvoLinkError,
-    EvoLinkJobError,
+    EvoLinkLedgerError,
     EvoLinkNotFoundError,
     EvoLinkOrderStopped,
     EvoLinkSubmissionUnknown,
 )
-from airflow_provider_evolink.api.jobs.job import LINK_LIFETIME, JobStatus
+from airflow_provider_evolink.api.http.retries import SubmitOutcome, submit_outcome
+from airflow_provider_evolink.api.jobs.job import LINK_LIFETIME
 from airflow_provider_evolink.api.redaction import sanitize
+from airflow_provider_evolink.execution.job_tracker import Reading
 from airflow_provider_evolink.execution.metrics import count_decision
 from airflow_provider_evolink.execution.submission import SubmittedOrder, submitted
-from airflow_provider_evolink.ledger.decisions import may_reuse, misfit, shares_order
+from airflow_provider_evolink.ledger.decisions import CLOCK_SKEW, may_reuse, misfit, shares_order
 from airflow_provider_evolink.ledger.record import (
     Record,
     State,
@@ -46,8 +48,8 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-    from airflow_provider_evolink.api.client import EvoLinkClient
     from airflow_provider_evolink.api.jobs.job import Job
+    from airflow_provider_evolink.execution.job_tracker import JobTracker
     from airflow_provider_evolink.execution.options import GenerationOptions
     from airflow_provider_evolink.execution.request import OrderRequest
     from airflow_provider_evolink.execution.results import GenerationResult
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
 
 CLAIM_PAUSE = 2.0  # seconds between two reads of another task's claim
 CLAIM_GRACE = 120.0  # beyond submit_timeout, for the uploads and writes before an order
+_NOT_SUBMITTED = (SubmitOutcome.UNSENT, SubmitOutcome.REJECTED, SubmitOutcome.THROTTLED)
 
 log = logging.getLogger(__name__)
 
@@ -77,20 +80,20 @@ class Turn:
 @dataclass(frozen=True)
 class Reuse:
     """
-    What a request may re-use.
+    What a request may re-use, under ``reuse="same_request"``.
 
     :param options: The arguments of the operator.
     :param run: The running try.
     :param request: The request.
     :param identity: Which task instance.
-    :param client: EvoLink.
+    :param tracker: Polls jobs.
     """
 
     options: GenerationOptions
     run: TaskRun
     request: OrderRequest
     identity: TaskIdentity
-    client: EvoLinkClient
+    tracker: JobTracker
 
     def find(self, record: Record | None) -> GenerationResult | None:
         """
@@ -99,9 +102,9 @@ class Reuse:
         :param record: The record of this task.
         :raises EvoLinkError: the request is wrong, or the archive cannot be read; nothing is submitted.
         """
-        if self.options.reuse == "never" or not may_reuse(record, self.identity, self.options.policies):
+        if not may_reuse(record, self.identity, self.options.policies):
             return None
-        wanted = self._fingerprint()
+        wanted = self._fingerprint
         if wanted is None or (record and record.job_id and record.request_fingerprint != wanted):
             return None
         found = find_archived(self._archive, wanted)
@@ -126,14 +129,17 @@ class Reuse:
         :raises EvoLinkSubmissionUnknown: nobody knows whether this task, or the one with the claim, has submitted.
         """
         turn = self._take_turn(record)
-        if turn.job is not None:
-            joined = self._joined(turn.job, order_number, record)
+        if turn.claim is not None and turn.job is not None:
+            joined = self._joined(turn.claim, turn.job, order_number, record)
             submitter.ledger.write_submitted(joined)
             return SubmittedOrder(turn.job, joined if submitter.ledger.is_durable else None)
         try:
             order = replace(submitter, on_planned=self._renewal(turn)).submit(order_number, record, counts)
-        except EvoLinkError:
-            self._release(turn, submitter.ledger)
+        except EvoLinkError as error:
+            if isinstance(error, EvoLinkLedgerError) and error.job_id is not None:
+                self._settle(turn, error.job_id)
+            elif _is_unsubmitted(error, submitter.ledger):
+                self._settle(turn, None)
             raise
         self._settle(turn, order.job.job_id)
         return order
@@ -144,16 +150,14 @@ class Reuse:
 
         :param record: The record, with its job.
         """
-        if self.options.reuse == "never" or record.is_joined or not (wanted := record.request_fingerprint):
+        if record.is_joined or not (wanted := record.request_fingerprint):
             return
         try:
             claims = Claims(self._archive, wanted, self.identity.path)
             if claim := claims.own_without_job():
                 claims.write(claim, ClaimState.SUBMITTED, record.job_id)
         except Exception as error:  # noqa: BLE001 - the job is what counts; the others stop without submitting
-            log.warning(
-                "EvoLink job %s: not named in the claim of its request (%s)", record.job_id, type(error).__name__
-            )
+            _warn_of_claim(record.job_id, error)
 
     def _renewal(self, turn: Turn) -> Callable[[], object]:
         """Return what counts the time of the own claim anew, once files are uploaded."""
@@ -163,27 +167,20 @@ class Reuse:
     def _take_turn(self, record: Record | None) -> Turn:
         """Claim to submit this request, or wait until the task that has claimed it names its job."""
         claims = self._claims if shares_order(record, self.identity, self.options.policies) else None
+        began = time.monotonic()
         while claims is not None:
             claim = claims.current(time.time())
-            if claim.job_id is not None:
-                if job := self._usable_job(claim):
-                    self.run.log.info(
-                        "EvoLink job %s of another task is of this request: nothing submitted", job.job_id
-                    )
-                    return Turn(claim, job)
-                claims.write(claim, ClaimState.OVER)
-            elif claims.is_own(claim):
+            if claim.job_id is None and claims.is_own(claim):
                 return Turn(claim)
+            reading = None if claim.job_id is None else self._read(claim, claim.job_id)
+            if reading is not None and _is_lost(reading, claim):
+                claims.write(claim, ClaimState.OVER)
+            elif reading is not None and reading.job is not None:
+                log.info("EvoLink job %s of another task is of this request: nothing submitted", claim.job_id)
+                return Turn(claim, cast("Job", reading.job))
             else:
-                self._wait_for(claim)
+                self._wait_for(claim, reading.error if reading else None, time.monotonic() - began)
         return Turn()
-
-    def _release(self, turn: Turn, ledger: Ledger) -> None:
-        """Let another task submit, where it is certain that this one has not."""
-        with contextlib.suppress(EvoLinkError):
-            latest = ledger.read()
-            if latest is None or latest.state is State.REFUSED:
-                self._settle(turn, None)
 
     def _settle(self, turn: Turn, job_id: str | None) -> None:
         """Write what became of the own claim; others wait for that."""
@@ -194,8 +191,8 @@ class Reuse:
         except Exception as error:  # noqa: BLE001 - a paid job is worth more; the others stop without submitting
             _warn_of_claim(job_id, error)
 
-    def _joined(self, job: Job, order_number: int, before: Record | None) -> Record:
-        """Return the record of a task that waits for the job of another one."""
+    def _joined(self, claim: Claim, job: Job, order_number: int, before: Record | None) -> Record:
+        """Return the record of a task that waits for the job of a claim, which is another task's as a rule."""
         body = self.request.body()
         order = replace(
             never_sent(self.identity, body["model"]),
@@ -206,7 +203,7 @@ class Reuse:
             uri_fingerprint=uri_fingerprint(body) if self.request.files else None,
             request_fingerprint=self.request.fingerprint(None),
             revision=before.revision if before else 0,
-            is_joined=True,
+            is_joined=claim.owner != [*self.identity.path],
         )
         return submitted(order, job)
 
@@ -214,6 +211,7 @@ class Reuse:
     def _archive(self) -> ObjectStoragePath:
         return open_folder(self.options.archive_path or "", self.options.archive_conn_id, what="archive_path")
 
+    @cached_property
     def _fingerprint(self) -> str | None:
         """Return the hash of the request; ``None`` where another result would be another clip."""
         body = self.request.body()
@@ -227,43 +225,57 @@ class Reuse:
 
     @cached_property
     def _claims(self) -> Claims | None:
-        if (wanted := self._fingerprint()) is None:
+        if (wanted := self._fingerprint) is None:
             return None
         claims = Claims(self._archive, wanted, self.identity.path)
         return claims if claims.is_possible else None
 
-    def _wait_for(self, claim: Claim) -> None:
+    def _wait_for(self, claim: Claim, error: EvoLinkError | None, waited: float) -> None:
+        """Wait for a claim to name its job, or for that job to be readable, not longer than an order may take."""
+        limit = self.tracker.client.settings.submit_timeout + CLAIM_GRACE
         if self.run.is_stopping():
             raise EvoLinkOrderStopped("this worker is being terminated; nothing was submitted")
-        if time.time() - claim.claimed_at > self.client.settings.submit_timeout + CLAIM_GRACE:
-            raise _unknown(claim)
+        is_old = time.time() - claim.claimed_at > limit + CLOCK_SKEW  # by the clock of its owner
+        if waited > limit or (is_old and error is None):
+            raise error or _unknown(claim)
         time.sleep(CLAIM_PAUSE)
 
-    def _usable_job(self, claim: Claim) -> Job | None:
-        """Return the job of a claim, unless it has ended without a result that is still there."""
+    def _read(self, claim: Claim, job_id: str) -> Reading:
+        """Read the job of a claim as that of an own order is read, and refuse one of another request."""
         try:
-            job = self.client.get_job(str(claim.job_id), redactor=self.request.redactor())
-        except (EvoLinkNotFoundError, EvoLinkJobError):
-            return None
-        model = self.request.body()["model"]
-        if why := misfit(replace(never_sent(self.identity, model), ordered_at=claim.claimed_at), job):
+            reading = self.tracker.poll(job_id, claim.claimed_at)
+        except EvoLinkNotFoundError as error:
+            return Reading(error=error)
+        order = replace(never_sent(self.identity, self.request.body()["model"]), ordered_at=claim.claimed_at)
+        if reading.job is not None and (why := misfit(order, reading.job)):
             raise EvoLinkConfigError(
                 f"the claim of this request in the index of the archive names a job that is not of it: {why}. Nothing "
                 "is submitted. What to do: check who changed the claim; once no task submits this request, delete it",
-                job_id=claim.job_id,
+                job_id=job_id,
             )
-        return None if _is_lost(job) else job
+        return reading
+
+
+def _is_unsubmitted(error: EvoLinkError, ledger: Ledger) -> bool:
+    """Tell whether it is certain that an order was not submitted, and that no other try of this task is about to."""
+    if not ledger.is_durable:
+        return submit_outcome(error) in _NOT_SUBMITTED
+    with contextlib.suppress(EvoLinkError):
+        latest = ledger.read()
+        return latest is None or latest.state is State.REFUSED
+    return False
 
 
 def _warn_of_claim(job_id: str | None, error: Exception) -> None:
     log.warning("EvoLink job %s: not named in the claim of its request (%s)", job_id, type(error).__name__)
 
 
-def _is_lost(job: Job) -> bool:
-    """Tell whether a job has ended without a result, or its links have expired: it is not in the archive."""
-    created = job.created_at
-    is_expired = created is not None and created + LINK_LIFETIME < pendulum.now("UTC")
-    return job.status.is_over and (job.status is not JobStatus.COMPLETED or not job.results or is_expired)
+def _is_lost(reading: Reading, claim: Claim) -> bool:
+    """Tell whether a job has no result to wait for: it failed, or it and its links are older than their life."""
+    created = reading.job.created if reading.job else None
+    is_old = time.time() - (created or claim.claimed_at) > LINK_LIFETIME.total_seconds()
+    is_gone = isinstance(reading.error, EvoLinkNotFoundError)
+    return reading.has_failed or (is_old and (is_gone or reading.is_over))
 
 
 def _unknown(claim: Claim) -> EvoLinkSubmissionUnknown:

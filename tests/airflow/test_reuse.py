@@ -391,6 +391,66 @@ def test_an_attached_job_is_delivered_whatever_has_become_of_the_archive(
     assert orders(slow) == 1
 
 
+READ_ONCE = {
+    "a 404 shortly after the order": {"kind": "status", "on": "read", "status": 404},
+    "a failure that is not confirmed": {"kind": "patch_json", "fields": {"status": "failed"}},
+    "no links yet": {"kind": "no_results", "as": "empty"},
+    "a server error": {"kind": "status", "on": "read", "status": 503, "times": 3},
+}
+
+
+@pytest.mark.parametrize("reading", READ_ONCE)
+def test_one_reading_of_a_claimed_job_frees_no_claim(
+    stage: Any, make: Make, fast: EmulatorServer, where: dict[str, Any], reading: str
+) -> None:
+    first = others(stage, make, 0, **where)
+    fast.fault(**READ_ONCE[reading])
+    assert others(stage, make, 1, **where)["job_id"] == first["job_id"]
+    assert orders(fast) == 1
+
+
+def test_a_claimed_job_that_is_gone_for_now_stops_the_others(
+    stage: Any, make: Make, fast: EmulatorServer, where: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others(stage, make, 0, **where)
+    monkeypatch.setattr(reuse, "CLAIM_GRACE", -1000.0)
+    fast.fault("status", on="read", status=404, times=-1)
+    with pytest.raises(Exception, match="not found|does not exist|cannot be read"):
+        others(stage, make, 1, **where)
+    assert orders(fast) == 1
+
+
+def test_an_order_of_unknown_outcome_keeps_its_claim_without_a_record_too(
+    stage: Any, make: Make, fast: EmulatorServer, where: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast.fault("lost_answer", on="submit")
+    with pytest.raises(AirflowFailException):
+        others(stage, make, 0, durable=False, **where)
+    monkeypatch.setattr(reuse, "CLAIM_GRACE", -1000.0)
+    with pytest.raises(AirflowFailException, match="claimed by another task"):
+        others(stage, make, 1, durable=False, **where)
+    assert orders(fast) == 1
+
+
+def test_a_refused_order_without_a_record_frees_its_claim(
+    stage: Any, make: Make, fast: EmulatorServer, where: dict[str, Any]
+) -> None:
+    fast.fault("status", on="submit", status=400)
+    with pytest.raises(AirflowFailException):
+        others(stage, make, 0, durable=False, **where)
+    assert others(stage, make, 1, durable=False, **where)["status"] == "completed"
+    assert orders(fast) == 1
+
+
+def test_a_claim_is_not_waited_for_longer_than_an_order_takes_whatever_the_clocks_say(
+    stage: Any, make: Make, fast: EmulatorServer, where: dict[str, Any], root: str, fingerprint: str, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(reuse, "CLAIM_GRACE", -29.0)  # of the 30 s that submitting may take
+    claims_of(stage, root, fingerprint, ["dag", "run", "other_task", -1]).current(time.time() + 2400)
+    with pytest.raises(AirflowFailException, match="claimed by another task"):
+        stage.run(make(parameters=SEEDED, **where))
+
+
 def test_a_claim_that_names_a_strangers_job_is_refused(
     stage: Any, make: Make, fast: EmulatorServer, where: dict[str, Any], root: str, fingerprint: str
 ) -> None:
