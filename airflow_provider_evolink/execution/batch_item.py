@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pendulum
 
@@ -18,7 +18,7 @@ from airflow_provider_evolink.api.jobs.job import Job, JobStatus, link_times
 from airflow_provider_evolink.api.polling.batch_wait import AwaitedJob
 from airflow_provider_evolink.api.polling.reader import read_all
 from airflow_provider_evolink.execution.job_tracker import JobWait, Reading
-from airflow_provider_evolink.execution.results import GenerationResult
+from airflow_provider_evolink.execution.results import GenerationResult, RequestResult
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 from airflow_provider_evolink.storage.object_store import open_folder
 
@@ -33,52 +33,19 @@ _EMPTY = {"kind": None, "results": [], "outputs": [], "made": {}} | dict.fromkey
 )
 
 
-class FailedRequest(TypedDict):
+class FailedRequest(RequestResult):
     """
     What ``EvoLinkBatchOperator`` returns for a request without a result, as XCom holds it.
 
-    It has the keys of :class:`~airflow_provider_evolink.execution.results.GenerationResult` except ``files``, and
-    the error. Only ``on_failed_job="collect"`` returns it.
+    Only ``on_failed_job="collect"`` returns it. ``results`` is empty, unless the job has results that could not be
+    stored, and ``completed`` is ``None``.
 
     :param job_id: EvoLink's id; ``None`` where no job is known.
-    :param model: EvoLink's name of the model.
-    :param kind: ``video``, ``image`` or ``audio``; ``None`` where it is not known.
-    :param status: Of the job as last polled, such as ``failed`` or ``processing``, never ``completed``; without a job
-        ``refused``, or ``unknown`` where EvoLink may have accepted the request.
-    :param results: Empty, unless the job has results that could not be stored.
-    :param outputs: What each link is.
-    :param made: Empty, unless the job made something that is not a file.
-    :param credits: Credits charged or reserved for the job, where they are known.
-    :param credits_reserved: Credits held for the job.
-    :param credits_charged: Credits charged in the end; ``None`` where EvoLink does not state them.
-    :param created: When EvoLink accepted the order, ISO 8601, UTC.
-    :param expires_at: Until when links of the job live at least, ISO 8601, UTC.
-    :param request: What was submitted, links without their query; ``None`` if the inputs have changed since.
-    :param fingerprint: Hash of what was submitted.
-    :param submitted: When the order was sent, ISO 8601, UTC; ``None`` where there was none.
-    :param completed: ``None``.
-    :param request_id: EvoLink's ID of the call that ordered, where it is known.
     :param error: Name of the error class, such as ``EvoLinkContentError``.
     :param error_code: EvoLink's code of the failure, where it states one.
     """
 
     job_id: str | None
-    model: str | None
-    kind: str | None
-    status: str
-    results: list[str]
-    outputs: list[dict[str, Any]]
-    made: dict[str, Any]
-    credits: float | None
-    credits_reserved: float | None
-    credits_charged: float | None
-    created: str | None
-    expires_at: str | None
-    request: dict[str, Any] | None
-    fingerprint: str | None
-    submitted: str | None
-    completed: str | None
-    request_id: str | None
     error: str
     error_code: str | None
 

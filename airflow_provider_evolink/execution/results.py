@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.ledger.record import Record
 
 
-class GenerationResult(TypedDict, total=False):
+class RequestResult(TypedDict):
     """
-    What a generate operator returns: the job, as XCom holds it.
+    What XCom holds of a request, whether it has a result or, in a batch, none.
 
-    :param job_id: EvoLink's id.
     :param model: EvoLink's name of the model.
     :param kind: ``video``, ``image`` or ``audio``.
-    :param status: ``completed``.
+    :param status: ``completed``; of a request without a result that of its job as last polled, such as ``failed`` or
+        ``processing``, and without a job ``refused``, or ``unknown`` where EvoLink may have accepted the request.
     :param results: Links to the media; EvoLink deletes them after 24 hours.
     :param outputs: What each link is: ``kind`` and, where EvoLink states them, title, duration and the like.
     :param made: Names that later requests take instead of media, such as a voice or an element.
@@ -36,11 +36,8 @@ class GenerationResult(TypedDict, total=False):
     :param submitted: When the order was sent, ISO 8601, UTC.
     :param completed: When a worker first took the finished job, ISO 8601, UTC.
     :param request_id: EvoLink's ID of the call that ordered, for their support; ``None`` where it is not known.
-    :param reused: With ``reuse``, true: an archived result, for which this task submitted nothing.
-    :param files: With ``destination``: the downloaded files.
     """
 
-    job_id: str
     model: str | None
     kind: str | None
     status: str
@@ -57,6 +54,18 @@ class GenerationResult(TypedDict, total=False):
     submitted: str | None
     completed: str | None
     request_id: str | None
+
+
+class GenerationResult(RequestResult, total=False):
+    """
+    What a generate operator returns: the job, as XCom holds it.
+
+    :param job_id: EvoLink's id.
+    :param reused: With ``reuse``, true: an archived result, for which this task submitted nothing.
+    :param files: With ``destination``: the downloaded files.
+    """
+
+    job_id: str
     files: list[DownloadedFile]
     reused: bool
 

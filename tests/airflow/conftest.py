@@ -8,6 +8,7 @@ import json
 import logging
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -271,6 +272,25 @@ def s3(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("AIRFLOW_CONN_STORE", json.dumps(facts))
     keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret-key"}
     return boto3.client("s3", endpoint_url=s3_address, region_name="us-east-1", **keys)
+
+
+@pytest.fixture
+def bucket(s3: Any) -> str:
+    """Return a fresh bucket."""
+    name = f"bucket-{uuid.uuid4().hex[:12]}"
+    s3.create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture
+def contents(s3: Any, bucket: str) -> Callable[[], list[str]]:
+    """Return a function that returns what is in the bucket, open multipart uploads included."""
+
+    def found() -> list[str]:
+        keys = [row["Key"] for row in s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
+        return keys + [f"open: {row['Key']}" for row in s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])]
+
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import jsonschema
 import pytest
 from evolink_archive_samples import DAY, PLAIN, RUN, files_in, root_of, staged
@@ -252,7 +253,6 @@ def test_the_index_is_built_again_from_the_manifests(tmp_path: Path) -> None:
 
 
 def test_duckdb_reads_rows_and_folded_days_without_a_crawl(tmp_path: Path) -> None:
-    duckdb = pytest.importorskip("duckdb")
     archive = fill(tmp_path)
     fold.fold(archive.root, "2026-11-05")
     archive_files([staged(tmp_path / "staging", "task-0")], archive.root, RUN, PLAIN)

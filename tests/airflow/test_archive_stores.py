@@ -27,14 +27,6 @@ Make = Callable[..., Callable[[], Any]]
 SECRET = "a paper boat with the secret name Xerxes"
 
 
-@pytest.fixture
-def bucket(s3: Any) -> str:
-    """Return a fresh bucket."""
-    name = f"bucket-{uuid.uuid4().hex[:12]}"
-    s3.create_bucket(Bucket=name)
-    return name
-
-
 def download(stage: Any, job: Any, destination: str) -> list[dict[str, Any]]:
     """Run the download operator."""
     return EvoLinkDownloadOperator(task_id="download", job=job, destination=destination).execute(stage.context())

@@ -6,8 +6,6 @@ import errno
 import hashlib
 import json
 import os
-import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,25 +20,6 @@ CONTENT = bytes(range(256)) * 50_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 FILE = {"sha256": SHA256, "size": len(CONTENT), "content_type": "video/mp4"}
 ABOUT = about("job", SHA256)
-
-
-@pytest.fixture
-def bucket(s3: Any) -> str:
-    """Return a fresh bucket."""
-    name = f"bucket-{uuid.uuid4().hex[:12]}"
-    s3.create_bucket(Bucket=name)
-    return name
-
-
-@pytest.fixture
-def contents(s3: Any, bucket: str) -> Callable[[], list[str]]:
-    """Return a function that returns what is in the bucket, open multipart uploads included."""
-
-    def found() -> list[str]:
-        keys = [row["Key"] for row in s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
-        return keys + [f"open: {row['Key']}" for row in s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])]
-
-    return found
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,9 +35,7 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return an archive on disk, or in S3."""
     if request.param == "file":
         return f"file://{tmp_path}/archive"
-    name = f"bucket-{uuid.uuid4().hex[:12]}"
-    request.getfixturevalue("s3").create_bucket(Bucket=name)
-    return f"s3://store@{name}/archive"
+    return f"s3://store@{request.getfixturevalue('bucket')}/archive"
 
 
 @pytest.fixture
@@ -415,7 +412,7 @@ def test_a_claimed_job_that_is_gone_for_now_stops_the_others(
     others(stage, make, 0, **where)
     monkeypatch.setattr(reuse, "CLAIM_GRACE", -1000.0)
     fast.fault("status", on="read", status=404, times=-1)
-    with pytest.raises(Exception, match="not found|does not exist|cannot be read"):
+    with pytest.raises(Exception, match=r"not found|does not exist|cannot be read"):
         others(stage, make, 1, **where)
     assert orders(fast) == 1
 

@@ -9,7 +9,6 @@ import os
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -34,25 +33,6 @@ from airflow_provider_evolink.storage.object_store import holds, open_folder, pu
 from airflow_provider_evolink.storage.writable import prove_writable
 
 Make = Callable[..., Callable[[], Any]]
-
-
-@pytest.fixture
-def bucket(s3: Any) -> str:
-    """Return a fresh bucket."""
-    name = f"bucket-{uuid.uuid4().hex[:12]}"
-    s3.create_bucket(Bucket=name)
-    return name
-
-
-@pytest.fixture
-def contents(s3: Any, bucket: str) -> Callable[[], list[str]]:
-    """Return a function that returns what is in the bucket, open multipart uploads included."""
-
-    def found() -> list[str]:
-        keys = [row["Key"] for row in s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
-        return keys + [f"open: {row['Key']}" for row in s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])]
-
-    return found
 
 
 def download(stage: Any, job: Any, destination: str) -> list[dict[str, Any]]:
