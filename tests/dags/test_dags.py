@@ -37,6 +37,7 @@ EXPECTED = {
     "evolink_local_frame": (1, 1),
     "evolink_on_archive": (0, 0),
     "evolink_prompt_form": (1, 1),
+    "evolink_review": (8, 3),  # with three of five pictures approved
 }
 # What the files of a model are: extension, content type, what the file itself says; seconds where the order names none.
 MADE: dict[str, tuple[str, str, Any, float | None]] = {
@@ -107,7 +108,8 @@ def moved(path: Path, folder: Path, store: Path) -> Path:
     return copy
 
 
-@pytest.mark.parametrize("path", DAGS, ids=lambda path: path.stem)
+# A review waits for people, whom Airflow's own test of a DAG does not have: tests/stack runs it.
+@pytest.mark.parametrize("path", [path for path in DAGS if path.stem != "evolink_review"], ids=lambda path: path.stem)
 def test_runs_to_success(
     path: Path, slow_emulator: EmulatorServer, evolink_conn: str, dags_folder: Path, store: Path, deferrals: list[str]
 ) -> None:
