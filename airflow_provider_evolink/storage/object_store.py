@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
+from airflow_provider_evolink.api.files.transfer.side_by_side import check_stopped
 from airflow_provider_evolink.storage import local_folder, s3
 from airflow_provider_evolink.storage.copying.copied import CHECKSUM
 from airflow_provider_evolink.storage.denials import one_word_for_denials
@@ -295,6 +296,7 @@ def checksum_of(source: ObjectStoragePath, size: int, out: IO[bytes] | None = No
     digest, left = hashlib.sha256(), size + 1
     with contextlib.closing(_chunks(source)) as chunks:
         while left > 0 and (chunk := next(chunks, b"")[:left]):
+            check_stopped()
             left -= len(chunk)
             digest.update(chunk)
             if out is not None:
