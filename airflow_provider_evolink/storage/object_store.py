@@ -18,6 +18,7 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_evolink.storage import local_folder, s3
 from airflow_provider_evolink.storage.copying.copied import CHECKSUM
+from airflow_provider_evolink.storage.copying.open_uploads import put_in_parts
 from airflow_provider_evolink.storage.denials import one_word_for_denials
 
 if TYPE_CHECKING:
@@ -138,10 +139,24 @@ def publish_json(value: Any, target: ObjectStoragePath, *, indent: int | None = 
     :param target: Where it goes; an existing file is replaced.
     :param indent: Blanks of each level; ``None``: one line, as tools for tables want it.
     """
+    publish_bytes(_json(value, indent), target, content_type=JSON_TYPE)
+
+
+def publish_bytes(
+    content: bytes, target: ObjectStoragePath, *, content_type: str, metadata: Mapping[str, str] = NO_METADATA
+) -> None:
+    """
+    Publish a small file. A kill leaves nothing of it on this machine, as its temporary file has no name.
+
+    :param content: All of it.
+    :param target: Where it goes; an existing file is replaced.
+    :param content_type: Its media type, for stores that keep one.
+    :param metadata: What to keep beside it, in stores that can.
+    """
     with tempfile.TemporaryFile() as source:
-        source.write(_json(value, indent))
+        source.write(content)
         source.seek(0)
-        write_open(target, source, JSON_TYPE, NO_METADATA)
+        write_open(target, source, content_type, metadata)
 
 
 def create_json(value: Any, target: ObjectStoragePath) -> None:
@@ -327,11 +342,18 @@ def write_open(target: ObjectStoragePath, source: IO[bytes], content_type: str, 
     if is_local(target):
         local_folder.write(Path(target.path), source)
     elif target.protocol in s3.PROTOCOLS:
-        size = os.fstat(source.fileno()).st_size
-        s3.write(target, source, size, {"content_type": content_type, "metadata": metadata})
+        _write_to_s3(target, source, {"ContentType": content_type, "Metadata": dict(metadata)})
     else:
         with one_word_for_denials():
             _write_elsewhere(target, source, content_type, metadata)
+
+
+def _write_to_s3(target: ObjectStoragePath, source: IO[bytes], headers: Mapping[str, Any]) -> None:
+    if os.fstat(source.fileno()).st_size <= s3.MAX_PUT:
+        s3.write(target, source, headers)
+    else:
+        put_in_parts(target, source, **headers)
+    target.fs.invalidate_cache(target.path)
 
 
 def _write_elsewhere(

@@ -14,7 +14,7 @@ import os
 import uuid
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Self
 
 from airflow_provider_evolink.storage import s3
 from airflow_provider_evolink.storage.spool import spool_folder
@@ -78,6 +78,16 @@ class OpenUpload:
         done = s3.call(self._target, "upload_part_copy", UploadId=self._upload_id, PartNumber=number, **source)
         self._parts[number] = _row(done["CopyPartResult"])
 
+    def put_part(self, number: int, content: bytes) -> None:
+        """
+        Add a part from this machine.
+
+        :param number: Of the part, from 1.
+        :param content: All of it.
+        """
+        done = s3.call(self._target, "upload_part", UploadId=self._upload_id, PartNumber=number, Body=content)
+        self._parts[number] = _row(done)
+
     def complete(self) -> str:
         """Make the object visible; return its ETag."""
         parts = [{"PartNumber": number, **self._parts[number]} for number in sorted(self._parts)]
@@ -86,6 +96,22 @@ class OpenUpload:
         )
         self._upload_id = None
         return str(done["ETag"])
+
+
+def put_in_parts(target: ObjectStoragePath, source: IO[bytes], **details: Any) -> None:
+    """
+    Put a file that is too large for one request; nothing can be seen of it before it is whole.
+
+    :param target: The object that it becomes.
+    :param source: The file, at its start.
+    :param details: Arguments of ``CreateMultipartUpload``.
+    :raises OSError: the store did not take it.
+    """
+    with OpenUpload(target) as upload:
+        upload.start(target, **details)
+        for number, content in enumerate(iter(lambda: source.read(s3.PART), b""), 1):
+            upload.put_part(number, content)
+        upload.complete()
 
 
 def _row(done: Mapping[str, Any]) -> dict[str, str]:
