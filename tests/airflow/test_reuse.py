@@ -107,6 +107,7 @@ def test_downloads_and_archives_take_a_reused_result_without_evolink(
     [
         ("another request", {"parameters": OTHER}),
         ("never", {"parameters": SEEDED, "reuse": "never"}),
+        ("another deployment", {"parameters": SEEDED, "idempotency_namespace": "staging"}),
     ],
 )
 def test_another_request_is_ordered(
@@ -121,6 +122,27 @@ def test_another_request_is_ordered(
     result = stage.run(make(**{**where, **given}))
     assert orders(fast) == 2, change
     assert "reused" not in result
+
+
+@pytest.mark.parametrize("chosen", ["argument", "setting"])
+def test_deployments_of_one_name_share_what_is_archived_and_others_do_not(
+    stage: Any, make: Make, fast: EmulatorServer, where: dict[str, Any], tmp_path: Path, root: str, chosen: str
+) -> None:
+    def order(name: str, **more: Any) -> dict[str, Any]:
+        with pytest.MonkeyPatch.context() as patch:
+            if chosen == "setting":
+                patch.setenv("AIRFLOW__EVOLINK__IDEMPOTENCY_NAMESPACE", name)
+            else:
+                more["idempotency_namespace"] = name
+            return dict(stage.run(make(parameters=SEEDED, **more)))
+
+    store(stage, order("production"), tmp_path, root)
+    found = []
+    for run, name in enumerate(("production", "staging", "")):
+        another_run(stage, f"run {run}")
+        found.append(order(name, **where).get("reused", False))
+    assert found == [True, False, False]
+    assert orders(fast) == 3
 
 
 def test_without_a_seed_it_must_be_asked_for(
