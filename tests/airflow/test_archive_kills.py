@@ -72,7 +72,7 @@ IN_PARTS = [
     Phase("upload in parts", f"{ARCHIVING}.copy_checked", staged="elsewhere", parts=True),
     Phase("copy in parts", f"{ARCHIVING}.copy_checked", parts=True),
 ]
-LIMITS = {"storage.s3.MAX_PUT": 1024, "storage.s3.PART": PARTS, "storage.copying.s3_copy.MAX_COPY": 1024}
+LIMITS = {"storage.s3.MAX_PUT": 1024**2, "storage.s3.PART": PARTS, "storage.copying.s3_copy.MAX_COPY": 1024}
 LIMITS |= {"storage.copying.s3_copy.PART": PARTS}
 
 
