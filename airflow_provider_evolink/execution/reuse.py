@@ -28,6 +28,7 @@ from airflow_provider_evolink.api.jobs.job import LINK_LIFETIME
 from airflow_provider_evolink.api.redaction import sanitize
 from airflow_provider_evolink.execution.job_tracker import Reading
 from airflow_provider_evolink.execution.metrics import count_decision
+from airflow_provider_evolink.execution.other_records import adopt_of_batch
 from airflow_provider_evolink.execution.submission import SubmittedOrder, submitted
 from airflow_provider_evolink.ledger.decisions import CLOCK_SKEW, may_reuse, misfit, shares_order
 from airflow_provider_evolink.ledger.record import (
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.api.jobs.job import Job
     from airflow_provider_evolink.execution.job_tracker import JobTracker
     from airflow_provider_evolink.execution.options import GenerationOptions
+    from airflow_provider_evolink.execution.other_records import Submitting
     from airflow_provider_evolink.execution.request import OrderRequest
     from airflow_provider_evolink.execution.results import GenerationResult
     from airflow_provider_evolink.execution.submission import OrderSubmitter
@@ -115,6 +117,17 @@ class Reuse:
         if self.options.destination:
             found["files"] = copy_reused(found, open_folder(self.options.destination))
         return cast("GenerationResult", found)
+
+    def find_or_adopt(self, attempt: Submitting) -> GenerationResult | None:
+        """
+        Return the archived result of a single request; an open order of a batch that it has replaced comes first.
+
+        :param attempt: The attempt of the request; it may have a record afterwards.
+        :raises EvoLinkError: the request is wrong, or the archive cannot be read, or there are open orders of a batch
+            with other inputs; nothing is submitted.
+        """
+        adopt_of_batch(attempt, self.run.context, self.identity, self.options)
+        return self.find(attempt.record)
 
     def order(
         self, submitter: OrderSubmitter, order_number: int, record: Record | None, counts: dict[str, int]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pendulum
+
 from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.api.errors import (
     EvoLinkError,

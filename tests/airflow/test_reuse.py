@@ -292,6 +292,24 @@ def test_equal_requests_of_a_batch_are_ordered_once(
     assert len({result["job_id"] for result in results}) == 1
 
 
+@pytest.mark.parametrize("first", ["batch", "single"])
+def test_an_open_order_of_the_operator_that_was_replaced_comes_before_the_archive(
+    stage: Any, make: Make, archived: list[dict[str, Any]], slow: EmulatorServer, where: dict[str, Any], first: str
+) -> None:
+    batch = make(EvoLinkBatchOperator, model="wan2.7-text-to-video", requests=[SEEDED], parameters=None)
+    single = make(parameters=SEEDED)
+    with pytest.raises(TaskDeferred):
+        (batch if first == "batch" else single)().execute(stage.context())
+    assert orders(slow) == 2
+    given = {"requests": [SEEDED], "parameters": None} if first == "single" else {"parameters": SEEDED}
+    kind = [EvoLinkBatchOperator] if first == "single" else []
+    result = stage.retry().run(make(*kind, model="wan2.7-text-to-video", **given, **where))
+    (found,) = result if first == "single" else [result]
+    assert "reused" not in found
+    assert found["job_id"] == slow.books()["jobs"][-1]["id"] != archived[0]["job_id"]
+    assert orders(slow) == 2
+
+
 # Equal requests at the same time
 
 

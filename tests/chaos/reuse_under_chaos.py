@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pendulum
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_evolink.operators import (
     EvoLinkArchiveOperator,
@@ -26,6 +26,12 @@ ORDER: dict[str, Any] = {"model": "z-image-turbo", "evolink_conn_id": "evolink_m
 def prompt_of(day: str, row: str) -> dict[str, Any]:
     """Return the request of a day."""
     return {"prompt": f"Sky of {day} for row {row}", "seed": 7}
+
+
+@task
+def files_of(results: Any) -> list[Any]:
+    """Return the files of all results."""
+    return [file for result in results for file in result["files"]]
 
 
 def make_dag(name: str, *, row: str, archive: str, fill: int = 0, days: int = 0, mapped: int = 0) -> DAG:
@@ -48,13 +54,14 @@ def make_dag(name: str, *, row: str, archive: str, fill: int = 0, days: int = 0,
             return dag
         if fill:
             requests = [prompt_of(START.add(days=day).to_date_string(), row) for day in range(fill)]
-            order: Any = EvoLinkBatchOperator(task_id="generate", requests=requests, max_active=fill, **given)
+            order = EvoLinkBatchOperator(task_id="generate", requests=requests, destination=f"{FOLDER}/{name}", **given)
+            files: Any = files_of(order.output)
         else:
-            order = EvoLinkImageOperator(task_id="generate", parameters=prompt_of("{{ ds }}", row), **given)
-        fetch = EvoLinkDownloadOperator(
-            task_id="download", job=order.output, destination=f"{FOLDER}/{name}", evolink_conn_id="evolink_mapped"
-        )
-        EvoLinkArchiveOperator(task_id="archive", files=fetch.output, archive_path=archive, posters=False)
+            one = EvoLinkImageOperator(task_id="generate", parameters=prompt_of("{{ ds }}", row), **given)
+            files = EvoLinkDownloadOperator(
+                task_id="download", job=one.output, destination=f"{FOLDER}/{name}", evolink_conn_id="evolink_mapped"
+            ).output
+        EvoLinkArchiveOperator(task_id="archive", files=files, archive_path=archive, posters=False)
     return dag
 
 
