@@ -73,9 +73,7 @@ def adopt(
         _adopt_one_of(held, [attempt for attempt in attempts if attempt.will_submit])
 
 
-def adopt_of_batch(
-    attempt: Submitting, context: Context, identity: TaskIdentity, options: GenerationOptions
-) -> None:
+def adopt_of_batch(attempt: Submitting, context: Context, identity: TaskIdentity, options: GenerationOptions) -> None:
     """
     Record an open order of a batch with the one attempt of an operator that has replaced it, if that is to submit.
 

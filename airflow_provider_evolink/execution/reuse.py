@@ -45,8 +45,6 @@ from airflow_provider_evolink.storage.archive.reusable import copy_reused, find_
 from airflow_provider_evolink.storage.object_store import open_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_evolink.api.jobs.job import Job
@@ -146,15 +144,16 @@ class Reuse:
             joined = self._joined(turn.claim, turn.job, order_number, record)
             submitter.ledger.write_submitted(joined)
             return SubmittedOrder(turn.job, joined if submitter.ledger.is_durable else None)
+        own = _OwnClaim(self._claims, turn.claim)
         try:
-            order = replace(submitter, on_planned=self._renewal(turn)).submit(order_number, record, counts)
+            order = replace(submitter, on_planned=own.renew).submit(order_number, record, counts)
         except EvoLinkError as error:
             if isinstance(error, EvoLinkLedgerError) and error.job_id is not None:
-                self._settle(turn, error.job_id)
+                own.settle(error.job_id)
             elif _is_unsubmitted(error, submitter.ledger):
-                self._settle(turn, None)
+                own.settle(None)
             raise
-        self._settle(turn, order.job.job_id)
+        own.settle(order.job.job_id)
         return order
 
     def name_job(self, record: Record) -> None:
@@ -171,11 +170,6 @@ class Reuse:
                 claims.write(claim, ClaimState.SUBMITTED, record.job_id)
         except Exception as error:  # noqa: BLE001 - the job is what counts; the others stop without submitting
             _warn_of_claim(record.job_id, error)
-
-    def _renewal(self, turn: Turn) -> Callable[[], object]:
-        """Return what counts the time of the own claim anew, once files are uploaded."""
-        claims, claim = self._claims, turn.claim
-        return lambda: claims.renew(claim, time.time()) if claims is not None and claim is not None else None
 
     def _take_turn(self, record: Record | None) -> Turn:
         """Claim to submit this request, or wait until the task that has claimed it names its job."""
@@ -194,15 +188,6 @@ class Reuse:
             else:
                 self._wait_for(claim, reading.error if reading else None, time.monotonic() - began)
         return Turn()
-
-    def _settle(self, turn: Turn, job_id: str | None) -> None:
-        """Write what became of the own claim; others wait for that."""
-        if turn.claim is None or (claims := self._claims) is None:
-            return
-        try:
-            claims.write(turn.claim, ClaimState.SUBMITTED if job_id else ClaimState.OVER, job_id)
-        except Exception as error:  # noqa: BLE001 - a paid job is worth more; the others stop without submitting
-            _warn_of_claim(job_id, error)
 
     def _joined(self, claim: Claim, job: Job, order_number: int, before: Record | None) -> Record:
         """Return the record of a task that waits for the job of a claim, which is another task's as a rule."""
@@ -267,6 +252,31 @@ class Reuse:
                 job_id=job_id,
             )
         return reading
+
+
+@dataclass
+class _OwnClaim:
+    """The claim of this try, as it has last written it; ``None``: there are none."""
+
+    claims: Claims | None
+    claim: Claim | None
+
+    def renew(self) -> None:
+        """Count the time of the claim anew, once files are uploaded."""
+        if self.claims is not None and self.claim is not None:
+            self.claim = self.claims.renew(self.claim, time.time())
+
+    def settle(self, job_id: str | None) -> None:
+        """Write what became of the claim; others wait for that. A failure is only logged."""
+        if self.claims is None or self.claim is None:
+            return
+        try:
+            if job_id:
+                self.claims.write(self.claim, ClaimState.SUBMITTED, job_id)
+            else:
+                self.claims.free(self.claim)
+        except Exception as error:  # noqa: BLE001 - a paid job is worth more; the others stop without submitting
+            _warn_of_claim(job_id, error)
 
 
 def _is_unsubmitted(error: EvoLinkError, ledger: Ledger) -> bool:

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath, TaskDeferred
 
-from airflow_provider_evolink.api.errors import EvoLinkConfigError
+from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkOrderStopped
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.execution import reuse
 from airflow_provider_evolink.operators import EvoLinkArchiveOperator, EvoLinkBatchOperator, EvoLinkDownloadOperator
+from airflow_provider_evolink.storage.archive import claims as claims_module
 from airflow_provider_evolink.storage.archive.claims import Claims, ClaimState
 from airflow_provider_evolink.storage.archive.index import find_request, lookup_path
 
@@ -384,6 +385,53 @@ def test_a_refused_order_frees_its_claim(stage: Any, make: Make, fast: EmulatorS
     assert orders(fast) == 1
 
 
+def test_a_refused_order_frees_no_claim_that_another_try_has_just_renewed(
+    stage: Any, make: Make, fast: EmulatorServer, where: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renew, written = Claims.renew, []
+
+    def and_another_try(self: Claims, claim: Any, now: float) -> Any:
+        own = renew(self, claim, now)
+        written.append(renew(self, own, now + 1))
+        return own
+
+    monkeypatch.setattr(Claims, "renew", and_another_try)
+    fast.fault("status", on="submit", status=400)
+    with pytest.raises(AirflowFailException):
+        others(stage, make, 0, **where)
+    monkeypatch.setattr(reuse, "CLAIM_GRACE", -1000.0)
+    with pytest.raises(AirflowFailException, match="claimed by another task"):
+        others(stage, make, 1, **where)
+    assert written[0].state is ClaimState.CLAIMED
+    assert orders(fast) == 0
+
+
+@pytest.mark.parametrize("other", ["freed", "renewed", "freed while it is renewed"])
+def test_a_claim_that_another_try_has_freed_or_renewed_is_not_used(
+    stage: Any, make: Make, fast: EmulatorServer, where: dict[str, Any], monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    take, publish = reuse.Reuse._take_turn, claims_module.publish_json
+
+    def taken(self: Any, record: Any) -> Any:
+        turn = take(self, record)
+        if other == "freed":
+            assert self._claims.free(turn.claim)
+        elif other == "renewed":
+            self._claims.renew(turn.claim, turn.claim.claimed_at + 1)
+        return turn
+
+    def overtaken(value: dict[str, Any], path: Any) -> None:
+        publish(value, path)
+        if other == "freed while it is renewed":
+            publish({**value, "state": "over"}, path)
+
+    monkeypatch.setattr(reuse.Reuse, "_take_turn", taken)
+    monkeypatch.setattr(claims_module, "publish_json", overtaken)
+    with pytest.raises(EvoLinkOrderStopped, match="another try of this task has taken over or freed"):
+        others(stage, make, 0, **where)
+    assert orders(fast) == 0
+
+
 def test_a_failed_job_frees_its_claim(stage: Any, make: Make, fast: EmulatorServer, where: dict[str, Any]) -> None:
     fast.fault("job_fails", on="submit")
     with pytest.raises(Exception, match="failed"):
@@ -409,7 +457,7 @@ def test_an_order_that_was_found_again_is_named_in_its_claim(
 ) -> None:
     """The try that submitted died before it could name its job; the next one attaches, and the others as well."""
     with monkeypatch.context() as dying:
-        dying.setattr(reuse.Reuse, "_settle", lambda *_: None)
+        dying.setattr(reuse._OwnClaim, "settle", lambda *_: None)
         with pytest.raises(TaskDeferred):
             make(parameters=SEEDED, **where)().execute(stage.context())
     found = stage.retry().run(make(parameters=SEEDED, **where))
