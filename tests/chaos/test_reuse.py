@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -29,7 +30,8 @@ BACKFILL = Row(
     tries=1,
     source="reuse",
     beside={
-        name: {"row": "reuse", "archive": "FOLDER/reused", "days": DAYS} for name in ("reuse_days", "reuse_missing")
+        "reuse_days": {"row": "reuse", "archive": "FOLDER/reused", "days": DAYS},
+        "reuse_missing": {"row": "reuse", "archive": "FOLDER/reused_missing", "days": DAYS},
     },
 )
 AT_ONCE = [
@@ -68,6 +70,15 @@ def backfill(world: World, dag_id: str) -> list[dict[str, Any]]:
     raise AssertionError
 
 
+def never_ordered(folder: Path, job_id: str) -> None:
+    """Make a second archive, which knows nothing of one job: neither its files nor who has ordered it."""
+    shutil.copytree(folder / "reused", folder / "reused_missing")
+    shutil.rmtree(next((folder / "reused_missing").rglob(job_id)))
+    for path in (folder / "reused_missing" / "_evolink").rglob("*.json"):
+        if job_id in path.read_text():
+            path.unlink()
+
+
 def results(world: World, dag_id: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Return what was returned for each day."""
     days = {run["logical_date"][:10]: run["dag_run_id"] for run in runs}
@@ -92,15 +103,16 @@ def test_a_backfill_orders_what_is_not_archived_and_nothing_else(
     assert {result["job_id"] for result in again.values()} == {job["id"] for job in first}
     assert all(result["reused"] for result in again.values())
 
-    shutil.rmtree(next((quiet.folder / "reused").rglob(again[MISSING]["job_id"])))
+    never_ordered(quiet.folder, again[MISSING]["job_id"])
     runs = backfill(quiet, "reuse_missing")
     orders = paid(short_books, "reuse")
     note(Seen("success", 1, orders, None, ""))
     assert Counter(run["state"] for run in runs) == {"success": DAYS}
-    assert [MISSING in job["body"]["prompt"] for job in orders if job not in first] == [True]
+    known = {job["id"] for job in first}
+    assert [MISSING in job["body"]["prompt"] for job in orders if job["id"] not in known] == [True]
     found = results(quiet, "reuse_missing", runs)
     assert sorted(day for day, result in found.items() if not result.get("reused")) == [MISSING]
-    manifests = list((quiet.folder / "reused").rglob("manifest.json"))
+    manifests = list((quiet.folder / "reused_missing").rglob("manifest.json"))
     assert len(manifests) == DAYS
 
 
