@@ -38,7 +38,7 @@ matrix: env
 
 chaos: env
 	EVOLINK_SWEEP=every EVOLINK_STEPS=2000000 $(RUN) -m pytest tests/ledger -n2 --dist=load $(ARGS)
-	KILLS=30 $(RUN) -m pytest tests/airflow/test_download_kills.py -n0 $(ARGS)
+	KILLS=30 $(RUN) -m pytest tests/airflow/test_download_kills.py tests/airflow/test_archive_kills.py -n0 $(ARGS)
 	EVOLINK_ALL_HOPS=1 $(RUN) -m pytest tests/faults/test_network.py -k hostile_hop -n0 --timeout=900 $(ARGS)
 	$(RUN) -m pytest tests/chaos -n0 $(ARGS)
 

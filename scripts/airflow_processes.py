@@ -187,14 +187,16 @@ class AirflowProcesses(LocalAirflow):
         run = self._ask("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": logical_date, "conf": {}})
         return str(run["dag_run_id"])
 
-    def backfill(self, dag_id: str, day: str) -> None:
+    def backfill(self, dag_id: str, day: str, last: str | None = None, reprocess: str = "completed") -> None:
         """
-        Run one day again, although it has been completed.
+        Run days again, although they have been completed.
 
         :param dag_id: The DAG.
-        :param day: Midnight of the day, ISO 8601.
+        :param day: Midnight of the first day, ISO 8601.
+        :param last: Midnight of the last one; by default the first.
+        :param reprocess: What becomes of runs that are there: ``none``, ``failed`` or ``completed``.
         """
-        body = {"dag_id": dag_id, "from_date": day, "to_date": day, "reprocess_behavior": "completed"}
+        body = {"dag_id": dag_id, "from_date": day, "to_date": last or day, "reprocess_behavior": reprocess}
         answer = httpx.post(f"{self.url}/api/v2/backfills", json=body, timeout=60, trust_env=False)
         answer.raise_for_status()
 

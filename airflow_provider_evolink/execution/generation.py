@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -29,7 +28,7 @@ from airflow_provider_evolink.execution.job_tracker import (
     Reading,
 )
 from airflow_provider_evolink.execution.metrics import count_credits, count_decision
-from airflow_provider_evolink.execution.other_records import adopt
+from airflow_provider_evolink.execution.other_records import adopt_of_batch
 from airflow_provider_evolink.execution.request import OrderRequest
 from airflow_provider_evolink.execution.results import check_job
 from airflow_provider_evolink.execution.reuse import Reuse
@@ -143,11 +142,8 @@ class GenerationAttempt:
 
         :raises EvoLinkError: there is no job to wait for.
         """
+        adopt_of_batch(self, self._run.context, self.identity, self.options)
         act, order_number = decide(self.record, self.identity, self.options.policies)
-        if act is Act.SUBMIT and self.identity.item is None:
-            in_batch = (replace(self.identity, item=number) for number in itertools.count())
-            adopt([self], self._run.context, in_batch, self.options)
-            act, order_number = decide(self.record, self.identity, self.options.policies)
         if self.record and self.record.is_of(self.identity):
             refuse_second_request(self.record, self.request, self.identity)
         if act is Act.REFUSE:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+from airflow.providers.common.compat.sdk import conf
+
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
 from airflow_provider_evolink.ledger.policies import Policies
 
@@ -73,6 +75,11 @@ class GenerationOptions:
     archive_conn_id: str | None
     empty: frozenset[str]
     read_origins: Callable[[], InputOrigins]
+
+    @property
+    def namespace(self) -> str:
+        """Return the name of this deployment that somebody has chosen; empty: nobody has."""
+        return str(self.idempotency_namespace or conf.get("evolink", "idempotency_namespace", fallback=""))
 
     @classmethod
     def of(cls, operator: Any, context: Context) -> Self:

@@ -7,6 +7,7 @@ that is still open must not be paid again.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -70,6 +71,20 @@ def adopt(
             held.append((ledger, record))
     if held:
         _adopt_one_of(held, [attempt for attempt in attempts if attempt.will_submit])
+
+
+def adopt_of_batch(attempt: Submitting, context: Context, identity: TaskIdentity, options: GenerationOptions) -> None:
+    """
+    Record an open order of a batch with the one attempt of an operator that has replaced it, if that is to submit.
+
+    :param attempt: The attempt.
+    :param context: Airflow's context.
+    :param identity: Which task instance.
+    :param options: The arguments of the operator.
+    :raises EvoLinkRerunRefused: there are open orders, and none of them is this request.
+    """
+    if identity.item is None and decide(attempt.record, identity, options.policies)[0] is Act.SUBMIT:
+        adopt([attempt], context, (replace(identity, item=number) for number in itertools.count()), options)
 
 
 def _adopt_one_of(held: Sequence[tuple[Ledger, Record]], attempts: Sequence[Submitting]) -> None:

@@ -226,7 +226,7 @@ class OrderRequest:
             return record.request_fingerprint
         body = self._body or (self.same_body(record) if self.source.is_repeatable else None)
         is_known = body is not None and (record is None or record.fingerprint == fingerprint(body))
-        return request_fingerprint(body) if body is not None and is_known else None
+        return request_fingerprint(body, self.options.namespace) if body is not None and is_known else None
 
     def private_texts(self) -> list[str]:
         """Return the free texts of the request under ``hide_prompt``, as far as this try knows them."""

@@ -28,6 +28,7 @@ from airflow_provider_evolink.api.jobs.job import LINK_LIFETIME
 from airflow_provider_evolink.api.redaction import sanitize
 from airflow_provider_evolink.execution.job_tracker import Reading
 from airflow_provider_evolink.execution.metrics import count_decision
+from airflow_provider_evolink.execution.other_records import adopt_of_batch
 from airflow_provider_evolink.execution.submission import SubmittedOrder, submitted
 from airflow_provider_evolink.ledger.decisions import CLOCK_SKEW, may_reuse, misfit, shares_order
 from airflow_provider_evolink.ledger.record import (
@@ -44,13 +45,12 @@ from airflow_provider_evolink.storage.archive.reusable import copy_reused, find_
 from airflow_provider_evolink.storage.object_store import open_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     from airflow_provider_evolink.api.jobs.job import Job
     from airflow_provider_evolink.execution.job_tracker import JobTracker
     from airflow_provider_evolink.execution.options import GenerationOptions
+    from airflow_provider_evolink.execution.other_records import Submitting
     from airflow_provider_evolink.execution.request import OrderRequest
     from airflow_provider_evolink.execution.results import GenerationResult
     from airflow_provider_evolink.execution.submission import OrderSubmitter
@@ -116,6 +116,17 @@ class Reuse:
             found["files"] = copy_reused(found, open_folder(self.options.destination))
         return cast("GenerationResult", found)
 
+    def find_or_adopt(self, attempt: Submitting) -> GenerationResult | None:
+        """
+        Return the archived result of a single request; an open order of a batch that it has replaced comes first.
+
+        :param attempt: The attempt of the request; it may have a record afterwards.
+        :raises EvoLinkError: the request is wrong, or the archive cannot be read, or there are open orders of a batch
+            with other inputs; nothing is submitted.
+        """
+        adopt_of_batch(attempt, self.run.context, self.identity, self.options)
+        return self.find(attempt.record)
+
     def order(
         self, submitter: OrderSubmitter, order_number: int, record: Record | None, counts: dict[str, int]
     ) -> SubmittedOrder:
@@ -133,15 +144,16 @@ class Reuse:
             joined = self._joined(turn.claim, turn.job, order_number, record)
             submitter.ledger.write_submitted(joined)
             return SubmittedOrder(turn.job, joined if submitter.ledger.is_durable else None)
+        own = _OwnClaim(self._claims, turn.claim)
         try:
-            order = replace(submitter, on_planned=self._renewal(turn)).submit(order_number, record, counts)
+            order = replace(submitter, on_planned=own.renew).submit(order_number, record, counts)
         except EvoLinkError as error:
             if isinstance(error, EvoLinkLedgerError) and error.job_id is not None:
-                self._settle(turn, error.job_id)
+                own.settle(error.job_id)
             elif _is_unsubmitted(error, submitter.ledger):
-                self._settle(turn, None)
+                own.settle(None)
             raise
-        self._settle(turn, order.job.job_id)
+        own.settle(order.job.job_id)
         return order
 
     def name_job(self, record: Record) -> None:
@@ -158,11 +170,6 @@ class Reuse:
                 claims.write(claim, ClaimState.SUBMITTED, record.job_id)
         except Exception as error:  # noqa: BLE001 - the job is what counts; the others stop without submitting
             _warn_of_claim(record.job_id, error)
-
-    def _renewal(self, turn: Turn) -> Callable[[], object]:
-        """Return what counts the time of the own claim anew, once files are uploaded."""
-        claims, claim = self._claims, turn.claim
-        return lambda: claims.renew(claim, time.time()) if claims is not None and claim is not None else None
 
     def _take_turn(self, record: Record | None) -> Turn:
         """Claim to submit this request, or wait until the task that has claimed it names its job."""
@@ -181,15 +188,6 @@ class Reuse:
             else:
                 self._wait_for(claim, reading.error if reading else None, time.monotonic() - began)
         return Turn()
-
-    def _settle(self, turn: Turn, job_id: str | None) -> None:
-        """Write what became of the own claim; others wait for that."""
-        if turn.claim is None or (claims := self._claims) is None:
-            return
-        try:
-            claims.write(turn.claim, ClaimState.SUBMITTED if job_id else ClaimState.OVER, job_id)
-        except Exception as error:  # noqa: BLE001 - a paid job is worth more; the others stop without submitting
-            _warn_of_claim(job_id, error)
 
     def _joined(self, claim: Claim, job: Job, order_number: int, before: Record | None) -> Record:
         """Return the record of a task that waits for the job of a claim, which is another task's as a rule."""
@@ -254,6 +252,31 @@ class Reuse:
                 job_id=job_id,
             )
         return reading
+
+
+@dataclass
+class _OwnClaim:
+    """The claim of this try, as it has last written it; ``None``: there are none."""
+
+    claims: Claims | None
+    claim: Claim | None
+
+    def renew(self) -> None:
+        """Count the time of the claim anew, once files are uploaded."""
+        if self.claims is not None and self.claim is not None:
+            self.claim = self.claims.renew(self.claim, time.time())
+
+    def settle(self, job_id: str | None) -> None:
+        """Write what became of the claim; others wait for that. A failure is only logged."""
+        if self.claims is None or self.claim is None:
+            return
+        try:
+            if job_id:
+                self.claims.write(self.claim, ClaimState.SUBMITTED, job_id)
+            else:
+                self.claims.free(self.claim)
+        except Exception as error:  # noqa: BLE001 - a paid job is worth more; the others stop without submitting
+            _warn_of_claim(job_id, error)
 
 
 def _is_unsubmitted(error: EvoLinkError, ledger: Ledger) -> bool:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pendulum
-from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.api.errors import (
@@ -217,7 +216,7 @@ class OrderSubmitter:
             newest_job_created=before.newest_job_created if before else 0.0,
             regenerations=counts.get("regenerations", 0),
             extra_payments=counts.get("extra_payments", 0),
-            **fingerprints(body, has_files=bool(self.request.files)),  # type: ignore[arg-type]
+            **fingerprints(body, options.namespace, has_files=bool(self.request.files)),  # type: ignore[arg-type]
         )
         self.on_planned()
         return OrderPlan(record, sent, catalog.endpoint(model, options.kind))
@@ -320,9 +319,8 @@ class OrderSubmitter:
         return SubmittedOrder(job, record)
 
     def _namespace(self) -> str:
-        chosen = self.options.idempotency_namespace or conf.get("evolink", "idempotency_namespace", fallback="")
-        if chosen:
-            return str(chosen)
+        if chosen := self.options.namespace:
+            return chosen
         if not self.client.settings.is_local and not self.identity.item:  # once for all requests of a task
             self.run.log.warning(
                 "[evolink] idempotency_namespace is not set: if two deployments share an EvoLink account and the "

@@ -255,30 +255,33 @@ def fingerprint(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(text).hexdigest()[:32]
 
 
-def request_fingerprint(body: Mapping[str, Any]) -> str:
+def request_fingerprint(body: Mapping[str, Any], namespace: str = "") -> str:
     """
     Return a hash that is the same for every request that asks for the same thing, in whichever task.
 
     Files count by their content alone, links by their address without query; who is called back does not count.
-    Without files and callback it is the :func:`fingerprint` of the request.
+    Without files, callback and namespace it is the :func:`fingerprint` of the request.
 
     :param body: The request body, with its files named by :func:`file_name`.
+    :param namespace: The name that was chosen for the deployment: those of different names share no results.
     """
     asked = {name: value for name, value in body.items() if name != "callback_url"}
-    return fingerprint(_map_strings(asked, _content))
+    request = _map_strings(asked, _content)
+    return fingerprint({"idempotency_namespace": namespace, "request": request} if namespace else request)
 
 
-def fingerprints(body: Mapping[str, Any], *, has_files: bool) -> dict[str, str | None]:
+def fingerprints(body: Mapping[str, Any], namespace: str, *, has_files: bool) -> dict[str, str | None]:
     """
     Return what a record holds of a request.
 
     :param body: The request body.
+    :param namespace: The name that was chosen for the deployment.
     :param has_files: Whether local files are named in it.
     """
     return {
         "fingerprint": fingerprint(body),
         "uri_fingerprint": uri_fingerprint(body) if has_files else None,
-        "request_fingerprint": request_fingerprint(body),
+        "request_fingerprint": request_fingerprint(body, namespace),
     }
 
 

@@ -214,7 +214,7 @@ class EvoLinkGenerateOperator(InputOperator):
     def execute(self, context: Context) -> Any:
         """Attach to the job of an earlier try, or submit; then wait."""
         with airflow_failures(self), closing(self._attempt(context)) as attempt:
-            reused = attempt.reuse.find(attempt.record) if attempt.reuse else None
+            reused = attempt.reuse.find_or_adopt(attempt) if attempt.reuse else None
             return self._keep(reused) if reused else self._wait_and_deliver(attempt, attempt.attach_or_submit())
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:

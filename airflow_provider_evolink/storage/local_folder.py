@@ -48,8 +48,10 @@ def _only_holder(path: Path) -> BinaryIO | None:
             file.close()
             return None
         if _is_at(file, path):
-            file.truncate(0)
-            return file
+            if os.fstat(file.fileno()).st_nlink == 1:
+                file.truncate(0)
+                return file
+            path.unlink()  # a kill came after it was published under its other name, which must stay as it is
         file.close()  # the process that held it has renamed it meanwhile
 
 
@@ -105,7 +107,7 @@ def prove_writable(folder: Path) -> None:
     :raises OSError: they may not be written there.
     """
     nearest = next(path for path in (folder, *folder.parents) if path.exists() or path.is_symlink())
-    with tempfile.NamedTemporaryFile(dir=nearest, prefix=".evolink-write-test-") as file:
+    with tempfile.TemporaryFile(dir=nearest, prefix=".evolink-write-test-") as file:
         file.write(b"test")
 
 

@@ -140,10 +140,24 @@ def publish_json(value: Any, target: ObjectStoragePath, *, indent: int | None = 
     :param target: Where it goes; an existing file is replaced.
     :param indent: Blanks of each level; ``None``: one line, as tools for tables want it.
     """
+    publish_bytes(_json(value, indent), target, content_type=JSON_TYPE)
+
+
+def publish_bytes(
+    content: bytes, target: ObjectStoragePath, *, content_type: str, metadata: Mapping[str, str] = NO_METADATA
+) -> None:
+    """
+    Publish a small file. A kill leaves nothing of it on this machine, as its temporary file has no name.
+
+    :param content: All of it.
+    :param target: Where it goes; an existing file is replaced.
+    :param content_type: Its media type, for stores that keep one.
+    :param metadata: What to keep beside it, in stores that can.
+    """
     with tempfile.TemporaryFile() as source:
-        source.write(_json(value, indent))
+        source.write(content)
         source.seek(0)
-        write_open(target, source, JSON_TYPE, NO_METADATA)
+        write_open(target, source, content_type, metadata)
 
 
 def create_json(value: Any, target: ObjectStoragePath) -> None:

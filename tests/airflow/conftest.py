@@ -29,7 +29,11 @@ from airflow_provider_evolink.operators import EvoLinkGenerateOperator
 
 PROMPT = "a paper boat with the secret word xylophonist"
 
-for _name, _file in (("evolink_archive_samples", "archive_samples.py"), ("evolink_support", "support.py")):
+for _name, _file in (
+    ("evolink_archive_samples", "archive_samples.py"),
+    ("evolink_forker", "forker.py"),
+    ("evolink_support", "support.py"),
+):
     _spec = importlib.util.spec_from_file_location(_name, Path(__file__).with_name(_file))
     assert _spec
     assert _spec.loader
@@ -248,6 +252,14 @@ def scene(
     """Return a task instance, a local EvoLink and a log on which nothing has happened yet; nobody waits for quiet."""
     monkeypatch.setattr(submission, "time", SimpleNamespace(time=time.time, sleep=lambda _: None))
     return sys.modules["evolink_support"].Scene(stage, make, emulator, logs, monkeypatch, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def forker() -> Iterator[Any]:
+    """Start a process whose children are killed, once: importing takes longer than all that they do."""
+    started = sys.modules["evolink_forker"].Forker()
+    yield started
+    started.close()
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,7 @@ class NarrowS3:
     :param copies_fail: The error of every copy of an object; empty: they work.
     :param has_checksums: Whether the store makes checksums of objects and returns them.
     :param before_copy: Called before an object is copied.
+    :param after: Called when a request was done, before it is responded to.
     :param carried: Bytes of bodies, sent and received.
     :param seconds: How long the store takes to respond to what is put.
     """
@@ -43,6 +44,7 @@ class NarrowS3:
     copies_fail: str = ""
     has_checksums: bool = True
     before_copy: Callable[[], object] = lambda: None
+    after: Callable[[], object] = lambda: None
     carried: int = 0
     seen: list[tuple[str, str]] = field(default_factory=list)
 
@@ -56,7 +58,7 @@ class NarrowS3:
     def reset(self) -> None:
         """Give the role the rights to put and get, as the pages promise that they suffice."""
         self.denied, self.ignored, self.seen = {"list", "delete", "abort"}, set(), []
-        self.fails, self.seconds = lambda _, __: None, 0.0
+        self.fails, self.after, self.seconds = lambda _, __: None, lambda: None, 0.0
         self.copies_fail, self.has_checksums, self.before_copy, self.carried = "", True, lambda: None, 0
 
     def stop(self) -> None:
@@ -76,6 +78,7 @@ class NarrowS3:
         for condition in self.ignored:
             environ.pop(CONDITIONS[condition], None)
         status, headers, body = self._asked(environ)
+        self.after()
         time.sleep(self.seconds if right == "put" else 0)
         if failure == "lost":
             return self._refuse({**environ, "CONTENT_LENGTH": 0}, start, "503 SlowDown")

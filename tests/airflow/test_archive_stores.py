@@ -197,3 +197,26 @@ def test_rendered_arguments_with_a_hidden_prompt_are_masked_in_the_ui(kind: Any)
         assert (text in shown) is not is_hidden
         assert "720p" in shown
         assert operator.parameters["prompt"] == text, "what is sent stays as it is"
+
+
+@pytest.mark.parametrize(
+    "fault", ["400 ExpiredToken", "403 AccessDenied", "301 PermanentRedirect", "400 AuthorizationHeaderMalformed"]
+)
+@pytest.mark.parametrize("at", ["first file", "second file", "manifest", "row"])
+def test_a_store_that_refuses_in_the_middle_leaves_nothing_half_written(
+    narrow: Any, bucket: str, contents: Any, tmp_path: Path, fault: str, at: str
+) -> None:
+    """Credentials expire, an object is locked, or the bucket is in another region: the error has S3's code."""
+    narrow.denied = set()
+    ends = {"first file": "-0.mp4", "second file": "-1.mp4", "manifest": "manifest.json", "row": "task-1.json"}
+    narrow.fails = lambda right, key: fault if right == "put" and key.endswith(ends[at]) else None
+    files = [staged(tmp_path, "task-1", index) for index in (0, 1)]
+    root = ObjectStoragePath(f"s3://narrow@{bucket}/films")
+    with pytest.raises(OSError, match=fault.split()[1]) as told:
+        archive_files(files, root, RUN, PLAIN)
+    assert bucket not in str(told.value)
+    assert not any(key.startswith("open: ") or key.endswith(ends[at]) for key in contents())
+    assert len([key for key in contents() if key.endswith("manifest.json")]) == (at == "row")
+    narrow.fails = lambda *_: None
+    assert len(archive_files(files, root, RUN, PLAIN)) == 2
+    assert [row["job_id"] for row in EvoLinkArchive(str(root)).find()] == ["task-1"]

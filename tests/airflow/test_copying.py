@@ -128,10 +128,21 @@ def test_a_staged_object_that_has_changed_is_not_archived(
 
 
 @pytest.mark.parametrize("moment", ["after it was opened", "before its ID was known"])
+@pytest.mark.parametrize("way", ["copy", "upload"])
 def test_what_a_killed_copy_left_open_is_aborted_by_the_next_one(
-    narrow: Any, s3: Any, bucket: str, staged: Any, contents: Any, monkeypatch: Any, spool: Path, moment: str
+    narrow: Any,
+    bucket: str,
+    staged: Any,
+    contents: Any,
+    monkeypatch: Any,
+    spool: Path,
+    tmp_path: Path,
+    moment: str,
+    way: str,
 ) -> None:
     in_parts(monkeypatch)
+    monkeypatch.setattr("airflow_provider_evolink.storage.s3.MAX_PUT", 1024)
+    source = staged if way == "copy" else open_folder(f"{tmp_path}/a")
     narrow.denied = set()
     target = open_folder(f"s3://narrow@{bucket}/b.mp4")
 
@@ -142,15 +153,15 @@ def test_what_a_killed_copy_left_open_is_aborted_by_the_next_one(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(s3_copy.OpenUpload, "copy_part", dies)
+        patch.setattr(s3_copy.OpenUpload, "copy_part" if way == "copy" else "put_part", dies)
         patch.setattr(s3_copy.OpenUpload, "__exit__", lambda self, *_: self._note.close())
         with pytest.raises(Killed):
-            copy_checked(staged, target, file=FILE, metadata=ABOUT)
+            copy_checked(source, target, file=FILE, metadata=ABOUT)
     (note,) = spool.iterdir()
     if moment == "before its ID was known":
         note.write_text(json.dumps({"path": target.path}))
     assert contents() == ["staging/a.mp4", "open: b.mp4"]
-    assert copy_checked(staged, target, file=FILE, metadata=ABOUT).by == "store"
+    assert copy_checked(source, target, file=FILE, metadata=ABOUT).by == {"copy": "store", "upload": "worker"}[way]
     assert contents() == ["b.mp4", "staging/a.mp4"]
     assert left(spool) == []
 

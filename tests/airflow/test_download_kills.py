@@ -7,7 +7,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 import uuid
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from evolink_forker import Forker
 
 HERE = Path(__file__).parent
 SEED = int(os.environ.get("KILL_SEED", random.randrange(10**6)))
@@ -36,45 +36,6 @@ FILE = media.png()
 N = len(FILE)
 SECONDS = 0.5  # that the file takes to arrive
 KILLS = int(os.environ.get("KILLS", "3"))  # in each store, a third of them in the archive; more in the tests of chaos
-
-
-class Forker:
-    """A process that has imported all and forks for each download."""
-
-    def __init__(self) -> None:
-        command = [sys.executable, str(HERE / "forker.py")]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        while self._read() != "ready":
-            pass
-
-    def _read(self) -> str:
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        assert line, "the forker is gone"
-        return line.strip()
-
-    def start(self, **given: Any) -> int:
-        assert self._process.stdin
-        given["environment"] = {name: value for name, value in os.environ.items() if name.startswith("AIRFLOW_")}
-        self._process.stdin.write(json.dumps(given) + "\n")
-        self._process.stdin.flush()
-        return int(self._read())
-
-    def wait(self) -> int:
-        return int(self._read())
-
-    def close(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait(timeout=20)
-
-
-@pytest.fixture(scope="module")
-def forker() -> Iterator[Forker]:
-    """Start one for both tests: importing takes longer than all downloads."""
-    started = Forker()
-    yield started
-    started.close()
 
 
 @pytest.fixture

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import json
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,12 +19,13 @@ from typing import Any
 import boto3
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
-from evolink_support import MAPPED, killed
+from evolink_forker import Lines
+from evolink_support import MAPPED, die, killed
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.operators import EvoLinkArchiveOperator, EvoLinkDownloadOperator
-from airflow_provider_evolink.storage import local_folder
+from airflow_provider_evolink.storage import local_folder, object_store
 from airflow_provider_evolink.storage.object_store import (
     create_json,
     open_folder,
@@ -225,6 +229,45 @@ def test_a_file_is_created_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         create_json([2], root / "b.json")
     assert [read_json(root / name) for name in ("a.json", "b.json")] == [[1], [1]]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "b.json"]
+
+
+@pytest.mark.parametrize("write", ["publish_json", "create_json"])
+def test_what_a_killed_process_has_created_is_never_emptied_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: str
+) -> None:
+    root, link = open_folder(str(tmp_path)), os.link
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", lambda *names: (link(*names), die()))
+        killed(lambda: create_json([1], root / "a.json"))
+    sizes = {tmp_path.joinpath("a.json").stat().st_size}
+    for at in itertools.count(1):
+        child = os.fork()
+        if child == 0:
+            with contextlib.suppress(BaseException):
+                lines = Lines(at)
+                lines.around("storage.object_store", write)
+                getattr(object_store, write)([2], root / "a.json")
+            os._exit(0)
+        is_killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        sizes.add(tmp_path.joinpath("a.json").stat().st_size)
+        if not is_killed:
+            break
+    assert at > 20
+    assert sizes == {8}, "a reader always finds a whole document"
+    assert read_json(root / "a.json") == ([2] if write == "publish_json" else [1])
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_the_proof_that_a_folder_takes_files_leaves_none_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make_and_die(make: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, **given: (make(*args, **given), die())
+
+    for name in ("TemporaryFile", "NamedTemporaryFile"):
+        monkeypatch.setattr(tempfile, name, make_and_die(getattr(tempfile, name)))
+    killed(lambda: prove_writable(f"file://{tmp_path}"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_intent_of_another_try_is_not_written_over(

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, ObjectStoragePath, TaskDeferred
 
-from airflow_provider_evolink.api.errors import EvoLinkConfigError
+from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkOrderStopped
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.execution import reuse
 from airflow_provider_evolink.operators import EvoLinkArchiveOperator, EvoLinkBatchOperator, EvoLinkDownloadOperator
+from airflow_provider_evolink.storage.archive import claims as claims_module
 from airflow_provider_evolink.storage.archive.claims import Claims, ClaimState
 from airflow_provider_evolink.storage.archive.index import find_request, lookup_path
 
@@ -107,6 +108,7 @@ def test_downloads_and_archives_take_a_reused_result_without_evolink(
     [
         ("another request", {"parameters": OTHER}),
         ("never", {"parameters": SEEDED, "reuse": "never"}),
+        ("another deployment", {"parameters": SEEDED, "idempotency_namespace": "staging"}),
     ],
 )
 def test_another_request_is_ordered(
@@ -121,6 +123,27 @@ def test_another_request_is_ordered(
     result = stage.run(make(**{**where, **given}))
     assert orders(fast) == 2, change
     assert "reused" not in result
+
+
+@pytest.mark.parametrize("chosen", ["argument", "setting"])
+def test_deployments_of_one_name_share_what_is_archived_and_others_do_not(
+    stage: Any, make: Make, fast: EmulatorServer, where: dict[str, Any], tmp_path: Path, root: str, chosen: str
+) -> None:
+    def order(name: str, **more: Any) -> dict[str, Any]:
+        with pytest.MonkeyPatch.context() as patch:
+            if chosen == "setting":
+                patch.setenv("AIRFLOW__EVOLINK__IDEMPOTENCY_NAMESPACE", name)
+            else:
+                more["idempotency_namespace"] = name
+            return dict(stage.run(make(parameters=SEEDED, **more)))
+
+    store(stage, order("production"), tmp_path, root)
+    found = []
+    for run, name in enumerate(("production", "staging", "")):
+        another_run(stage, f"run {run}")
+        found.append(order(name, **where).get("reused", False))
+    assert found == [True, False, False]
+    assert orders(fast) == 3
 
 
 def test_without_a_seed_it_must_be_asked_for(
@@ -270,6 +293,24 @@ def test_equal_requests_of_a_batch_are_ordered_once(
     assert len({result["job_id"] for result in results}) == 1
 
 
+@pytest.mark.parametrize("first", ["batch", "single"])
+def test_an_open_order_of_the_operator_that_was_replaced_comes_before_the_archive(
+    stage: Any, make: Make, archived: list[dict[str, Any]], slow: EmulatorServer, where: dict[str, Any], first: str
+) -> None:
+    batch = make(EvoLinkBatchOperator, model="wan2.7-text-to-video", requests=[SEEDED], parameters=None)
+    single = make(parameters=SEEDED)
+    with pytest.raises(TaskDeferred):
+        (batch if first == "batch" else single)().execute(stage.context())
+    assert orders(slow) == 2
+    given = {"requests": [SEEDED], "parameters": None} if first == "single" else {"parameters": SEEDED}
+    kind = [EvoLinkBatchOperator] if first == "single" else []
+    result = stage.retry().run(make(*kind, model="wan2.7-text-to-video", **given, **where))
+    (found,) = result if first == "single" else [result]
+    assert "reused" not in found
+    assert found["job_id"] == slow.books()["jobs"][-1]["id"] != archived[0]["job_id"]
+    assert orders(slow) == 2
+
+
 # Equal requests at the same time
 
 
@@ -344,6 +385,53 @@ def test_a_refused_order_frees_its_claim(stage: Any, make: Make, fast: EmulatorS
     assert orders(fast) == 1
 
 
+def test_a_refused_order_frees_no_claim_that_another_try_has_just_renewed(
+    stage: Any, make: Make, fast: EmulatorServer, where: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renew, written = Claims.renew, []
+
+    def and_another_try(self: Claims, claim: Any, now: float) -> Any:
+        own = renew(self, claim, now)
+        written.append(renew(self, own, now + 1))
+        return own
+
+    monkeypatch.setattr(Claims, "renew", and_another_try)
+    fast.fault("status", on="submit", status=400)
+    with pytest.raises(AirflowFailException):
+        others(stage, make, 0, **where)
+    monkeypatch.setattr(reuse, "CLAIM_GRACE", -1000.0)
+    with pytest.raises(AirflowFailException, match="claimed by another task"):
+        others(stage, make, 1, **where)
+    assert written[0].state is ClaimState.CLAIMED
+    assert orders(fast) == 0
+
+
+@pytest.mark.parametrize("other", ["freed", "renewed", "freed while it is renewed"])
+def test_a_claim_that_another_try_has_freed_or_renewed_is_not_used(
+    stage: Any, make: Make, fast: EmulatorServer, where: dict[str, Any], monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    take, publish = reuse.Reuse._take_turn, claims_module.publish_json
+
+    def taken(self: Any, record: Any) -> Any:
+        turn = take(self, record)
+        if other == "freed":
+            assert self._claims.free(turn.claim)
+        elif other == "renewed":
+            self._claims.renew(turn.claim, turn.claim.claimed_at + 1)
+        return turn
+
+    def overtaken(value: dict[str, Any], path: Any) -> None:
+        publish(value, path)
+        if other == "freed while it is renewed":
+            publish({**value, "state": "over"}, path)
+
+    monkeypatch.setattr(reuse.Reuse, "_take_turn", taken)
+    monkeypatch.setattr(claims_module, "publish_json", overtaken)
+    with pytest.raises(EvoLinkOrderStopped, match="another try of this task has taken over or freed"):
+        others(stage, make, 0, **where)
+    assert orders(fast) == 0
+
+
 def test_a_failed_job_frees_its_claim(stage: Any, make: Make, fast: EmulatorServer, where: dict[str, Any]) -> None:
     fast.fault("job_fails", on="submit")
     with pytest.raises(Exception, match="failed"):
@@ -369,7 +457,7 @@ def test_an_order_that_was_found_again_is_named_in_its_claim(
 ) -> None:
     """The try that submitted died before it could name its job; the next one attaches, and the others as well."""
     with monkeypatch.context() as dying:
-        dying.setattr(reuse.Reuse, "_settle", lambda *_: None)
+        dying.setattr(reuse._OwnClaim, "settle", lambda *_: None)
         with pytest.raises(TaskDeferred):
             make(parameters=SEEDED, **where)().execute(stage.context())
     found = stage.retry().run(make(parameters=SEEDED, **where))

@@ -357,7 +357,7 @@ def test_an_upload_that_fails_once_is_sent_again_from_its_start(
     found = s3.get_object(Bucket=bucket, Key="a.mp4")
     assert found["Body"].read() == content
     assert found["ContentType"] == "video/mp4"
-    if max_put > len(content):
+    if max_put > len(content) or fault != "lost":  # the ID of an upload can be lost, too
         assert contents() == ["a.mp4"]
 
 

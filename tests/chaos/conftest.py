@@ -17,6 +17,7 @@ sys.path.insert(0, str(HERE))
 
 from airflow_processes import AirflowProcesses  # noqa: E402
 from chaos_rows import Row, Seen, World  # noqa: E402
+from moto.server import ThreadedMotoServer  # noqa: E402
 
 from airflow_provider_evolink.emulator.server import EmulatorServer  # noqa: E402
 
@@ -89,8 +90,22 @@ def endless_books() -> Iterator[EmulatorServer]:
 
 
 @pytest.fixture(scope="session")
+def s3_address() -> Iterator[str]:
+    """Serve an S3."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
 def world(
-    rows: list[Row], books: EmulatorServer, short_books: EmulatorServer, endless_books: EmulatorServer
+    rows: list[Row],
+    books: EmulatorServer,
+    short_books: EmulatorServer,
+    endless_books: EmulatorServer,
+    s3_address: str,
 ) -> Iterator[World]:
     """Start Airflow with the DAGs of the chosen rows. Its folder stays, to look into what failed."""
     home = HERE.parents[1] / ".chaos"
@@ -114,6 +129,7 @@ def world(
         "AIRFLOW_CONN_EVOLINK_DEFAULT": connection(books),
         "AIRFLOW_CONN_EVOLINK_MAPPED": connection(short_books),
         "AIRFLOW_CONN_EVOLINK_MANY": connection(endless_books),
+        "AIRFLOW_CONN_STORE": s3_connection(s3_address),
         "AIRFLOW_CONN_EVOLINK_RECOVERED": connection(short_books, "chaos-other-account-key"),
     }
     with AirflowProcesses(home / "airflow", dags, env) as airflow:
@@ -124,6 +140,12 @@ def world(
 def connection(server: EmulatorServer, key: str = "chaos-test-key") -> str:
     """Return a connection as Airflow reads it from the environment."""
     return json.dumps({"conn_type": "evolink", "host": server.url, "password": key})
+
+
+def s3_connection(address: str) -> str:
+    """Return a connection to an S3."""
+    given = {"conn_type": "aws", "login": "key", "password": "secret-key"}
+    return json.dumps({**given, "extra": {"endpoint_url": address, "region_name": "us-east-1"}})
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from airflow_provider_evolink.api.errors import EvoLinkConfigError
+from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkOrderStopped
 from airflow_provider_evolink.api.jobs.job import JobId  # noqa: TC001 - pydantic reads it
 from airflow_provider_evolink.arguments.layout import INDEX
 from airflow_provider_evolink.storage import s3
@@ -102,12 +102,30 @@ class Claims:
         """
         Count the time of a claim anew: its task has uploaded files, and is about to submit only now.
 
-        :param claim: The own claim.
+        :param claim: The own claim, as this try knows it.
         :param now: Epoch seconds.
+        :raises EvoLinkOrderStopped: another try of this task has freed or renewed it.
         """
         renewed = claim.model_copy(update={"claimed_at": now})
-        publish_json(renewed.model_dump(mode="json"), self._path(claim.number))
-        return renewed
+        if self._read(claim.number) == claim:
+            publish_json(renewed.model_dump(mode="json"), self._path(claim.number))
+            if self._read(claim.number) == renewed:
+                return renewed
+        raise EvoLinkOrderStopped(
+            "not submitted: another try of this task has taken over or freed the claim of this request. What to do: "
+            "see the latest try of this task; a retry submits"
+        )
+
+    def free(self, claim: Claim) -> bool:
+        """
+        Let others submit the request, unless another try of this task is about to; return whether they may.
+
+        :param claim: The own claim, as this try knows it.
+        """
+        if self._read(claim.number) != claim:
+            return False
+        self.write(claim, ClaimState.OVER)
+        return True
 
     def own_without_job(self) -> Claim | None:
         """Return the claim of this task that names no job yet, as a try leaves it that ends after its order."""

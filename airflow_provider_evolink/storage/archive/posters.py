@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from airflow_provider_evolink.api.files.posters import can_show, make_poster
 from airflow_provider_evolink.storage.archive.layout import poster_name
 from airflow_provider_evolink.storage.copying.copied import CHECKSUM
-from airflow_provider_evolink.storage.object_store import is_local, open_to_read, publish
+from airflow_provider_evolink.storage.object_store import is_local, open_to_read, publish_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,11 +50,7 @@ def with_poster(row: ManifestFile, folder: ObjectStoragePath) -> ManifestFile:
 
 
 def _publish(jpeg: bytes, target: ObjectStoragePath) -> str:
-    with tempfile.NamedTemporaryFile() as local:
-        local.write(jpeg)
-        local.flush()
-        kept = {CHECKSUM: hashlib.sha256(jpeg).hexdigest()}
-        publish(Path(local.name), target, content_type="image/jpeg", metadata=kept)
+    publish_bytes(jpeg, target, content_type="image/jpeg", metadata={CHECKSUM: hashlib.sha256(jpeg).hexdigest()})
     return target.name
 
 

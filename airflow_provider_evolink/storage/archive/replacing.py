@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from airflow_provider_evolink.storage import s3
 from airflow_provider_evolink.storage.archive.reader import MAX_DAY, rows_in
-from airflow_provider_evolink.storage.object_store import is_local, public_uri, publish, read_bytes
+from airflow_provider_evolink.storage.object_store import is_local, public_uri, publish_bytes, read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,10 +63,7 @@ class DayFile:
             except FileExistsError:
                 raise Changed from None
             return
-        with tempfile.NamedTemporaryFile() as local:
-            local.write(content)
-            local.flush()
-            publish(Path(local.name), self._path, content_type=PARQUET)
+        publish_bytes(content, self._path, content_type=PARQUET)
 
 
 @contextlib.contextmanager
