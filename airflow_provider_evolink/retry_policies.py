@@ -11,6 +11,7 @@ import pendulum
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_evolink.compat import RetryDecision, RetryPolicy
+from airflow_provider_evolink.failure_notes import keep_failure
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -94,6 +95,7 @@ def airflow_failures(operator: Any = None) -> Iterator[None]:
     try:
         yield
     except EvoLinkError as error:
+        keep_failure(error)
         waits = isinstance(getattr(operator, "retry_policy", None), EvoLinkRetryPolicy) and resets_at_midnight(error)
         if error.permanent and not waits:
             raise AirflowFailException(f"{type(error).__name__}: {error}") from error
