@@ -18,7 +18,7 @@ ROUTES = sorted((route.path, sorted(route.methods)) for route in media_app().rou
 OF_A_TASK = [path for path, _ in ROUTES if "{task_id}" in path]
 OF_A_DAG = [path for path, _ in ROUTES if "{dag_id}" in path]
 NEEDS_XCOMS = [path for path in OF_A_DAG if not path.startswith("/state/")]
-NEEDS_TASKS = [path for path in OF_A_DAG if path.startswith(("/state/", "/task/", "/run/"))]
+NEEDS_TASKS = [path for path in OF_A_DAG if path.startswith(("/state/", "/task/", "/run/", "/open/"))]
 numbers = itertools.count()
 
 

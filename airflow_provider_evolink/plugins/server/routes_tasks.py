@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
 
 from airflow_provider_evolink.plugins.server.access import OF_TASKS, OF_XCOMS, Reader
 from airflow_provider_evolink.plugins.server.files import Refused, Shown, find_file
-from airflow_provider_evolink.plugins.server.pages import Addresses, page
+from airflow_provider_evolink.plugins.server.pages import Addresses, line_page, page
 from airflow_provider_evolink.plugins.server.reads import read_run, read_tasks
 from airflow_provider_evolink.plugins.server.routes_files import evidence
 from airflow_provider_evolink.plugins.views.media import FileAt, Medium, RunMedia, total_credits
@@ -22,6 +22,9 @@ from airflow_provider_evolink.plugins.views.status import Status, failure_of, st
 router = APIRouter()
 _TASK = "/{dag_id}/{task_id}/{map_index}/{run_id:path}"
 PAGE = 12  # results on a page
+_NOT_ARCHIVED = (
+    "No task of this run has archived a result of this task yet. This page shows it once one has: reload it."
+)
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,29 @@ def task(
         "unread": rows.unread.get(place),
     }
     return page(request, "task.html", values, links=links)
+
+
+@router.get(f"/open/result{_TASK}", dependencies=[OF_TASKS, OF_XCOMS])
+def open_result(request: Request, at: Annotated[TaskAt, Depends()], reader: Annotated[Reader, Depends()]) -> Response:
+    """Show the results of a task instance, by its link *Open result*."""
+    return task(request, at, reader)
+
+
+@router.get(f"/open/{{what}}{_TASK}", dependencies=[OF_TASKS, OF_XCOMS])
+def open_archived(
+    request: Request, what: str, at: Annotated[TaskAt, Depends()], reader: Annotated[Reader, Depends()]
+) -> Response:
+    """Go to the first archived file of a task instance, or to its manifest."""
+    if what not in ("archived", "manifest"):
+        raise HTTPException(404, "There is no such page.")
+    rows = read_run(at.dag_id, at.run_id, at.place)
+    media = RunMedia(rows, datetime.now(UTC)).of(at.place)
+    first = next((medium for medium in media if medium.file and medium.file.is_archived), None)
+    if first is None:
+        return line_page(request, _NOT_ARCHIVED, 404)
+    tile = tile_of(first, RunAt(at.dag_id, at.run_id), reader, Addresses(request))
+    address = tile.manifest if what == "manifest" else tile.file
+    return RedirectResponse(address, 303, page_headers()) if address else line_page(request, tile.line or "", 404)
 
 
 def _status(rows: RunRows, place: Place, now: datetime) -> Status:
