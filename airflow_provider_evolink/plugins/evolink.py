@@ -45,11 +45,17 @@ _VIEWS = [
         "destination": "task_instance",
         "url_route": "evolink-media",
     },
+    {
+        "name": "Contact sheet",
+        "href": _ADDRESS.format(view="run", rest="{RUN_ID}"),
+        "destination": "dag_run",
+        "url_route": "evolink-sheet",
+    },
 ]
 
 
 class EvoLinkPlugin(AirflowPlugin):
-    """Adds the tab *Media* to task instances. Before Airflow 3.1, which has no such tabs, it adds nothing."""
+    """Adds tabs to task instances and runs. Before Airflow 3.1, which has no such tabs, it adds nothing."""
 
     name = "evolink"
     fastapi_apps = _APPS if _HAS_PAGES else []

@@ -61,6 +61,15 @@
     });
   }
 
+  // A frame that cannot be loaded leaves the kind of its media.
+  for (const frame of document.querySelectorAll(".frame img")) {
+    const showKind = () => { frame.parentElement.textContent = frame.parentElement.dataset.kind; };
+    frame.addEventListener("error", showKind);
+    if (frame.complete && frame.src && !frame.naturalWidth && frame.loading !== "lazy") {
+      showKind();
+    }
+  }
+
   // A file that stops playing may do so because the session is over; after a new login it goes on.
   for (const element of document.querySelectorAll("video[src], audio[src]")) {
     let last = 0;
