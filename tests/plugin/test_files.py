@@ -6,14 +6,18 @@ import hashlib
 import itertools
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow_rows import Run
-from media_samples import CONTENT, archived, record, staged
+from media_samples import CONTENT, archived, job, record, staged
 from strict_auth import PRIVATE
 
+from airflow_provider_evolink.ledger.ledger import FolderStore
+from airflow_provider_evolink.ledger.record import TaskIdentity
+from airflow_provider_evolink.plugins.server import reads
 from airflow_provider_evolink.plugins.server.files import PIECE
 from airflow_provider_evolink.plugins.views.policy import MEDIA_TYPES
 
@@ -278,3 +282,40 @@ def test_a_poster_is_sent_from_beside_the_file(admin: Any, run: Run, film: Any) 
     value["files"][0]["poster"] = "manifest.json"
     path.write_text(json.dumps(value))
     assert admin.get(run.address("poster", "archive", number=0)).status_code == 404
+
+
+def test_before_airflow_3_3_the_ledger_folder_has_the_records(
+    admin: Any, run: Run, shown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A downloaded file is shown by the record there, of a task or of a request of a batch; others prove nothing."""
+    monkeypatch.setattr(reads, "TaskStateStoreModel", None)
+    run.hands("generate", job())
+    run.hands("batch", [job("task-b0"), job("task-b1")])
+    run.hands("download", [staged(shown), staged(shown, "task-b1")])
+    assert fetch(admin, run, "download").status_code == 404
+    assert "ledger_path is not set" not in admin.get(run.address("task", "download")).text
+
+    ledger = f"file://{tmp_path}/ledger"
+    monkeypatch.setenv("AIRFLOW__EVOLINK__LEDGER_PATH", ledger)
+    identity = TaskIdentity(run.dag_id, run.run_id, "generate", -1, clear_count=0)
+    FolderStore(ledger, identity).set(record("task-other"))
+    assert fetch(admin, run, "download").status_code == 404
+    FolderStore(ledger, identity).set(record())
+    FolderStore(ledger, replace(identity, task_id="batch", item=1)).set(record("task-b1"))
+    assert fetch(admin, run, "download").content == CONTENT
+    assert admin.get(run.address("file", "download", number=1)).content == CONTENT
+
+
+def test_without_any_records_the_tab_says_what_it_cannot_see(
+    admin: Any, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And with the ledger folder it shows the running job."""
+    monkeypatch.setattr(reads, "TaskStateStoreModel", None)
+    run.task("generate", state="deferred")
+    assert "ledger_path is not set" in admin.get(run.address("task", "generate")).text
+    ledger = f"file://{tmp_path}/ledger"
+    monkeypatch.setenv("AIRFLOW__EVOLINK__LEDGER_PATH", ledger)
+    FolderStore(ledger, TaskIdentity(run.dag_id, run.run_id, "generate", -1, clear_count=0)).set(record())
+    page = admin.get(run.address("task", "generate")).text
+    assert "task-1" in page
+    assert "ledger_path" not in page

@@ -223,6 +223,15 @@ def test_a_failed_job_says_why_what_it_cost_and_what_to_do(admin: Any, run: Run)
     assert "task-9" in page
 
 
+def test_a_note_without_advice(admin: Any, run: Run) -> None:
+    """As of a request that breaks a rule of its model: the reason is all there is to know."""
+    run.task("generate", state="failed")
+    run.xcoms({("generate", -1): failure_note(EvoLinkConfigError("duration: must be an integer."))}, KEY)
+    page = tab(admin, run)
+    assert "duration: must be an integer.<" in page
+    assert "mend this, then clear the task" in page
+
+
 def test_a_failure_without_a_note_leads_to_the_log(admin: Any, run: Run) -> None:
     """As after a killed worker."""
     run.task("generate", state="failed")

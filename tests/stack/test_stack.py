@@ -209,9 +209,10 @@ def test_the_tab_plays_the_clip(task_id: str, airflow: LocalAirflow, page: Page)
     page.ask("Runtime.enable")
     page.open(f"{airflow.url}/dags/{DAILY}/runs/{run}/tasks/{task_id}/plugin/evolink-media")
     tab = "document.querySelector('iframe')?.contentDocument"
+    start = "(video => {{ video.muted = true; video.currentTime = 3; video.play(); }})({video})"
     page.wait_for(f"!!{tab}?.querySelector('video')")
     video = f"{tab}.querySelector('video')"
-    play = f"{video}.muted = true, {video}.currentTime = 3, {video}.play(), 1"
+    play = start.format(video=video)
     page.ask("Runtime.evaluate", expression=play, userGesture=True)
     page.wait_for(f"{video}.currentTime > 3.1")
 
@@ -260,6 +261,9 @@ def test_a_worker_killed_before_it_recorded_the_job_does_not_pay_twice(
     log = json.dumps(airflow.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/generate/logs/2"))
     assert "an earlier try was interrupted while it submitted" in log
     assert "its idempotency key is af1-" in log
+    tab = httpx.get(f"{airflow.url}/evolink/task/{dag_id}/generate/-1/{run_id}", trust_env=False).text
+    assert "an earlier try was interrupted while it submitted" in tab
+    assert "What to do:" in tab
 
 
 def test_a_batch_that_is_killed_while_it_orders_pays_each_request_once(

@@ -122,6 +122,18 @@ class Shown:
         except Exception as error:  # noqa: BLE001 - every store has its own errors
             _refuse(self.path, error)
 
+    def read_first(self, body: Iterator[bytes]) -> bytes:
+        """
+        Return the first piece of the file: what a store denies is known before a response begins.
+
+        :param body: The pieces.
+        :raises Refused: it cannot be read.
+        """
+        try:
+            return next(body, b"")
+        except Exception as error:  # noqa: BLE001 - every store has its own errors
+            _refuse(self.path, error)
+
 
 def find_file(claim: MediaFile, evidence: Evidence) -> Shown:
     """

@@ -19,7 +19,8 @@ from airflow_provider_evolink.plugins.server.airflow_core import (
     create_session,
     stored_value,
 )
-from airflow_provider_evolink.plugins.views.rows import Place, RunRows, TaskRow
+from airflow_provider_evolink.plugins.server.ledger_folder import folder_record, has_folder
+from airflow_provider_evolink.plugins.views.rows import Place, RunAt, RunRows, TaskRow
 from airflow_provider_evolink.plugins.views.values import Handed, read_handed
 
 RETURNED = "return_value"
@@ -82,7 +83,11 @@ def read_run(dag_id: str, run_id: str, first: Place | None = None) -> RunRows:
             handed[place] = found
     stored.sort(key=lambda one: one[0] != first)
     unread = _read_stored(stored, tasks, handed)
-    return RunRows(tasks, handed, failures, _records(dag_id, run_id), unread)
+    records = _records(dag_id, run_id)
+    if first in tasks and first not in records and tasks[first].names_us:
+        kept = folder_record(RunAt(dag_id, run_id), first)
+        records |= {first: (kept,)} if kept else {}
+    return RunRows(tasks, handed, failures, records, unread)
 
 
 def _xcoms(dag_id: str, run_id: str, place: Place | None = None) -> Iterable[tuple[Place, str, Any]]:
@@ -139,13 +144,34 @@ def _records(dag_id: str, run_id: str) -> dict[Place, tuple[Record, ...]]:
     return found
 
 
-def has_ordered(dag_id: str, job_id: str) -> bool:
+def has_ordered(run: RunAt, job_id: str) -> bool:
     """
     Return whether a record of the DAG names a job. XComs can be edited, so they prove nothing here.
 
-    :param dag_id: The DAG.
-    :param job_id: The job; its ID is checked, and has no wildcards that matter.
+    Records are in Airflow's task state store; before 3.3 in the ledger folder, where those of this run are read.
+
+    :param run: The run.
+    :param job_id: The job.
     """
+    return _is_in_store(run.dag_id, job_id) or (has_folder() and _is_in_folder(run, job_id))
+
+
+def can_see_orders() -> bool:
+    """Return whether records of orders can be read here at all."""
+    return TaskStateStoreModel is not None or has_folder()
+
+
+def _is_in_folder(run: RunAt, job_id: str) -> bool:
+    for place, key, value in _xcoms(run.dag_id, run.run_id):
+        jobs = read_handed(value).jobs if key == RETURNED else ()
+        for number, job in enumerate(jobs):
+            item = number if isinstance(value, list) else None  # of a batch
+            if job.job_id == job_id and (found := folder_record(run, place, item)) and found.job_id == job_id:
+                return True
+    return False
+
+
+def _is_in_store(dag_id: str, job_id: str) -> bool:
     if TaskStateStoreModel is None:
         return False
     names_it = TaskStateStoreModel.value.contains(job_id, autoescape=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Annotated
 
@@ -14,20 +15,20 @@ from airflow_provider_evolink.plugins.server.pages import page, static_file
 from airflow_provider_evolink.plugins.server.reads import has_ordered, read_handed_by
 from airflow_provider_evolink.plugins.views.policy import file_headers
 from airflow_provider_evolink.plugins.views.ranges import read_range
-from airflow_provider_evolink.plugins.views.rows import TaskAt
+from airflow_provider_evolink.plugins.views.rows import RunAt, TaskAt
 
 router = APIRouter()
 _FILE = "/{dag_id}/{task_id}/{map_index}/{number}/{run_id:path}"
 
 
-def evidence(dag_id: str, reader: Reader) -> Evidence:
+def evidence(run: RunAt, reader: Reader) -> Evidence:
     """
-    Return what is known of a DAG besides its XComs.
+    Return what is known of a run besides its XComs.
 
-    :param dag_id: The DAG.
+    :param run: The run.
     :param reader: The user.
     """
-    return Evidence(dag_id, lambda job_id: has_ordered(dag_id, job_id), reader.may_read)
+    return Evidence(run.dag_id, lambda job_id: has_ordered(run, job_id), reader.may_read)
 
 
 def shown_file(at: Annotated[TaskAt, Depends()], number: int, reader: Annotated[Reader, Depends()]) -> Shown:
@@ -44,7 +45,7 @@ def shown_file(at: Annotated[TaskAt, Depends()], number: int, reader: Annotated[
         raise Refused(f"the XCom of this task cannot be read here ({type(error).__name__})") from None
     if not 0 <= number < len(files):
         raise HTTPException(404, "This task instance has handed on no such file.")
-    return find_file(files[number], evidence(at.dag_id, reader))
+    return find_file(files[number], evidence(RunAt(at.dag_id, at.run_id), reader))
 
 
 File = Annotated[Shown, Depends(shown_file)]
@@ -67,7 +68,10 @@ def send(shown: Shown, request: Request) -> Response:
         file.close()
         return Response(None, 416, {**headers, "Content-Range": f"bytes */{size}"})
     body = pieces(file, span.start, span.end)
-    return StreamingResponse(body, 206 if span.is_part else 200, {**headers, **span.headers(size)})
+    first = shown.read_first(body)
+    return StreamingResponse(
+        itertools.chain((first,), body), 206 if span.is_part else 200, {**headers, **span.headers(size)}
+    )
 
 
 @router.get(f"/file{_FILE}", dependencies=[OF_XCOMS])

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from airflow_provider_evolink.plugins.server.access import OF_TASKS, OF_XCOMS, Reader
 from airflow_provider_evolink.plugins.server.files import Refused, Shown, find_file
 from airflow_provider_evolink.plugins.server.pages import Addresses, line_page, page
-from airflow_provider_evolink.plugins.server.reads import read_run, read_tasks
+from airflow_provider_evolink.plugins.server.reads import can_see_orders, read_run, read_tasks
 from airflow_provider_evolink.plugins.server.routes_files import evidence
 from airflow_provider_evolink.plugins.views.media import FileAt, Medium, RunMedia, total_credits
 from airflow_provider_evolink.plugins.views.policy import page_headers
@@ -61,7 +61,7 @@ def tile_of(medium: Medium, run: RunAt, reader: Reader, addresses: Addresses) ->
     if at is None:
         return Tile(medium)
     try:
-        shown = find_file(at.file, evidence(run.dag_id, reader))
+        shown = find_file(at.file, evidence(run, reader))
     except Refused as refusal:
         return Tile(medium, line=refusal.line)
     return _tile(medium, at, shown, run, addresses)
@@ -100,6 +100,7 @@ def task(
         "failure": failure_of(rows, place),
         "state_url": addresses.of("state", run.dag_id, *place, run.run_id),
         "unread": rows.unread.get(place),
+        "sees_orders": can_see_orders(),
     }
     return page(request, "task.html", values, links=links)
 

@@ -11,6 +11,10 @@
   const showTheme = () => {
     const theme = ["light", "dark"].find((name) => host()?.classList.contains(name));
     document.documentElement.className = theme || "";
+    const background = host() && getComputedStyle(host()).getPropertyValue("--chakra-colors-bg").trim();
+    if (background) {
+      document.documentElement.style.setProperty("--bg", background);
+    }
   };
   showTheme();
   if (host()) {

@@ -20,6 +20,7 @@ _WORDS = {
 }
 _MAX_LISTED = 20
 _IN_LOG = "the log of this task has the reason"
+_MEND = "mend this, then clear the task; its log has more"
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def failure_of(rows: RunRows, place: Place) -> FailureLines | None:
         if reserved is not None and "credits were charged" not in reason
         else ""
     )
-    return FailureLines(f"{reason}{cost}", _text(note, "advice") or _IN_LOG, _text(note, "job_id"))
+    return FailureLines(f"{reason}{cost}", _text(note, "advice") or _MEND, _text(note, "job_id"))
 
 
 def _text(note: Mapping[str, Any], name: str) -> str | None:
