@@ -26,7 +26,8 @@ from airflow_provider_evolink.storage.input_roots import InputRoot, is_on_disk, 
 from airflow_provider_evolink.storage.media_file import MediaFile, Receipt
 from airflow_provider_evolink.storage.object_store import parse_json, public_uri
 
-PIECE = 256 * 1024
+FIRST_PIECE = 64 * 1024  # players give many responses up after a moment
+PIECE = 1024 * 1024
 MAX_DOCUMENT = 4 * 1024 * 1024
 _BLOCK = 1024 * 1024
 _NO_ROOTS = (
@@ -160,16 +161,17 @@ def find_file(claim: MediaFile, evidence: Evidence) -> Shown:
 
 def pieces(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
     """
-    Yield bytes of a file in small pieces, and close it.
+    Yield bytes of a file in pieces of at most 1 MB, the first ones smaller, and close it.
 
     :param file: The open file.
     :param start: First byte.
     :param end: Byte after the last.
     """
+    length = FIRST_PIECE
     with closing(file):
         file.seek(start)
-        while start < end and (piece := file.read(min(PIECE, end - start))):
-            start += len(piece)
+        while start < end and (piece := file.read(min(length, end - start))):
+            start, length = start + len(piece), min(PIECE, length * 2)
             yield piece
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import unquote
 
 from airflow.providers.common.compat.sdk import conf
 from sqlalchemy import select
@@ -56,7 +57,7 @@ def read_handed_by(dag_id: str, run_id: str, place: Place) -> Handed:
     """
     for _, key, value in _xcoms(dag_id, run_id, place):
         if key == RETURNED:
-            return read_handed(stored_value(value) if _is_elsewhere(value) else value)
+            return read_handed(_fetched(value) if _is_elsewhere(value) else value)
     return Handed()
 
 
@@ -118,6 +119,18 @@ def _is_elsewhere(value: Any) -> bool:
     return isinstance(value, str) and "://" in value and not backend.endswith(".BaseXCom")
 
 
+def _fetched(reference: str) -> Any:
+    """
+    Return the value that a reference stands for.
+
+    :raises LookupError: the backend does not take it for one of its own, or a step in it may lead elsewhere.
+    """
+    value = None if ".." in unquote(reference) else stored_value(reference)
+    if value is None or value == reference:
+        raise LookupError
+    return value
+
+
 def _read_stored(
     stored: list[tuple[Place, Any]], tasks: dict[Place, TaskRow], handed: dict[Place, Handed]
 ) -> dict[Place, str]:
@@ -128,7 +141,7 @@ def _read_stored(
             unread[place] = "its XCom is in an object store, and is read on its own tab only"
             continue
         try:
-            found = read_handed(stored_value(value))
+            found = read_handed(_fetched(value))
         except Exception as error:  # noqa: BLE001 - every store has its own errors
             unread[place] = f"its XCom is in an object store that cannot be read here ({type(error).__name__})"
             continue
