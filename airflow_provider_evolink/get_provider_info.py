@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 _PACKAGE = "airflow_provider_evolink"
-_OPERATORS = ("generate", "batch", "kinds", "wan", "media", "recover", "upload")
+_OPERATORS = ("generate", "batch", "kinds", "wan", "media", "recover", "review", "upload")
 _CONNECTION_FORM = {
     "hidden-fields": ["schema", "login", "port"],
     "relabeling": {"password": "API key", "host": "API base URL"},

@@ -8,10 +8,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pendulum
-from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_evolink.compat import RetryDecision, RetryPolicy
-from airflow_provider_evolink.failure_notes import keep_failure
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -84,7 +82,7 @@ class EvoLinkRetryPolicy(RetryPolicy):
 @contextmanager
 def airflow_failures(operator: Any = None) -> Iterator[None]:
     """
-    Turn a permanent error into ``AirflowFailException``, so that no retry is used up.
+    Log a failure in three lines, and turn a permanent one into ``EvoLinkTaskFailed``, so that no retry is used up.
 
     Any other error is raised unchanged: Airflow's retries apply, and a retry waits for the same job.
 
@@ -95,8 +93,11 @@ def airflow_failures(operator: Any = None) -> Iterator[None]:
     try:
         yield
     except EvoLinkError as error:
-        keep_failure(error)
         waits = isinstance(getattr(operator, "retry_policy", None), EvoLinkRetryPolicy) and resets_at_midnight(error)
+        from airflow_provider_evolink.task_failures import EvoLinkTaskFailed, keep_failure, log_failure
+
+        log_failure(error)
+        keep_failure(error)
         if error.permanent and not waits:
-            raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+            raise EvoLinkTaskFailed(error) from None
         raise

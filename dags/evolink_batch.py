@@ -14,16 +14,27 @@ from __future__ import annotations
 from typing import Any
 
 import pendulum
-from airflow.providers.common.compat.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, Param, task
 
 from airflow_provider_evolink.operators import EvoLinkBatchOperator
 
 with DAG(
     dag_id="evolink_batch",
+    dag_display_name="EvoLink: many clips in one task",
+    description="One task submits a clip per product; one trigger waits for all of them",
     schedule=None,
     start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
     catchup=False,
-    params={"products": ["a red teapot", "a brass compass", "a wooden whistle"]},
+    params={
+        "products": Param(
+            ["a red teapot", "a brass compass", "a wooden whistle"],
+            type="array",
+            items={"type": "string"},
+            minItems=1,
+            title="Products",
+            description="One clip of 5 seconds for each line: 27.2 credits each.",
+        ),
+    },
     doc_md=__doc__,
     tags=["evolink", "example"],
 ) as dag:

@@ -27,6 +27,8 @@ from airflow_provider_evolink.operators import (
 
 with DAG(
     dag_id="evolink_daily_video",
+    dag_display_name="EvoLink: one clip a day",
+    description="Generates a clip every day, downloads and archives it",
     schedule="@daily",
     start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
     catchup=False,

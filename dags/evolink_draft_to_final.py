@@ -20,6 +20,8 @@ from airflow_provider_evolink.operators import EvoLinkArchiveOperator, EvoLinkDo
 
 with DAG(
     dag_id="evolink_draft_to_final",
+    dag_display_name="EvoLink: from draft to final",
+    description="A cheap draft, then the final clip from it, archived",
     schedule=None,
     start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
     catchup=False,

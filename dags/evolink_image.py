@@ -19,6 +19,8 @@ from airflow_provider_evolink.operators import EvoLinkArchiveOperator, EvoLinkDo
 
 with DAG(
     dag_id="evolink_image",
+    dag_display_name="EvoLink: two pictures from one prompt",
+    description="One request with two pictures, archived",
     schedule=None,
     start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
     catchup=False,

@@ -23,6 +23,8 @@ from airflow_provider_evolink.operators import (
 
 with DAG(
     dag_id="evolink_local_frame",
+    dag_display_name="EvoLink: a clip from your own picture",
+    description="Uploads a picture of yours and archives the clip that begins with it",
     schedule=None,
     start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
     catchup=False,

@@ -18,6 +18,8 @@ from airflow_provider_evolink.operators import EvoLinkArchiveOperator, EvoLinkAu
 
 with DAG(
     dag_id="evolink_music",
+    dag_display_name="EvoLink: music",
+    description="One request, several songs, archived",
     schedule=None,
     start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
     catchup=False,

@@ -19,6 +19,8 @@ ARCHIVED = AssetAlias("evolink_archive")
 
 with DAG(
     dag_id="evolink_on_archive",
+    dag_display_name="EvoLink: after each archived job",
+    description="Runs whenever a task archives a job, with its metadata in hand",
     schedule=[ARCHIVED],
     start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
     catchup=False,

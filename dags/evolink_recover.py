@@ -26,6 +26,7 @@ from airflow_provider_evolink.operators import EvoLinkRecoverOperator
 
 with DAG(
     dag_id="evolink_recover",
+    dag_display_name="EvoLink: recover paid jobs",
     description="Archives paid jobs that no task waits for any more",
     schedule="0 */6 * * *",
     start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),

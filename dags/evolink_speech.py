@@ -14,16 +14,27 @@ from datetime import timedelta
 from typing import Any
 
 import pendulum
-from airflow.providers.common.compat.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, Param, task
 
 from airflow_provider_evolink.operators import EvoLinkArchiveOperator, EvoLinkDownloadOperator
 
 with DAG(
     dag_id="evolink_speech",
+    dag_display_name="EvoLink: speech",
+    description="Builds the request in Python, and archives the spoken text",
     schedule=None,
     start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
     catchup=False,
-    params={"text": "The boat left at {{ dawn }}."},
+    params={
+        "text": Param(
+            "The boat left at {{ dawn }}.",
+            type="string",
+            format="multiline",
+            minLength=1,
+            title="Text",
+            description="What is spoken, braces included: nothing in it is rendered.",
+        ),
+    },
     default_args={"retries": 2, "retry_delay": timedelta(minutes=1)},
     doc_md=__doc__,
     tags=["evolink", "example"],

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 import pendulum
-from airflow.providers.common.compat.sdk import DAG, task, task_group
+from airflow.providers.common.compat.sdk import DAG, Param, task, task_group
 
 from airflow_provider_evolink.operators import (
     EvoLinkArchiveOperator,
@@ -25,15 +25,24 @@ from airflow_provider_evolink.operators import (
 
 with DAG(
     dag_id="evolink_storyboard",
+    dag_display_name="EvoLink: a storyboard",
+    description="One clip per shot, each archived on its own, so that one failed shot loses nothing",
     schedule=None,
     start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
     catchup=False,
     params={
-        "shots": [
-            "Wide angle: a rainy night street, neon lights flicker",
-            "Medium: a detective enters an old building",
-            "Close-up: the detective finds the key clue",
-        ]
+        "shots": Param(
+            [
+                "Wide angle: a rainy night street, neon lights flicker",
+                "Medium: a detective enters an old building",
+                "Close-up: the detective finds the key clue",
+            ],
+            type="array",
+            items={"type": "string"},
+            minItems=1,
+            title="Shots",
+            description="One clip for each line, all in one style.",
+        ),
     },
     doc_md=__doc__,
     tags=["evolink", "example"],

@@ -23,6 +23,8 @@ from airflow_provider_evolink.operators import (
 
 with DAG(
     dag_id="evolink_upscale",
+    dag_display_name="EvoLink: upscale a clip",
+    description="Generates a small clip and upscales it with another model, archived",
     schedule=None,
     start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
     catchup=False,
@@ -40,7 +42,7 @@ with DAG(
         task_id="upscale",
         model="topaz-video-upscale",
         parameters={
-            "video_urls": ["{{ ti.xcom_pull(task_ids='generate')['results'][0] }}"],
+            "video_urls": [generate.output],
             "model_params": {"upscale_factor": "2"},
         },
     )

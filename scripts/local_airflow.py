@@ -218,6 +218,15 @@ class LocalAirflow:
         """
         return self._ask("GET", path)
 
+    def patch(self, path: str, body: Any) -> Any:
+        """
+        Change something through the REST API.
+
+        :param path: Path of the resource.
+        :param body: The change, as plain JSON.
+        """
+        return self._ask("PATCH", path, body)
+
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
         """Ask; SQLite lets one writer in at a time, so a server error is worth some more tries."""
         for patience in (0.5, 1.0, 2.0, 4.0, 0.0):

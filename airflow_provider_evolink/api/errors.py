@@ -145,9 +145,11 @@ class EvoLinkRequestError(EvoLinkError, ValueError):
     def __init__(self, model: str, violations: Sequence[Violation]) -> None:
         self.model = model
         self.violations = tuple(violations)
-        lines = "".join(f"\n  - {violation}" for violation in self.violations)
-        problems = f"{len(self.violations)} problem{'s' * (len(self.violations) != 1)}"
-        super().__init__(f"Invalid request for {model} ({problems}); nothing was sent:{lines}")
+        others = len(self.violations) - 1
+        more = f", and {others} more problem{'s' * (others != 1)}" if others > 0 else ""
+        listed = ":" + "".join(f"\n  - {violation}" for violation in self.violations) if others > 0 else ""
+        first = self.violations[0] if self.violations else "the request breaks a rule"
+        super().__init__(f"{first}{more}. Nothing was sent (invalid request for {model}){listed}")
 
 
 class EvoLinkInputError(EvoLinkError):
@@ -253,11 +255,15 @@ class EvoLinkJobFailed(EvoLinkJobError):
     EvoLink reported the job as failed or cancelled.
 
     :param repeatable: The same request may succeed if it is submitted again (EvoLink's error page).
+    :param credits_charged: What EvoLink reports as charged; ``None``: it reports nothing.
     """
 
-    def __init__(self, message: str, *, repeatable: bool = False, **details: Any) -> None:
+    def __init__(
+        self, message: str, *, repeatable: bool = False, credits_charged: float | None = None, **details: Any
+    ) -> None:
         super().__init__(message, **details)
         self.repeatable = repeatable
+        self.credits_charged = credits_charged
         self.permanent = not repeatable
 
 

@@ -54,7 +54,10 @@ class _CheckedPartial:
 
         def partial(**given: Any) -> Any:
             check_given(operator, given, str(given.get("task_id")), {})
-            return plain(**given)
+            mapped = plain(**given)
+            if operator.map_label_template and not mapped.kwargs.get("map_index_template"):
+                mapped.kwargs["map_index_template"] = operator.map_label_template
+            return mapped
 
         return partial
 
@@ -68,6 +71,7 @@ class CheckedOperator(BaseOperator):
     """
 
     argument_rules: ClassVar[Mapping[str, Rule]] = {}
+    map_label_template: ClassVar[str | None] = None  # the label of mapped tasks, unless the author names one
     partial: Callable[..., Any] = _CheckedPartial()  # type: ignore[assignment]
 
     def check_literals(self) -> None:

@@ -142,6 +142,9 @@ RECOVER: Rules = {
     "poll_interval": _SECONDS,
     "timeout": Number(maximum=MAX_SECONDS, unit=" of seconds", is_optional=False),
 }
+REVIEW: Rules = {
+    "next_credits": Number(maximum=10**9),
+}
 UPLOAD: Rules = {
     "path": InputFile(),
     "path_conn_id": _NAME,

@@ -13,6 +13,7 @@ from airflow_provider_evolink.api.errors import EvoLinkRequestError, Violation
 from airflow_provider_evolink.api.redaction import Redactor, public_link
 from airflow_provider_evolink.arguments.given import is_nothing, returned_nothing
 from airflow_provider_evolink.execution.inputs.hidden_prompt import private_texts, without_prompts
+from airflow_provider_evolink.execution.inputs.job_outputs import JobOutputs
 from airflow_provider_evolink.execution.inputs.origins import named_files, without_entries
 from airflow_provider_evolink.execution.inputs.uploads import InputFiles
 from airflow_provider_evolink.ledger.record import fingerprint, request_fingerprint
@@ -125,12 +126,14 @@ class OrderRequest:
     :param source: Where the request comes from.
     :param context: Airflow's context.
     :param files: Its local files, once it is built; ``None``: it has none.
+    :param outputs: Results of jobs in it, once it is built.
     """
 
     options: GenerationOptions
     source: RequestSource
     context: Context
     files: InputFiles | None = field(default=None, init=False)
+    outputs: JobOutputs = field(default_factory=JobOutputs, init=False)
     _body: dict[str, Any] | None = field(default=None, init=False)
 
     def body(self, *, known: bool = False) -> dict[str, Any]:
@@ -146,6 +149,8 @@ class OrderRequest:
         spec, parameters = catalog.find_spec(given.model), given.parameters
         if spec and self.options.empty and self.options.validation != "off":
             _refuse_empty_media(given.model, self.options.empty & spec.media_parameters.keys())
+        if spec is not None:
+            parameters = self.outputs.resolve(spec.media_parameters, parameters, given.model)
         if spec is None or spec.media_parameters.keys() & parameters.keys():
             parameters = without_entries(parameters)
         fields = media_fields.plain(parameters)
@@ -154,6 +159,7 @@ class OrderRequest:
             body = self._with_files(given, fields, found, known=known)
         else:
             body = catalog.build_request(given.model, fields, validation=self.options.validation)
+        body = self.outputs.to_names(body)
         if not self.source.is_repeatable:
             self.source.remember(self._shown(body))
         if not known:
@@ -176,7 +182,8 @@ class OrderRequest:
         :param reuses_uploads: Use uploads of earlier tries. Not after a refused order: they may be the reason.
         :param is_replay: The order is sent once more, so it must have the links it had.
         """
-        return self.files.with_links(body, reuse=reuses_uploads, replay=is_replay) if self.files else body
+        sent = self.outputs.to_links(body, self.options.evolink_conn_id)
+        return self.files.with_links(sent, reuse=reuses_uploads, replay=is_replay) if self.files else sent
 
     def same_body(self, record: Record | None) -> dict[str, Any] | None:
         """

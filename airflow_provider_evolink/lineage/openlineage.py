@@ -112,7 +112,9 @@ def _inputs(result: Mapping[str, Any]) -> Iterator[Dataset]:
     if not isinstance(request, Mapping) or spec is None:
         return
     for _, value in find_media(spec.parameters, request):
-        if isinstance(value, str) and ("://" in value or value.startswith("/")):
+        if isinstance(value, str) and value.startswith("evolink-job:"):
+            yield _job(value.removeprefix("evolink-job:").partition("/")[0])
+        elif isinstance(value, str) and ("://" in value or value.startswith("/")):
             yield dataset_of(value)
     for name, parameter in spec.parameters.items():
         value = request.get(name)

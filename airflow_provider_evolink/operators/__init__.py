@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from airflow_provider_evolink.operators.batch import EvoLinkBatchOperator
 from airflow_provider_evolink.operators.generate import EvoLinkGenerateOperator
 from airflow_provider_evolink.operators.kinds import (
@@ -19,6 +21,9 @@ from airflow_provider_evolink.operators.wan import (
     EvoLinkVideoEditOperator,
 )
 
+if TYPE_CHECKING:
+    from airflow_provider_evolink.operators.review import EvoLinkReviewOperator as EvoLinkReviewOperator
+
 __all__ = [
     "EvoLinkArchiveOperator",
     "EvoLinkAudioOperator",
@@ -34,3 +39,12 @@ __all__ = [
     "EvoLinkVideoEditOperator",
     "EvoLinkVideoOperator",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the review operator where it is used: it needs Airflow 3.1, and brings in much of it."""
+    if name == "EvoLinkReviewOperator":
+        from airflow_provider_evolink.operators.review import EvoLinkReviewOperator
+
+        return EvoLinkReviewOperator
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,6 +10,8 @@ from airflow_provider_evolink.arguments.checks import CheckedOperator
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+MAX_LABEL = 40  # more would push the state off the list of mapped tasks
+
 
 class InputOperator(CheckedOperator):
     """
@@ -46,3 +48,15 @@ def _given(operator: Any) -> Iterator[str]:
     named = {name: getattr(operator, name, None) for name in operator.template_fields}
     for values in (named, parameters if isinstance(parameters, Mapping) else {}):
         yield from (str(name) for name, value in values.items() if value is not None)
+
+
+def prompt_label(operator: Any) -> str | None:
+    """
+    Return the start of the prompt, as the label of a mapped task; ``None`` without one, or under ``hide_prompt``.
+
+    :param operator: A generate operator, its templates rendered.
+    """
+    parameters = operator.parameters if isinstance(operator.parameters, Mapping) else {}
+    prompt = getattr(operator, "prompt", None) or parameters.get("prompt")
+    text = " ".join(prompt.split()) if isinstance(prompt, str) and not operator.hide_prompt else ""
+    return (text if len(text) <= MAX_LABEL else f"{text[: MAX_LABEL - 1]}…") or None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_evolink.arguments import table
 from airflow_provider_evolink.compat import TRIGGER_FAILED, default_deferrable
 from airflow_provider_evolink.links.evolink import MEDIA_LINKS
-from airflow_provider_evolink.operators.base import InputOperator
+from airflow_provider_evolink.operators.base import InputOperator, prompt_label
 from airflow_provider_evolink.retry_policies import airflow_failures
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.execution.results import GenerationResult
 
 PADDING = timedelta(minutes=2)
+MAP_LABEL = "{{ task.map_label or ti.map_index }}"
 
 
 class EvoLinkGenerateOperator(InputOperator):
@@ -78,7 +79,7 @@ class EvoLinkGenerateOperator(InputOperator):
     :param ledger_path: Absolute path in object storage for a second copy of the record; before Airflow 3.3 it is the
         only one. Default: ``[evolink] ledger_path``. It must be the same for all tries on all workers, or a retry does
         not find the job and pays again. (templated)
-    :param max_credits: Refuse a request that may cost more, by the price list of the catalog.
+    :param max_credits: Refuse a request that may cost more, by the price list of the catalog. (templated)
     :param unknown_price: What to do under ``max_credits`` if the price is not known: ``refuse`` or ``order``.
     :param max_regenerations: Maximum resubmissions after transient EvoLink failures. Default: one with every retry.
         Permanent failures are never resubmitted.
@@ -108,6 +109,8 @@ class EvoLinkGenerateOperator(InputOperator):
     """
 
     argument_rules = table.GENERATE
+    map_label_template = MAP_LABEL
+    map_label = property(prompt_label)
     template_fields: Sequence[str] = (
         "model",
         "parameters",
@@ -120,6 +123,7 @@ class EvoLinkGenerateOperator(InputOperator):
         "min_rate",
         "ledger_path",
         "callback_url",
+        "max_credits",
         "archive_path",
         "archive_conn_id",
     )
@@ -154,7 +158,7 @@ class EvoLinkGenerateOperator(InputOperator):
         min_rate: Templated[float | None] = None,
         callback_url: Templated[str | None] = None,
         ledger_path: Location | None = None,
-        max_credits: float | None = None,
+        max_credits: Templated[float | None] = None,
         unknown_price: UnknownPrice = "refuse",
         max_regenerations: int | None = None,
         on_unknown_submit: OnUnknownSubmit = "fail",
@@ -168,6 +172,7 @@ class EvoLinkGenerateOperator(InputOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.map_index_template = self.map_index_template or MAP_LABEL
         self.model = model
         self.parameters = parameters
         self.kind = kind

@@ -55,7 +55,7 @@ def tell(state):
             "try": context["ti"].try_number,
             "state": state,
             "error": type(error).__name__,
-            "cause": type(getattr(error, "__cause__", None)).__name__,
+            "cause": type(getattr(error, "error", None)).__name__,
             "text": str(error),
         }
         with (HERE / "error_table.jsonl").open("a") as file:
@@ -350,7 +350,7 @@ def test_what_the_page_says_is_what_happens(row: str, results: dict[str, Result]
     for line in failures:
         name = error.strip("`")
         if getattr(errors, name).permanent or retry == "no":
-            assert (line["error"], line["cause"]) == ("AirflowFailException", name), context
+            assert (line["error"], line["cause"]) == ("EvoLinkTaskFailed", name), context
             assert line["text"].startswith(f"{name}: ")
         else:
             assert line["error"] == name, context

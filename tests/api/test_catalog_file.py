@@ -75,7 +75,7 @@ def test_the_pages_made_from_the_catalog_are_up_to_date():
 def test_the_page_of_mistakes_has_ten_that_are_all_reported():
     page = (ROOT / "docs" / "mistakes.md").read_text()
     assert len(catalog_docs.MISTAKES) == page.count("\n## ") == 10
-    assert page.count("EvoLinkRequestError: Invalid request for") == 9
+    assert page.count("(invalid request for ") == 9
     assert page.count("WARNING request for") == 1
 
 

@@ -68,7 +68,7 @@ def test_a_wrong_request_names_every_rule():
     error = one(EvoLinkRequestError)
     assert isinstance(error, ValueError)
     assert str(error) == (
-        "Invalid request for wan (2 problems); nothing was sent:\n"
+        "seed: must be at most 5, got 9, and 1 more problem. Nothing was sent (invalid request for wan):\n"
         "  - seed: must be at most 5, got 9\n"
         "  - prompt: is required"
     )

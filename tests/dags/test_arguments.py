@@ -47,8 +47,8 @@ FILES: dict[str, tuple[str, str, str]] = {
     "sensor": ("", "EvoLinkJobSensor(task_id='shot', job_id='../x')", "job_id must be"),
     "untemplated": (
         "",
-        "Clip(task_id='shot', prompt='p', max_credits='{{ params.cap }}')",
-        "max_credits must be a number",
+        "Clip(task_id='shot', prompt='p', max_regenerations='{{ params.cap }}')",
+        "max_regenerations must be a",
     ),
     "good": (", default_args={'timeout': timedelta(hours=1), 'retries': 2}", GOOD, ""),
 }

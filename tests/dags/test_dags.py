@@ -13,6 +13,7 @@ import av
 import pytest
 from PIL import Image
 
+from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.api.client import EvoLinkClient
 from airflow_provider_evolink.api.settings import ClientSettings
 from airflow_provider_evolink.emulator.server import EmulatorServer
@@ -25,8 +26,8 @@ EXPECTED = {
     "evolink_daily_video": (1, 1),
     "evolink_storyboard": (3, 3),
     "evolink_batch": (3, 3),
-    "evolink_image_to_video": (2, 1),
-    "evolink_reference_cast": (1, 1),
+    "evolink_image_to_video": (3, 1),
+    "evolink_reference_cast": (3, 1),
     "evolink_recover": (0, 1),
     "evolink_image": (1, 2),
     "evolink_music": (1, 2),
@@ -35,6 +36,9 @@ EXPECTED = {
     "evolink_draft_to_final": (2, 1),
     "evolink_local_frame": (1, 1),
     "evolink_on_archive": (0, 0),
+    "evolink_prompt_form": (1, 1),
+    "evolink_nightly_batch": (3, 3),
+    "evolink_review": (8, 3),
 }
 # What the files of a model are: extension, content type, what the file itself says; seconds where the order names none.
 MADE: dict[str, tuple[str, str, Any, float | None]] = {
@@ -105,7 +109,8 @@ def moved(path: Path, folder: Path, store: Path) -> Path:
     return copy
 
 
-@pytest.mark.parametrize("path", DAGS, ids=lambda path: path.stem)
+# A review (of five pictures, of which three are approved) waits for people, whom Airflow's own test of a DAG does not have: tests/stack runs it.
+@pytest.mark.parametrize("path", [path for path in DAGS if path.stem != "evolink_review"], ids=lambda path: path.stem)
 def test_runs_to_success(
     path: Path, slow_emulator: EmulatorServer, evolink_conn: str, dags_folder: Path, store: Path, deferrals: list[str]
 ) -> None:
@@ -186,4 +191,36 @@ def check(file: Path, ordered: dict[str, dict[str, Any]], *, is_known: bool) -> 
 def test_explains_itself(path: Path) -> None:
     """Each example has documentation for the UI and a row in this test."""
     assert path.stem in EXPECTED
-    assert load(path).doc_md.strip().startswith("###")
+    dag = load(path)
+    assert dag.doc_md.strip().startswith("###")
+    assert dag.description
+    assert dag.dag_display_name != dag.dag_id
+    assert "example.com" not in path.read_text()
+    for name in dag.params:
+        param = dag.params.get_param(name)
+        assert param.schema.get("title"), name
+        assert param.description or param.schema.get("values_display"), name
+
+
+def test_the_form_shows_the_prices_of_the_catalog() -> None:
+    path = next(path for path in DAGS if path.stem == "evolink_prompt_form")
+    params = load(path).params
+    price = catalog.find_spec("wan2.7-text-to-video").price
+    labels = params.get_param("model").schema["values_display"]
+    assert f"{price.per_second:g} credits a second, at least {price.min_credits:g}" in labels["wan2.7-text-to-video"]
+    assert price.as_of in path.read_text()
+    assert all(catalog.find_spec(name) for name in labels)
+    assert [name for name in labels if catalog.find_spec(name).price is None] == ["kling-v3-text-to-video"]
+    cost = catalog.max_credits("wan2.7-text-to-video", {"duration": 5})
+    assert f"cost {cost:g} credits" in params.get_param("seconds").description
+    products = load(path.with_name("evolink_batch.py")).params.get_param("products")
+    assert f"{cost:g} credits each" in products.description
+
+
+def test_a_clip_over_the_budget_of_the_form_is_not_ordered(
+    slow_emulator: EmulatorServer, evolink_conn: str, dags_folder: Path, store: Path
+) -> None:
+    path = next(path for path in DAGS if path.stem == "evolink_prompt_form")
+    run = load(moved(path, dags_folder, store)).test(run_conf={"seconds": 6})
+    assert str(run.state) == "failed"
+    assert slow_emulator.books()["orders"] == 0

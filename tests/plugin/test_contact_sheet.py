@@ -12,7 +12,7 @@ import pytest
 from airflow_rows import Run
 from media_samples import PROMPT, archived, job, record, staged
 
-from airflow_provider_evolink.failure_notes import KEY
+from airflow_provider_evolink.task_failures import FAILURE
 
 numbers = itertools.count()
 
@@ -37,7 +37,7 @@ def mixed(run: Run, shown: Path) -> Run:
         run.hands("generate", job(f"task-{index}"), map_index=index)
         run.hands("archive", [archived(shown, run.dag_id, f"task-{index}")], map_index=index)
     run.task("generate", state="failed", map_index=2)
-    run.xcoms({("generate", 2): {"reason": "content policy; 0 credits were charged", "advice": "change it"}}, KEY)
+    run.xcoms({("generate", 2): {"reason": "content policy; 0 credits were charged", "advice": "change it"}}, FAILURE)
     run.task("generate", state="deferred", map_index=3)
     run.record("generate", record("task-3", state="submitted"), map_index=3)
     run.hands("frames", [staged(shown, "task-p", name="p.png", content_type="image/png")])

@@ -16,7 +16,8 @@ from airflow_rows import Run
 from media_samples import CONTENT, PROMPT, archived, job, record, staged
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkJobFailed
-from airflow_provider_evolink.failure_notes import KEY, failure_note
+from airflow_provider_evolink.review.takes import file_address
+from airflow_provider_evolink.task_failures import FAILURE, failure_note
 
 numbers = itertools.count()
 HOSTILE = "</p><script>alert('1')</script>\"'..%2e%2e{{191*191}}"
@@ -68,15 +69,24 @@ def test_the_archived_file_is_shown_on_every_task_of_its_run(admin: Any, run: Ru
     """Generate, download and archive show the file that stays, also when the link has expired."""
     run.hands("generate", job(expires_at=(datetime.now(UTC) - timedelta(days=9)).isoformat()))
     run.hands("download", [staged(shown)], operator="EvoLinkDownloadOperator")
-    run.hands("archive", [archived(shown, run.dag_id)], operator="EvoLinkArchiveOperator")
-    address = run.address("file", "archive", number=0)
-    for task_id in ("generate", "download", "archive"):
+    run.hands("to_archive", [archived(shown, run.dag_id)], operator="EvoLinkArchiveOperator")
+    address = run.address("file", "to_archive", number=0)
+    for task_id in ("generate", "download", "to_archive"):
         page = tab(admin, run, task_id)
         assert f'src="{address}"' in page
-        assert run.address("manifest", "archive", number=0) in page
+        assert run.address("manifest", "to_archive", number=0) in page
         for text in (PROMPT, "1280 \u00d7 720", "video/mp4", "10.2 kB", "27.2 credits", "archived</b> 20"):
             assert text in page, (task_id, text)
     assert admin.get(address).content == CONTENT
+
+
+def test_a_link_whose_file_is_there_is_not_used(admin: Any, run: Run, shown: Path) -> None:
+    """Its host is not in the policy, since nothing is loaded from it."""
+    run.hands("generate", job())
+    run.hands("archive", [archived(shown, run.dag_id)], operator="EvoLinkArchiveOperator")
+    assert "lives until" in tab(admin, run)
+    assert "results.example.com" not in tab(admin, run)
+    assert "results.example.com" not in policy(admin, run)
 
 
 def test_files_of_a_generate_task_with_a_destination(admin: Any, run: Run, shown: Path) -> None:
@@ -167,7 +177,7 @@ def test_whatever_stands_in_a_value_is_shown_as_text(admin: Any, run: Run, shown
     """Prompts, parameters, models, names of files, map indexes, task IDs."""
     request = {"prompt": HOSTILE, HOSTILE: HOSTILE, "list": [HOSTILE]}
     run.hands("generate", job(model=HOSTILE, request=request, results=[f"https://a.example.com/{HOSTILE}"]))
-    run.xcoms({("generate", -1): {"reason": HOSTILE, "advice": HOSTILE, "job_id": HOSTILE}}, KEY)
+    run.xcoms({("generate", -1): {"reason": HOSTILE, "advice": HOSTILE, "job_id": HOSTILE}}, FAILURE)
     run.hands("archive", [{**archived(shown, run.dag_id), "uri": f"file://{shown}/{HOSTILE}.mp4", "model": HOSTILE}])
     for task_id in ("generate", "archive"):
         page = tab(admin, run, task_id)
@@ -214,21 +224,36 @@ def test_a_failed_job_says_why_what_it_cost_and_what_to_do(admin: Any, run: Run)
         repeatable=False,
         code="content_policy_violation",
         job_id="task-9",
+        credits_charged=3,
     )
     run.task("generate", state="failed")
-    run.xcoms({("generate", -1): failure_note(error)}, KEY)
+    run.xcoms({("generate", -1): failure_note(error)}, FAILURE)
     page = tab(admin, run)
     assert "EvoLink reported the job as failed: “no”; 3 credits were charged." in page
+    assert page.count("credits were charged") == 1
     assert "<b>What to do:</b> change the prompt." in page
     assert "task-9" in page
+
+
+def test_a_review_shows_what_it_offers(admin: Any, run: Run, shown: Path) -> None:
+    """While people think, and afterwards all of it, under the numbers that its page names."""
+    takes = [archived(shown, run.dag_id, f"task-{number}", content=CONTENT + bytes([number])) for number in range(3)]
+    run.task("review", state="awaiting_input", operator="EvoLinkReviewOperator")
+    run.xcoms({("review", -1): [job("task-mere"), *takes]}, "evolink_review")
+    assert admin.get("/" + file_address(run.dag_id, "review", -1, 2, run.run_id)).content == CONTENT + b"\x02"
+    run.xcoms({("review", -1): takes[1:2]})
+    assert admin.get("/" + file_address(run.dag_id, "review", -1, 2, run.run_id)).content == CONTENT + b"\x02"
+    page = tab(admin, run, "review")
+    assert page.count("<article") == 4
+    assert page.count("<video") == 3
 
 
 def test_a_note_without_advice(admin: Any, run: Run) -> None:
     """As of a request that breaks a rule of its model: the reason is all there is to know."""
     run.task("generate", state="failed")
-    run.xcoms({("generate", -1): failure_note(EvoLinkConfigError("duration: must be an integer."))}, KEY)
+    run.xcoms({("generate", -1): failure_note(EvoLinkConfigError("duration: must be an integer."))}, FAILURE)
     page = tab(admin, run)
-    assert "duration: must be an integer.<" in page
+    assert "duration: must be an integer; nothing was charged for this.<" in page
     assert "mend this, then clear the task" in page
 
 
@@ -244,7 +269,7 @@ def test_a_failure_without_a_note_leads_to_the_log(admin: Any, run: Run) -> None
 def test_a_note_of_an_earlier_try_is_not_shown_on_a_success(admin: Any, run: Run) -> None:
     """What counts is the state of the task."""
     run.hands("generate", job())
-    run.xcoms({("generate", -1): failure_note(EvoLinkConfigError("no key. What to do: add one"))}, KEY)
+    run.xcoms({("generate", -1): failure_note(EvoLinkConfigError("no key. What to do: add one"))}, FAILURE)
     assert "no key" not in tab(admin, run)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Any
+from typing import Any, TypeAlias
 
 from airflow_provider_evolink.api.addresses import is_local_file
 from airflow_provider_evolink.api.catalog.media_limits import Media
@@ -71,6 +71,55 @@ def find_media(parameters: Mapping[str, Parameter], given: Mapping[str, Any]) ->
     ]
 
 
+Change: TypeAlias = Callable[[MediaField, Any, bool], Any]
+
+
+def replace_media(parameters: Mapping[str, Parameter], given: Mapping[str, Any], change: Change) -> dict[str, Any]:
+    """
+    Return a request with other values where it takes media.
+
+    :param parameters: Parameters of its model.
+    :param given: Fields that were set. They are not changed.
+    :param change: Returns the new value for a field, its value, and whether the field takes a list.
+    """
+    known = {name: parameters[name] for name in given if name in parameters}
+    return {**given, **{n: _changed(MediaField(n, _kind(n)), one, given[n], change) for n, one in known.items()}}
+
+
+def _changed(field: MediaField, parameter: Parameter, value: Any, change: Change) -> Any:
+    if value is None or parameter.from_job:
+        return value
+    if parameter.takes_link:
+        return change(field, value, False) if field.kind else value
+    if parameter.items and parameter.items.takes_link:
+        return change(field, value, True) if field.kind else value
+    if parameter.items and is_list(value):
+        return [
+            _changed(replace(field, path=f"{field.path}[{at}]"), parameter.items, entry, change)
+            for at, entry in enumerate(value)
+        ]
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        name: _changed(inner, shape, value[name], change) if shape else value[name]
+        for name, (inner, shape) in _inside(field, parameter, value).items()
+    }
+
+
+def _inside(
+    field: MediaField, parameter: Parameter, value: Mapping[str, Any]
+) -> dict[str, tuple[MediaField, Parameter | None]]:
+    """Return the field and the parameter of each entry of an object; users choose the keys of a free-form one."""
+    shapes = [shape for shape in (parameter, *parameter.variants) if shape.properties]
+    fields = {name: inner for shape in shapes for name, inner in (shape.properties or {}).items()}
+    found = {}
+    for name in value:
+        inner = fields.get(str(name))
+        kind = (_kind(str(name)) or field.kind) if inner else field.kind
+        found[name] = (replace(field, path=f"{field.path}.{name}", kind=kind), inner or parameter.additional_properties)
+    return found
+
+
 def _in_value(field: MediaField, parameter: Parameter, value: Any) -> Iterator[tuple[MediaField, Any]]:
     field = replace(field, media=parameter.media or field.media)
     if parameter.takes_link:
@@ -80,15 +129,9 @@ def _in_value(field: MediaField, parameter: Parameter, value: Any) -> Iterator[t
         for at, entry in enumerate(value):
             yield from _in_value(replace(field, path=f"{field.path}[{at}]"), parameter.items, entry)
     elif isinstance(value, Mapping):
-        shapes = [shape for shape in (parameter, *parameter.variants) if shape.properties]
-        fields = {name: inner for shape in shapes for name, inner in (shape.properties or {}).items()}
-        for name, entry in value.items():
-            inner = fields.get(str(name))
-            kind = (
-                _kind(str(name)) or field.kind if inner else field.kind
-            )  # users choose the keys of a free-form object
-            if inner := inner or parameter.additional_properties:
-                yield from _in_value(replace(field, path=f"{field.path}.{name}", kind=kind), inner, entry)
+        for name, (inner, shape) in _inside(field, parameter, value).items():
+            if shape:
+                yield from _in_value(inner, shape, value[name])
 
 
 def _kind(name: str) -> str | None:

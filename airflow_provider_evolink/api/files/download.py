@@ -212,6 +212,6 @@ def naming(link: str, job_id: str | None) -> Iterator[None]:
         yield
     except EvoLinkMediaError as error:
         shown = sanitize(public_link(link))
-        named = error if shown in error.message else error.amended(message=f"{shown}: {error.message}")
+        named = error if shown in error.message else error.amended(message=f"{error.message} ({shown})")
         named.job_id = job_id
         raise named from None

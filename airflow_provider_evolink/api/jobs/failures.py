@@ -82,6 +82,7 @@ def job_error(job: Job, redactor: Redactor | None = None) -> EvoLinkJobError | N
         f"EvoLink reported the job as {_status(job)}: “{_reason(job, redactor) or 'no reason given'}”; {cost}. What to "
         f"do: {row.advice if job.has_documented_status or not row.repeatable else _UNDOCUMENTED}",
         repeatable=is_repeatable(job),
+        credits_charged=charged,
         code=code,
         job_id=job.job_id,
     )

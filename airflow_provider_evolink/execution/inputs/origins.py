@@ -200,7 +200,7 @@ def named_files(value: Any) -> NamedFiles:
 
 def _entries(value: Any) -> Iterator[Mapping[str, Any]]:
     if isinstance(value, Mapping):
-        if _is_entry(value):
+        if is_entry(value):
             yield value
         yield from _entries(list(value.values()))
     elif is_list(value):
@@ -208,7 +208,12 @@ def _entries(value: Any) -> Iterator[Mapping[str, Any]]:
             yield from _entries(inner)
 
 
-def _is_entry(value: Mapping[str, Any]) -> bool:
+def is_entry(value: Mapping[str, Any]) -> bool:
+    """
+    Return whether this is a file as a download or archive task names it.
+
+    :param value: A dict in a request, or in the result of a task.
+    """
     kinds = {"uri": str, "sha256": str, "size": int, "content_type": str}
     return all(isinstance(value.get(name), kind) for name, kind in kinds.items())
 
@@ -221,5 +226,5 @@ def without_entries(value: Any) -> Any:
     """
     if isinstance(value, Mapping):
         inner = {name: without_entries(entry) for name, entry in value.items()}
-        return value["uri"] if _is_entry(value) else inner
+        return value["uri"] if is_entry(value) else inner
     return [without_entries(entry) for entry in value] if is_list(value) else value

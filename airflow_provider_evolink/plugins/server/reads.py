@@ -11,7 +11,6 @@ from airflow.providers.common.compat.sdk import conf
 from sqlalchemy import select
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
-from airflow_provider_evolink.failure_notes import KEY as FAILURE
 from airflow_provider_evolink.ledger.record import Record, read_record
 from airflow_provider_evolink.plugins.server.airflow_core import (
     TaskInstance,
@@ -23,8 +22,10 @@ from airflow_provider_evolink.plugins.server.airflow_core import (
 from airflow_provider_evolink.plugins.server.ledger_folder import folder_record, has_folder
 from airflow_provider_evolink.plugins.views.rows import Place, RunAt, RunRows, TaskRow
 from airflow_provider_evolink.plugins.views.values import Handed, read_handed
+from airflow_provider_evolink.task_failures import FAILURE
 
 RETURNED = "return_value"
+REVIEWED = "evolink_review"  # what a review shows; it stays what its page shows when some of it is chosen
 MAX_STORED = 20  # values that are read from a store of XComs for one page
 _RECORD = "evolink_generation"
 
@@ -94,13 +95,20 @@ def read_run(dag_id: str, run_id: str, first: Place | None = None) -> RunRows:
 def _xcoms(dag_id: str, run_id: str, place: Place | None = None) -> Iterable[tuple[Place, str, Any]]:
     model = XComModel
     found = select(model.task_id, model.map_index, model.key, model.value).where(
-        model.dag_id == dag_id, model.run_id == run_id, model.key.in_((RETURNED, FAILURE))
+        model.dag_id == dag_id, model.run_id == run_id, model.key.in_((RETURNED, REVIEWED, FAILURE))
     )
     if place:
         found = found.where(model.task_id == place.task_id, model.map_index == place.map_index)
     with create_session() as session:
         rows = session.execute(found).all()
-    return [(Place(row[0], row[1]), row[2], _parsed(row[3])) for row in rows]
+    return _shown([(Place(row[0], row[1]), row[2], _parsed(row[3])) for row in rows])
+
+
+def _shown(rows: list[tuple[Place, str, Any]]) -> list[tuple[Place, str, Any]]:
+    """Let what a review shows stand for what it returns, which is some of it."""
+    reviews = {place for place, key, _ in rows if key == REVIEWED}
+    kept = [row for row in rows if row[1] != RETURNED or row[0] not in reviews]
+    return [(place, RETURNED if key == REVIEWED else key, value) for place, key, value in kept]
 
 
 def _parsed(value: Any) -> Any:

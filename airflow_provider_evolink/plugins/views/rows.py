@@ -87,7 +87,7 @@ class RunRows:
 
     :param tasks: Its task instances.
     :param handed: What each has handed on.
-    :param failures: Why one failed, as :func:`~airflow_provider_evolink.failure_notes.failure_note` has it.
+    :param failures: Why one failed, as :func:`~airflow_provider_evolink.task_failures.failure_note` has it.
     :param records: The records of its generations.
     :param unread: Task instances whose value is in a store that cannot be read here, and why.
     """

@@ -12,7 +12,7 @@ from airflow_provider_evolink.plugins.views.rows import Place, RunRows, TaskRow
 from airflow_provider_evolink.plugins.views.status import FailureLines, failure_of
 
 _LAST = datetime.max.replace(tzinfo=UTC)
-_ORDERS_NOTHING = ("download", "archive", "upload", "sensor", "recover")
+_ORDERS_NOTHING = ("download", "archive", "upload", "sensor", "recover", "review")
 
 
 class TileStatus(StrEnum):

@@ -105,15 +105,8 @@ def failure_of(rows: RunRows, place: Place) -> FailureLines | None:
     note = rows.failures.get(place)
     if note is None:
         return FailureLines("The task failed", _IN_LOG) if row.names_us or place in rows.records else None
-    reserved = next(
-        (record.credits_reserved for record in rows.records.get(place, ()) if record.credits_reserved), None
-    )
-    reason = _text(note, "reason") or _text(note, "error") or "The task failed"
-    cost = (
-        f" ({reserved:g} credits were reserved)"
-        if reserved is not None and "credits were charged" not in reason
-        else ""
-    )
+    reason = (_text(note, "reason") or _text(note, "error") or "The task failed").rstrip(".")
+    cost = f"; {text}" if (text := _text(note, "cost")) and text not in reason else ""
     return FailureLines(f"{reason}{cost}", _text(note, "advice") or _MEND, _text(note, "job_id"))
 
 
