@@ -1,8 +1,8 @@
 """
 ### Every night, within a budget
 
-One task submits a clip per product, as long as all of them together cost at most 100 credits; else it submits nothing. A
-request that fails does not hold up the others. What was made is archived. A backfill pays only for nights that were
+One task submits a clip per product, as long as all of them together cost at most 100 credits; else it submits nothing.
+A request that fails does not hold up the others. What was made is archived. A backfill pays only for nights that were
 never submitted, and a clear of `clips` waits for open jobs and pays for no clip that is still on its way.
 
 **Configuration**: as for `evolink_daily_video`.

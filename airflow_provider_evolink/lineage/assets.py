@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import Asset, AssetAlias
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS
 
 from airflow_provider_evolink.storage.object_store import public_uri
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_TAKES_NESTED = AIRFLOW_V_3_1_PLUS
 _OF_A_FILE = {"sha256", "size", "content_type", "index", "width", "height", "duration"}
 
 
@@ -71,9 +74,18 @@ def record_events(context: Context, outlets: Iterable[Any], root: str, extras: l
             log.warning("The archive is complete, but its asset event is not recorded (%s)", type(error).__name__)
 
 
+def flat(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return metadata for Airflow before 3.1, which fails the task if a value is a list or a dict: they become JSON.
+
+    :param extra: An entry of :func:`event_extras`.
+    """
+    return {name: json.dumps(value) if isinstance(value, list | dict) else value for name, value in extra.items()}
+
+
 def _record(event: Any, outlet: Any, root: str, extras: list[dict[str, Any]]) -> None:
     if isinstance(outlet, AssetAlias):
         for extra in extras:
-            event.add(Asset(public_uri(root).rstrip("/")), extra=extra)
+            event.add(Asset(public_uri(root).rstrip("/")), extra=extra if _TAKES_NESTED else flat(extra))
     elif isinstance(outlet, Asset):
         event.extra.update(extras[0] if len(extras) == 1 else {"jobs": extras})

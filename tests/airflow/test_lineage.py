@@ -14,6 +14,7 @@ from openlineage.client.serde import Serde
 from PIL import Image
 
 from airflow_provider_evolink.emulator.server import EmulatorServer
+from airflow_provider_evolink.lineage.assets import flat
 from airflow_provider_evolink.lineage.openlineage import dataset_of
 from airflow_provider_evolink.operators import (
     EvoLinkArchiveOperator,
@@ -71,6 +72,15 @@ def test_an_alias_gets_one_event_per_job_of_one_asset(
         assert event.extra["credits"] == job["credits"]
         assert file["size"] == path.stat().st_size
         assert file["duration"] == pytest.approx(job["request"]["duration"], abs=0.1)
+
+
+def test_before_airflow_3_1_an_event_has_no_nested_values() -> None:
+    """There Airflow hashes them, and would fail a task that has archived everything."""
+    extra = {"job_id": "a", "credits": 1.0, "files": [{"uri": "x"}], "missing": [1], "model": None}
+    shown = flat(extra)
+    assert frozenset(shown.items())
+    assert {name: json.loads(shown[name]) for name in ("files", "missing")} == {"files": [{"uri": "x"}], "missing": [1]}
+    assert (shown["job_id"], shown["credits"], shown["model"]) == ("a", 1.0, None)
 
 
 @pytest.mark.parametrize("count", [1, 2])

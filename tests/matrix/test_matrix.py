@@ -40,9 +40,18 @@ def facts(number: str, python: str, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def test_all_modules_import(number: str, facts: dict[str, Any]) -> None:
-    """Nothing of the package, the emulator included, needs a newer Airflow to be imported."""
+    """Nothing of the package needs a newer Airflow to be imported, but the review and the pages, which need 3.1."""
     assert facts["airflow"] == number
-    assert facts["broken"] == {}
+    broken = dict(facts["broken"])
+    if not has_people(number):
+        assert "needs Airflow 3.1 or later" in broken.pop("airflow_provider_evolink.operators.review")
+        broken = {name: why for name, why in broken.items() if ".plugins.server" not in name}
+    assert broken == {}
+
+
+def has_people(number: str) -> bool:
+    """Return whether tasks can wait for people in a version of Airflow."""
+    return tuple(int(part) for part in number.split(".")[:2]) >= (3, 1)
 
 
 def test_airflow_knows_hook_and_link(facts: dict[str, Any]) -> None:
@@ -53,8 +62,8 @@ def test_airflow_knows_hook_and_link(facts: dict[str, Any]) -> None:
     assert sorted(facts["links"]) == [f"airflow_provider_evolink.links.evolink.EvoLink{name}Link" for name in names]
 
 
-def test_all_examples_parse(airflow: OldAirflow) -> None:
-    """Every file in ``dags/`` gives its DAGs, without an import error."""
+def test_all_examples_parse(number: str, airflow: OldAirflow) -> None:
+    """Every file in ``dags/`` gives its DAGs, without an import error; the review says that it needs Airflow 3.1."""
     names = {
         word.value.value
         for path in (ROOT / "dags").glob("*.py")
@@ -62,10 +71,14 @@ def test_all_examples_parse(airflow: OldAirflow) -> None:
         if isinstance(word, ast.keyword) and word.arg == "dag_id" and isinstance(word.value, ast.Constant)
     }
     query = "SELECT dag_id FROM dag"
-    airflow.wait_until(60, "not all examples were read", lambda: names <= {dag for (dag,) in airflow.rows(query)})
+    refused = set() if has_people(number) else {"evolink_review"}
+    wanted = names - refused
+    airflow.wait_until(240, "not all examples were read", lambda: wanted <= {dag for (dag,) in airflow.rows(query)})
+    errors = {Path(name).stem: text for name, text in airflow.rows("SELECT filename, stacktrace FROM import_error")}
 
     assert DAILY in names
-    assert airflow.rows("SELECT filename, stacktrace FROM import_error") == []
+    assert set(errors) == refused
+    assert all("needs Airflow 3.1 or later" in text for text in errors.values())
 
 
 def test_connection_has_a_form(number: str, facts: dict[str, Any], airflow: OldAirflow) -> None:

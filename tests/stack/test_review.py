@@ -96,10 +96,10 @@ def test_exactly_what_people_approve_is_ordered(
     airflow: LocalAirflow, books: EmulatorServer, runs: dict[str, str]
 ) -> None:
     asked = request_of(airflow, runs["approved"])
-    first, second, third, fourth, fifth = asked["options"][:5]
+    takes = asked["options"][:5]
     assert "Spent so far**: 25 credits" in asked["body"]
     assert asked["task_instance"]["state"] in ("awaiting_input", "deferred")
-    respond(airflow, runs["approved"], fifth, first, third)
+    respond(airflow, runs["approved"], takes[4], takes[0], takes[2])
     states = list(airflow.watch("reviewed", runs["approved"]))[-1]
     chosen = airflow.xcom("reviewed", runs["approved"], "review")
     ordered = clips(books, runs["approved"])
@@ -123,9 +123,7 @@ def test_a_rejection_orders_nothing(airflow: LocalAirflow, books: EmulatorServer
     assert clips(books, runs["rejected"]) == []
 
 
-def test_no_response_in_time_orders_nothing(
-    airflow: LocalAirflow, books: EmulatorServer, runs: dict[str, str]
-) -> None:
+def test_no_response_in_time_orders_nothing(airflow: LocalAirflow, books: EmulatorServer, runs: dict[str, str]) -> None:
     states = list(airflow.watch("unanswered", runs["unanswered"]))[-1]
     assert states["review"] == "skipped"
     assert clips(books, runs["unanswered"]) == []
