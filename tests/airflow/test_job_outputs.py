@@ -170,6 +170,13 @@ def test_one_of_several_must_be_chosen(run: Any, emulator: EmulatorServer) -> No
     assert result["request"]["image_start"].endswith("/0")
 
 
+def test_the_one_that_was_chosen_is_sent(run: Any, emulator: EmulatorServer) -> None:
+    two = as_xcom(run(EvoLinkImageOperator, model="gpt-image-2", prompt="a boat", parameters={"n": 2}))
+    result = run(EvoLinkImageToVideoOperator, image_start={**two, "index": 1}, **FIRST_FRAME)
+    assert result["request"]["image_start"] == f"evolink-job:{two['job_id']}/1"
+    assert sent(emulator)["image_start"].partition("?")[0] == two["results"][1].partition("?")[0]
+
+
 @pytest.mark.parametrize(
     ("job", "what"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 
@@ -45,7 +46,7 @@ def test_models_are_listed_without_the_retired_ones(run):
     status, out, _ = run("models")
     assert status == 0
     lines = out.splitlines()
-    assert lines[0].split() == ["MODEL", "KIND", "TASK", "FAMILY", "STATUS"]
+    assert lines[0].split() == ["MODEL", "KIND", "TASK", "FAMILY", "PRICE", "STATUS"]
     current = [model for model in known_models() if catalog.find_spec(model).status == "documented"]
     assert [line.split()[0] for line in lines[1:-1]] == current
     assert lines[-1].startswith(f"{len(current)} models;")
@@ -65,8 +66,45 @@ def test_models_can_be_searched_by_text_and_kind(run):
         "task": "music",
         "family": "suno",
         "status": "documented",
+        "price": "-",
         "aliases": ["suno-v6-wild"],
     }
+
+
+def test_the_list_has_the_price_in_credits_where_it_is_known(run):
+    price = catalog.find_spec(T2V).price
+    (row,) = [line for line in run("models", T2V)[1].splitlines() if line.startswith(T2V)]
+    assert f"{price.per_second:g}/s, from {price.min_credits:g}" in row
+
+
+def test_a_search_that_finds_nothing_says_so_and_what_is_near(run):
+    status, out, error = run("models", "wan2.7-text2video")
+    assert (status, out) == (1, "")
+    assert "no model matches 'wan2.7-text2video'; did you mean wan2.7-text-to-video" in error
+    assert run("models", "zzzzzz", "--json")[0] == 1
+    assert "--retired" in run("models", "zzzzzz")[2]
+
+
+def test_bare_it_prints_its_help_and_it_knows_its_version(run, capsys):
+    status, out, _ = run()
+    assert status == 0
+    assert all(command in out for command in ("models", "show", "validate", "network", "reconcile"))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert re.fullmatch(r"airflow-provider-evolink \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("terminal", "no_color", "colored"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_colors_are_for_terminals(run, request_file, monkeypatch, terminal, no_color, colored):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    for command in (("models",), ("show", T2V), ("validate", request_file(BAD))):
+        assert ("\x1b[" in run(*command)[1]) is colored
 
 
 def test_show_names_every_parameter_and_rule(run):

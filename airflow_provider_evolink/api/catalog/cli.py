@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import io
 import json
 import logging
@@ -11,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from airflow_provider_evolink.api.errors import Violation
 from airflow_provider_evolink.api.redaction import count, describe_value, sanitize
 
 _WIDEST = 120
+BOLD, RED, GREEN, YELLOW = "1", "31", "32", "33"
 
 
 def main(
@@ -67,7 +70,9 @@ def _parser(
         "archive of results. Only network and reconcile send anything to EvoLink, only reconcile needs a key, and "
         "nothing is ever submitted.",
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser.add_argument("--version", action="version", version=f"airflow-provider-evolink {_version()}")
+    parser.set_defaults(run=lambda _: _help(parser))
+    commands = parser.add_subparsers(metavar="COMMAND")
     models = commands.add_parser("models", help="list models")
     models.add_argument("text", nargs="?", default="", help="filter by name, family or task")
     models.add_argument("--kind", choices=("video", "image", "audio"), help="filter by output type")
@@ -118,10 +123,15 @@ def _models(options: argparse.Namespace) -> int:
     ]
     if options.json:
         _write_json(found)
-        return 0
-    columns = ("model", "kind", "task", "family", "status")
-    _write(table([[str(one[name]) for name in columns] for one in found], columns))
-    _write([f"{len(found)} models; run `python -m airflow_provider_evolink show MODEL` for details"])
+        return int(not found)
+    if not found:
+        near = difflib.get_close_matches(options.text, catalog.known_models(), n=3, cutoff=0.4)
+        hint = f"; did you mean {', '.join(near)}?" if near else "; --retired lists withdrawn ones as well"
+        return _fail(f"no model matches {sanitize(options.text, 80)!r}{hint}", 1)
+    columns = ("model", "kind", "task", "family", "price", "status")
+    head, *rows = table([[str(one[name]) for name in columns] for one in found], columns)
+    _write([_in(BOLD, head), *rows])
+    _write([f"{count(len(found), 'model')}; prices in credits; run `evolink show MODEL` for details"])
     return 0
 
 
@@ -133,7 +143,8 @@ def _show(options: argparse.Namespace) -> int:
     if options.json:
         _write_json(spec.model_dump(mode="json", by_alias=True, exclude_defaults=True))
         return 0
-    _write(lines_of(spec, min(shutil.get_terminal_size().columns, _WIDEST)))
+    name, *lines = lines_of(spec, min(shutil.get_terminal_size().columns, _WIDEST))
+    _write([_in(BOLD, name), *(_in(BOLD, line) if line.isupper() else line for line in lines)])
     return 0
 
 
@@ -187,14 +198,31 @@ def _report(request: dict[str, Any]) -> dict[str, Any]:
 
 def _lines(report: dict[str, Any]) -> Iterator[str]:
     found = report["violations"]
-    verdict = "valid" if report["known"] else "not checked"
+    verdict = _in(GREEN, "valid") if report["known"] else _in(YELLOW, "not checked")
     if found:
-        verdict = f"invalid: {count(len(found), 'error')}"
-    yield f"{sanitize(report['model'], 80)}: {verdict}"
+        verdict = _in(RED, f"invalid: {count(len(found), 'error')}")
+    yield f"{_in(BOLD, sanitize(report['model'], 80))}: {verdict}"
     for one in found:
-        yield f"  error    {Violation(one['field'], one['rule'], one['value'])}"
+        yield f"  {_in(RED, 'error')}    {Violation(one['field'], one['rule'], one['value'])}"
     for warning in report["warnings"]:
-        yield f"  warning  {warning}"
+        yield f"  {_in(YELLOW, 'warning')}  {warning}"
+
+
+def _help(parser: argparse.ArgumentParser) -> int:
+    parser.print_help()
+    return 0
+
+
+def _in(color: str, text: str) -> str:
+    """Return text in a color, where people look at a terminal; ``NO_COLOR`` turns it off."""
+    return f"\x1b[{color}m{text}\x1b[0m" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else text
+
+
+def _version() -> str:
+    try:
+        return version("airflow-provider-evolink")
+    except PackageNotFoundError:
+        return "(not installed)"
 
 
 def _write(lines: Sequence[str] | Iterator[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_provider_evolink.api.catalog.model_spec import ModelSpec, Outputs
 from airflow_provider_evolink.api.catalog.parameter import Parameter
+from airflow_provider_evolink.api.catalog.prices import Price
 from airflow_provider_evolink.api.catalog.sizes import describe_length
 from airflow_provider_evolink.api.catalog.wording import describe, describe_size
 from airflow_provider_evolink.api.redaction import count
@@ -18,7 +19,19 @@ _LABEL_WIDTH = 26
 def summary(spec: ModelSpec) -> dict[str, Any]:
     """Return what a list of models shows."""
     head = {name: getattr(spec, name) or "" for name in ("model", "kind", "task", "family", "status")}
-    return head | {"aliases": list(spec.aliases)}
+    return head | {"price": price_text(spec.price), "aliases": list(spec.aliases)}
+
+
+def price_text(price: Price | None) -> str:
+    """
+    Return a price as one cell of a table: credits a second, and what the cheapest job costs.
+
+    :param price: Of a model; ``None``: not known.
+    """
+    if price is None:
+        return "-"
+    least = f", from {price.min_credits:g}" if price.min_credits else ""
+    return f"{price.per_second:g}/s{least}"
 
 
 def table(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> list[str]:
