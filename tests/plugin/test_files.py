@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from airflow_rows import Run
-from media_samples import CONTENT, archived, job, record, staged
+from media_samples import CONTENT, PROMPT, archived, job, record, staged
 from strict_auth import PRIVATE
 
 from airflow_provider_evolink.ledger.ledger import FolderStore
@@ -253,10 +253,13 @@ def test_without_a_usable_root_nothing_is_shown(
     assert "ui_roots" in admin.get(run.address("task", "archive")).text
 
 
-@pytest.mark.parametrize("number", [1, -1, 99, 10**12])
-def test_a_number_that_is_not_there(number: int, admin: Any, run: Run, film: Any) -> None:
+@pytest.mark.parametrize("number", [1, -1, 99, 10**12, "abc", "0x0", "1.5", "<script>alert(1)"])
+def test_a_number_that_is_not_there(number: Any, admin: Any, run: Run, film: Any) -> None:
     """It is one line as well."""
-    assert admin.get(run.address("file", "archive", number=number)).status_code == 404
+    response = admin.get(run.address("file", "archive", number=number))
+    assert response.status_code == 404
+    assert "There is no such page" in response.text or "no such file" in response.text
+    assert "<script>alert" not in response.text
 
 
 def test_the_manifest_is_shown_as_text(admin: Any, run: Run, film: Any) -> None:
@@ -267,6 +270,16 @@ def test_the_manifest_is_shown_as_text(admin: Any, run: Run, film: Any) -> None:
     page = admin.get(run.address("manifest", "archive", number=0))
     assert page.status_code == 200
     assert "&lt;script&gt;alert(1)" in page.text
+
+
+def test_the_manifest_hides_what_a_task_hides(admin: Any, run: Run, film: Any) -> None:
+    """By re-use a task that hides its prompt may get the result of one that did not."""
+    address = run.address("manifest", "archive", number=0)
+    assert PROMPT in admin.get(address).text
+    run.hands("generate", job(request={"prompt": "sha256:" + "a" * 64}, reused=True))
+    page = admin.get(address)
+    assert page.status_code == 200
+    assert PROMPT not in page.text
 
 
 def test_a_poster_is_sent_from_beside_the_file(admin: Any, run: Run, film: Any) -> None:

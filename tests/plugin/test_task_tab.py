@@ -110,6 +110,16 @@ def test_a_batch_shows_each_request_and_pages(admin: Any, run: Run) -> None:
     assert "task-28" in last
 
 
+def test_a_job_that_made_a_name_lost_nothing(admin: Any, run: Run) -> None:
+    """Some jobs make a voice or an element, which later requests name."""
+    run.hands("generate", job(results=[], outputs=[], made={"voice_id": "voice-7"}))
+    page = tab(admin, run)
+    assert "made: voice_id" in page
+    assert "voice-7" in page
+    assert "has expired" not in page
+    assert "No result" not in page
+
+
 def test_a_mapped_task_shows_its_own(admin: Any, run: Run) -> None:
     """The map index of the address counts."""
     for index in range(2):
@@ -206,6 +216,17 @@ def test_a_hidden_prompt_is_shown_nowhere(admin: Any, run: Run, shown: Path) -> 
         page = tab(admin, run, task_id)
         assert "The prompt is hidden" in page
         assert "sha256:" not in page
+
+
+def test_what_one_task_hides_no_other_shows(admin: Any, run: Run, shown: Path) -> None:
+    """By re-use a hidden order may be given a file whose own words are not hidden."""
+    run.hands("generate", job(request={"prompt": "sha256:" + "a" * 64}, reused=True))
+    run.hands("download", [{**staged(shown), "job": {"request": {"prompt": PROMPT}}}])
+    run.hands("archive", [archived(shown, run.dag_id)])
+    for task_id in ("generate", "download", "archive"):
+        assert PROMPT not in tab(admin, run, task_id)
+        assert "The prompt is hidden" in tab(admin, run, task_id)
+    assert PROMPT not in admin.get(f"/evolink/run/{run.dag_id}/{run.run_id}").text
 
 
 def test_a_task_of_others_has_one_quiet_line(admin: Any, run: Run) -> None:

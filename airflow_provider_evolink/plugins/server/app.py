@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
 
 from airflow_provider_evolink.plugins.server import routes_files, routes_runs, routes_tasks
 from airflow_provider_evolink.plugins.server.files import Refused
@@ -23,6 +24,7 @@ def media_app() -> FastAPI:
     for routes in (routes_tasks, routes_runs, routes_files):
         app.include_router(routes.router)
     app.add_exception_handler(HTTPException, _refusal)
+    app.add_exception_handler(RequestValidationError, _no_such_page)
     app.add_exception_handler(Refused, _not_shown)
     app.add_exception_handler(Exception, _fault)
     return app
@@ -32,6 +34,10 @@ async def _refusal(request: Request, error: Any) -> Response:
     """Say in one line why a request is refused."""
     line = _SIGN_IN if error.status_code == 401 else _NO_RIGHT if error.status_code == 403 else str(error.detail)
     return line_page(request, line, error.status_code)
+
+
+async def _no_such_page(request: Request, _: Any) -> Response:
+    return line_page(request, "There is no such page: a part of its address is not of its kind.", 404)
 
 
 async def _not_shown(request: Request, error: Any) -> Response:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
 
+from airflow_provider_evolink.execution.inputs.hidden_prompt import without_prompts
 from airflow_provider_evolink.plugins.server.access import OF_USERS, OF_XCOMS, Reader
 from airflow_provider_evolink.plugins.server.files import Evidence, Refused, Shown, find_file, pieces
 from airflow_provider_evolink.plugins.server.pages import page, static_file
-from airflow_provider_evolink.plugins.server.reads import has_ordered, read_handed_by
+from airflow_provider_evolink.plugins.server.reads import has_ordered, read_handed_by, read_run
+from airflow_provider_evolink.plugins.views.media import RunMedia
 from airflow_provider_evolink.plugins.views.policy import file_headers
 from airflow_provider_evolink.plugins.views.ranges import read_range
 from airflow_provider_evolink.plugins.views.rows import RunAt, TaskAt
@@ -87,11 +90,19 @@ def poster(request: Request, file: File) -> Response:
 
 
 @router.get(f"/manifest{_FILE}", dependencies=[OF_XCOMS])
-def manifest(request: Request, file: File) -> Response:
-    """Show the manifest of an archived file."""
+def manifest(request: Request, at: Annotated[TaskAt, Depends()], file: File) -> Response:
+    """
+    Show the manifest of an archived file.
+
+    A task that hides its prompt may have been handed the result of one that does not, by re-use.
+    """
     if file.manifest is None:
         raise Refused("this file is not archived, so it has no manifest")
-    text = json.dumps(file.manifest.to_json(), indent=2, ensure_ascii=False)
+    shown = file.manifest.to_json()
+    media = RunMedia(read_run(at.dag_id, at.run_id, at.place), datetime.now(UTC))
+    if shown["request"] and media.hides(file.manifest.job_id):
+        shown["request"] = without_prompts(shown["request"])
+    text = json.dumps(shown, indent=2, ensure_ascii=False)
     return page(request, "manifest.html", {"title": "Manifest", "text": text, "place": str(file.path.parent.name)})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from airflow_provider_evolink.plugins.views.rows import Place, RunRows
 from airflow_provider_evolink.plugins.views.values import JobEntry, is_hidden, parameters_of, prompt_of
 from airflow_provider_evolink.storage.media_file import MediaFile
 
+_HIDDEN: dict[str, Any] = {"is_prompt_hidden": True}
 _KINDS = ("video", "image", "audio")
 
 
@@ -43,6 +44,7 @@ class Medium:
     :param link: EvoLink's link, while it lives.
     :param expires_at: Until when the link lives.
     :param prompt: What was ordered; ``None``: not known, or hidden.
+    :param has_result: Whether it stands for media; some jobs make names in place of them.
     :param steps: What happened to the job, and when; ``None``: not yet, or not known.
     """
 
@@ -61,11 +63,12 @@ class Medium:
     steps: tuple[tuple[str, datetime | None], ...] = ()
     error: str | None = None
     is_reused: bool = False
+    has_result: bool = True
 
     @property
     def is_lost(self) -> bool:
         """Whether there was a result that nothing leads to any more."""
-        return self.error is None and self.file is None and self.link is None
+        return self.has_result and self.error is None and self.file is None and self.link is None
 
 
 class RunMedia:
@@ -116,7 +119,8 @@ class RunMedia:
         files = self._files.get(job.job_id or "", {})
         if job.error is not None or not (job.results or files):
             error = job.error_code or job.error
-            yield self._medium(job, 0, error=error or (None if job.status == "completed" else job.status))
+            medium = self._medium(job, 0, error=error or (None if job.status == "completed" else job.status))
+            yield replace(medium, has_result=False, parameters=(*medium.parameters, *_named(job.made)))
             return
         is_alive = job.expires_at is None or self._now < job.expires_at
         links = dict(enumerate(job.results)) if is_alive else {}
@@ -157,8 +161,18 @@ class RunMedia:
             credits=order.credits if about.credits is None else about.credits,
             file=one if one.is_archived else self.best_file(file.job_id, file.index),
             steps=self._steps(submitted, about.completed or order.completed, file.job_id, file.index),
-            **_words(request),
+            **(_HIDDEN if self.hides(file.job_id) else _words(request)),
         )
+
+    def hides(self, job_id: str) -> bool:
+        """
+        Return whether a task of the run hides the prompt of a job.
+
+        :param job_id: The job.
+        """
+        order, files = self._jobs.get(job_id), self._files.get(job_id, {})
+        requests = [one.file.job.request for listed in files.values() for one in listed]
+        return any(is_hidden(request) for request in (order.request if order else None, *requests))
 
     def _request_of(self, job_id: str) -> dict[str, Any] | None:
         found = (one.file.job.request for files in self._files.get(job_id, {}).values() for one in files)
@@ -182,6 +196,11 @@ class RunMedia:
 
 def _utc(moment: datetime | None) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
+
+
+def _named(made: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """Return the names that a job has made in place of media, such as a voice."""
+    return [(f"made: {name}", value) for name, value in parameters_of(made)]
 
 
 def _kind(word: str | None) -> str | None:

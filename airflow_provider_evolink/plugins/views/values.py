@@ -45,6 +45,7 @@ class JobEntry(BaseModel):
     results: Annotated[list[Any], WrapValidator(lambda value, handler: or_none(value, handler) or [])] = []
     credits: Number = None
     expires_at: _When = None
+    made: _Entries = None
     request: _Entries = None
     created: _When = None
     submitted: _When = None
