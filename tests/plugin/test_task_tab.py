@@ -15,7 +15,7 @@ import pytest
 from airflow_rows import Run
 from media_samples import CONTENT, PROMPT, archived, job, record, staged
 
-from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkJobFailed
+from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkJobFailed, EvoLinkSubmissionUnknown
 from airflow_provider_evolink.review.takes import file_address
 from airflow_provider_evolink.task_failures import FAILURE, failure_note
 
@@ -252,7 +252,7 @@ def test_a_failed_job_says_why_what_it_cost_and_what_to_do(admin: Any, run: Run)
     page = tab(admin, run)
     assert "EvoLink reported the job as failed: “no”; 3 credits were charged." in page
     assert page.count("credits were charged") == 1
-    assert "<b>What to do:</b> change the prompt." in page
+    assert "<b>What to do:</b> change the prompt</p>" in page
     assert "task-9" in page
 
 
@@ -267,6 +267,18 @@ def test_a_review_shows_what_it_offers(admin: Any, run: Run, shown: Path) -> Non
     page = tab(admin, run, "review")
     assert page.count("<article") == 4
     assert page.count("<video") == 3
+
+
+def test_a_command_can_be_copied(admin: Any, run: Run) -> None:
+    """The one that settles an unknown outcome, whole and without a full stop."""
+    lost = EvoLinkSubmissionUnknown(
+        "EvoLink may have charged one order. To settle it, run: evolink reconcile --model m\nWhy: it was lost"
+    )
+    run.task("generate", state="failed")
+    run.xcoms({("generate", -1): failure_note(lost)}, FAILURE)
+    page = tab(admin, run)
+    assert 'data-copy="evolink reconcile --model m"' in page
+    assert "one order may have been charged" in page
 
 
 def test_a_note_without_advice(admin: Any, run: Run) -> None:
