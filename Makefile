@@ -45,7 +45,7 @@ chaos: env
 mutants: env
 	@$(RUN) scripts/mutants.py $(ONLY)
 
-bench: $(BENCH)/.ready
+bench: $(BENCH)/.ready .bench/aws/.ready
 	@$(BENCH)/bin/python benchmarks/run.py $(if $(QUICK),--quick) $(ONLY) $(ARGS)
 
 cases: env
@@ -98,6 +98,11 @@ $(BENCH)/.ready: requirements/bench.txt pyproject.toml | $(UV)
 	@$(UV) pip install --quiet --python $(BENCH)/bin/python -r requirements/bench.txt
 	@$(UV) pip install --quiet --python $(BENCH)/bin/python --no-deps --no-build-isolation -e .
 	@$(BENCH)/bin/python -m compileall -q $(BENCH)/lib >/dev/null 2>&1 || true
+	@touch $@
+
+.bench/aws/.ready: requirements/bench-aws.txt | $(UV)
+	@test -x .bench/aws/bin/python || $(UV) venv --quiet --python "$(PYTHON)" .bench/aws
+	@$(UV) pip install --quiet --python .bench/aws/bin/python -r requirements/bench-aws.txt
 	@touch $@
 
 .tools/bin/uv:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import plots
+import transfer_report
 
 Goal = tuple[str, str, str, bool | None]
 
@@ -19,7 +20,8 @@ def table(found: dict[str, Any]) -> str:
     """
     lines = ["| goal | limit | measured | |", "| --- | --- | --- | --- |"]
     parts = (_waiting(found["rows"]), _rate(found), _schedule(found), _imports(found), _storm(found), _herd(found))
-    for name, limit, value, met in itertools.chain.from_iterable(parts):
+    transfers = transfer_report.goals(found.get("transfers", {}).get("runs", []))
+    for name, limit, value, met in itertools.chain.from_iterable((*parts, transfers)):
         lines.append(f"| {name} | {limit} | {value} | {'' if met is None else 'met' if met else '**missed**'} |")
     return "\n".join(lines)
 

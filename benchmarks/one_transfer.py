@@ -1,7 +1,7 @@
 """
 One transfer by this package, in a process of its own: imports first, then what is measured.
 
-    python benchmarks/one_transfer.py JOB BASE WHERE [ARCHIVE]
+    python benchmarks/one_transfer.py BASE WHERE ARCHIVE JOB...
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ def main() -> None:
     """Transfer, and print how long that took."""
     from airflow_provider_evolink.api.client import EvoLinkClient
     from airflow_provider_evolink.api.settings import ClientSettings
-    from airflow_provider_evolink.storage.archive import archive_files
+    from airflow_provider_evolink.storage.archive.archiving import Archiving, archive_files
     from airflow_provider_evolink.storage.object_store import open_folder, publish_json
     from airflow_provider_evolink.storage.results import fetch_media
 
-    job, base, where, archive = sys.argv[1:5]
+    base, where, archive, *jobs = sys.argv[1:]
     folder = open_folder(where)
-    if not where.startswith("/"):
-        publish_json({}, folder / "first.json")  # what the first call of a process pays
+    publish_json({}, folder / "first.json")  # what the first call of a process pays
     with EvoLinkClient(ClientSettings(api_key="k" * 20, base_url=base)) as client:
-        client.get_job(job)
+        client.get_job(jobs[0])
         Path("/proc/self/clear_refs").write_text("5")
         start, used, begun = kb("VmRSS"), cpu(), time.perf_counter()
-        files = fetch_media(client, job, folder)
+        for job in jobs:
+            files = fetch_media(client, job, folder)
         if archive:
             used, begun = cpu(), time.perf_counter()
-            archive_files(files, open_folder(archive), {})
+            archive_files(files, open_folder(archive), {}, Archiving(posters=False))  # a poster reads the file
         seconds, spent = time.perf_counter() - begun, cpu() - used
     print(json.dumps({"seconds": seconds, "cpu": spent, "mb": (kb("VmHWM") - start) / 1024}))
     if where.startswith("/"):

@@ -13,6 +13,7 @@ from typing import Any
 
 import goals
 import plots
+import transfer_report
 from contestants import CONTESTANTS
 
 HERE = Path(__file__).parent
@@ -86,6 +87,7 @@ def tables(part: str, found: Found) -> str:
         "share": _share,
         "storm": _storm,
         "herd": _herd,
+        "transfers": transfer_report.table,
     }
     return makers[part](found["runs"])
 
@@ -287,7 +289,7 @@ def text(found: dict[str, Found]) -> str:
     parts |= {part: tables(part, results) for part, results in found.items()}
     parts |= {f"{part}_machine": _machine(results["machine"]) for part, results in found.items()}
     filled = HERE.joinpath("page.md").read_text()
-    for name in ("goals", "waiting", "crowd", "rate", "schedule", "imports", "share", "storm", "herd"):
+    for name in ("goals", "waiting", "crowd", "rate", "schedule", "imports", "share", "storm", "herd", "transfers"):
         filled = filled.replace(f"<!-- {name} -->", parts.get(name, "Not measured yet."))
         filled = filled.replace(f"<!-- {name}_machine -->", parts.get(f"{name}_machine", ""))
     return filled

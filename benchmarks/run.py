@@ -23,8 +23,8 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-PARTS = ("schedule", "imports", "share", "waiting", "crowd", "rate", "storm", "herd")
-SHOWN = ("apache-airflow", "httpx", "httpx2", "aiohttp")
+PARTS = ("schedule", "imports", "share", "transfers", "waiting", "crowd", "rate", "storm", "herd")
+SHOWN = ("apache-airflow", "httpx", "httpx2", "aiohttp", "s3fs")
 PEERS = ("openai", "databricks", "http")
 
 
@@ -97,6 +97,10 @@ def _run(part: str, given: argparse.Namespace, folder: Path) -> None:
         import herd
 
         runs = herd.measure(*((15, 8) if given.quick else (150, 64)))
+    elif part == "transfers":
+        import transfers
+
+        runs = transfers.measure(1, [16], 4, folder) if given.quick else transfers.measure(4, [500, 2000], 100, folder)
     else:
         import share
 

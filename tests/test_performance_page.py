@@ -24,7 +24,7 @@ def report(monkeypatch: pytest.MonkeyPatch) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     yield module
-    for name in ("plots", "goals", "contestants", "fake_jobs"):
+    for name in ("plots", "goals", "transfer_report", "contestants", "fake_jobs"):
         sys.modules.pop(name, None)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +62,7 @@ Read = Callable[[Call, Response], T]
 
 class EvoLinkClient:
     """
-    EvoLink for the worker and for plain scripts. Close it, or use it in ``with``.
+    EvoLink for the worker and for plain scripts. Close it, or use it in ``with``. Several threads may read with it.
 
     :param settings: Key, hosts and timeouts.
     :param renew: Returns fresh settings. Called once by a read whose key is refused, since the key may have been
@@ -73,6 +74,8 @@ class EvoLinkClient:
         self.settings = settings
         self.clock = ServerClock()
         self._renew = renew
+        self._renewing = threading.Lock()
+        self._retired: list[httpx.Client] = []  # other threads may still read with them
         # No connection is kept: an idle one may be dead, and the outcome of an order lost on it is unknown.
         limits = httpx.Limits(max_keepalive_connections=0)
         self._http = build_client(httpx.Client, settings, ssl_context(settings.network), limits)
@@ -85,7 +88,8 @@ class EvoLinkClient:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        for http in (*self._retired, self._http):
+            http.close()
 
     def submit(
         self,
@@ -165,14 +169,17 @@ class EvoLinkClient:
         return job
 
     def _read_renewing(self, call: Call, attempts: int, patience: Patience | None) -> Job:
+        refused = self._http
         try:
             return self._read(call, wire.job_from, attempts, patience)
         except EvoLinkAuthError:
             if self._renew is None:
                 raise
-        self.close()
-        fresh = EvoLinkClient(self._renew())
-        self.settings, self._http = fresh.settings, fresh._http
+        with self._renewing:
+            if self._http is refused:  # no other thread has renewed it meanwhile
+                fresh = EvoLinkClient(self._renew())
+                self._retired.append(refused)
+                self.settings, self._http = fresh.settings, fresh._http
         return self._read(call, wire.job_from, attempts, patience)
 
     def get_credits(self) -> Credits:

@@ -226,12 +226,15 @@ class InputFile(Rule):
 
 
 class JobReference(Rule):
-    """A job as a generate operator returns it, or its ID."""
+    """A job as a generate operator returns it, or its ID; or a list of them."""
 
+    may_be_many = False
     is_private = True
 
     def read(self, value: Any, *, is_parsing: bool = False) -> Any:
-        """Return the job's ID."""
+        """Return the job's ID, or a list of IDs."""
+        if self.may_be_many and _is_list(value) and len(value):
+            return JobReferences().read(value, is_parsing=is_parsing)
         from airflow_provider_evolink.api.jobs.job_id import JOB_ID
 
         job_id = value.get("job_id") if isinstance(value, Mapping) else value

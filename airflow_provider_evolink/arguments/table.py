@@ -109,7 +109,7 @@ FIELDS: Rules = {
 REQUEST_FIELDS = frozenset({*FIELDS, "callback_url"})
 TYPED: Rules = {**GENERATE, **FIELDS}  # of operators with such arguments
 DOWNLOAD: Rules = {
-    "job": JobReference(if_nothing=_CLEAR_JOB),
+    "job": JobReference(if_nothing=_CLEAR_JOB, may_be_many=True),
     "destination": Folder(),
     "destination_conn_id": _NAME,
     "evolink_conn_id": _CONNECTION,

@@ -21,6 +21,7 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkSubmissionUnknown,
     EvoLinkUnavailable,
 )
+from airflow_provider_evolink.api.files.transfer.side_by_side import WIDTH, side_by_side
 from airflow_provider_evolink.api.jobs import schedule
 from airflow_provider_evolink.api.polling.batch_wait import BatchWait
 from airflow_provider_evolink.execution.batch_decisions import REQUEST_ERRORS, ends_batch, refill_threshold
@@ -307,8 +308,8 @@ class BatchAttempt:
         """Take the results of jobs that have ended, and end the try if their failures mean that."""
         if self._options.on_failed_job != "fail_fast" and not all_over:
             return  # they count in the end
-        for item in list(items):
-            self._do(item, item.conclude, judges=False)
+        width = WIDTH if self._options.shared.destination else 1
+        side_by_side(lambda item: self._do(item, item.conclude, judges=False), list(items), width)
         self._raise_if_ended(all_over=all_over)
 
     def _raise_if_ended(self, *, all_over: bool = False) -> None:

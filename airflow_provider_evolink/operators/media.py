@@ -20,18 +20,21 @@ if TYPE_CHECKING:
 
 class EvoLinkDownloadOperator(CheckedOperator):
     """
-    Download the results of a finished job into object storage, before their links expire (24 hours).
+    Download the results of finished jobs into object storage, before their links expire (24 hours).
 
     The job is read again for fresh links. A file appears only when it is complete and verified: length, container and
     checksum. A second run compares the checksums, and fetches what is damaged or missing. Nothing is ever submitted.
 
-    :param job: The job, as a generate operator returns it, or a job ID. (templated)
+    :param job: The job, as a generate operator returns it, or a job ID; or a list of them, as a batch or a mapped task
+        returns it. Of a list, up to five results are fetched at a time, and one that fails costs none of the others:
+        the error says which of how many, and a retry fetches just these. (templated)
     :param destination: Folder: ``s3://``, ``gs://``, ``abfs://``, ``file://``. (templated)
     :param destination_conn_id: Connection for the object store, if required. (templated)
     :param evolink_conn_id: Connection of type ``evolink``. (templated)
     :param on_missing: What to do if some of several results cannot be fetched: ``fail``, so that a retry fetches just
         these, or ``deliver`` the others; the missing ones are then in ``job["missing"]`` of every entry, by index and
-        error. Default: ``fail``. If all are missing, the task fails. (templated)
+        error. Of several jobs those that gave nothing are then left out. Default: ``fail``. If all are missing, the
+        task fails. (templated)
     :param total_timeout: Seconds (or ``timedelta``) for each file, pauses included. Default: 24 hours, the life of a
         link. What has arrived is kept for the next try, also after ``execution_timeout``. (templated)
     :param max_bytes: Maximum size of a file. Default: 4 GiB. (templated)
@@ -57,7 +60,7 @@ class EvoLinkDownloadOperator(CheckedOperator):
     def __init__(
         self,
         *,
-        job: Templated[Entries],
+        job: Templated[Entries | Sequence[Templated[Entries] | Sequence[Templated[Entries]]]],
         destination: Location,
         destination_conn_id: Templated[str | None] = None,
         evolink_conn_id: Templated[str] = "evolink_default",
@@ -81,21 +84,17 @@ class EvoLinkDownloadOperator(CheckedOperator):
     def execute(self, context: Context) -> list[DownloadedFile]:  # noqa: ARG002 - Airflow's signature
         """Read the job for fresh links and download its results."""
         from airflow_provider_evolink.hooks.evolink import EvoLinkHook
-        from airflow_provider_evolink.storage.archive.reusable import copy_reused
-        from airflow_provider_evolink.storage.media_file import JobInfo
+        from airflow_provider_evolink.storage.downloads import fetch_jobs, jobs_by_id
         from airflow_provider_evolink.storage.object_store import open_folder
-        from airflow_provider_evolink.storage.results import download_limits, fetch_media
+        from airflow_provider_evolink.storage.results import download_limits
 
         with airflow_failures():
             given = self.checked_arguments()
             limits = download_limits(**{name: given[name] for name in ("total_timeout", "max_bytes", "min_rate")})
             folder = open_folder(given["destination"], given["destination_conn_id"])
-            known = JobInfo.of(self.job)
-            if isinstance(self.job, Mapping) and self.job.get("reused"):
-                self.delivered = files = copy_reused(self.job, folder)
-                return files
+            jobs = jobs_by_id(self.job)
             with EvoLinkHook(given["evolink_conn_id"]).get_conn() as client:
-                files = fetch_media(client, given["job"], folder, known, limits=limits, on_missing=given["on_missing"])
+                files = fetch_jobs(client, jobs, folder, limits=limits, on_missing=given["on_missing"])
         self.delivered = files
         return files
 

@@ -16,7 +16,9 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
+from airflow_provider_evolink.api.files.transfer.side_by_side import check_stopped
 from airflow_provider_evolink.storage import local_folder, s3
+from airflow_provider_evolink.storage.copying import s3_parts
 from airflow_provider_evolink.storage.copying.copied import CHECKSUM
 from airflow_provider_evolink.storage.denials import one_word_for_denials
 
@@ -295,6 +297,7 @@ def checksum_of(source: ObjectStoragePath, size: int, out: IO[bytes] | None = No
     digest, left = hashlib.sha256(), size + 1
     with contextlib.closing(_chunks(source)) as chunks:
         while left > 0 and (chunk := next(chunks, b"")[:left]):
+            check_stopped()
             left -= len(chunk)
             digest.update(chunk)
             if out is not None:
@@ -327,8 +330,11 @@ def write_open(target: ObjectStoragePath, source: IO[bytes], content_type: str, 
     if is_local(target):
         local_folder.write(Path(target.path), source)
     elif target.protocol in s3.PROTOCOLS:
-        size = os.fstat(source.fileno()).st_size
-        s3.write(target, source, size, {"content_type": content_type, "metadata": metadata})
+        size, details = os.fstat(source.fileno()).st_size, {"content_type": content_type, "metadata": metadata}
+        if size <= s3.MAX_PUT:
+            s3.write(target, source, details)
+        else:
+            s3_parts.put(target, source, size, details)
     else:
         with one_word_for_denials():
             _write_elsewhere(target, source, content_type, metadata)

@@ -19,7 +19,7 @@ from airflow_provider_evolink.api.files import hosts
 from airflow_provider_evolink.api.files.containers import HEAD_SIZE, error_page
 from airflow_provider_evolink.api.files.download import MediaBytes, fill, naming, verify
 from airflow_provider_evolink.api.files.download_response import may_appear, pauses
-from airflow_provider_evolink.api.files.transfer.side_by_side import side_by_side
+from airflow_provider_evolink.api.files.transfer.side_by_side import side_by_side, transfer_turn
 from airflow_provider_evolink.api.jobs.failures import job_error
 from airflow_provider_evolink.api.jobs.job import LINK_LIFETIME, JobStatus
 from airflow_provider_evolink.api.redaction import Redactor
@@ -143,7 +143,8 @@ class ResultFetch:
 
     def _attempt(self, index: int, save: Callable[[], object]) -> None:
         try:
-            file = self._fetch(index)
+            with transfer_turn():
+                file = self._fetch(index)
         except EvoLinkError as error:
             self.missing[index] = error
             return

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 PROTOCOLS = frozenset({"s3", "s3a"})
-MAX_PUT = 5 * 1024**3  # what one request may carry; a larger file goes in parts, which a kill can leave behind
-PART = 16 * 1024 * 1024
+MAX_PUT = 5 * 1024**3  # what one request may carry
 READ_TIMEOUT = 300  # seconds; the 15 of s3fs are too few for a store that checks 4 GB before it responds
 RESUMPTIONS = 4  # of a download from the store
 _NO_ETAG = '"00000000000000000000000000000000"'
@@ -30,21 +29,17 @@ _CREATE_ONLY_TEST = ".evolink-create-only"
 log = logging.getLogger(__name__)
 
 
-def write(target: ObjectStoragePath, source: IO[bytes], size: int, details: Mapping[str, Any]) -> None:
+def write(target: ObjectStoragePath, source: IO[bytes], details: Mapping[str, Any]) -> None:
     """
-    Put an object. A kill in the middle leaves nothing behind, no open multipart upload either.
+    Put an object in one request. A kill in the middle leaves nothing behind, no open multipart upload either.
 
     :param target: Where it goes.
-    :param source: Its content, at its start.
-    :param size: Of the content, in bytes.
+    :param source: Its content, at its start; not more than ``MAX_PUT``.
     :param details: ``content_type`` and ``metadata``.
     :raises OSError: the store did not take it.
     """
     headers = {"ContentType": details["content_type"], "Metadata": dict(details["metadata"])}
-    if size <= MAX_PUT:
-        _call(target, "put_object", Body=source, **headers, **_checksum_header(details["metadata"].get(CHECKSUM)))
-    else:
-        target.fs.put_file(f"/dev/fd/{source.fileno()}", target.path, chunksize=PART, max_concurrency=1, **headers)
+    _call(target, "put_object", Body=source, **headers, **_checksum_header(details["metadata"].get(CHECKSUM)))
     target.fs.invalidate_cache(target.path)
 
 

@@ -6,8 +6,10 @@ import importlib.util
 import json
 import socket
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,30 @@ class Gateway(media.MediaServer):  # type: ignore[misc, name-defined]
             return
         plays = self.paths.get(request.path, [media.answer(404)])
         plays[min(len(self.fetched(request.path)), len(plays)) - 1](connection, request)
+
+
+class Counted:
+    """Serves a file after a while, and counts how many lines wait for it at a time."""
+
+    def __init__(self, file: bytes, seconds: float) -> None:
+        self.file, self.seconds = file, seconds
+        self.now = self.peak = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, connection: Any, request: Any) -> None:
+        with self.while_open():
+            time.sleep(self.seconds)
+            media.answer(200, self.file, [("ETag", '"1"')])(connection, request)
+
+    @contextmanager
+    def while_open(self) -> Iterator[None]:
+        """Count one more."""
+        with self._lock:
+            self.now += 1
+            self.peak = max(self.peak, self.now)
+        yield
+        with self._lock:
+            self.now -= 1
 
 
 def left(folder: Path) -> list[str]:

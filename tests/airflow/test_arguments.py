@@ -130,7 +130,7 @@ WRONG: dict[str, list[Any]] = {
     "image_start": [7, True],
     "image_end": [7, True],
     "voice_bindings": ["image1", 7, [LINK]],
-    "job": JOBS,
+    "job": [*JOBS, [7], ["task-1", "../etc"]],
     "job_id": JOBS,
     "destination_conn_id": TEXTS,
     "archive_conn_id": TEXTS,

@@ -28,6 +28,7 @@ from airflow_provider_evolink.operators import (
     EvoLinkImageToVideoOperator,
 )
 from airflow_provider_evolink.storage import s3 as s3_store
+from airflow_provider_evolink.storage.copying import open_uploads, s3_parts
 from airflow_provider_evolink.storage.copying.checked_copy import copy_checked
 from airflow_provider_evolink.storage.object_store import holds, open_folder, publish
 from airflow_provider_evolink.storage.writable import prove_writable
@@ -346,7 +347,7 @@ def test_an_upload_that_fails_once_is_sent_again_from_its_start(
     narrow: Any, bucket: str, contents: Any, s3: Any, tmp_path: Path, monkeypatch: Any, fault: str, max_put: int
 ) -> None:
     monkeypatch.setattr(s3_store, "MAX_PUT", max_put)
-    monkeypatch.setattr(s3_store, "PART", 5 * 1024**2)
+    monkeypatch.setattr(s3_parts, "PART", 5 * 1024**2)
     content = bytes(range(256)) * 50_000
     tmp_path.joinpath("a").write_bytes(content)
     faults = iter([fault])
@@ -375,13 +376,45 @@ def test_a_large_upload_that_fails_for_good_leaves_no_open_upload(
     narrow: Any, bucket: str, contents: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3_store, "MAX_PUT", 1024)
-    monkeypatch.setattr(s3_store, "PART", 5 * 1024**2)
+    monkeypatch.setattr(s3_parts, "PART", 5 * 1024**2)
     tmp_path.joinpath("a").write_bytes(b"x" * 12_000_000)
     narrow.denied = set()
     narrow.fails = lambda right, _: "403 AccessDenied" if right == "put" and len(narrow.seen) == 3 else None
     with pytest.raises(PermissionError):
         publish(tmp_path / "a", open_folder(f"s3://narrow@{bucket}/a.mp4"))
     assert contents() == []
+
+
+@pytest.mark.parametrize("moment", ["create_multipart_upload", "upload_part", "complete_multipart_upload"])
+def test_what_a_killed_large_upload_leaves_open_is_aborted_by_the_next_try(
+    narrow: Any, bucket: str, contents: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW__EVOLINK__SPOOL_FOLDER", str(tmp_path / "spool"))
+    monkeypatch.setattr(s3_store, "MAX_PUT", 1024)
+    monkeypatch.setattr(s3_parts, "PART", 5 * 1024**2)
+    narrow.denied = set()
+    tmp_path.joinpath("a").write_bytes(b"x" * 12_000_000)
+    target, real = open_folder(f"s3://narrow@{bucket}/a.mp4"), s3_store.call
+
+    class Killed(BaseException):
+        pass
+
+    def dies(path: Any, method: str, **given: Any) -> Any:
+        done = real(path, method, **given) if method != "complete_multipart_upload" else None
+        if method == moment:
+            raise Killed
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(s3_store, "call", dies)
+        patch.setattr(open_uploads.OpenUpload, "__exit__", lambda self, *_: self._note.close())
+        with pytest.raises(Killed):
+            publish(tmp_path / "a", target)
+    assert contents() == ["open: a.mp4"], "nothing is visible before it is whole"
+    publish(tmp_path / "a", target, content_type="video/mp4", metadata={"evolink-sha256": "0" * 64})
+    assert contents() == ["a.mp4"]
+    assert list((tmp_path / "spool" / "evolink-spool").iterdir()) == []
+    assert s3_store.head(target)["Metadata"] == {"evolink-sha256": "0" * 64}
 
 
 @pytest.mark.parametrize("cuts", [1, 4, 5])

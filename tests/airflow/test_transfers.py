@@ -6,7 +6,6 @@ import importlib.util
 import logging
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,30 +45,12 @@ def fetch(gateway: Any, job: str, out: Path) -> list[dict[str, Any]]:
         return fetch_media(client, job, open_folder(str(out)))
 
 
-class Counted:
-    """Counts how many lines are open at a time."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.now = self.most = 0
-        self._lock = threading.Lock()
-
-    def __call__(self, connection: Any, request: Any) -> None:
-        with self._lock:
-            self.now += 1
-            self.most = max(self.most, self.now)
-        time.sleep(self.seconds)
-        media.answer(200, FILE, [("ETag", '"1"')])(connection, request)
-        with self._lock:
-            self.now -= 1
-
-
 def test_several_results_come_side_by_side_within_a_bound(gateway: Any, tmp_path: Path) -> None:
-    play = Counted(0.15)
+    play = gateways.Counted(FILE, 0.15)
     job = gateway.job("task-many", [gateway.link(f"/{number}", play) for number in range(12)])
     files = fetch(gateway, job, tmp_path)
     assert [file["index"] for file in files] == list(range(12))
-    assert 3 <= play.most <= WIDTH
+    assert 3 <= play.peak <= WIDTH
     assert gateways.left(tmp_path) == sorted([*(f"task-many-{number}.png" for number in range(12)), "task-many.json"])
 
 
@@ -82,7 +63,7 @@ def test_links_that_expired_together_cost_one_reading_of_the_job(gateway: Any, t
 
 
 def test_one_bad_result_does_not_stop_those_beside_it(gateway: Any, tmp_path: Path) -> None:
-    links = [gateway.link(f"/{number}", Counted(0.1)) for number in range(4)]
+    links = [gateway.link(f"/{number}", gateways.Counted(FILE, 0.1)) for number in range(4)]
     links[1:1] = [gateway.link("/dead", media.answer(410))]
     job = gateway.job("task-bad", links)
     with pytest.raises(EvoLinkMediaError, match=r"result 2 of 5 \(index 1\)"):

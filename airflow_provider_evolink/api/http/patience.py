@@ -11,6 +11,7 @@ import itertools
 import logging
 import math
 import random
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,6 +75,8 @@ class Patience:
     def __init__(self, until: float = math.inf) -> None:
         self.spent = 0.0
         self._until = until
+        self._counted = 0.0  # up to when waits are in `spent`
+        self._lock = threading.Lock()
 
     def wait(self, what: str, refusals: int, retry_after: float | None, *, left: float = math.inf) -> bool:
         """
@@ -85,14 +88,21 @@ class Patience:
         :param left: Seconds that the caller may still wait.
         :return: Whether to try again.
         """
-        left = min(left, POLICY.max_wait - self.spent, self._until - time.time())
+        now = time.time()
+        left = min(left, POLICY.max_wait - self.spent + max(0.0, self._counted - now), self._until - now)
         pause = pause_after(refusals, retry_after, left, random.random())  # noqa: S311
         if pause is None:
             return False
         log.info("%s: next attempt in %.1f s; waited %.0f s of %.0f s", what, pause, self.spent, POLICY.max_wait)
+        self._count(now, pause)
         time.sleep(pause)
-        self.spent += pause
         return True
+
+    def _count(self, now: float, pause: float) -> None:
+        """Add a wait. What several threads wait at the same time counts once."""
+        with self._lock:
+            self.spent += max(0.0, pause - max(0.0, self._counted - now))
+            self._counted = max(self._counted, now + pause)
 
     def outlast(self, act: Callable[[], T], what: str) -> T:
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from airflow_provider_evolink.api.catalog import catalog
 from airflow_provider_evolink.api.catalog.parameter import is_list
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
+from airflow_provider_evolink.api.files.transfer.side_by_side import side_by_side, transfer_turn
 from airflow_provider_evolink.arguments.given import is_nothing, returned_nothing
 from airflow_provider_evolink.arguments.layout import DEFAULT_LAYOUT
 from airflow_provider_evolink.storage import s3
@@ -21,6 +23,7 @@ from airflow_provider_evolink.storage.archive.manifest import Manifest, merged, 
 from airflow_provider_evolink.storage.archive.moving import remove_staged
 from airflow_provider_evolink.storage.archive.posters import with_poster
 from airflow_provider_evolink.storage.copying.checked_copy import copy_checked
+from airflow_provider_evolink.storage.many_jobs import for_each_job
 from airflow_provider_evolink.storage.media_file import ArchivedFile, MediaFile
 from airflow_provider_evolink.storage.object_store import (
     about,
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+_TURNS = [threading.Lock() for _ in range(64)]  # to write the look-up object of a request: it names its latest job
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +68,9 @@ def archive_files(
     how: Archiving = Archiving(),
 ) -> list[ArchivedFile]:
     """
-    Archive downloaded files: copy, poster, manifest, index. What is archived already stays as it is.
+    Archive downloaded files, several at a time: copy, poster, manifest, index. What is archived already stays as it is.
+
+    A job that cannot be archived holds back none of the others.
 
     :param files: What the download returned; they may belong to several jobs.
     :param archive: Root of the archive.
@@ -78,7 +85,8 @@ def archive_files(
     jobs: dict[str, list[MediaFile]] = {}
     for file in staged_files(files):
         jobs.setdefault(file.job_id, []).append(file)
-    return [entry for group in jobs.values() for entry in _JobArchive(group, archive, how).run(run)]
+    done = for_each_job(lambda group: _JobArchive(group, archive, how).run(run), jobs, archive, done="archived")
+    return [entry for entries in done for entry in entries]
 
 
 @dataclass(frozen=True)
@@ -100,17 +108,19 @@ class _JobArchive:
         path = folder / MANIFEST
         targets = [folder / file_name(file.job_id, file.index, file.uri) for file in self.files]
         before = read_manifest(read_json(path), public_uri(path), job_id)
-        for file, target in zip(self.files, targets, strict=True):
-            self._copy(file, target, before)
+        pairs = list(zip(self.files, targets, strict=True))
+        side_by_side(lambda pair: self._copy(*pair, before), pairs)
         manifest = self._manifest(folder, [target.name for target in targets], before, run)
         text = manifest.to_json()
         if before is None or text != read_json(path):
             publish_json(text, path)
-        write_index(self.archive, row_of(manifest, _below(self.archive, folder)))
+        row = row_of(manifest, _below(self.archive, folder))
+        with _TURNS[hash(row.fingerprint) % len(_TURNS)]:
+            write_index(self.archive, row)
         if self.how.move:
-            for file, target in zip(self.files, targets, strict=True):
+            for file, target in pairs:
                 remove_staged(file, target)
-        return [file.archived(str(target), str(path)) for file, target in zip(self.files, targets, strict=True)]
+        return [file.archived(str(target), str(path)) for file, target in pairs]
 
     def _copy(self, file: MediaFile, target: ObjectStoragePath, before: Manifest | None) -> None:
         listed = before.file(target.name) if before else None
@@ -118,7 +128,8 @@ class _JobArchive:
         if is_listed and holds(target, sha256=file.sha256, size=file.size):
             return
         staged, kept = open_folder(file.uri, what="staged file"), about(file.job_id, file.sha256)
-        copy_checked(staged, target, file=file.model_dump(), metadata=kept)
+        with transfer_turn():
+            copy_checked(staged, target, file=file.model_dump(), metadata=kept)
 
     def _manifest(
         self, folder: ObjectStoragePath, names: list[str], before: Manifest | None, run: Mapping[str, Any]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from typing import TypeVar
 
 T = TypeVar("T")
 
-WIDTH = 5  # transfers at a time; each takes about 2 MB of memory
-_STOP: ContextVar[threading.Event | None] = ContextVar("evolink_stop", default=None)
+WIDTH = 5  # transfers at a time in this process; each takes about 2 MB of memory
+_TURNS = threading.BoundedSemaphore(WIDTH)
+_STOPS: ContextVar[tuple[threading.Event, ...]] = ContextVar("evolink_stops", default=())
 _GRACE = 1.0  # seconds for the others to notice that all is over
+_TICK = 0.2
 
 
 class Stopped(BaseException):
@@ -26,9 +28,23 @@ def check_stopped() -> None:
 
     :raises Stopped: it has.
     """
-    stop = _STOP.get()
-    if stop is not None and stop.is_set():
+    if any(stop.is_set() for stop in _STOPS.get()):
         raise Stopped
+
+
+@contextmanager
+def transfer_turn() -> Iterator[None]:
+    """
+    Wait until one more transfer may run in this process, whoever started the others: jobs and their results.
+
+    :raises Stopped: what started this thread has ended meanwhile.
+    """
+    while not _TURNS.acquire(timeout=_TICK):
+        check_stopped()
+    try:
+        yield
+    finally:
+        _TURNS.release()
 
 
 def side_by_side(act: Callable[[T], None], items: Iterable[T], width: int = WIDTH) -> None:
@@ -37,7 +53,8 @@ def side_by_side(act: Callable[[T], None], items: Iterable[T], width: int = WIDT
 
     A single item is done in this thread.
 
-    :param act: What to do. It calls :func:`check_stopped` now and then.
+    :param act: What to do. It calls :func:`check_stopped` now and then; it may do things side by side itself, and takes
+        a :func:`transfer_turn` for each transfer.
     :param items: The items, begun in their order.
     :param width: For how many at a time.
     """
@@ -47,11 +64,12 @@ def side_by_side(act: Callable[[T], None], items: Iterable[T], width: int = WIDT
             act(item)
         return
     stop, errors = threading.Event(), list[BaseException]()
+    stops = (*_STOPS.get(), stop)
 
     def work() -> None:
-        _STOP.set(stop)
+        _STOPS.set(stops)
         with suppress(IndexError):
-            while not stop.is_set():
+            while not any(one.is_set() for one in stops):
                 item = waiting.popleft()
                 try:
                     act(item)
@@ -63,6 +81,7 @@ def side_by_side(act: Callable[[T], None], items: Iterable[T], width: int = WIDT
     _run(work, min(width, len(waiting)), stop)
     if errors:
         raise errors[0]
+    check_stopped()
 
 
 def _run(work: Callable[[], None], count: int, stop: threading.Event) -> None:
