@@ -94,6 +94,17 @@ _CONFIG = {
                 "example": "file:///data/inputs,s3://aws_default@bucket/inputs",
                 "default": "",
             },
+            "ui_roots": {
+                "description": (
+                    "Comma-separated folders and stores whose media Airflow's UI may show, such as those of staging "
+                    "and archive; the API server must be able to read them. Without it the UI shows values and result "
+                    "links, and opens no file. Read by the API server only."
+                ),
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "file:///data/evolink,s3://aws_default@bucket/archive",
+                "default": "",
+            },
             "ledger_path": {
                 "description": (
                     "Object storage path for a copy of the record of every submitted job; Airflow before 3.3 has no "
@@ -155,6 +166,8 @@ def get_provider_info() -> dict[str, Any]:
         "task-decorators": [
             {"name": "evolink", "class-name": f"{_PACKAGE}.decorators.evolink.evolink_task"},
         ],
-        "extra-links": [f"{_PACKAGE}.links.evolink.EvoLinkResultLink"],
+        "extra-links": [
+            f"{_PACKAGE}.links.evolink.EvoLink{name}Link" for name in ("Result", "ArchivedFile", "Manifest")
+        ],
         "config": _CONFIG,
     }

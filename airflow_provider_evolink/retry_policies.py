@@ -94,9 +94,10 @@ def airflow_failures(operator: Any = None) -> Iterator[None]:
         yield
     except EvoLinkError as error:
         waits = isinstance(getattr(operator, "retry_policy", None), EvoLinkRetryPolicy) and resets_at_midnight(error)
-        from airflow_provider_evolink.task_failures import EvoLinkTaskFailed, log_failure
+        from airflow_provider_evolink.task_failures import EvoLinkTaskFailed, keep_failure, log_failure
 
         log_failure(error)
+        keep_failure(error)
         if error.permanent and not waits:
             raise EvoLinkTaskFailed(error) from None
         raise

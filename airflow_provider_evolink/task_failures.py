@@ -18,6 +18,8 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkSubmissionUnknown,
 )
 
+FAILURE = "evolink_failure"  # XCom of a try that failed, for the tab Media
+MAX_NOTE = 1000
 MAX_LINE = 140  # what a log shows at 1440 px without scrolling right, behind time and level
 _TODO = re.compile(r"\.?\s*(?:What to do|To settle it, run): ")
 _OTHERS = re.compile(r"; \d+ other jobs? of this batch keeps? running and billed")
@@ -56,6 +58,38 @@ def log_failure(error: EvoLinkError) -> None:
     :param error: Why the task fails.
     """
     log.error("\n".join(failure_lines(error)))
+
+
+def failure_note(error: EvoLinkError) -> dict[str, str | None]:
+    """
+    Return what the XCom ``evolink_failure`` holds. Like the error, it has no prompt, link or key. Pure.
+
+    :param error: Why the task fails.
+    :return: ``error`` (its class), ``reason``, ``cost``, ``advice``, ``job_id`` and ``code``.
+    """
+    what, todo = _parted(error)
+    return {
+        "error": type(error).__name__,
+        "reason": _cut(what, MAX_NOTE),
+        "cost": cost(error),
+        "advice": todo or None,
+        "job_id": error.job_id,
+        "code": error.code,
+    }
+
+
+def keep_failure(error: EvoLinkError) -> None:
+    """
+    Keep why a try fails, for whoever opens its page. What goes wrong with that changes nothing for the task.
+
+    :param error: Why the task fails.
+    """
+    try:
+        from airflow.providers.common.compat.sdk import get_current_context
+
+        get_current_context()["ti"].xcom_push(key=FAILURE, value=failure_note(error))
+    except Exception as problem:  # noqa: BLE001 - the error of the task is what counts
+        log.debug("The reason of the failure is in the log alone (%s)", type(problem).__name__)
 
 
 def failure_lines(error: EvoLinkError) -> list[str]:

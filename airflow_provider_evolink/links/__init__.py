@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from airflow_provider_evolink.links.evolink import EvoLinkResultLink
+from airflow_provider_evolink.links.evolink import EvoLinkArchivedFileLink, EvoLinkManifestLink, EvoLinkResultLink
 
-__all__ = ["EvoLinkResultLink"]
+__all__ = ["EvoLinkArchivedFileLink", "EvoLinkManifestLink", "EvoLinkResultLink"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_evolink.arguments import table
 from airflow_provider_evolink.compat import TRIGGER_FAILED, default_deferrable
-from airflow_provider_evolink.links.evolink import EvoLinkResultLink
+from airflow_provider_evolink.links.evolink import MEDIA_LINKS
 from airflow_provider_evolink.operators.base import InputOperator, prompt_label
 from airflow_provider_evolink.retry_policies import airflow_failures
 
@@ -128,7 +128,7 @@ class EvoLinkGenerateOperator(InputOperator):
         "archive_conn_id",
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
-    operator_extra_links = (EvoLinkResultLink(),)
+    operator_extra_links = MEDIA_LINKS
     ui_color = "#e8e4ff"
     # The arguments that are fields of the request. A subclass names its own in ``fields``; a dotted name is a path.
     request_fields: ClassVar[tuple[str, ...]] = ("callback_url",)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_evolink.arguments import table
 from airflow_provider_evolink.arguments.checks import CheckedOperator
+from airflow_provider_evolink.links.evolink import MEDIA_LINKS
 from airflow_provider_evolink.retry_policies import airflow_failures
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class EvoLinkDownloadOperator(CheckedOperator):
         *("on_missing", "total_timeout", "max_bytes", "min_rate"),
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"job": "json"}
+    operator_extra_links = MEDIA_LINKS
     ui_color = "#e8e4ff"
     delivered: Sequence[Mapping[str, Any]] = ()  # for OpenLineage
 
@@ -133,6 +135,7 @@ class EvoLinkArchiveOperator(CheckedOperator):
     argument_rules = table.ARCHIVE
     template_fields: Sequence[str] = ("files", "archive_path", "archive_conn_id")
     template_fields_renderers: ClassVar[dict[str, str]] = {"files": "json"}
+    operator_extra_links = MEDIA_LINKS
     ui_color = "#e8e4ff"
     staged: Sequence[dict[str, Any]] = ()  # for OpenLineage
     delivered: Sequence[Mapping[str, Any]] = ()

@@ -1,4 +1,7 @@
-"""The folders and stores that inputs may come from: ``[evolink] input_roots`` of the deployment's configuration."""
+"""
+Folders and stores that the deployment's configuration names: ``[evolink] input_roots``, where inputs may come from, and
+``[evolink] ui_roots``, whose media the UI may show.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +103,7 @@ def _check_kind(mode: int) -> None:
 @dataclass(frozen=True)
 class InputRoot:
     """
-    A folder or store that inputs may come from.
+    A folder or store that inputs may come from, or that the UI may show media of.
 
     :param protocol: ``file``, ``s3`` and so on.
     :param conn_id: The connection that the root names; another one may lead to another store of that name.
@@ -112,24 +115,25 @@ class InputRoot:
     path: str
 
     @classmethod
-    def of(cls, text: str) -> Self:
+    def of(cls, text: str, option: str = "input_roots") -> Self:
         """
         Read an entry of the configuration.
 
         :param text: The entry.
+        :param option: Name of the option, for errors.
         :raises EvoLinkConfigError: it is no absolute path and no store.
         """
-        path = open_folder(text, what="entry of [evolink] input_roots")
+        path = open_folder(text, what=f"entry of [evolink] {option}")
         on_disk = is_on_disk(path)
         if on_disk and not text.removeprefix(f"{path.protocol}://").startswith("/"):
             raise EvoLinkConfigError(
-                f"[evolink] input_roots: {public_uri(text)} is a relative path, which is another folder on each "
+                f"[evolink] {option}: {public_uri(text)} is a relative path, which is another folder on each "
                 "machine. What to do: give an absolute one, e.g. file:///data/inputs"
             )
         root = os.path.realpath(path.path) if on_disk else "/".join(_steps(path.path) or ())
         if not root or (not on_disk and ":" in root.partition("/")[0]):  # s3://conn@ is read as a path "s3:"
             raise EvoLinkConfigError(
-                f"[evolink] input_roots: {public_uri(text)} names no bucket. What to do: give bucket and prefix, e.g. "
+                f"[evolink] {option}: {public_uri(text)} names no bucket. What to do: give bucket and prefix, e.g. "
                 "s3://bucket/inputs"
             )
         return cls(_protocol(path), path.conn_id, root)
@@ -168,8 +172,21 @@ def input_roots() -> tuple[InputRoot, ...]:
 
     :raises EvoLinkConfigError: an entry cannot be used.
     """
-    text = str(conf.get("evolink", "input_roots", fallback="") or "")
-    return tuple(InputRoot.of(entry.strip()) for entry in text.split(",") if entry.strip())
+    return _roots("input_roots")
+
+
+def ui_roots() -> tuple[InputRoot, ...]:
+    """
+    Return the roots whose media the UI may show; none: ``[evolink] ui_roots`` is not set.
+
+    :raises EvoLinkConfigError: an entry cannot be used.
+    """
+    return _roots("ui_roots")
+
+
+def _roots(option: str) -> tuple[InputRoot, ...]:
+    text = str(conf.get("evolink", option, fallback="") or "")
+    return tuple(InputRoot.of(entry.strip(), option) for entry in text.split(",") if entry.strip())
 
 
 def root_of(path: ObjectStoragePath) -> InputRoot | None:

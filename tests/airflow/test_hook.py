@@ -368,7 +368,10 @@ def test_airflows_provider_manager_lists_the_hook(airflow_home: Path) -> None:
     manager = ProvidersManager()
     assert "airflow-provider-evolink" in manager.providers
     assert manager.hooks["evolink"].hook_class_name == "airflow_provider_evolink.hooks.evolink.EvoLinkHook"
-    assert "airflow_provider_evolink.links.evolink.EvoLinkResultLink" in manager.extra_links_class_names
+    links = {
+        f"airflow_provider_evolink.links.evolink.EvoLink{name}Link" for name in ("Result", "ArchivedFile", "Manifest")
+    }
+    assert links <= set(manager.extra_links_class_names)
     options = get_provider_info()["config"]["evolink"]["options"]
     names = {
         "allowed_hosts",
@@ -378,6 +381,7 @@ def test_airflows_provider_manager_lists_the_hook(airflow_home: Path) -> None:
         "ledger_path",
         "proxy",
         "spool_folder",
+        "ui_roots",
     }
     assert set(options) == names
     assert options["proxy"]["sensitive"], "it may hold a password"

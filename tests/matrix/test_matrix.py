@@ -58,7 +58,8 @@ def test_airflow_knows_hook_and_link(facts: dict[str, Any]) -> None:
     """The provider info of this release is understood: connection type, its test, the extra link."""
     assert facts["hook"] == "airflow_provider_evolink.hooks.evolink.EvoLinkHook"
     assert facts["testable"] is True
-    assert facts["links"] == ["airflow_provider_evolink.links.evolink.EvoLinkResultLink"]
+    names = ("ArchivedFile", "Manifest", "Result")
+    assert sorted(facts["links"]) == [f"airflow_provider_evolink.links.evolink.EvoLink{name}Link" for name in names]
 
 
 def test_all_examples_parse(number: str, airflow: OldAirflow) -> None:

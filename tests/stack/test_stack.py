@@ -9,10 +9,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import av
+import httpx
 import pytest
 from local_airflow import LocalAirflow
+from screenshots import Page, browser
 
 from airflow_provider_evolink.emulator.server import EmulatorServer
 
@@ -54,6 +57,7 @@ def airflow(books: EmulatorServer, marks: Path, tmp_path_factory: pytest.TempPat
         "KILL_MARKS": str(marks),
         "AIRFLOW_VAR_EVOLINK_STAGING": f"file://{home}/staging",
         "AIRFLOW_VAR_EVOLINK_ARCHIVE": f"file://{home}/archive",
+        "AIRFLOW__EVOLINK__UI_ROOTS": f"file://{home}/staging,file://{home}/archive",
         "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
             {"type": "file", "log_file_path": str(home / "lineage"), "append": False}
         ),
@@ -63,6 +67,13 @@ def airflow(books: EmulatorServer, marks: Path, tmp_path_factory: pytest.TempPat
             stack.wait_ready(dag_id)
         stack.unpause(CONSUMER)  # events of the time before are not for it
         yield stack
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """Return a page of a headless Chromium."""
+    with browser(tmp_path_factory.mktemp("pictures")) as page:
+        yield page
 
 
 @pytest.fixture(scope="module")
@@ -179,10 +190,38 @@ def file_name(file: dict[str, Any]) -> tuple[str, str]:
 
 
 def test_shows_a_link_to_the_result(airflow: LocalAirflow) -> None:
-    """The task instance has a link to the first result."""
+    """Each task instance has links to pages that know more than it did when it ended."""
     run = airflow.runs(DAILY)[0]
-    links = airflow.get(f"/api/v2/dags/{DAILY}/dagRuns/{run}/taskInstances/generate/links")
-    assert links["extra_links"]["Open result"].startswith("http://127.0.0.1")
+    for task_id in ("generate", "download", "archive"):
+        links = airflow.get(f"/api/v2/dags/{DAILY}/dagRuns/{run}/taskInstances/{task_id}/links")["extra_links"]
+        assert set(links) == {"Open result", "Archived file", "Manifest"}
+        for name, address in links.items():
+            response = httpx.get(f"{airflow.url}/{address}", follow_redirects=True, trust_env=False)
+            assert response.status_code == 200, (name, response.text)
+            assert ("video/mp4" in response.headers["content-type"]) == (name == "Archived file")
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
+@pytest.mark.parametrize("task_id", ["generate", "archive"])
+def test_the_tab_plays_the_clip(task_id: str, airflow: LocalAirflow, page: Page) -> None:
+    """In Airflow's own UI, in a real browser: the archived clip plays and seeks, and the console stays empty."""
+    run = quote(airflow.runs(DAILY)[0])
+    page.ask("Runtime.enable")
+    page.open(f"{airflow.url}/dags/{DAILY}/runs/{run}/tasks/{task_id}/plugin/evolink-media")
+    tab = "document.querySelector('iframe')?.contentDocument"
+    start = "(video => {{ video.muted = true; video.currentTime = 3; video.play(); }})({video})"
+    page.wait_for(f"!!{tab}?.querySelector('video')")
+    video = f"{tab}.querySelector('video')"
+    play = start.format(video=video)
+    page.ask("Runtime.evaluate", expression=play, userGesture=True)
+    page.wait_for(f"{video}.currentTime > 3.1")
+
+    assert page.run(f"{video}.error") is None
+    assert page.run(f"{video}.poster.includes('/evolink/poster/')")
+    assert "paper boat" in page.run(f"{tab}.body.innerText")
+    assert page.run(f"{tab}.documentElement.className") == page.run("document.documentElement.className")
+    hosts = f"[...{tab}.defaultView.performance.getEntriesByType('resource')].map(one => new URL(one.name).origin)"
+    assert set(page.run(hosts)) == {airflow.url}
 
 
 def test_has_a_connection_form(airflow: LocalAirflow) -> None:
@@ -222,6 +261,10 @@ def test_a_worker_killed_before_it_recorded_the_job_does_not_pay_twice(
     log = json.dumps(airflow.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/generate/logs/2"))
     assert "an earlier try was interrupted while it submitted" in log
     assert "its idempotency key is af1-" in log
+    tab = httpx.get(f"{airflow.url}/evolink/task/{dag_id}/generate/-1/{run_id}", trust_env=False).text
+    assert "one order may have been charged" in tab
+    assert "What to do:</b> run" in tab
+    assert "reconcile" in tab
 
 
 def test_a_batch_that_is_killed_while_it_orders_pays_each_request_once(

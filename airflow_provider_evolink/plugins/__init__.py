@@ -1,0 +1,1 @@
+"""The provider in Airflow's UI, from Airflow 3.1."""

@@ -1,0 +1,1 @@
+"""What the pages show, decided from values alone: no reads, no clock."""
