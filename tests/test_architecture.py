@@ -16,6 +16,7 @@ PACKAGE = ROOT / "airflow_provider_evolink"
 AIRFLOW_NAMES = ("airflow.providers.common.compat", "airflow.triggers.base", "airflow.providers.openlineage.extractors")
 ONLY_IN = {
     "compat.py": ("airflow.sdk.execution_time.context",),
+    "operators/review.py": ("airflow.providers.standard.operators.hitl",),
     "plugins/evolink.py": ("airflow", "airflow.plugins_manager"),
     # What only the API server has, and nobody promises.
     "plugins/server/airflow_core.py": (
@@ -63,6 +64,9 @@ def test_examples_use_public_names_only(path: Path) -> None:
     assert ours <= {f"airflow_provider_evolink.{kind}" for kind in ("operators", "hooks", "triggers", "sensors")}
 
 
+NEEDS_AIRFLOW_3_1 = {"EvoLinkReviewOperator"}  # so `import *` must not bring it in
+
+
 @pytest.mark.parametrize("kind", ["operators", "hooks", "triggers", "sensors", "links"])
 def test_public_names_are_importable_from_the_package_of_their_kind(kind: str) -> None:
     """Every public class of a kind is in ``__all__`` of its package, whatever file it lives in."""
@@ -73,7 +77,7 @@ def test_public_names_are_importable_from_the_package_of_their_kind(kind: str) -
         for node in ast.parse(path.read_text()).body
         if isinstance(node, ast.ClassDef) and node.name.startswith("EvoLink")
     }
-    assert classes == set(package.__all__)
+    assert classes - NEEDS_AIRFLOW_3_1 == set(package.__all__)
     assert all(hasattr(package, name) for name in classes)
 
 
