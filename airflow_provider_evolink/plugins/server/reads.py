@@ -131,8 +131,10 @@ def is_elsewhere(value: Any) -> bool:
 
     :param value: What the database holds.
     """
+    if not isinstance(value, str) or "://" not in value:
+        return False
     backend = str(conf.get("core", "xcom_backend", fallback="") or "")
-    return isinstance(value, str) and "://" in value and not backend.endswith(".BaseXCom")
+    return not backend.endswith(".BaseXCom")
 
 
 def _fetched(reference: str) -> Any:

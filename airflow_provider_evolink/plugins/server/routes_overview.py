@@ -15,15 +15,8 @@ from airflow_provider_evolink.plugins.server.overview_reads import read_all
 from airflow_provider_evolink.plugins.server.pages import Addresses, page
 from airflow_provider_evolink.plugins.server.reads import can_see_orders
 from airflow_provider_evolink.plugins.views.book import Book, BookedJob
-from airflow_provider_evolink.plugins.views.overview import (
-    Chosen,
-    Line,
-    Picture,
-    gallery,
-    not_archived,
-    running,
-    unknown,
-)
+from airflow_provider_evolink.plugins.views.gallery import Gallery, Picture
+from airflow_provider_evolink.plugins.views.overview import Chosen, Line, not_archived, running, unknown
 from airflow_provider_evolink.plugins.views.policy import page_headers
 from airflow_provider_evolink.plugins.views.rows import AllRows, Seat
 from airflow_provider_evolink.plugins.views.spend import SpendRow, as_csv, plot_of, spend_of, total
@@ -111,19 +104,20 @@ Reading = Annotated[Found, Depends(found_of)]
 def overview(request: Request, wanted: Annotated[Wanted, Depends()], found: Reading) -> Response:
     """Show the page."""
     now, chosen, addresses = datetime.now(UTC), wanted.chosen, Addresses(request)
-    pictures = gallery(found.rows, found.jobs, chosen, now)
-    lists = {
-        "runs": running(found.rows, chosen, now),
-        "unknown": unknown(found.rows, chosen, now),
-        "unarchived": not_archived(found.rows, found.jobs, chosen, now),
-    }
+    count, pictures = Gallery(found.rows, found.jobs).page(chosen, now, wanted.start, PAGE)
+    runs, lost = running(found.rows, chosen, now), unknown(found.rows, chosen, now)
+    unarchived_count, unarchived = not_archived(found.rows, found.jobs, chosen, now, MAX_LINES)
     values = {
-        **{name: _listed(lines, addresses) for name, lines in lists.items()},
-        **{f"{name}_count": len(lines) for name, lines in lists.items()},
+        "runs": _listed(runs, addresses),
+        "runs_count": len(runs),
+        "unknown": _listed(lost, addresses),
+        "unknown_count": len(lost),
+        "unarchived": _listed(unarchived, addresses),
+        "unarchived_count": unarchived_count,
         **_spend_values(wanted, found),
         **_filter_values(wanted, found),
-        "pictures": [_tile(one, addresses) for one in pictures[wanted.start : wanted.start + PAGE]],
-        "count": len(pictures),
+        "pictures": [_tile(one, addresses) for one in pictures],
+        "count": count,
         "size": PAGE,
         "max_lines": MAX_LINES,
         "sees_orders": can_see_orders(),

@@ -67,6 +67,17 @@ class BookedJob:
         """The DAG that ordered it."""
         return self.seat.run.dag_id
 
+    @classmethod
+    def of_file(cls, file: MediaFile, seat: Seat, moment: datetime) -> BookedJob:
+        """
+        Return the job of an archived file of which nothing else is known.
+
+        :param file: The file.
+        :param seat: The task instance that handed it on.
+        :param moment: When it did.
+        """
+        return cls(file.job_id, seat, file.model or UNKNOWN_MODEL, _utc(moment), Standing.REUSED)
+
 
 class Book:
     """

@@ -1,20 +1,18 @@
-"""The page of all DAGs: its filter, what runs, what waits for a person, and the gallery. Pure."""
+"""The page of all DAGs: its filter, what runs, and what somebody has to do about. Pure."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from airflow_provider_evolink.api.jobs.job import LINK_LIFETIME
 from airflow_provider_evolink.execution.unknown_outcome import reconcile_command
 from airflow_provider_evolink.ledger.record import Record, State
-from airflow_provider_evolink.plugins.views.book import UNKNOWN_MODEL, BookedJob, Standing
-from airflow_provider_evolink.plugins.views.media import Medium, RunMedia
-from airflow_provider_evolink.plugins.views.rows import AllRows, RunAt, RunRows, Seat
-from airflow_provider_evolink.plugins.views.values import Handed, is_hidden
+from airflow_provider_evolink.plugins.views.book import BookedJob, Standing
+from airflow_provider_evolink.plugins.views.rows import AllRows, Seat
 
 DAYS = 7
 MAX_DAYS = 366
@@ -175,25 +173,30 @@ def _elapsed(record: Record, now: datetime) -> float:
     return max(0.0, now.timestamp() - record.ordered_at)
 
 
-def not_archived(rows: AllRows, jobs: Mapping[str, BookedJob], chosen: Chosen, now: datetime) -> list[Line]:
+def not_archived(
+    rows: AllRows, jobs: Mapping[str, BookedJob], chosen: Chosen, now: datetime, limit: int
+) -> tuple[int, list[Line]]:
     """
-    Return the paid jobs of which no archived file is known while their links live, the most urgent first.
+    Return how many paid jobs have no archived file that is known while their links live, and the most urgent ones.
 
     :param rows: What was read.
     :param jobs: The jobs.
     :param chosen: The filter.
     :param now: The present moment, UTC.
+    :param limit: How many are listed.
     """
     files = [file for _, _, handed in rows.handed for file in handed.files]
     archived = {file.job_id for file in files if file.manifest is not None}
     downloaded = {file.job_id for file in files} - archived
-    found = []
-    for job in jobs.values():
-        left = ((job.expires_at or job.moment + LINK_LIFETIME) - now).total_seconds()
-        is_wanted = _may_have_results(job) and job.job_id not in archived and chosen.takes(job.dag_id, job.model)
-        if is_wanted and left > 0:
-            found.append(_unarchived(job, left, now, is_downloaded=job.job_id in downloaded))
-    return sorted(found, key=lambda line: (bool(line.words), line.left or 0.0))
+    found = [
+        (job.job_id in downloaded, left, job)
+        for job in jobs.values()
+        if _may_have_results(job) and job.job_id not in archived and chosen.takes(job.dag_id, job.model)
+        if (left := ((job.expires_at or job.moment + LINK_LIFETIME) - now).total_seconds()) > 0
+    ]
+    found.sort(key=lambda one: one[:2])
+    lines = [_unarchived(job, left, now, is_downloaded=is_downloaded) for is_downloaded, left, job in found[:limit]]
+    return len(found), lines
 
 
 def _may_have_results(job: BookedJob) -> bool:
@@ -211,97 +214,3 @@ def _unarchived(job: BookedJob, left: float, now: datetime, *, is_downloaded: bo
         command=f"airflow dags trigger evolink_recover --conf {conf}",
         left=left,
     )
-
-
-@dataclass(frozen=True)
-class Picture:
-    """
-    A result in the gallery.
-
-    :param seat: The task instance that shows it.
-    :param dag_id: The DAG that ordered it.
-    :param model: Its model.
-    :param moment: When it was ordered, UTC.
-    """
-
-    seat: Seat
-    dag_id: str
-    model: str
-    moment: datetime
-    medium: Medium
-
-    def has(self, words: str) -> bool:
-        """
-        Return whether a search finds it. What is hidden is not searched.
-
-        :param words: The search, in any case.
-        """
-        texts = (self.medium.prompt, self.medium.job_id, self.dag_id, self.model, self.seat.place.task_id)
-        return all(any(word in (text or "").lower() for text in texts) for word in words.lower().split())
-
-
-def gallery(rows: AllRows, jobs: Mapping[str, BookedJob], chosen: Chosen, now: datetime) -> list[Picture]:
-    """
-    Return the results in the window, each once, the latest first.
-
-    :param rows: What was read.
-    :param jobs: The jobs.
-    :param chosen: The filter.
-    :param now: The present moment, UTC.
-    """
-    best: dict[tuple[str | None, int], Picture] = {}
-    for picture in _pictures(rows, jobs, now):
-        key = (picture.medium.job_id, picture.medium.index)
-        known = best.get(key)
-        best[key] = _better(known, picture) if known else picture
-    hidden = _hidden(rows)
-    found = [_veiled(one) if one.medium.job_id in hidden else one for one in best.values()]
-    shown = [
-        one
-        for one in found
-        if chosen.covers(one.moment) and chosen.takes(one.dag_id, one.model) and one.has(chosen.words)
-    ]
-    return sorted(shown, key=lambda one: (one.moment, one.medium.job_id or "", -one.medium.index), reverse=True)
-
-
-def _pictures(rows: AllRows, jobs: Mapping[str, BookedJob], now: datetime) -> Iterator[Picture]:
-    runs: dict[RunAt, list[tuple[Seat, datetime, Handed]]] = {}
-    for one in rows.handed:
-        runs.setdefault(one[0].run, []).append(one)
-    for listed in runs.values():
-        media = RunMedia(RunRows(handed={seat.place: handed for seat, _, handed in listed}), now)
-        for seat, moment, _ in listed:
-            for medium in media.of(seat.place):
-                if medium.has_result and medium.job_id:
-                    yield _picture(seat, moment, medium, jobs.get(medium.job_id))
-
-
-def _picture(seat: Seat, moment: datetime, medium: Medium, job: BookedJob | None) -> Picture:
-    model = job.model if job and job.model != UNKNOWN_MODEL else medium.model or UNKNOWN_MODEL
-    return Picture(seat, job.dag_id if job else seat.run.dag_id, model, job.moment if job else moment, medium)
-
-
-def _better(one: Picture, other: Picture) -> Picture:
-    """Return that of two pictures of a result which can be shown, with what the other one knows of it."""
-    best, rest = (one, other) if _worth(one.medium) >= _worth(other.medium) else (other, one)
-    known = replace(
-        best.medium,
-        prompt=best.medium.prompt or rest.medium.prompt,
-        is_prompt_hidden=best.medium.is_prompt_hidden or rest.medium.is_prompt_hidden,
-    )
-    return replace(best, medium=known)
-
-
-def _worth(medium: Medium) -> tuple[bool, bool, bool]:
-    return bool(medium.file and medium.file.is_archived), medium.file is not None, medium.link is not None
-
-
-def _hidden(rows: AllRows) -> set[str | None]:
-    """Return the jobs whose prompt some task hides: another one may have been handed the same job with it."""
-    handed = [one for _, _, one in rows.handed]
-    jobs = {entry.job_id for one in handed for entry in one.jobs if is_hidden(entry.request)}
-    return jobs | {file.job_id for one in handed for file in one.files if is_hidden(file.job.request)}
-
-
-def _veiled(picture: Picture) -> Picture:
-    return replace(picture, medium=replace(picture.medium, prompt=None, is_prompt_hidden=True, parameters=()))
