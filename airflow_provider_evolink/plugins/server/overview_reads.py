@@ -10,7 +10,12 @@ from sqlalchemy import Text, and_, cast, func, or_, select
 
 from airflow_provider_evolink.ledger.record import State
 from airflow_provider_evolink.plugins.server import reads
-from airflow_provider_evolink.plugins.server.airflow_core import TaskInstance, XComModel, create_session
+from airflow_provider_evolink.plugins.server.airflow_core import (
+    TaskInstance,
+    TaskStateStoreModel,
+    XComModel,
+    create_session,
+)
 from airflow_provider_evolink.plugins.server.ledger_folder import folder_records
 from airflow_provider_evolink.plugins.views.rows import AllRows, Place, RunAt, Seat
 from airflow_provider_evolink.plugins.views.values import Handed, read_handed
@@ -64,7 +69,7 @@ def _xcoms(since: datetime, may_list: MayList) -> tuple[set[str], list[tuple[Sea
 
 
 def _records(since: datetime, may_list: MayList) -> tuple[set[str], list[tuple[Seat, Any]]]:
-    model = reads.TaskStateStoreModel
+    model = TaskStateStoreModel
     if model is None:  # before Airflow 3.3
         return _from_folder(since, may_list)
     is_open = or_(*(model.value.contains(f'"{state}"', autoescape=True) for state in _OPEN))
