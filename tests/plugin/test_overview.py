@@ -20,7 +20,10 @@ from media_samples import PROMPT, archived, job, record, staged
 from strict_auth import PRIVATE
 
 from airflow_provider_evolink.emulator.server import EmulatorServer
+from airflow_provider_evolink.ledger.ledger import FolderStore
+from airflow_provider_evolink.ledger.record import TaskIdentity
 from airflow_provider_evolink.plugins.evolink import EvoLinkPlugin
+from airflow_provider_evolink.plugins.server import overview_reads, reads
 from airflow_provider_evolink.plugins.views.spend import cell
 from airflow_provider_evolink.task_failures import FAILURE
 
@@ -395,6 +398,43 @@ def test_a_small_page_for_nothing(run: Run, admin: Any) -> None:
     page = overview(admin)
     assert "Nothing runs." in page
     assert "0 credits for 0 jobs" in page
+
+
+def test_before_airflow_3_3_the_ledger_folder_has_the_orders(
+    run: Run, browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the states of their tasks, and of readable DAGs only; without a folder the page says what it cannot see."""
+    monkeypatch.setattr(reads, "TaskStateStoreModel", None)
+    monkeypatch.setattr(overview_reads, "TaskStateStoreModel", None)
+    assert "ledger_path is not set" in overview(browser("admin"))
+    ledger = f"file://{tmp_path}/ledger"
+    monkeypatch.setenv("AIRFLOW__EVOLINK__LEDGER_PATH", ledger)
+    assert "Nothing runs." in overview(browser("admin"))
+    private = Run(f"{PRIVATE}overview_{next(numbers)}")
+    for one in (run, private):
+        one.task("running", state="deferred")
+        one.task("lost", state="failed")
+        for task_id, known in (("running", {"state": "submitted"}), ("lost", {"state": "unknown", "job_id": None})):
+            identity = TaskIdentity(one.dag_id, one.run_id, task_id, -1, clear_count=0)
+            FolderStore(ledger, identity).set(record("task-1") | known)
+    for user, count in (("admin", 2), ("outsider", 1)):
+        page = overview(browser(user))
+        assert f"Running now: {count}" in page
+        assert f"wait for you: {count}" in page
+        assert (private.dag_id in page) is (user == "admin")
+    assert "ledger_path" not in page
+
+
+def test_values_in_an_object_store_are_counted_not_read(
+    run: Run, admin: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page says that its sums lack them; those of other providers are none of ours."""
+    monkeypatch.setenv(
+        "AIRFLOW__CORE__XCOM_BACKEND", "airflow.providers.common.io.xcom.backend.XComObjectStorageBackend"
+    )
+    run.hands("generate", f"file://{tmp_path}/x.json")
+    run.hands("other", f"file://{tmp_path}/y.json", operator="PythonOperator")
+    assert "1 values lie in an object store. They are not in this page and its sums" in overview(admin)
 
 
 BOOKS = """
