@@ -224,6 +224,22 @@ def test_the_tab_plays_the_clip(task_id: str, airflow: LocalAirflow, page: Page)
     assert set(page.run(hosts)) == {airflow.url}
 
 
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
+def test_the_page_in_the_navigation_draws_the_spend(airflow: LocalAirflow, page: Page) -> None:
+    """In Airflow's own UI: the plot is drawn under the strict policy, a filter is a link, and no other host is asked."""
+    page.open(f"{airflow.url}/plugin/evolink")
+    tab = "document.querySelector('iframe')?.contentDocument"
+    page.wait_for(f"!!{tab}?.defaultView.Chart?.getChart('plot')")
+    plot = f"{tab}.defaultView.Chart.getChart('plot')"
+    assert page.run(f"{plot}.data.datasets.some(one => one.label === '{DAILY}' && one.data.some(sum => sum > 0))")
+    assert page.run(f"{plot}.width > 200 && {plot}.height > 200")
+    hosts = f"[...{tab}.defaultView.performance.getEntriesByType('resource')].map(one => new URL(one.name).origin)"
+    assert set(page.run(hosts)) == {airflow.url}
+    page.run(f"[...{tab}.querySelectorAll('td a')].find(one => one.innerText === '{DAILY}').click()")
+    page.wait_for(f"{tab}?.querySelector('select[name=dag]')?.value === '{DAILY}'")
+    assert "Gallery: " in page.run(f"{tab}.body.innerText")
+
+
 def test_has_a_connection_form(airflow: LocalAirflow) -> None:
     """Airflow's UI gets the labels and fields of the connection."""
     form = next(hook for hook in airflow.get("/ui/connections/hook_meta") if hook["connection_type"] == "evolink")

@@ -24,6 +24,7 @@ from airflow_provider_evolink.plugins.views.spend import SpendRow, as_csv, plot_
 router = APIRouter()
 PAGE = 60  # pictures on a page
 MAX_LINES = 100  # of each list, and rows of the table; the CSV has all
+FEW = 6  # lines of a list that is open at first
 _LINKS_LIVE = timedelta(hours=26)  # jobs are read that far back, whatever the window is: their links may live
 
 
@@ -120,6 +121,7 @@ def overview(request: Request, wanted: Annotated[Wanted, Depends()], found: Read
         "count": count,
         "size": PAGE,
         "max_lines": MAX_LINES,
+        "few": FEW,
         "sees_orders": can_see_orders(),
         "csv_address": f"{addresses.of('overview', 'spend.csv')}?{wanted.query()}",
     }

@@ -29,15 +29,26 @@
     banner.hidden = false;
   };
 
+  // Browsers give pages of plain HTTP no clipboard, so there is the older way as well.
+  const copied = async (text) => {
+    try {
+      await navigator.clipboard.writeText(text);
+      return true;
+    } catch {
+      const area = document.createElement("textarea");
+      area.value = text;
+      document.body.append(area);
+      area.select();
+      const done = document.execCommand("copy");
+      area.remove();
+      return done;
+    }
+  };
   for (const button of document.querySelectorAll("button.copy")) {
     button.addEventListener("click", async () => {
       const before = button.textContent;
-      try {
-        await navigator.clipboard.writeText(button.dataset.copy);
-        button.textContent = "Copied";
-      } catch {
-        button.textContent = "Not allowed here";
-      }
+      button.textContent = (await copied(button.dataset.copy)) ? "Copied" : "Not allowed here";
+      button.focus();
       setTimeout(() => { button.textContent = before; }, 1500);
     });
   }

@@ -210,7 +210,7 @@ def _unarchived(job: BookedJob, left: float, now: datetime, *, is_downloaded: bo
         *(job.seat, job.model, job.job_id, (now - job.moment).total_seconds()),
         reserved=job.reserved if job.credits is None else job.credits,
         words="downloaded" if is_downloaded else "",
-        advice="let a task archive it, or run the command, which fetches and archives it by the DAG evolink_recover",
+        advice="let a task archive them, or run the command of a job: the DAG evolink_recover fetches and archives it",
         command=f"airflow dags trigger evolink_recover --conf {conf}",
         left=left,
     )
