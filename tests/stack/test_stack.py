@@ -226,7 +226,7 @@ def test_the_tab_plays_the_clip(task_id: str, airflow: LocalAirflow, page: Page)
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
 def test_the_page_in_the_navigation_draws_the_spend(airflow: LocalAirflow, page: Page) -> None:
-    """In Airflow's own UI: the plot is drawn under the strict policy, a filter is a link, and no other host is asked."""
+    """In Airflow's own UI: the plot is drawn under the strict policy, a filter is a link, no other host is asked."""
     page.open(f"{airflow.url}/plugin/evolink")
     tab = "document.querySelector('iframe')?.contentDocument"
     page.wait_for(f"!!{tab}?.defaultView.Chart?.getChart('plot')")

@@ -82,7 +82,16 @@ def page(
     """
     addresses = Addresses(request)
     text = _templates().get_template(name).render(url=addresses.of, login=addresses.login, **values)
-    return Response(text, status, page_headers(links), media_type="text/html")
+    return Response(plain_bytes(text), status, page_headers(links), media_type="text/html")
+
+
+def plain_bytes(text: str) -> bytes:
+    """
+    Return a text as UTF-8. Halves of characters, which JSON can hold, become question marks.
+
+    :param text: The text.
+    """
+    return text.encode("utf-8", "replace")
 
 
 def line_page(request: Request, line: str, status: int = 200) -> Response:

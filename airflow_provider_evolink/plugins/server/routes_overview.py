@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from airflow_provider_evolink.plugins.server.access import OF_USERS, Reader
 from airflow_provider_evolink.plugins.server.overview_reads import read_all
-from airflow_provider_evolink.plugins.server.pages import Addresses, page
+from airflow_provider_evolink.plugins.server.pages import Addresses, page, plain_bytes
 from airflow_provider_evolink.plugins.server.reads import can_see_orders
 from airflow_provider_evolink.plugins.views.book import Book, BookedJob
 from airflow_provider_evolink.plugins.views.gallery import Gallery, Picture
@@ -64,7 +64,7 @@ class Wanted:
         """
         chosen = self.chosen
         fields = {"since": chosen.first, "until": chosen.last, "dag": chosen.dag_id, "model": chosen.model}
-        return urlencode({**fields, "q": chosen.words, "by": self.by, **changes})
+        return urlencode({**fields, "q": chosen.words, "by": self.by, **changes}, errors="replace")
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def spend_csv(wanted: Annotated[Wanted, Depends()], found: Reading) -> Response:
     """Send the sums as CSV."""
     name = f"evolink-spend-{wanted.chosen.first}-{wanted.chosen.last}.csv"
     headers = {**page_headers(), "Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(as_csv(found.spend), 200, headers, media_type="text/csv; charset=utf-8")
+    return Response(plain_bytes(as_csv(found.spend)), 200, headers, media_type="text/csv; charset=utf-8")
 
 
 def _spend_values(wanted: Wanted, found: Found) -> dict[str, Any]:

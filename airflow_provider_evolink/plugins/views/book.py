@@ -9,12 +9,14 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from airflow_provider_evolink.api.jobs.job_id import JOB_ID
+from airflow_provider_evolink.api.redaction import sanitize
 from airflow_provider_evolink.ledger.record import Record, State
 from airflow_provider_evolink.plugins.views.rows import AllRows, Seat
 from airflow_provider_evolink.plugins.views.values import JobEntry
 from airflow_provider_evolink.storage.media_file import MediaFile
 
 UNKNOWN_MODEL = "not known"
+MAX_CREDITS = 1e9  # of one job; more is no amount
 _STORED_TOO_LATE = "EvoLinkMediaError"  # the job completed, and its result could not be stored
 
 
@@ -76,7 +78,7 @@ class BookedJob:
         :param seat: The task instance that handed it on.
         :param moment: When it did.
         """
-        return cls(file.job_id, seat, file.model or UNKNOWN_MODEL, _utc(moment), Standing.REUSED)
+        return cls(file.job_id, seat, _name(file.model), moment, Standing.REUSED)
 
 
 class Book:
@@ -122,10 +124,10 @@ class Book:
         order = self._orders.get((seat.run, seat.place, job_id))
         is_free = entry.reused is True or self._is_free(job_id, order)
         standing, cost = (Standing.REUSED, 0.0) if is_free else _settled(entry)
-        when = moment if is_free else entry.submitted or entry.created or moment
+        when = moment if is_free else _first_utc(entry.submitted, entry.created, moment)
         job = BookedJob(
-            *(job_id, seat, entry.model or UNKNOWN_MODEL, _utc(when), standing, cost),
-            reserved=entry.credits_reserved,
+            *(job_id, seat, _name(entry.model), when, standing, cost),
+            reserved=_amount(entry.credits_reserved),
             expires_at=entry.expires_at,
             has_results=bool(entry.results) and entry.error is None,
         )
@@ -138,18 +140,17 @@ class Book:
         is_reused = (about.model_extra or {}).get("reused") is True
         is_free = is_reused or self._is_free(file.job_id, None)
         standing = Standing.REUSED if is_free else Standing.DONE
-        when = moment if is_free else about.submitted or about.created or moment
-        cost = 0.0 if is_free else about.credits
-        job = BookedJob(file.job_id, seat, file.model or UNKNOWN_MODEL, _utc(when), standing, cost)
+        when = moment if is_free else _first_utc(about.submitted, about.created, moment)
+        cost = 0.0 if is_free else _amount(about.credits)
+        job = BookedJob(file.job_id, seat, _name(file.model), when, standing, cost)
         return _Rank(_REUSED if is_reused else _PASSED_ON if is_free else _FILE, moment), job
 
     def _of_failures(self, rows: AllRows) -> Iterator[tuple[_Rank, BookedJob]]:
         for seat, moment, note in rows.failures:
-            job_id, amount = note.get("job_id"), note.get("credits")
+            job_id, cost = note.get("job_id"), _amount(note.get("credits"))
             if not isinstance(job_id, str) or not JOB_ID.fullmatch(job_id):
                 continue
             order = self._orders.get((seat.run, seat.place, job_id))
-            cost = float(amount) if isinstance(amount, int | float) and not isinstance(amount, bool) else None
             standing = Standing.UNSETTLED if cost is None else Standing.FAILED
             if note.get("error") == _STORED_TOO_LATE and order:
                 standing, cost = Standing.DONE, order.credits_reserved
@@ -187,12 +188,13 @@ class Book:
 def _settled(entry: JobEntry) -> tuple[Standing, float | None]:
     """Return how a request ended, and what it cost. A failed job gives its reservation back, as far as is reported."""
     if entry.error is None and entry.status in (None, "completed"):
-        return Standing.DONE, entry.credits
+        return Standing.DONE, _amount(entry.credits)
     cost = entry.credits_charged
     if cost is None and entry.credits != entry.credits_reserved:
         cost = entry.credits
     if cost is None and entry.error == _STORED_TOO_LATE:
         cost = entry.credits
+    cost = _amount(cost)
     return (Standing.UNSETTLED if cost is None else Standing.FAILED), cost
 
 
@@ -200,5 +202,18 @@ def _moment(record: Record) -> datetime:
     return datetime.fromtimestamp(record.ordered_at, UTC)
 
 
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+def _first_utc(*moments: datetime | None) -> datetime:
+    """Return the first moment that can be true; the last one is Airflow's own. XComs can be edited."""
+    known = [moment for moment in moments if moment is not None]
+    found = next((one for one in known if 2000 <= one.year < 2200), known[-1])
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def _amount(value: object) -> float | None:
+    """Return credits; ``None``: they are not known, or no amount that a job can cost."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value < MAX_CREDITS else None  # type: ignore[arg-type, operator]
+
+
+def _name(model: str | None) -> str:
+    return sanitize(model or "", 128) or UNKNOWN_MODEL
