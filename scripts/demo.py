@@ -196,9 +196,9 @@ def show_addresses(airflow: LocalAirflow, run_id: str, form: str) -> None:
     :param form: The run of the form.
     """
     say("Browse (no login):")
-    say(f"  The form:      {airflow.url}/dags/{FORM}   (press Trigger)")
+    say(f"  Form:          {airflow.url}/dags/{FORM}   (press Trigger)")
     say(f"  Contact sheet: {airflow.url}/dags/{FORM}/runs/{quote(form)}/plugin/evolink-sheet")
-    say(f"  The clip:      {airflow.url}/dags/{DAG_ID}/runs/{quote(run_id)}/tasks/archive/plugin/evolink-media")
+    say(f"  Media:         {airflow.url}/dags/{DAG_ID}/runs/{quote(run_id)}/tasks/archive/plugin/evolink-media")
 
 
 def main() -> int:
