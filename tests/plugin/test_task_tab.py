@@ -267,6 +267,7 @@ def test_a_review_shows_what_it_offers(admin: Any, run: Run, shown: Path) -> Non
     page = tab(admin, run, "review")
     assert page.count("<article") == 4
     assert page.count("<video") == 3
+    assert "respond under <i>Required Actions</i>" in page
 
 
 def test_a_command_can_be_copied(admin: Any, run: Run) -> None:
