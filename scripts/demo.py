@@ -1,4 +1,4 @@
-"""The demo: generate, download and archive a clip in a real Airflow, with the emulator in place of EvoLink."""
+"""The demo: generate, download and archive clips in a real Airflow, with the emulator in place of EvoLink."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import httpx
 from local_airflow import LocalAirflow, free_port
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 DAG_ID = "evolink_daily_video"
+FORM = "evolink_prompt_form"
 KEY = "demo-key-costs-nothing"
 JOB_SECONDS = 20
 BEGAN = time.monotonic()
@@ -68,6 +70,34 @@ def emulator(port: int, home: Path) -> Iterator[str]:
         process.wait(timeout=10)
 
 
+def settings(emulator: str, home: Path) -> dict[str, str]:
+    """
+    Return the environment of an Airflow that works on the emulator, and whose pages show what the tasks have made.
+
+    :param emulator: Address of the emulator.
+    :param home: Where staging and archive are.
+    """
+    staging, archive = (home / "staging").as_uri(), (home / "archive").as_uri()
+    return {
+        "AIRFLOW_CONN_EVOLINK_DEFAULT": json.dumps({"conn_type": "evolink", "host": emulator, "password": KEY}),
+        "AIRFLOW_VAR_EVOLINK_STAGING": staging,
+        "AIRFLOW_VAR_EVOLINK_ARCHIVE": archive,
+        "AIRFLOW__EVOLINK__UI_ROOTS": f"{staging},{archive}",
+    }
+
+
+def run_form(airflow: LocalAirflow) -> str:
+    """
+    Trigger the DAG with the form as a person does who fills in nothing, and return the run ID.
+
+    :param airflow: A running Airflow.
+    """
+    airflow.wait_ready(FORM)
+    say(f"Airflow is up. Triggering the DAG {FORM} with the defaults of its form")
+    airflow.unpause(FORM)
+    return airflow.trigger(FORM)
+
+
 def run_dag(airflow: LocalAirflow) -> str:
     """
     Unpause the daily DAG, follow its run and return the run ID.
@@ -75,7 +105,7 @@ def run_dag(airflow: LocalAirflow) -> str:
     :param airflow: A running Airflow.
     """
     airflow.wait_ready(DAG_ID)
-    say(f"Airflow is up. Unpausing the DAG {DAG_ID}, which starts a run for today")
+    say(f"Unpausing the DAG {DAG_ID}, which starts a run for today")
     airflow.unpause(DAG_ID)
     deadline = time.monotonic() + 90
     while not (runs := airflow.runs(DAG_ID)):
@@ -88,12 +118,25 @@ def run_dag(airflow: LocalAirflow) -> str:
             if state != shown.get(name) and state != "none":
                 say(f"  {name:9} {state}{NOTES.get((name, state), '')}")
         shown = states
-    if airflow.run_state(DAG_ID, runs[0]) != "success":
-        failed = [task for task in airflow.tasks(DAG_ID, runs[0]) if task["state"] == "failed"]
-        for task in failed:
-            print(airflow.log(DAG_ID, runs[0], task["task_id"], task["try_number"]))
-        raise SystemExit("the run failed")
+    require_success(airflow, DAG_ID, runs[0])
     return runs[0]
+
+
+def require_success(airflow: LocalAirflow, dag_id: str, run_id: str) -> None:
+    """
+    Wait for the end of a run, and end with the logs of what failed, if anything has.
+
+    :param airflow: A running Airflow.
+    :param dag_id: The DAG.
+    :param run_id: The run.
+    """
+    for _ in airflow.watch(dag_id, run_id):
+        pass
+    if airflow.run_state(dag_id, run_id) != "success":
+        for task in airflow.tasks(dag_id, run_id):
+            if task["state"] == "failed":
+                print(airflow.log(dag_id, run_id, task["task_id"], task["try_number"]))
+        raise SystemExit(f"the run of {dag_id} failed")
 
 
 NOTES = {
@@ -127,7 +170,7 @@ def show(files: list[dict[str, Any]], books: dict[str, Any]) -> None:
         print(json.dumps(manifest, indent=2, ensure_ascii=False))
         for row in manifest["files"]:
             say(f"Poster: {path.parent / row['poster']}" if row["poster"] else "Poster: none (needs the extra media)")
-    say(f"Paid: {books['orders']} generation, {books['credits_spent']:g} credits (emulated, so free)")
+    say(f"Paid: {books['orders']} generations, {books['credits_spent']:g} credits (emulated, so free)")
 
 
 def show_index(archive: Path, airflow: LocalAirflow) -> None:
@@ -144,6 +187,20 @@ def show_index(archive: Path, airflow: LocalAirflow) -> None:
         print(json.dumps(event["extra"], indent=2))
 
 
+def show_addresses(airflow: LocalAirflow, run_id: str, form: str) -> None:
+    """
+    Print where a browser shows what was made; the last line is the clip.
+
+    :param airflow: A running Airflow.
+    :param run_id: The run of the daily DAG.
+    :param form: The run of the form.
+    """
+    say("Browse (no login):")
+    say(f"  Form:          {airflow.url}/dags/{FORM}   (press Trigger)")
+    say(f"  Contact sheet: {airflow.url}/dags/{FORM}/runs/{quote(form)}/plugin/evolink-sheet")
+    say(f"  Media:         {airflow.url}/dags/{DAG_ID}/runs/{quote(run_id)}/tasks/archive/plugin/evolink-media")
+
+
 def main() -> int:
     """Run the demo and return the exit status."""
     options = argparse.ArgumentParser(description=__doc__)
@@ -155,18 +212,15 @@ def main() -> int:
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     with emulator(free_port(), home) as url:
         say(f"EvoLink emulator: {url}  (a clip takes {JOB_SECONDS} s here, about 2 minutes at EvoLink)")
-        env = {
-            "AIRFLOW_CONN_EVOLINK_DEFAULT": json.dumps({"conn_type": "evolink", "host": url, "password": KEY}),
-            "AIRFLOW_VAR_EVOLINK_STAGING": f"file://{home}/staging",
-            "AIRFLOW_VAR_EVOLINK_ARCHIVE": f"file://{home}/archive",
-        }
-        with LocalAirflow(home / "airflow", ROOT / "dags", env) as airflow:
+        with LocalAirflow(home / "airflow", ROOT / "dags", settings(url, home)) as airflow:
             say(f"Airflow: {airflow.url}  (starting: database, scheduler, triggerer, API; about half a minute)")
+            form = run_form(airflow)
             run_id = run_dag(airflow)
+            require_success(airflow, FORM, form)
             books = httpx.get(f"{url}/_emulator/books", timeout=10, trust_env=False).json()
             show(airflow.xcom(DAG_ID, run_id, "archive"), books)
             show_index(home / "archive", airflow)
-            say(f"Browse: {airflow.url}/dags/{DAG_ID}   (no login)")
+            show_addresses(airflow, run_id, form)
             if sys.stdin.isatty() and sys.stdout.isatty():
                 say("Everything stays up until you press Ctrl-C")
                 try:

@@ -3,242 +3,243 @@
 from __future__ import annotations
 
 import argparse
-import base64
-import itertools
 import json
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import demo
 import httpx
+from chromium import HEIGHT, WIDTH, browser
 from local_airflow import LocalAirflow, free_port
-from websockets.sync.client import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from chromium import Page
 
-    from websockets.sync.client import ClientConnection
-
-WIDTH, HEIGHT = 1280, 800
-LARGEST = 200_000
-JOB_SECONDS = 60
-DAG_ID = demo.DAG_ID
+JOB_SECONDS = 40
+DAILY, STORYBOARD, REVIEW, FORM = demo.DAG_ID, "evolink_storyboard", "evolink_review", "evolink_prompt_form"
 COMPLETED = " completed: "
+TRACEBACK = "EvoLinkTaskFailed"
 LINK = "Open result"
+SHOTS = (
+    "Wide angle: a rainy night street, neon lights flicker",
+    "Medium: a detective enters an old building",
+    "Close-up: the detective finds the key clue",
+    "Low angle: a paper boat drifts past his shoes",
+    "Over the shoulder: a shadow crosses the stairs",
+    "Close-up: rain on a window, a match is lit",
+    "Wide angle: the harbor at dawn, gulls rise",
+)
+REFUSED = {"kind": "job_fails", "after": 2, "code": "content_policy_violation"}
+HANDLE = "[data-panel-resize-handle-id]"
+GRAPH_WIDTH = 300
+FORM_HEIGHT, REVIEW_HEIGHT = 1160, 1000
+WAITING = ("awaiting_input", "deferred")
 
 
-class Page:
+@dataclass(frozen=True)
+class Runs:
     """
-    One page of the browser, driven through Chromium's debugging protocol.
+    The runs that are photographed, each by its ID.
 
-    :param socket: Connection to the page.
-    :param folder: Where the pictures go.
+    :param daily: One archived clip.
+    :param storyboard: Several clips, one of which was refused.
+    :param review: Pictures that wait for a person.
     """
 
-    def __init__(self, socket: ClientConnection, folder: Path) -> None:
-        self._socket = socket
-        self._folder = folder
-        self._ids = itertools.count(1)
-        self.ask("Page.enable")
-        self.ask("Emulation.setDeviceMetricsOverride", width=WIDTH, height=HEIGHT, deviceScaleFactor=1, mobile=False)
-
-    def ask(self, method: str, **params: Any) -> Any:
-        """
-        Send a command and return its answer.
-
-        :param method: Name in the protocol.
-        :param params: Its parameters.
-        """
-        number = next(self._ids)
-        self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
-        while True:
-            answer = json.loads(self._socket.recv(timeout=60))
-            if answer.get("id") == number:
-                return answer.get("result", {})
-
-    def run(self, script: str) -> Any:
-        """
-        Run JavaScript in the page and return its value.
-
-        :param script: An expression.
-        """
-        return self.ask("Runtime.evaluate", expression=script, returnByValue=True).get("result", {}).get("value")
-
-    def open(self, url: str) -> None:
-        """
-        Go to an address.
-
-        :param url: The address.
-        """
-        self.ask("Page.navigate", url=url)
-
-    def wait_for(self, script: str, seconds: float = 30.0) -> None:
-        """
-        Wait until an expression is true, then for the page to come to rest.
-
-        :param script: The expression.
-        :param seconds: Patience.
-        """
-        until = time.monotonic() + seconds
-        while not self.run(script):
-            if time.monotonic() > until:
-                raise SystemExit(f"the page never came to: {script}")
-            time.sleep(0.2)
-        time.sleep(1.5)
-
-    def wait_for_text(self, text: str, seconds: float = 30.0) -> None:
-        """
-        Wait until a text is on the page.
-
-        :param text: The text.
-        :param seconds: Patience.
-        """
-        self.wait_for(f"document.body.innerText.includes({json.dumps(text)})", seconds)
-
-    def click(self, selector: str, text: str) -> None:
-        """
-        Click the first element that holds a text.
-
-        :param selector: CSS selector of the elements.
-        :param text: What it holds.
-        """
-        elements = f"[...document.querySelectorAll({json.dumps(selector)})]"
-        found = f"{elements}.find(element => element.innerText.includes({json.dumps(text)}))"
-        self.wait_for(f"!!{found}")
-        self.run(f"{found}.click()")
-
-    def type(self, text: str) -> None:
-        """
-        Type into what has the focus, and press Enter.
-
-        :param text: The text.
-        """
-        self.ask("Input.insertText", text=text)
-        time.sleep(0.5)
-        for kind in ("keyDown", "keyUp"):
-            self.ask(
-                "Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r"
-            )
-
-    def picture(self, name: str) -> None:
-        """
-        Write a picture of what is shown.
-
-        :param name: Of the file, without its extension.
-        """
-        data = base64.b64decode(self.ask("Page.captureScreenshot", format="png")["data"])
-        if len(data) > LARGEST:
-            raise SystemExit(f"{name}.png has {len(data)} bytes, more than {LARGEST}")
-        (self._folder / f"{name}.png").write_bytes(data)
-        print(f"{name}.png  {len(data)} bytes", flush=True)
+    daily: str
+    storyboard: str
+    review: str
 
 
-@contextmanager
-def browser(folder: Path) -> Iterator[Page]:
-    """
-    Run a headless Chromium and lend a page of it.
-
-    :param folder: Where the pictures go.
-    """
-    program = shutil.which("chromium")
-    if program is None:
-        raise SystemExit("chromium is not on PATH: install it first (Debian: apt-get install chromium)")
-    port = free_port()
-    with tempfile.TemporaryDirectory(prefix="evolink-chromium-", ignore_cleanup_errors=True) as profile:
-        process = subprocess.Popen(
-            [
-                program,
-                "--headless=new",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--hide-scrollbars",
-                "--no-first-run",
-                "--lang=en-US",
-                f"--user-data-dir={profile}",
-                f"--remote-debugging-port={port}",
-                "about:blank",
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            with connect(page_address(port), max_size=None, proxy=None) as socket:
-                yield Page(socket, folder)
-        finally:
-            process.terminate()
-            process.wait(timeout=10)
-
-
-def page_address(port: int) -> str:
-    """
-    Return the debugging address of the browser's page.
-
-    :param port: Where the browser listens.
-    """
-    for _ in range(150):
-        try:
-            for target in httpx.get(f"http://127.0.0.1:{port}/json", timeout=2, trust_env=False).json():
-                if target["type"] == "page":
-                    return str(target["webSocketDebuggerUrl"])
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.2)
-    raise SystemExit("chromium did not start")
-
-
-def wait_for_state(airflow: LocalAirflow, run_id: str, task_id: str, state: str) -> None:
+def wait_for_state(airflow: LocalAirflow, dag_id: str, run_id: str, task: str, states: tuple[str, ...]) -> None:
     """
     Wait until a task is in a state.
 
     :param airflow: A running Airflow.
+    :param dag_id: The DAG.
     :param run_id: The run.
-    :param task_id: The task.
-    :param state: The state.
+    :param task: The task.
+    :param states: Any of these will do.
     """
-    for states in airflow.watch(DAG_ID, run_id):
-        if states.get(task_id) == state:
+    for found in airflow.watch(dag_id, run_id):
+        if found.get(task) in states:
             return
-    raise SystemExit(f"{task_id} never was {state}")
+    raise SystemExit(f"{task} never was {' or '.join(states)}")
 
 
-def take(airflow: LocalAirflow, page: Page) -> None:
+def start(airflow: LocalAirflow, emulator: str) -> Runs:
     """
-    Take all pictures.
+    Start all runs, so that their jobs run at the same time.
 
     :param airflow: A running Airflow whose connection leads to the emulator.
-    :param page: A page of the browser.
+    :param emulator: Address of the emulator.
     """
-    page.open(airflow.url)
-    page.wait_for_text("Dags")
-    page.run("localStorage.setItem('default_dag_view', JSON.stringify('graph'))")
-    connection_form(airflow, page)
-
-    airflow.unpause(DAG_ID)
-    while not (runs := airflow.runs(DAG_ID)):
+    for dag_id in (STORYBOARD, REVIEW, FORM):
+        airflow.unpause(dag_id)
+    faults = f"{emulator}/_emulator/faults"
+    httpx.post(faults, json=REFUSED, timeout=10, trust_env=False).raise_for_status()
+    storyboard = airflow.trigger(STORYBOARD, {"shots": SHOTS})
+    while not httpx.get(faults, timeout=10, trust_env=False).json()["faults"][0]["done"]:
+        time.sleep(0.5)  # the fault is for one of them
+    review = airflow.trigger(REVIEW)
+    airflow.unpause(DAILY)
+    while not (runs := airflow.runs(DAILY)):
         time.sleep(0.5)
-    run_url = f"{airflow.url}/dags/{DAG_ID}/runs/{quote(runs[0])}"
-    wait_for_state(airflow, runs[0], "generate", "deferred")
-    page.open(run_url)
+    return Runs(runs[0], storyboard, review)
+
+
+def of_run(airflow: LocalAirflow, dag_id: str, run_id: str) -> str:
+    """
+    Return the address of a run's page.
+
+    :param airflow: A running Airflow.
+    :param dag_id: The DAG.
+    :param run_id: The run.
+    """
+    return f"{airflow.url}/dags/{dag_id}/runs/{quote(run_id)}"
+
+
+def while_it_waits(airflow: LocalAirflow, page: Page, runs: Runs) -> None:
+    """
+    Take the picture of a deferred task.
+
+    :param airflow: A running Airflow.
+    :param page: A page of the browser.
+    :param runs: The runs.
+    """
+    wait_for_state(airflow, DAILY, runs.daily, "generate", ("deferred",))
+    page.open(of_run(airflow, DAILY, runs.daily))
     page.wait_for_text("generate")
     page.wait_for_text("Deferred")
-    page.picture("graph-deferred")
+    page.picture("graph-deferred.png")
 
-    wait_for_state(airflow, runs[0], "archive", "success")
-    page.open(f"{run_url}/tasks/generate")
+
+def of_the_clip(airflow: LocalAirflow, page: Page, runs: Runs) -> None:
+    """
+    Take the pictures of the daily clip: log, details, and the tab Media in both themes.
+
+    :param airflow: A running Airflow.
+    :param page: A page of the browser.
+    :param runs: The runs.
+    """
+    wait_for_state(airflow, DAILY, runs.daily, "archive", ("success",))
+    task = f"{of_run(airflow, DAILY, runs.daily)}/tasks/generate"
+    page.open(task)
     page.wait_for_text(COMPLETED)
+    enlarge(page)
+    page.picture("log.png")
+    page.open(f"{task}/details")
+    page.wait_for_text(LINK)
+    page.picture("first-result.png")
+    for theme in ("dark", "light"):
+        page.run(f"localStorage.setItem('theme', {json.dumps(theme)})")
+        open_wide(page, f"{task}/plugin/evolink-media")
+        play(page)
+        page.picture(f"media-{theme}.jpg")
+
+
+def open_wide(page: Page, address: str) -> None:
+    """
+    Go to a page of Airflow, and give its tabs most of the window.
+
+    :param page: A page of the browser.
+    :param address: The page.
+    """
+    page.open(address)
+    handle = f"document.querySelector({json.dumps(HANDLE)})"
+    page.wait_for(f"!!{handle}")
+    if page.run(f"Math.abs({handle}.getBoundingClientRect().left - {GRAPH_WIDTH}) > 20"):
+        page.drag(HANDLE, GRAPH_WIDTH)
+        page.open(address)
+        page.wait_for(f"!!{handle}")
+
+
+def play(page: Page) -> None:
+    """
+    Play the clip of the tab for some seconds, and stop it.
+
+    :param page: A page of the browser that shows the tab.
+    """
+    video = "document.querySelector('iframe')?.contentDocument?.querySelector('video')"
+    page.wait_for(f"!!{video}")
+    page.run(f"(video => {{ video.muted = true; video.currentTime = 2; video.play(); }})({video})")
+    page.wait_for(f"{video}.currentTime > 2.2")
+    page.run(f"{video}.pause()")
+
+
+def enlarge(page: Page) -> None:
+    """
+    Let a log fill the window.
+
+    :param page: A page of the browser that shows a log.
+    """
     page.run("document.querySelector('button[aria-label*=fullscreen i]').click()")
     page.wait_for("!!document.querySelector('[role=dialog]')")
-    page.picture("log")
-    page.open(f"{run_url}/tasks/generate/details")
-    page.wait_for_text(LINK)
-    page.picture("first-result")
+
+
+def of_the_review(airflow: LocalAirflow, page: Page, runs: Runs) -> None:
+    """
+    Take the pictures of a review: as it waits for a person, and in the tab Media.
+
+    :param airflow: A running Airflow.
+    :param page: A page of the browser.
+    :param runs: The runs.
+    """
+    wait_for_state(airflow, REVIEW, runs.review, "review", WAITING)
+    task = f"{of_run(airflow, REVIEW, runs.review)}/tasks/review"
+    page.resize(WIDTH, REVIEW_HEIGHT)
+    open_wide(page, f"{task}/required_actions")
+    page.wait_for("[...document.images].filter(image => image.naturalWidth > 100).length >= 2")
+    page.picture("review.jpg")
+    page.resize(WIDTH, HEIGHT)
+    open_wide(page, f"{task}/plugin/evolink-media")
+    page.wait_for("!!document.querySelector('iframe')?.contentDocument?.querySelector('img')?.naturalWidth")
+    page.picture("review-media.jpg")
+
+
+def of_the_storyboard(airflow: LocalAirflow, page: Page, runs: Runs) -> None:
+    """
+    Take the pictures of many results: the contact sheet, and the log of the one that failed.
+
+    :param airflow: A running Airflow.
+    :param page: A page of the browser.
+    :param runs: The runs.
+    """
+    for _ in airflow.watch(STORYBOARD, runs.storyboard):
+        pass
+    run = of_run(airflow, STORYBOARD, runs.storyboard)
+    open_wide(page, f"{run}/plugin/evolink-sheet")
+    frames = "[...document.querySelector('iframe')?.contentDocument?.querySelectorAll('.frame img') || []]"
+    page.wait_for(f"{frames}.length > 1 && {frames}.every(frame => frame.naturalWidth)")
+    page.picture("contact-sheet.jpg")
+    failed = next(task for task in airflow.tasks(STORYBOARD, runs.storyboard) if task["state"] == "failed")
+    page.resize(1440, HEIGHT)
+    open_wide(page, f"{run}/tasks/{failed['task_id']}/mapped/{failed['map_index']}")
+    page.wait_for_text("What to do")
+    page.click("summary", TRACEBACK)
+    time.sleep(0.5)
+    page.picture("failed-log.jpg")
+    page.resize(WIDTH, HEIGHT)
+
+
+def of_the_form(airflow: LocalAirflow, page: Page) -> None:
+    """
+    Take the picture of the form with a prompt.
+
+    :param airflow: A running Airflow.
+    :param page: A page of the browser.
+    """
+    page.resize(WIDTH, FORM_HEIGHT)
+    page.open(f"{airflow.url}/dags/{FORM}")
+    page.click("button", "Trigger")
+    page.wait_for_text("Budget (credits)")
+    page.picture("form.png")
+    page.resize(WIDTH, HEIGHT)
 
 
 def connection_form(airflow: LocalAirflow, page: Page) -> None:
@@ -256,7 +257,27 @@ def connection_form(airflow: LocalAirflow, page: Page) -> None:
     page.run("document.querySelector('[role=dialog] [role=combobox]').focus()")
     page.type("evolink")
     page.wait_for_text("API key")
-    page.picture("connection-form")
+    page.picture("connection-form.png")
+
+
+def take(airflow: LocalAirflow, page: Page, emulator: str) -> None:
+    """
+    Take all pictures.
+
+    :param airflow: A running Airflow whose connection leads to the emulator.
+    :param page: A page of the browser.
+    :param emulator: Address of the emulator.
+    """
+    page.open(airflow.url)
+    page.wait_for_text("Dags")
+    page.run("localStorage.setItem('default_dag_view', JSON.stringify('graph'))")
+    runs = start(airflow, emulator)
+    while_it_waits(airflow, page, runs)
+    connection_form(airflow, page)
+    of_the_form(airflow, page)
+    of_the_clip(airflow, page, runs)
+    of_the_review(airflow, page, runs)
+    of_the_storyboard(airflow, page, runs)
 
 
 def main() -> int:
@@ -268,17 +289,12 @@ def main() -> int:
     demo.JOB_SECONDS = JOB_SECONDS
     with (
         browser(out) as page,
-        tempfile.TemporaryDirectory(prefix="evolink-pictures-", ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryDirectory(prefix="evolink-", ignore_cleanup_errors=True) as folder,
         demo.emulator(free_port(), Path(folder)) as url,
+        LocalAirflow(Path(folder) / "airflow", demo.ROOT / "dags", demo.settings(url, Path(folder))) as airflow,
     ):
-        env = {
-            "AIRFLOW_CONN_EVOLINK_DEFAULT": json.dumps({"conn_type": "evolink", "host": url, "password": demo.KEY}),
-            "AIRFLOW_VAR_EVOLINK_STAGING": (Path(folder) / "staging").as_uri(),
-            "AIRFLOW_VAR_EVOLINK_ARCHIVE": (Path(folder) / "archive").as_uri(),
-        }
-        with LocalAirflow(Path(folder) / "airflow", demo.ROOT / "dags", env) as airflow:
-            airflow.wait_ready(DAG_ID)
-            take(airflow, page)
+        airflow.wait_ready(DAILY)
+        take(airflow, page, url)
     return 0
 
 

@@ -55,6 +55,20 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+PICTURES = sorted(path.name for path in (ROOT / "docs" / "images").glob("*.[jp][pn]g"))
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_are_small_used_and_made_again(name: str) -> None:
+    """A page shows the picture with words for those who do not see it, and the script takes it."""
+    shown = [words for page in PAGES for words in re.findall(rf"!\[(.*)\]\([a-z/]*{name}\)", page.read_text())]
+    script = (ROOT / "scripts" / "screenshots.py").read_text()
+    assert (ROOT / "docs" / "images" / name).stat().st_size <= 150_000
+    assert shown
+    assert all(len(words) > 10 for words in shown)
+    assert f'page.picture("{name}")' in script.replace("media-{theme}", name.partition(".")[0]).replace('(f"', '("')
+
+
 def test_the_reference_lists_the_keys_of_the_typed_results() -> None:
     """The table of a generation has the keys that the typed dictionaries have."""
     page = (ROOT / "docs" / "reference.md").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import io
 import os
@@ -21,6 +22,7 @@ import airflow_provider_evolink.operators as operators
 from airflow_provider_evolink.__main__ import main
 from airflow_provider_evolink.emulator.__main__ import _parser
 from airflow_provider_evolink.emulator.server import EmulatorServer
+from airflow_provider_evolink.get_provider_info import get_provider_info
 
 ROOT = Path(__file__).parent.parent
 README, QUICKSTART = (ROOT / "README.md").read_text(), (ROOT / "docs" / "quickstart.md").read_text()
@@ -45,6 +47,31 @@ def test_tasks_can_be_made(text: str) -> None:
         exec(text, names)
     made = dag.tasks or names["clip"].dag.tasks  # a page may show the whole DAG file
     assert len(made) == len(re.findall(r"EvoLink\w+Operator\(", text))
+
+
+INCLUDE = re.compile(r"^```{literalinclude} (\S+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+INCLUDED = [(page, *found) for page in PAGES for found in INCLUDE.findall(page.read_text()) if "/dags/" in found[0]]
+
+
+@pytest.mark.parametrize(("page", "name", "options"), INCLUDED, ids=[f"{row[0].stem}-{row[1]}" for row in INCLUDED])
+def test_shown_parts_of_examples_are_there(page: Path, name: str, options: str) -> None:
+    """What a page takes from an example stands there once, and the page links to the whole file, which tests run."""
+    path = (page.parent / name).resolve()
+    marks = re.findall(r'^:(?:start-after|end-before): "(.+)"$', options, re.MULTILINE)
+    assert [path.read_text().count(f"{mark}\n") for mark in marks] == [1, 1]
+    assert f"{{download}}`{path.name} <{name}>`" in page.read_text()
+
+
+SETTINGS = [(page, text) for page in PAGES for text in blocks(page, "ini")]
+
+
+@pytest.mark.parametrize(("page", "text"), SETTINGS, ids=[page.stem for page, _ in SETTINGS])
+def test_shown_settings_are_those_of_the_provider(page: Path, text: str) -> None:
+    """A part of `airflow.cfg` on a page can be read, and Airflow knows its options."""
+    parser = configparser.ConfigParser()
+    parser.read_string(text)
+    assert parser.sections() == ["evolink"]
+    assert set(parser["evolink"]) <= set(get_provider_info()["config"]["evolink"]["options"])
 
 
 def test_the_script_of_the_client_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

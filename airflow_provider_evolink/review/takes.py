@@ -173,7 +173,7 @@ def page_of(
 
 def _shown(take: Take, address: str | None) -> Iterator[str]:
     yield f"### {_escaped(take.label)}"
-    if take.prompt:
+    if take.prompt and take.prompt not in take.label:  # a short one is the headline
         yield f"\n{_escaped(take.prompt[:_MAX_PROMPT])}"
     cost = "" if take.credits is None else f", {take.credits:g} credits"
     yield f"\n{take.kind or 'result'} of job {_escaped(take.job_id)}{cost}"

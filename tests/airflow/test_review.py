@@ -136,6 +136,14 @@ def test_no_link_of_evolink_and_no_markup_of_a_prompt_gets_into_the_page() -> No
     assert not re.search(r"https?://|www\.", text)
 
 
+def test_a_prompt_is_shown_once_and_as_a_whole() -> None:
+    """A short one is the headline; a long one is cut there, and stands below it."""
+    long = "a boat " * 20 + "at dawn"
+    text = page([job(1, "a boat"), job(2, long)])
+    assert text.count("a boat\n") == 1
+    assert text.count(long) == 1
+
+
 def test_a_hidden_prompt_is_not_shown() -> None:
     takes = takes_of([job(1, "sha256:abc"), job(2)])
     assert takes[0].label == "1: job task-unified-1"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from airflow_rows import Run
-from media_samples import PROMPT, archived, job, record, staged
+from ui_samples import PROMPT, archived, job, record, staged
 
 from airflow_provider_evolink.task_failures import FAILURE
 
@@ -55,7 +55,9 @@ def test_each_result_is_there_once(mixed: Run, admin: Any) -> None:
         assert f'src="{mixed.address("poster", "archive", map_index=index, number=0)}"' in page
     assert f'src="{mixed.address("file", "frames", number=0)}"' in page
     assert page.count('loading="lazy"') == 3
-    assert "content policy; 0 credits were charged" in page
+    assert "content policy; 0 credits were charged\n</div>" in page
+    assert 'generate[2]: failed, content policy; 0 credits were charged"' in page  # what is shown is also spoken
+    assert "What to do: change it" in page
     assert PROMPT in page
     assert mixed.address("task", "generate", map_index=3) in page
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 from airflow_rows import Run
-from media_samples import CONTENT, PROMPT, archived, job, record, staged
+from ui_samples import CONTENT, PROMPT, archived, job, record, staged
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkJobFailed, EvoLinkSubmissionUnknown
 from airflow_provider_evolink.review.takes import file_address
@@ -267,6 +267,7 @@ def test_a_review_shows_what_it_offers(admin: Any, run: Run, shown: Path) -> Non
     page = tab(admin, run, "review")
     assert page.count("<article") == 4
     assert page.count("<video") == 3
+    assert "respond under <i>Required Actions</i>" in page
 
 
 def test_a_command_can_be_copied(admin: Any, run: Run) -> None:

@@ -14,8 +14,8 @@ from urllib.parse import quote
 import av
 import httpx
 import pytest
+from chromium import Page, browser
 from local_airflow import LocalAirflow
-from screenshots import Page, browser
 
 from airflow_provider_evolink.emulator.server import EmulatorServer
 
@@ -25,6 +25,7 @@ CONSUMER = "evolink_on_archive"
 BATCH = "killed_while_ordering"
 KILLED = ("killed_before_deferring", "killed_while_blocking", "killed_before_recording", "killed_on_resume", BATCH)
 
+needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 
 
@@ -201,12 +202,12 @@ def test_shows_a_link_to_the_result(airflow: LocalAirflow) -> None:
             assert ("video/mp4" in response.headers["content-type"]) == (name == "Archived file")
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
+@needs_chromium
 @pytest.mark.parametrize("task_id", ["generate", "archive"])
 def test_the_tab_plays_the_clip(task_id: str, airflow: LocalAirflow, page: Page) -> None:
     """In Airflow's own UI, in a real browser: the archived clip plays and seeks, and the console stays empty."""
     run = quote(airflow.runs(DAILY)[0])
-    page.ask("Runtime.enable")
+    page.errors.clear()
     page.open(f"{airflow.url}/dags/{DAILY}/runs/{run}/tasks/{task_id}/plugin/evolink-media")
     tab = "document.querySelector('iframe')?.contentDocument"
     start = "(video => {{ video.muted = true; video.currentTime = 3; video.play(); }})({video})"
@@ -222,6 +223,38 @@ def test_the_tab_plays_the_clip(task_id: str, airflow: LocalAirflow, page: Page)
     assert page.run(f"{tab}.documentElement.className") == page.run("document.documentElement.className")
     hosts = f"[...{tab}.defaultView.performance.getEntriesByType('resource')].map(one => new URL(one.name).origin)"
     assert set(page.run(hosts)) == {airflow.url}
+    assert page.errors == []
+
+
+@needs_chromium
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("view", ["task", "run"])
+def test_the_pages_can_be_used_by_everybody(view: str, theme: str, airflow: LocalAirflow, page: Page) -> None:
+    """By their own address: nothing sticks out on a telephone, axe finds no fault, and the focus is seen."""
+    run = quote(airflow.runs(DAILY)[0], safe="")
+    place = f"task/{DAILY}/generate/-1/{run}" if view == "task" else f"run/{DAILY}/{run}"
+    page.errors.clear()
+    page.resize(390, 800)
+    page.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
+    page.open(f"{airflow.url}/evolink/{place}")
+    page.wait_for("document.readyState === 'complete' && document.body.innerText.includes('paper boat')")
+    page.run((HERE / "axe" / "axe.min.js").read_text())
+    found = page.run("axe.run(document).then(found => JSON.stringify([found.violations, found.passes]))")
+    faults, passed = json.loads(found)
+    for kind in ("keyDown", "keyUp"):
+        page.ask("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+    focus = page.run("[document.activeElement.tagName, getComputedStyle(document.activeElement).outlineWidth]")
+    background = page.run("getComputedStyle(document.body).backgroundColor")
+    width = page.run("document.documentElement.scrollWidth")
+    page.resize(1280, 800)
+    page.ask("Emulation.setEmulatedMedia", features=[])
+
+    assert [(fault["id"], [node["html"] for node in fault["nodes"]]) for fault in faults] == []
+    assert "color-contrast" in {rule["id"] for rule in passed}
+    assert focus in [[tag, "2px"] for tag in ("VIDEO", "SELECT")]
+    assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(17, 17, 17)"}[theme]
+    assert width == 390
+    assert page.errors == []
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
