@@ -228,15 +228,19 @@ def test_the_tab_plays_the_clip(task_id: str, airflow: LocalAirflow, page: Page)
 
 @needs_chromium
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("view", ["task", "run"])
+@pytest.mark.parametrize("view", ["task", "run", "overview"])
 def test_the_pages_can_be_used_by_everybody(view: str, theme: str, airflow: LocalAirflow, page: Page) -> None:
     """By their own address: nothing sticks out on a telephone, axe finds no fault, and the focus is seen."""
     run = quote(airflow.runs(DAILY)[0], safe="")
-    place = f"task/{DAILY}/generate/-1/{run}" if view == "task" else f"run/{DAILY}/{run}"
+    places = {
+        "task": f"task/{DAILY}/generate/-1/{run}",
+        "run": f"run/{DAILY}/{run}",
+        "overview": f"overview?dag={DAILY}",
+    }
     page.errors.clear()
     page.resize(390, 800)
     page.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
-    page.open(f"{airflow.url}/evolink/{place}")
+    page.open(f"{airflow.url}/evolink/{places[view]}")
     page.wait_for("document.readyState === 'complete' && document.body.innerText.includes('paper boat')")
     page.run((HERE / "axe" / "axe.min.js").read_text())
     found = page.run("axe.run(document).then(found => JSON.stringify([found.violations, found.passes]))")
@@ -251,15 +255,16 @@ def test_the_pages_can_be_used_by_everybody(view: str, theme: str, airflow: Loca
 
     assert [(fault["id"], [node["html"] for node in fault["nodes"]]) for fault in faults] == []
     assert "color-contrast" in {rule["id"] for rule in passed}
-    assert focus in [[tag, "2px"] for tag in ("VIDEO", "SELECT")]
+    assert focus in [[tag, "2px"] for tag in ("VIDEO", "SELECT", "INPUT")]
     assert background == {"light": "rgb(255, 255, 255)", "dark": "rgb(17, 17, 17)"}[theme]
     assert width == 390
     assert page.errors == []
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
+@needs_chromium
 def test_the_page_in_the_navigation_draws_the_spend(airflow: LocalAirflow, page: Page) -> None:
     """In Airflow's own UI: the plot is drawn under the strict policy, a filter is a link, no other host is asked."""
+    page.errors.clear()
     page.open(f"{airflow.url}/plugin/evolink")
     tab = "document.querySelector('iframe')?.contentDocument"
     page.wait_for(f"!!{tab}?.defaultView.Chart?.getChart('plot')")
@@ -271,6 +276,7 @@ def test_the_page_in_the_navigation_draws_the_spend(airflow: LocalAirflow, page:
     page.run(f"[...{tab}.querySelectorAll('td a')].find(one => one.innerText === '{DAILY}').click()")
     page.wait_for(f"{tab}?.querySelector('select[name=dag]')?.value === '{DAILY}'")
     assert "Gallery: " in page.run(f"{tab}.body.innerText")
+    assert page.errors == []
 
 
 def test_has_a_connection_form(airflow: LocalAirflow) -> None:
