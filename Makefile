@@ -4,6 +4,7 @@
 # make chaos   kill tries at every line, and a real Airflow at every step of an order (an hour)
 # make mutants break the package on purpose: do the tests notice?
 # make bench   measure beside other providers (an hour; QUICK=1: five minutes; ONLY="waiting imports": parts)
+# make azure   staging and archive in Azure Blob Storage, against Azurite (needs Node.js, and npm's registry)
 # make memory  measure the memory of downloads of 500 MB and 2 GB (five minutes; 4 GB of disk)
 # make cases   count the cases by which results, inputs and responses are tried, kind by kind
 # make check   lint, types (also of what users write), import rules, words of identifiers, models
@@ -26,7 +27,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 
 BENCH := .bench/venv
 
-.PHONY: demo test bench chaos mutants matrix memory cases check check-models docs wheel first-hour env clean format
+.PHONY: demo test azure bench chaos mutants matrix memory cases check check-models docs wheel first-hour env clean format
 demo: env
 	@$(RUN) scripts/demo.py
 
@@ -41,6 +42,14 @@ chaos: env
 	KILLS=30 $(RUN) -m pytest tests/airflow/test_download_kills.py tests/airflow/test_archive_kills.py -n0 $(ARGS)
 	EVOLINK_ALL_HOPS=1 $(RUN) -m pytest tests/faults/test_network.py -k hostile_hop -n0 --timeout=900 $(ARGS)
 	$(RUN) -m pytest tests/chaos -n0 $(ARGS)
+
+azure: env
+	@test -x .azure/bin/python || $(UV) venv --quiet --python "$(PYTHON)" .azure
+	@$(UV) pip install --quiet --python .azure/bin/python -r requirements/dev.txt "apache-airflow-providers-microsoft-azure>=11.0.0"
+	@$(UV) pip install --quiet --python .azure/bin/python --no-deps --no-build-isolation -e .
+	@npm install --silent --no-fund --no-audit --prefix .azure/npm azurite@3.37.0
+	AZURITE=$(CURDIR)/.azure/npm/node_modules/azurite/dist/src/blob/main.js AIRFLOW_HOME=$(CURDIR)/.azure/home \
+		.azure/bin/python -m pytest tests/azure -n0 $(ARGS)
 
 mutants: env
 	@$(RUN) scripts/mutants.py $(ONLY)
@@ -114,4 +123,4 @@ $(BENCH)/.ready: requirements/bench.txt pyproject.toml | $(UV)
 		|| { echo "uv could not be installed: install it by hand (https://docs.astral.sh/uv/)"; exit 1; }
 
 clean:
-	rm -rf $(VENV) .bench .tools .demo .chaos .matrix build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .azure .bench .tools .demo .chaos .matrix build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis

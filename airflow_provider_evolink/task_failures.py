@@ -60,12 +60,13 @@ def log_failure(error: EvoLinkError) -> None:
     log.error("\n".join(failure_lines(error)))
 
 
-def failure_note(error: EvoLinkError) -> dict[str, str | None]:
+def failure_note(error: EvoLinkError) -> dict[str, str | float | None]:
     """
     Return what the XCom ``evolink_failure`` holds. Like the error, it has no prompt, link or key. Pure.
 
     :param error: Why the task fails.
-    :return: ``error`` (its class), ``reason``, ``cost``, ``advice``, ``job_id`` and ``code``.
+    :return: ``error`` (its class), ``reason``, ``cost``, ``advice``, ``job_id``, ``code`` and ``credits`` (what the
+        failed job cost, where EvoLink reports it).
     """
     what, todo = _parted(error)
     return {
@@ -75,6 +76,7 @@ def failure_note(error: EvoLinkError) -> dict[str, str | None]:
         "advice": todo or None,
         "job_id": error.job_id,
         "code": error.code,
+        "credits": error.credits_charged if isinstance(error, EvoLinkJobFailed) else None,
     }
 
 

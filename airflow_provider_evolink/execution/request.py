@@ -149,17 +149,19 @@ class OrderRequest:
         spec, parameters = catalog.find_spec(given.model), given.parameters
         if spec and self.options.empty and self.options.validation != "off":
             _refuse_empty_media(given.model, self.options.empty & spec.media_parameters.keys())
-        if spec is not None:
+        has_media = spec is not None and bool(spec.media_parameters.keys() & parameters.keys())
+        if spec is not None and has_media:
             parameters = self.outputs.resolve(spec.media_parameters, parameters, given.model)
-        if spec is None or spec.media_parameters.keys() & parameters.keys():
+        if spec is None or has_media:
             parameters = without_entries(parameters)
         fields = media_fields.plain(parameters)
-        found = media_fields.find_local_files(spec.media_parameters, fields) if spec else []
+        found = media_fields.find_local_files(spec.media_parameters, fields) if spec and has_media else []
         if found:
             body = self._with_files(given, fields, found, known=known)
         else:
             body = catalog.build_request(given.model, fields, validation=self.options.validation)
-        body = self.outputs.to_names(body)
+        if self.outputs.outputs:
+            body = self.outputs.to_names(body)
         if not self.source.is_repeatable:
             self.source.remember(self._shown(body))
         if not known:
@@ -182,7 +184,7 @@ class OrderRequest:
         :param reuses_uploads: Use uploads of earlier tries. Not after a refused order: they may be the reason.
         :param is_replay: The order is sent once more, so it must have the links it had.
         """
-        sent = self.outputs.to_links(body, self.options.evolink_conn_id)
+        sent = self.outputs.to_links(body, self.options.evolink_conn_id) if self.outputs.outputs else body
         return self.files.with_links(sent, reuse=reuses_uploads, replay=is_replay) if self.files else sent
 
     def same_body(self, record: Record | None) -> dict[str, Any] | None:

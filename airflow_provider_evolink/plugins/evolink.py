@@ -51,11 +51,12 @@ _VIEWS = [
         "destination": "dag_run",
         "url_route": "evolink-sheet",
     },
+    {"name": "EvoLink", "href": "evolink/overview", "destination": "nav", "url_route": "evolink"},
 ]
 
 
 class EvoLinkPlugin(AirflowPlugin):
-    """Adds tabs to task instances and runs. Before Airflow 3.1, which has no such tabs, it adds nothing."""
+    """Adds tabs to task instances and runs, and a page. Before Airflow 3.1, which has none of them, it adds nothing."""
 
     name = "evolink"
     fastapi_apps = _APPS if _HAS_PAGES else []

@@ -89,10 +89,7 @@ class EvoLinkJobSensor(CheckedOperator, BaseSensorOperator):
             return result.xcom_value
         left = self._seconds_left(context)
         if status == WaitEnd.TIMEOUT or left <= 0:
-            raise AirflowSensorTimeout(
-                f"EvoLink job {self._job_id()} is still running after {self._limit():g} s. It keeps running and is "
-                "still billed; nothing was lost. What to do: clear this task, or give it a longer timeout"
-            )
+            raise self._timeout()
         self.log.warning("The trigger ended with status %s, but the job is running: poking on the worker", status)
         self.deferrable, self.timeout = False, left
         return self.execute(context)
@@ -104,6 +101,18 @@ class EvoLinkJobSensor(CheckedOperator, BaseSensorOperator):
             status = "timeout" if has_timed_out else "trigger failed"
             next_method, next_kwargs = "execute_complete", {"event": {"status": status}}
         return super().resume_execution(next_method, next_kwargs, context)
+
+    def _timeout(self) -> AirflowSensorTimeout:
+        """Log the end of the wait as every failure is logged, and return Airflow's error for it."""
+        from airflow_provider_evolink.api.errors import EvoLinkJobTimeout
+        from airflow_provider_evolink.task_failures import log_failure
+
+        message = (
+            f"EvoLink job {self._job_id()} is still running after {self._limit():g} s. It keeps running and is still "
+            "billed; nothing was lost. What to do: clear this task, or give it a longer timeout"
+        )
+        log_failure(EvoLinkJobTimeout(message, job_id=self._job_id()))
+        return AirflowSensorTimeout(message)
 
     def _limit(self) -> float:
         """Return the seconds that this try may take; Airflow does not enforce its limit while a task is deferred."""

@@ -94,10 +94,15 @@ def test_fails_with_the_job(emulator: EmulatorServer, job_id: str, deferrable: b
         sensor(job_id, deferrable=deferrable).execute(CONTEXT)
 
 
-def test_times_out_while_the_job_is_running(job_id: str) -> None:
-    """A timeout loses nothing: a retry continues to wait."""
+def test_times_out_while_the_job_is_running(job_id: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A timeout loses nothing: a retry continues to wait. The log says so as it says every failure."""
     with pytest.raises(AirflowSensorTimeout, match=f"{job_id} is still running"):
         sensor(job_id).execute_complete(CONTEXT, {"job_id": job_id, "status": "timeout"})
+    (error,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert error.splitlines()[1:] == [
+        f"Job {job_id}: it keeps running and is still billed",
+        "What to do: clear this task, or give it a longer timeout",
+    ]
 
 
 @pytest.mark.parametrize("deferrable", [True, False])

@@ -105,6 +105,7 @@ def test_without_a_date_our_own_clock_counts():
 def test_a_try_waits_ten_minutes_in_all(monkeypatch):
     slept = []
     monkeypatch.setattr(patience.time, "sleep", slept.append)
+    monkeypatch.setattr(patience.time, "monotonic", lambda: 1000.0 + sum(slept))
     one = Patience()
     for refusals in range(1, 1000):
         if not one.wait("x", refusals % 3 + 1, 20.0):
@@ -112,6 +113,16 @@ def test_a_try_waits_ten_minutes_in_all(monkeypatch):
     assert 560 < sum(slept) <= 600
     assert one.spent == pytest.approx(sum(slept))
     assert not one.wait("another call of the try", 1, 20.0)
+
+
+def test_waits_of_several_threads_at_the_same_time_count_once(monkeypatch):
+    slept = []
+    monkeypatch.setattr(patience.time, "sleep", slept.append)
+    monkeypatch.setattr(patience.time, "monotonic", lambda: 1000.0)  # all of them wait now
+    one = Patience()
+    assert all(one.wait("x", 1, 20.0) for _ in range(50))
+    assert one.spent == pytest.approx(max(slept))
+    assert 20 <= one.spent <= 28
 
 
 def test_a_wait_ends_before_the_try_does(monkeypatch):

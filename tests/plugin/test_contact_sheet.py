@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from airflow_rows import Run
-from media_samples import PROMPT, archived, job, record, staged
+from ui_samples import PROMPT, archived, job, record, staged
 
 from airflow_provider_evolink.task_failures import FAILURE
 

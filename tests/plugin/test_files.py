@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from airflow_rows import Run
-from media_samples import CONTENT, PROMPT, archived, job, record, staged
 from strict_auth import PRIVATE
+from ui_samples import CONTENT, PROMPT, archived, job, record, staged
 
 from airflow_provider_evolink.ledger.ledger import FolderStore
 from airflow_provider_evolink.ledger.record import TaskIdentity

@@ -11,7 +11,7 @@ import pytest
 from airflow.models.taskinstancekey import TaskInstanceKey
 from airflow.providers.common.compat.sdk import XCom
 from airflow_rows import Run
-from media_samples import CONTENT, PROMPT, archived, job
+from ui_samples import CONTENT, PROMPT, archived, job
 
 from airflow_provider_evolink.links import evolink as links
 from airflow_provider_evolink.operators import (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 VERSIONS = {"2.11.2": False, "3.0.6": False, "3.1.0": True, "3.3.2": True, "3.10.1": True, "4.0.0": True}
+CHART = "48444a82d4edcb5bec0f1965faacdde18d9c17db3063d042abada2f705c9f54a"
 MISSING = "airflow.api_fastapi.core_api.security"
 SCRIPT = f"""
 import json, sys, time
@@ -66,12 +69,26 @@ def test_airflow_knows_it(admin: Any) -> None:
     """By its entry point, without an error, at an address that Airflow grants."""
     found = {plugin["name"]: plugin for plugin in admin.get("/api/v2/plugins?limit=100").json()["plugins"]}
     assert found["evolink"]["fastapi_apps"][0]["url_prefix"] == "/evolink"
-    assert {view["destination"] for view in found["evolink"]["external_views"]} == {"task_instance", "dag_run"}
+    assert {view["destination"] for view in found["evolink"]["external_views"]} == {"task_instance", "dag_run", "nav"}
     assert admin.get("/api/v2/plugins/importErrors").json()["total_entries"] == 0
 
 
 def test_the_files_of_the_pages_are_in_the_package() -> None:
     """Templates and static files lie beside the modules, so the wheel holds them."""
     folder = Path(__file__).parents[2] / "airflow_provider_evolink" / "plugins"
-    assert {path.name for path in (folder / "static").iterdir()} == {"evolink.css", "evolink.js"}
+    scripts = {"evolink.js", "overview.js", "chart.umd.min.js"}
+    names = {path.name for path in (folder / "static").iterdir()}
+    assert names == {"evolink.css", "chart.LICENSE.md", *scripts}
     assert (folder / "templates" / "task.html").is_file()
+
+
+def test_the_library_is_the_published_one() -> None:
+    """Chart.js 4.5.1 as npm has it, with its license. No script makes code of text, and ours ask no other host."""
+    folder = Path(__file__).parents[2] / "airflow_provider_evolink" / "plugins" / "static"
+    content = (folder / "chart.umd.min.js").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == CHART
+    assert b"eval(" not in content
+    assert b"new Function" not in content
+    assert "MIT License" in (folder / "chart.LICENSE.md").read_text()
+    for name in ("evolink.js", "overview.js"):
+        assert not re.search(r"https?://|innerHTML|eval\(|insertAdjacentHTML", (folder / name).read_text())

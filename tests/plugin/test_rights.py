@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from airflow_rows import Run
-from media_samples import archived, job
 from strict_auth import PRIVATE
+from ui_samples import archived, job
 
 from airflow_provider_evolink.plugins.server.app import media_app
 

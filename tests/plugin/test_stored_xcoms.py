@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from airflow_rows import Run
-from media_samples import CONTENT, PROMPT, archived, job
+from ui_samples import CONTENT, PROMPT, archived, job
 
 numbers = itertools.count()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from airflow_rows import Run
-from media_samples import CONTENT, archived
+from ui_samples import CONTENT, archived
 
 numbers = itertools.count()
 

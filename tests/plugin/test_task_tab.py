@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 from airflow_rows import Run
-from media_samples import CONTENT, PROMPT, archived, job, record, staged
+from ui_samples import CONTENT, PROMPT, archived, job, record, staged
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkJobFailed, EvoLinkSubmissionUnknown
 from airflow_provider_evolink.review.takes import file_address

@@ -75,7 +75,7 @@ class Patience:
     def __init__(self, until: float = math.inf) -> None:
         self.spent = 0.0
         self._until = until
-        self._counted = 0.0  # up to when waits are in `spent`
+        self._counted = 0.0  # up to when waits are in `spent`, by the monotonic clock
         self._lock = threading.Lock()
 
     def wait(self, what: str, refusals: int, retry_after: float | None, *, left: float = math.inf) -> bool:
@@ -88,8 +88,8 @@ class Patience:
         :param left: Seconds that the caller may still wait.
         :return: Whether to try again.
         """
-        now = time.time()
-        left = min(left, POLICY.max_wait - self.spent + max(0.0, self._counted - now), self._until - now)
+        now = time.monotonic()
+        left = min(left, POLICY.max_wait - self.spent + max(0.0, self._counted - now), self._until - time.time())
         pause = pause_after(refusals, retry_after, left, random.random())  # noqa: S311
         if pause is None:
             return False

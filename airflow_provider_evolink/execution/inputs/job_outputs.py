@@ -133,8 +133,6 @@ class JobOutputs:
         :param evolink_conn_id: Connection of type ``evolink``.
         :raises EvoLinkError: a job cannot be read, has no such result, or its links have expired.
         """
-        if not self.outputs:
-            return body
         with EvoLinkHook(evolink_conn_id).get_conn() as client:
             jobs = {job_id: _read(client, job_id) for job_id in dict.fromkeys(map(job_of, self.outputs)) if job_id}
         links = {name: _link(output, jobs[job_of(name) or ""]) for name, output in self.outputs.items()}

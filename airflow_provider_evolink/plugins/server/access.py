@@ -37,7 +37,18 @@ class Reader:
 
         :param dag_id: The DAG.
         """
-        check: Any = requires_access_dag("GET", DagAccessEntity.XCOM, dag_id)
+        return self._may(dag_id, DagAccessEntity.XCOM)
+
+    def may_list(self, dag_id: str) -> bool:
+        """
+        Return whether the user may read the XComs and the task instances of a DAG: lists over DAGs need both.
+
+        :param dag_id: The DAG.
+        """
+        return self._may(dag_id, DagAccessEntity.XCOM) and self._may(dag_id, DagAccessEntity.TASK_INSTANCE)
+
+    def _may(self, dag_id: str, entity: DagAccessEntity) -> bool:
+        check: Any = requires_access_dag("GET", entity, dag_id)
         try:
             check(self._request, self._user)
         except HTTPException:

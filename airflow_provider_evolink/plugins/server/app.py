@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 
-from airflow_provider_evolink.plugins.server import routes_files, routes_runs, routes_tasks
+from airflow_provider_evolink.plugins.server import routes_files, routes_overview, routes_runs, routes_tasks
 from airflow_provider_evolink.plugins.server.files import Refused
 from airflow_provider_evolink.plugins.server.pages import line_page
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 def media_app() -> FastAPI:
     """Return the app. It has no documentation of itself, and no route that changes anything."""
     app = FastAPI(title="EvoLink", docs_url=None, redoc_url=None, openapi_url=None)
-    for routes in (routes_tasks, routes_runs, routes_files):
+    for routes in (routes_tasks, routes_runs, routes_files, routes_overview):
         app.include_router(routes.router)
     app.add_exception_handler(HTTPException, _refusal)
     app.add_exception_handler(RequestValidationError, _no_such_page)

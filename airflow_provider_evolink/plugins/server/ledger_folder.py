@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 
 from airflow.providers.common.compat.sdk import BaseHook, ObjectStoragePath
 
 from airflow_provider_evolink.ledger.ledger import FolderStore, ledger_root
 from airflow_provider_evolink.ledger.record import Record, TaskIdentity, read_record
+from airflow_provider_evolink.ledger.stored_records import read_folder
 from airflow_provider_evolink.plugins.views.rows import Place, RunAt
 
 log = logging.getLogger(__name__)
@@ -41,3 +43,26 @@ def folder_record(run: RunAt, place: Place, item: int | None = None) -> Record |
     except Exception as error:  # noqa: BLE001 - every store has its own errors
         log.info("A record of the ledger folder cannot be read here (%s)", type(error).__name__)
         return None
+
+
+def folder_records(since: datetime) -> list[tuple[RunAt, Place, Record]]:
+    """
+    Return the records in ``[evolink] ledger_path`` that were written since some moment; none where it cannot be read.
+
+    :param since: The moment.
+    """
+    try:
+        root = ledger_root()
+        if not root:
+            return []
+        if conn_id := ObjectStoragePath(root).conn_id:
+            BaseHook.get_connection(conn_id)
+        records, _ = read_folder(None, since.timestamp())
+    except Exception as error:  # noqa: BLE001 - every store has its own errors
+        log.info("The ledger folder cannot be read here (%s)", type(error).__name__)
+        return []
+    return [
+        (RunAt(str(dag_id), str(run_id)), Place(str(task_id), int(map_index)), one.record)
+        for one in records
+        for dag_id, run_id, task_id, map_index in [one.owner[:4]]
+    ]

@@ -15,7 +15,13 @@ from airflow_provider_evolink.plugins.views import wording
 from airflow_provider_evolink.plugins.views.policy import page_headers
 
 _FOLDER = Path(__file__).parents[1]
-_STATIC = {"evolink.css": "text/css; charset=utf-8", "evolink.js": "text/javascript; charset=utf-8"}
+_SCRIPT = "text/javascript; charset=utf-8"
+_STATIC = {
+    "evolink.css": "text/css; charset=utf-8",
+    "evolink.js": _SCRIPT,
+    "overview.js": _SCRIPT,
+    "chart.umd.min.js": _SCRIPT,  # Chart.js, as its authors publish it
+}
 
 
 @functools.cache

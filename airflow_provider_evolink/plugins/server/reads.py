@@ -27,7 +27,7 @@ from airflow_provider_evolink.task_failures import FAILURE
 RETURNED = "return_value"
 REVIEWED = "evolink_review"  # what a review shows; it stays what its page shows when some of it is chosen
 MAX_STORED = 20  # values that are read from a store of XComs for one page
-_RECORD = "evolink_generation"
+RECORD = "evolink_generation"
 
 
 def read_tasks(dag_id: str, run_id: str, place: Place | None = None) -> dict[Place, TaskRow]:
@@ -58,7 +58,7 @@ def read_handed_by(dag_id: str, run_id: str, place: Place) -> Handed:
     """
     for _, key, value in _xcoms(dag_id, run_id, place):
         if key == RETURNED:
-            return read_handed(_fetched(value) if _is_elsewhere(value) else value)
+            return read_handed(_fetched(value) if is_elsewhere(value) else value)
     return Handed()
 
 
@@ -79,7 +79,7 @@ def read_run(dag_id: str, run_id: str, first: Place | None = None) -> RunRows:
     for place, key, value in _xcoms(dag_id, run_id):
         if key == FAILURE:
             failures[place] = value if isinstance(value, dict) else {}
-        elif _is_elsewhere(value):
+        elif is_elsewhere(value):
             stored.append((place, value))
         elif not (found := read_handed(value)).is_empty:
             handed[place] = found
@@ -101,7 +101,7 @@ def _xcoms(dag_id: str, run_id: str, place: Place | None = None) -> Iterable[tup
         found = found.where(model.task_id == place.task_id, model.map_index == place.map_index)
     with create_session() as session:
         rows = session.execute(found).all()
-    return _shown([(Place(row[0], row[1]), row[2], _parsed(row[3])) for row in rows])
+    return _shown([(Place(row[0], row[1]), row[2], parsed(row[3])) for row in rows])
 
 
 def _shown(rows: list[tuple[Place, str, Any]]) -> list[tuple[Place, str, Any]]:
@@ -111,8 +111,12 @@ def _shown(rows: list[tuple[Place, str, Any]]) -> list[tuple[Place, str, Any]]:
     return [(place, RETURNED if key == REVIEWED else key, value) for place, key, value in kept]
 
 
-def _parsed(value: Any) -> Any:
-    """Return a value as JSON: some releases of Airflow keep its text."""
+def parsed(value: Any) -> Any:
+    """
+    Return a value as JSON: some releases of Airflow keep its text.
+
+    :param value: What the database holds.
+    """
     if isinstance(value, str) and value[:1] in "[{":
         try:
             return json.loads(value)
@@ -121,10 +125,16 @@ def _parsed(value: Any) -> Any:
     return value
 
 
-def _is_elsewhere(value: Any) -> bool:
-    """Return whether the database holds a reference to a value, not the value."""
+def is_elsewhere(value: Any) -> bool:
+    """
+    Return whether the database holds a reference to a value, not the value.
+
+    :param value: What the database holds.
+    """
+    if not isinstance(value, str) or "://" not in value:
+        return False
     backend = str(conf.get("core", "xcom_backend", fallback="") or "")
-    return isinstance(value, str) and "://" in value and not backend.endswith(".BaseXCom")
+    return not backend.endswith(".BaseXCom")
 
 
 def _fetched(reference: str) -> Any:
@@ -204,14 +214,19 @@ def _stored_records(dag_id: str, which: Any) -> list[tuple[Place, Record]]:
         return []
     model = TaskStateStoreModel
     found = select(model.task_id, model.map_index, model.value).where(
-        model.dag_id == dag_id, model.key.startswith(_RECORD, autoescape=True), which
+        model.dag_id == dag_id, model.key.startswith(RECORD, autoescape=True), which
     )
     with create_session() as session:
         rows = session.execute(found.order_by(model.id)).all()
-    return [(Place(row[0], row[1]), record) for row in rows if (record := _record(row[2]))]
+    return [(Place(row[0], row[1]), record) for row in rows if (record := read_stored(row[2]))]
 
 
-def _record(text: Any) -> Record | None:
+def read_stored(text: Any) -> Record | None:
+    """
+    Return a record; ``None``: it is none of ours.
+
+    :param text: What the task state store holds.
+    """
     try:
         return read_record(json.loads(text) if isinstance(text, str) else text)
     except (ValueError, EvoLinkConfigError):

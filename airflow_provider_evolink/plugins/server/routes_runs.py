@@ -42,12 +42,10 @@ def frame_of(tile: SheetTile, run: RunAt, addresses: Addresses) -> str | None:
     :param run: The run.
     :param addresses: Of the pages.
     """
-    at = tile.medium.file if tile.medium else None
-    if at is None:
-        return None
-    is_small = at.is_archived and tile.medium is not None and tile.medium.kind in ("video", "image")
-    view = "poster" if is_small else "file" if at.file.content_type.startswith("image/") else None
-    return addresses.of(view, run.dag_id, *at.place, at.number, run.run_id) if view else None
+    medium = tile.medium
+    at = medium.file if medium else None
+    view = at.frame_view(medium.kind) if at and medium else None
+    return addresses.of(view, run.dag_id, *at.place, at.number, run.run_id) if at and view else None
 
 
 @router.get("/run/{dag_id}/{run_id:path}", dependencies=[OF_TASKS, OF_XCOMS])

@@ -32,6 +32,16 @@ class FileAt:
         """Whether it is in an archive, and not only downloaded."""
         return self.file.manifest is not None
 
+    def frame_view(self, kind: str | None) -> str | None:
+        """
+        Return the route that may have a small picture of it; ``None``: none has.
+
+        :param kind: ``video``, ``image`` or ``audio``.
+        """
+        if self.is_archived and kind in ("video", "image"):
+            return "poster"
+        return "file" if self.file.content_type.startswith("image/") else None
+
 
 @dataclass(frozen=True)
 class Medium:

@@ -97,3 +97,42 @@ class RunRows:
     failures: Mapping[Place, Mapping[str, Any]] = field(default_factory=dict)
     records: Mapping[Place, tuple[Record, ...]] = field(default_factory=dict)
     unread: Mapping[Place, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Seat:
+    """
+    A task instance in some run of some DAG.
+
+    :param state: Airflow's state; ``None``: it has none, or there is no such task instance.
+    """
+
+    run: RunAt
+    place: Place
+    state: str | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more happens to it by itself."""
+        return TaskRow(self.place, self.state, None).is_over
+
+
+@dataclass(frozen=True)
+class AllRows:
+    """
+    What the page of all DAGs needs, of those DAGs that the user may read.
+
+    :param handed: What task instances have handed on, and when.
+    :param failures: Why some failed, and when, as :func:`~airflow_provider_evolink.task_failures.failure_note` has it.
+    :param records: The records of generations.
+    :param dags: The DAGs.
+    :param unread: How many values are in a store of XComs, which is not read for this page.
+    :param is_cut: Whether there were more rows than are read.
+    """
+
+    handed: tuple[tuple[Seat, datetime, Handed], ...] = ()
+    failures: tuple[tuple[Seat, datetime, Mapping[str, Any]], ...] = ()
+    records: tuple[tuple[Seat, Record], ...] = ()
+    dags: tuple[str, ...] = ()
+    unread: int = 0
+    is_cut: bool = False

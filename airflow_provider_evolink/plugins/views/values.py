@@ -44,6 +44,8 @@ class JobEntry(BaseModel):
     status: Text = None
     results: Annotated[list[Any], WrapValidator(lambda value, handler: or_none(value, handler) or [])] = []
     credits: Number = None
+    credits_reserved: Number = None
+    credits_charged: Number = None
     expires_at: _When = None
     made: _Entries = None
     request: _Entries = None
