@@ -229,6 +229,7 @@ def test_the_tab_plays_the_clip(task_id: str, airflow: LocalAirflow, page: Page)
 VIEWS = {
     "task/{dag}/generate/-1/{run}": ("VIDEO", "paper boat"),
     "run/{dag}/{run}": ("SELECT", "paper boat"),
+    "overview": ("INPUT", "paper boat"),
     "manifest/{dag}/archive/-1/0/{run}": ("PRE", "sha256"),
 }
 
