@@ -20,7 +20,8 @@ from airflow_provider_evolink.api.errors import (
 
 FAILURE = "evolink_failure"  # XCom of a try that failed, for the tab Media
 MAX_NOTE = 1000
-MAX_LINE = 140  # what a log shows at 1440 px without scrolling right, behind time and level
+# What a log shows at 1440 px without scrolling right: the first line stands behind time and level.
+MAX_FIRST, MAX_LINE = 110, 140
 _TODO = re.compile(r"\.?\s*(?:What to do|To settle it, run): ")
 _OTHERS = re.compile(r"; \d+ other jobs? of this batch keeps? running and billed")
 
@@ -103,8 +104,10 @@ def failure_lines(error: EvoLinkError) -> list[str]:
     what, todo = _parted(error)
     code = f" [{error.code}]" if error.code else ""
     job = f"Job {error.job_id}: {cost(error)}" if error.job_id else cost(error)
-    lines = [_cut(what, MAX_LINE - len(code)) + code, _cut(f"{job[:1].upper()}{job[1:]}", MAX_LINE)]
-    return [*lines, f"What to do: {todo}"] if todo else lines
+    what = what.removesuffix(f"; {cost(error)}")  # the second line has it
+    lines = [_cut(what, MAX_FIRST - len(code)) + code, _cut(f"{job[:1].upper()}{job[1:]}", MAX_LINE)]
+    advice = f"What to do: {todo}"
+    return [*lines, advice if _is_command(todo) else _cut(advice, MAX_LINE)] if todo else lines
 
 
 def cost(error: EvoLinkError) -> str:
@@ -129,13 +132,19 @@ def _own_cost(error: EvoLinkError) -> str:
 
 
 def _parted(error: EvoLinkError) -> tuple[str, str]:
-    """Return what happened, and what the user can do: a command stays whole, whatever else is cut."""
+    """Return what happened, and what the user can do."""
     head, *rest = _TODO.split(error.message)
     if isinstance(error, EvoLinkRequestError):
         return head.partition("\n")[0], "correct what the exception below lists, and clear the task"
     if isinstance(error, EvoLinkSubmissionUnknown) and rest:
-        return head, f"run {rest[0].partition(chr(10))[0]}" if "reconcile" in rest[0] else _cut(rest[0], MAX_LINE)
-    return head, _cut(rest[0], MAX_LINE) if rest else ""
+        command = f"run {rest[0].partition(chr(10))[0]}"
+        return head, command if _is_command(command) else _cut(rest[0], MAX_NOTE)
+    return head, _cut(rest[0], MAX_NOTE) if rest else ""
+
+
+def _is_command(todo: str) -> bool:
+    """Return whether this is a command to copy, which stays whole whatever else is cut."""
+    return todo.startswith("run ") and " reconcile " in todo
 
 
 def _cut(text: str, length: int) -> str:

@@ -48,7 +48,7 @@ LINES: dict[str, tuple[EvoLinkError, list[str]]] = {
             code="content_policy_violation",
             job_id=JOB,
         ),
-        ["“no”; 3 credits were charged [content_policy_violation]", f"Job {JOB}: 3 credits", "What to do: change the"],
+        ["failed: “no” [content_policy_violation]", f"Job {JOB}: 3 credits were charged", "What to do: change the"],
     ),
     "failed job without a price": (
         EvoLinkJobFailed("EvoLink reported the job as cancelled", job_id=JOB),
@@ -115,7 +115,9 @@ def test_a_failure_is_told_in_three_short_lines(name: str) -> None:
     lines = failure_lines(error)
     assert len(lines) == len(starts) <= 3
     assert all(start in line for start, line in zip(starts, lines, strict=True)), lines
-    assert all(len(line) <= 160 and "\n" not in line for line in lines)
+    assert len(lines[0]) <= 110
+    assert all(len(line) <= 140 or COMMAND in line for line in lines)
+    assert "\n" not in "".join(lines)
 
 
 def test_every_error_of_the_tree_has_its_lines() -> None:
