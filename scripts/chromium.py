@@ -149,6 +149,11 @@ class Page:
                 "Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r"
             )
 
+    def press_tab(self) -> None:
+        """Move the focus to the next element, as the keyboard does."""
+        for kind in ("keyDown", "keyUp"):
+            self.ask("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+
     def picture(self, name: str) -> None:
         """
         Write a picture of what is shown.

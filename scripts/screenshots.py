@@ -227,6 +227,20 @@ def of_the_storyboard(airflow: LocalAirflow, page: Page, runs: Runs) -> None:
     page.resize(WIDTH, HEIGHT)
 
 
+def of_all_dags(airflow: LocalAirflow, page: Page) -> None:
+    """
+    Take the picture of the page EvoLink.
+
+    :param airflow: A running Airflow.
+    :param page: A page of the browser.
+    """
+    page.resize(WIDTH, REVIEW_HEIGHT)
+    page.open(f"{airflow.url}/plugin/evolink")
+    page.wait_for("!!document.querySelector('iframe')?.contentDocument?.querySelector('canvas')?.width")
+    page.picture("overview.jpg")
+    page.resize(WIDTH, HEIGHT)
+
+
 def of_the_form(airflow: LocalAirflow, page: Page) -> None:
     """
     Take the picture of the form with a prompt.
@@ -278,6 +292,7 @@ def take(airflow: LocalAirflow, page: Page, emulator: str) -> None:
     of_the_clip(airflow, page, runs)
     of_the_review(airflow, page, runs)
     of_the_storyboard(airflow, page, runs)
+    of_all_dags(airflow, page)
 
 
 def main() -> int:
