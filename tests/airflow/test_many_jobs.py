@@ -186,7 +186,9 @@ def test_a_timeout_of_the_task_ends_all_transfers_of_all_jobs(gateway: Any, tmp_
 
 def test_waits_at_the_same_time_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
     allowed, now = Patience(), [1000.0]
-    monkeypatch.setattr(patience, "time", SimpleNamespace(time=lambda: now[0], sleep=lambda _: None))
+    monkeypatch.setattr(
+        patience, "time", SimpleNamespace(time=lambda: 0.0, monotonic=lambda: now[0], sleep=lambda _: None)
+    )
     monkeypatch.setattr(patience, "random", SimpleNamespace(random=lambda: 0.0))
     for _ in range(5):
         assert allowed.wait("a call", 1, 2.0)
