@@ -10,7 +10,7 @@ import attrs
 
 from airflow_provider_evolink.api import catalog
 from airflow_provider_evolink.api.catalog.media_fields import find_media
-from airflow_provider_evolink.api.jobs.job_id import JOB_ID
+from airflow_provider_evolink.api.jobs.job_id import JOB_ID, job_of
 from airflow_provider_evolink.api.redaction import public_link
 from airflow_provider_evolink.storage.object_store import public_uri
 
@@ -112,8 +112,8 @@ def _inputs(result: Mapping[str, Any]) -> Iterator[Dataset]:
     if not isinstance(request, Mapping) or spec is None:
         return
     for _, value in find_media(spec.parameters, request):
-        if isinstance(value, str) and value.startswith("evolink-job:"):
-            yield _job(value.removeprefix("evolink-job:").partition("/")[0])
+        if isinstance(value, str) and (job_id := job_of(value)):
+            yield _job(job_id)
         elif isinstance(value, str) and ("://" in value or value.startswith("/")):
             yield dataset_of(value)
     for name, parameter in spec.parameters.items():

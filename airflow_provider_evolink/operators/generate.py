@@ -172,7 +172,7 @@ class EvoLinkGenerateOperator(InputOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.map_index_template = self.map_index_template or MAP_LABEL
+        self.map_index_template = self.map_index_template or self.map_label_template
         self.model = model
         self.parameters = parameters
         self.kind = kind

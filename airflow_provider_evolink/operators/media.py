@@ -33,7 +33,7 @@ class EvoLinkDownloadOperator(CheckedOperator):
     :param evolink_conn_id: Connection of type ``evolink``. (templated)
     :param on_missing: What to do if some of several results cannot be fetched: ``fail``, so that a retry fetches just
         these, or ``deliver`` the others; the missing ones are then in ``job["missing"]`` of every entry, by index and
-        error. Of several jobs those that gave nothing are then left out. Default: ``fail``. If all are missing, the
+        error. Of several jobs those without a file are then left out. Default: ``fail``. If all are missing, the
         task fails. (templated)
     :param total_timeout: Seconds (or ``timedelta``) for each file, pauses included. Default: 24 hours, the life of a
         link. What has arrived is kept for the next try, also after ``execution_timeout``. (templated)

@@ -99,7 +99,7 @@ class EvoLinkReviewOperator(CheckedOperator, HITLOperator):
         """Show the results, and wait for people."""
         with airflow_failures(self):
             _refuse_mapped_group(self)
-            self.checked_arguments()
+            next_credits = self.checked_arguments()["next_credits"]
             takes = self._offer()
             now = datetime.now(UTC)
             left = time_left(takes, now, self._wanted())
@@ -111,7 +111,7 @@ class EvoLinkReviewOperator(CheckedOperator, HITLOperator):
             takes,
             lambda number: file_address(ti.dag_id, ti.task_id, ti.map_index, number, ti.run_id),
             text=self.body,
-            next_credits=_number(self.next_credits),
+            next_credits=next_credits,
             ends=now + left if left else None,
         )
         return super().execute(context)
@@ -159,7 +159,3 @@ def _refuse_mapped_group(operator: Any) -> None:
             "not skip what follows a rejection, so the paid task behind it would run. What to do: put one review "
             "behind the group, and map the next task over what it returns"
         )
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float | str) and value != "" else None

@@ -28,6 +28,7 @@ from airflow_provider_evolink.api.errors import (
     Violation,
 )
 from airflow_provider_evolink.emulator.server import EmulatorServer
+from airflow_provider_evolink.execution.batch_item import still_running
 from airflow_provider_evolink.operators import (
     EvoLinkBatchOperator,
     EvoLinkGenerateOperator,
@@ -103,7 +104,9 @@ LINES: dict[str, tuple[EvoLinkError, list[str]]] = {
         ],
     ),
     "batch": (
-        EvoLinkConfigError("request 2 of 3: no; 2 other jobs of this batch keep running and billed: a, b. A retry"),
+        EvoLinkConfigError(
+            f"request 2 of 3: no{still_running([SimpleNamespace(job_id='a'), SimpleNamespace(job_id='b')])}"
+        ),
         ["request 2 of 3: no", "Nothing was charged for this; 2 other jobs of this batch keep running and billed"],
     ),
 }

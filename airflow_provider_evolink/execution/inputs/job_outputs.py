@@ -27,7 +27,7 @@ from airflow_provider_evolink.api.errors import (
     Violation,
 )
 from airflow_provider_evolink.api.jobs.job import LINK_LIFETIME, JobStatus
-from airflow_provider_evolink.api.jobs.job_id import JOB_ID
+from airflow_provider_evolink.api.jobs.job_id import JOB_ID, OUTPUT, job_of, output_name
 from airflow_provider_evolink.api.redaction import sanitize
 from airflow_provider_evolink.execution.inputs.origins import is_entry
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.api.client import EvoLinkClient
     from airflow_provider_evolink.api.jobs.job import Job
 
-SCHEME = "evolink-job:"
 _BARE_ID = re.compile(r"task-[A-Za-z0-9_-]{1,123}")
 _MAX_RENDERED = 1_000_000  # characters
 _ARTICLES = {"image": "an image", "video": "a video", "audio": "a sound"}
@@ -62,26 +61,7 @@ class Output:
     @property
     def is_of_job(self) -> bool:
         """Whether it is a result of a job, to be read when the request is sent."""
-        return self.name.startswith(SCHEME)
-
-
-def output_name(job_id: str, number: int | None = None) -> str:
-    """
-    Return how a result of a job is named in records and fingerprints.
-
-    :param job_id: The job.
-    :param number: Which of its results, from 0; ``None``: the only one of the kind that the field takes.
-    """
-    return f"{SCHEME}{job_id}" + ("" if number is None else f"/{number}")
-
-
-def job_of(name: str) -> str | None:
-    """
-    Return the job that a name of a result is of; ``None``: it is no such name.
-
-    :param name: A text of a request.
-    """
-    return name.removeprefix(SCHEME).partition("/")[0] if name.startswith(SCHEME) else None
+        return self.name.startswith(OUTPUT)
 
 
 @dataclass
