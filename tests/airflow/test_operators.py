@@ -54,6 +54,7 @@ def outcome(run: Callable[[], Any]) -> Any:
     except Exception as error:
         text = re.sub(r"task-unified-\S+?(?=[\s,\]])", "JOB", str(error))
         text = re.sub(r"af1-\w+", "KEY", re.sub(r"request id \w+", "request id ID", text))
+        text = re.sub(r"\d{4}-\d\d-\d\dT[\d:]+Z", "TIME", text)
         return type(error), type(getattr(error, "error", None)), text
     drop = {"job_id", "results", "created", "expires_at", "submitted", "completed", "request_id"}
     return {name: value for name, value in found.items() if name not in drop}
