@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from matrix import ROOT
+from matrix import ROOT, VERSIONS
 from old_airflow import OldAirflow
 
 from airflow_provider_evolink.emulator.server import EmulatorServer
@@ -43,15 +43,10 @@ def test_all_modules_import(number: str, facts: dict[str, Any]) -> None:
     """Nothing of the package needs a newer Airflow to be imported, but the review and the pages, which need 3.1."""
     assert facts["airflow"] == number
     broken = dict(facts["broken"])
-    if not has_people(number):
+    if not VERSIONS[number].has_pages:
         assert "needs Airflow 3.1 or later" in broken.pop("airflow_provider_evolink.operators.review")
         broken = {name: why for name, why in broken.items() if ".plugins.server" not in name}
     assert broken == {}
-
-
-def has_people(number: str) -> bool:
-    """Return whether tasks can wait for people in a version of Airflow."""
-    return tuple(int(part) for part in number.split(".")[:2]) >= (3, 1)
 
 
 def test_airflow_knows_hook_and_link(facts: dict[str, Any]) -> None:
@@ -71,7 +66,7 @@ def test_all_examples_parse(number: str, airflow: OldAirflow) -> None:
         if isinstance(word, ast.keyword) and word.arg == "dag_id" and isinstance(word.value, ast.Constant)
     }
     query = "SELECT dag_id FROM dag"
-    refused = set() if has_people(number) else {"evolink_review"}
+    refused = set() if VERSIONS[number].has_pages else {"evolink_review"}
     wanted = names - refused
     airflow.wait_until(240, "not all examples were read", lambda: wanted <= {dag for (dag,) in airflow.rows(query)})
     errors = {Path(name).stem: text for name, text in airflow.rows("SELECT filename, stacktrace FROM import_error")}
