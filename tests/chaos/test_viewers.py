@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 import threading
 import time
@@ -16,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
+from api_server import ApiServer, api_server, running, wait_for
 from chromium import browser
 from local_airflow import free_port
 
@@ -29,27 +27,6 @@ WATCHED = 12 * MB  # what one viewer reads at each place
 PLACES = (0, 400 * MB, 200 * MB)
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@dataclass
-class Server:
-    """
-    A running API server.
-
-    :param url: Its address.
-    :param process: Its process.
-    :param clip: Address of the clip.
-    :param tab: Address of the page that shows it.
-    """
-
-    url: str
-    process: psutil.Process
-    clip: str
-    tab: str
-
-    def memory(self) -> int:
-        """Return the memory of the server and its children, bytes."""
-        return sum(one.memory_info().rss for one in (self.process, *self.process.children(recursive=True)))
 
 
 def short_clip() -> bytes:
@@ -73,68 +50,54 @@ def lengthen(path: Path) -> None:
         file.truncate(SIZE)
 
 
-def wait_for(url: str, seconds: float = 120.0) -> None:
-    """Wait until a server answers."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        try:
-            httpx.get(url, timeout=5, trust_env=False)
-        except httpx.TransportError:
-            time.sleep(0.3)
-        else:
-            return
-    raise TimeoutError(url)
+@dataclass
+class Cinema:
+    """
+    An API server that shows one long clip.
+
+    :param server: The server.
+    :param clip: Address of the clip.
+    :param tab: Address of the page with its player.
+    """
+
+    server: ApiServer
+    clip: str
+    tab: str
 
 
 @pytest.fixture(scope="module")
-def server(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Run Airflow's API server on the database of the tests, and the S3 with the clip."""
+def cinema(airflow_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cinema]:
+    """Run Airflow's API server, and the S3 with the clip."""
     from airflow_rows import Run
     from ui_samples import archived
 
     folder = tmp_path_factory.mktemp("bucket")
     run = Run("viewers")
     file = archived(folder, run.dag_id, content=short_clip())
-    on_disk = Path(file["uri"].removeprefix("file://"))
-    lengthen(on_disk)
+    lengthen(Path(file["uri"].removeprefix("file://")))
     file["uri"] = file["uri"].replace(f"file://{folder}", "s3://store@bucket")
     run.hands("archive", [file], operator="EvoLinkArchiveOperator")
-    port, s3_port = free_port(), free_port()
-    store = {"conn_type": "aws", "login": "key", "password": "secret"}
-    store["extra"] = {"endpoint_url": f"http://127.0.0.1:{s3_port}", "region_name": "us-east-1"}
+    s3 = f"http://127.0.0.1:{free_port()}"
+    store: dict[str, Any] = {"conn_type": "aws", "login": "key", "password": "secret"}
+    store |= {"extra": {"endpoint_url": s3, "region_name": "us-east-1"}}
     env = {
-        **os.environ,
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__EVOLINK__UI_ROOTS": "s3://store@bucket",
         "AIRFLOW_CONN_STORE": json.dumps(store),
     }
-    url = f"http://127.0.0.1:{port}"
-    words = ["-m", "airflow", "api-server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    started = [
-        subprocess.Popen([sys.executable, str(HERE / "folder_s3.py"), str(folder), str(s3_port)]),
-        subprocess.Popen([sys.executable, *words], env=env),
-    ]
-    try:
-        wait_for(f"http://127.0.0.1:{s3_port}/bucket")
-        wait_for(f"{url}/api/v2/monitor/health")
-        clip, tab = (
-            url + run.address(view, "archive", number=number) for view, number in (("file", 0), ("task", None))
-        )
-        yield Server(url, psutil.Process(started[1].pid), clip, tab)
-    finally:
-        for process in started:
-            process.terminate()
-        for process in started:
-            process.wait(timeout=20)
+    with running([str(HERE / "folder_s3.py"), str(folder), s3.rpartition(":")[2]]), api_server(env) as server:
+        wait_for(f"{s3}/bucket")
+        clip, tab = run.address("file", "archive", number=0), run.address("task", "archive")
+        yield Cinema(server, server.url + clip, server.url + tab)
 
 
-def watch(server: Server) -> list[float]:
+def watch(cinema: Cinema) -> list[float]:
     """Watch the clip from each place, as a player does; return the seconds to the first byte of each."""
     waits = []
     with httpx.Client(timeout=60, trust_env=False) as client:
         for place in PLACES:
             began = time.monotonic()
-            with client.stream("GET", server.clip, headers={"Range": f"bytes={place}-"}) as response:
+            with client.stream("GET", cinema.clip, headers={"Range": f"bytes={place}-"}) as response:
                 assert response.status_code == 206
                 assert response.headers["content-range"] == f"bytes {place}-{SIZE - 1}/{SIZE}"
                 seen = 0
@@ -147,34 +110,34 @@ def watch(server: Server) -> list[float]:
     return waits
 
 
-def measured(server: Server, viewers: int) -> dict[str, Any]:
+def measured(cinema: Cinema, viewers: int) -> dict[str, Any]:
     """Let viewers watch; return what that cost, and how long the server took to say that it is well."""
     over = threading.Event()
     health: list[float] = []
-    memory = [server.memory()]
+    memory = [cinema.server.memory()]
 
     def observe() -> None:
         while not over.is_set():
             began = time.monotonic()
-            httpx.get(f"{server.url}/api/v2/monitor/health", timeout=30, trust_env=False).raise_for_status()
+            httpx.get(f"{cinema.server.url}/api/v2/monitor/health", timeout=30, trust_env=False).raise_for_status()
             health.append(time.monotonic() - began)
-            memory.append(server.memory())
+            memory.append(cinema.server.memory())
             over.wait(0.1)
 
     observer = threading.Thread(target=observe)
     observer.start()
     with ThreadPoolExecutor(viewers) as pool:
-        waits = [wait for found in pool.map(lambda _: watch(server), range(viewers)) for wait in found]
+        waits = [wait for found in pool.map(lambda _: watch(cinema), range(viewers)) for wait in found]
     over.set()
     observer.join()
     return {"first_byte": max(waits), "more_mb": (max(memory) - memory[0]) / MB, "health": max(health)}
 
 
 @pytest.mark.parametrize(("viewers", "megabytes"), [(1, 32), (20, 100)])
-def test_viewers_cost_the_api_server_little(viewers: int, megabytes: int, server: Server) -> None:
+def test_viewers_cost_the_api_server_little(viewers: int, megabytes: int, cinema: Cinema) -> None:
     """One starts within a second, wherever in the clip; the memory stays flat, and the server stays well."""
-    watch(server)  # what is imported with the first file is no cost of a viewer
-    found = measured(server, viewers)
+    watch(cinema)  # what is imported with the first file is no cost of a viewer
+    found = measured(cinema, viewers)
     print(f"{viewers} viewers: {found}")
 
     assert found["more_mb"] <= megabytes
@@ -183,10 +146,10 @@ def test_viewers_cost_the_api_server_little(viewers: int, megabytes: int, server
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
-def test_the_clip_starts_in_a_browser_within_a_second(server: Server, tmp_path: Path) -> None:
+def test_the_clip_starts_in_a_browser_within_a_second(cinema: Cinema, tmp_path: Path) -> None:
     """And seeks."""
     with browser(tmp_path) as page:
-        page.open(server.tab)
+        page.open(cinema.tab)
         page.wait_for("!!document.querySelector('video')")
         page.errors.clear()
         took = page.run(

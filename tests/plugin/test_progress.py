@@ -12,7 +12,8 @@ from airflow_rows import Run
 from ui_samples import record
 
 from airflow_provider_evolink.api import ClientSettings, EvoLinkClient, build_request
-from airflow_provider_evolink.api.jobs.snapshot import JobReading
+from airflow_provider_evolink.api.jobs.job import JobStatus
+from airflow_provider_evolink.api.jobs.snapshot import JobReading, JobSnapshot
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.plugins.server import progress, routes_tasks
 
@@ -78,21 +79,23 @@ def test_twenty_viewers_cost_one_read(account: EmulatorServer, conn_id: str, adm
 
 
 def test_the_jobs_of_all_viewers_are_read_together() -> None:
-    """Whoever comes when a read is due reads for the others too; who has gone is forgotten."""
-    clock, calls = [0.0], []
+    """Who comes when a read is due reads for the others too; who has gone is forgotten; no response means a pause."""
+    clock, calls, reading = [0.0], [], JobSnapshot("a", JobStatus.PROCESSING, "processing")
 
     def read(conn_id: str, job_ids: list[str]) -> Mapping[str, JobReading]:
         calls.append((conn_id, sorted(job_ids)))
-        return {}
+        return dict.fromkeys(job_ids, reading) if conn_id == "one" else {}
 
     board = progress.ProgressBoard(read, lambda: clock[0])
     for moment, job_id in ((0.0, "a"), (1.0, "b"), (9.9, "c"), (10.0, "a"), (15.0, "b"), (41.0, "b")):
         clock[0] = moment
         board.of("one", [job_id])
-    board.of("two", ["z"])
     board.of("three", [])
+    for moment in (41.0, 60.0, 110.9, 111.0):
+        clock[0] = moment
+        assert board.of("two", ["z"]) == {}
 
-    assert calls == [("one", ["a"]), ("one", ["a", "b", "c"]), ("one", ["b"]), ("two", ["z"])]
+    assert calls == [("one", ["a"]), ("one", ["a", "b", "c"]), ("one", ["b"]), ("two", ["z"]), ("two", ["z"])]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 log = logging.getLogger(__name__)
 
 EVERY = 10.0  # seconds between two reads with a connection
+PAUSE = 60.0  # more seconds after a read that gave nothing: an API server without a way out stays so
 VIEWED = 30.0  # seconds that a job is read on after somebody viewed it
 PATIENCE = 5.0  # seconds for a read; a viewer waits for it
 ReadJobs = Callable[[str, list[str]], Mapping[str, JobReading]]
@@ -47,7 +48,9 @@ class ProgressBoard:
         """
         wanted = list(job_ids)
         if due := self._due(conn_id, wanted):
-            self._known[conn_id] = self._read(conn_id, due)
+            found = self._known[conn_id] = self._read(conn_id, due)
+            if not found:
+                self._began[conn_id] += PAUSE
         known = self._known.get(conn_id, {})
         return {job_id: known[job_id] for job_id in wanted if job_id in known}
 
