@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
 from chromium import Page
 from matrix import VERSIONS
+from media_tab import BUTTON, TAB, TILES, VIDEO, hosts, open_tab, play, text
 from old_airflow import OldAirflow
 
 from airflow_provider_evolink.emulator.server import EmulatorServer
 
-TAB = "document.querySelector('iframe')?.contentDocument"
-VIDEO = f"{TAB}?.querySelector('video')"
 SHEET = "sheet_of_thirty"
-HOSTS = f"[...{TAB}.defaultView.performance.getEntriesByType('resource')].map(one => new URL(one.name).origin)"
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -44,24 +41,12 @@ def let_links_expire(airflow: OldAirflow, books: EmulatorServer, dag_id: str) ->
     assert httpx.get(job["results"][0], trust_env=False).status_code == 403
 
 
-def plays(page: Page) -> None:
-    """Play the clip of the tab."""
-    page.wait_for(f"!!{VIDEO}")
-    page.run(f"(video => {{ video.muted = true; video.play(); }})({VIDEO})")
-    page.wait_for(f"{VIDEO}.currentTime > 0.1")
-    assert page.run(f"{VIDEO}.error") is None
-    assert page.errors == []
-
-
 def test_a_clip_plays_from_its_link_before_it_expires(airflow: OldAirflow, books: EmulatorServer, page: Page) -> None:
     """Nothing has downloaded it: the browser loads it from EvoLink's host, when the user wants it."""
-    address = run_of(airflow, "killed_on_resume")
-    page.errors.clear()
-    page.open(f"{address}/tasks/generate/plugin/evolink-media")
-    page.wait_for(f"!!{TAB}?.querySelector('button.play')")
-    assert set(page.run(HOSTS)) == {airflow.url}
-    page.run(f"{TAB}.querySelector('button.play').click()")
-    plays(page)
+    open_tab(page, f"{run_of(airflow, 'killed_on_resume')}/tasks/generate/plugin/evolink-media", BUTTON)
+    assert hosts(page) == {airflow.url}
+    page.run(f"{BUTTON}.click()")
+    play(page)
     assert page.run(f"new URL({VIDEO}.src).origin") == books.url
 
 
@@ -72,31 +57,26 @@ def test_an_archived_clip_plays_after_its_link_has_expired(
     """From a folder and from S3, through Airflow's own API server."""
     address = run_of(airflow, dag_id)
     let_links_expire(airflow, books, dag_id)
-    page.errors.clear()
-    page.open(f"{address}/tasks/generate/plugin/evolink-media")
-    plays(page)
-    assert set(page.run(HOSTS)) == {airflow.url}
-    assert "lives until" not in page.run(f"{TAB}.body.innerText")
+    open_tab(page, f"{address}/tasks/generate/plugin/evolink-media", VIDEO)
+    play(page)
+    assert hosts(page) == {airflow.url}
+    assert "lives until" not in text(page)
 
 
 def test_the_contact_sheet_shows_thirty_mapped_tasks(airflow: OldAirflow, page: Page) -> None:
     """Each with its prompt and credits, and the sum of them."""
     address = run_of(airflow, SHEET)
     paid = [job["credits"] for job in airflow.all_returned(SHEET)]
-    page.errors.clear()
-    page.open(f"{address}/plugin/evolink-sheet")
-    page.wait_for(f"{TAB}?.querySelectorAll('.grid li').length >= 30")
-    text: Any = page.run(f"{TAB}.body.innerText")
-    assert [number for number in range(30) if f"Clip {number} on" not in text] == []
-    assert len(paid) == 30
-    assert f"{sum(paid):g}" in text.replace(",", "")
+    open_tab(page, f"{address}/plugin/evolink-sheet", f"{TILES}?.length")
+    shown = text(page)
+    assert page.run(f"{TILES}.length") == len(paid) == 30
+    assert [number for number in range(30) if f"Clip {number} on" not in shown] == []
+    assert f"{sum(paid):g}" in shown.replace(",", "")
     assert page.errors == []
 
 
 def test_the_page_in_the_navigation_opens(airflow: OldAirflow, page: Page) -> None:
     """In Airflow's own UI, with its plot."""
     run_of(airflow, "evolink_daily_video")
-    page.errors.clear()
-    page.open(f"{airflow.url}/plugin/evolink")
-    page.wait_for(f"!!{TAB}?.defaultView.Chart?.getChart('plot')")
+    open_tab(page, f"{airflow.url}/plugin/evolink", f"{TAB}?.defaultView.Chart?.getChart('plot')")
     assert page.errors == []
