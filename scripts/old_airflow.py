@@ -104,18 +104,14 @@ class OldAirflow(LocalAirflow):
         return (self.home / f"{dag_id}.killed").exists()
 
     def returned(self, dag_id: str, task_id: str) -> Any:
-        """Return what a task returned: JSON in every version, in JSON once more from 3.0 on."""
+        """Return what a task returned."""
         query = "SELECT value FROM xcom WHERE dag_id = ? AND task_id = ? AND key = 'return_value'"
-        value = self.rows(query, dag_id, task_id)[0][0]
-        while isinstance(value, str | bytes):
-            value = json.loads(value)
-        return value
+        return plain(self.rows(query, dag_id, task_id)[0][0])
 
     def all_returned(self, dag_id: str) -> list[Any]:
         """Return what all mapped tasks of a DAG returned."""
         query = "SELECT map_index, value FROM xcom WHERE dag_id = ? AND key = 'return_value' AND map_index >= 0"
-        values = [value for _, value in sorted(self.rows(query, dag_id))]
-        return [json.loads(value) if isinstance(value, str | bytes) else value for value in values]
+        return [plain(value) for _, value in sorted(self.rows(query, dag_id), key=lambda row: int(row[0]))]
 
     def hand_on_instead(self, dag_id: str, task_id: str, value: Any) -> None:
         """Edit what a task returned (3.0 and later)."""
@@ -138,3 +134,10 @@ class OldAirflow(LocalAirflow):
         """Return all task logs of a DAG."""
         folder = self.home / "logs"
         return "\n".join(file.read_text() for file in folder.glob(f"dag_id={dag_id}/**/*.log"))
+
+
+def plain(value: Any) -> Any:
+    """Return a stored XCom: JSON in every version, in JSON once more from 3.0 on."""
+    while isinstance(value, str | bytes):
+        value = json.loads(value)
+    return value

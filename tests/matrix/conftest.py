@@ -25,6 +25,9 @@ STARTED = (
     "killed_on_resume",
     "given_up",
     "archived_on_s3",
+    "batched",
+    "sensed",
+    "decorated",
 )
 WITH_PAGES = ("sheet_of_thirty",)  # started where there are pages to show them
 
@@ -63,6 +66,13 @@ def books(number: str) -> Iterator[EmulatorServer]:
 
 
 @pytest.fixture(scope="session")
+def quick(number: str) -> Iterator[EmulatorServer]:
+    """Serve a local EvoLink whose jobs end at once."""
+    with EmulatorServer(fps=6) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def s3(number: str) -> Iterator[str]:
     """Serve a local S3 with one bucket."""
     import boto3
@@ -78,7 +88,7 @@ def s3(number: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def airflow(number: str, python: str, books: EmulatorServer, s3: str) -> Iterator[OldAirflow]:
+def airflow(number: str, python: str, books: EmulatorServer, quick: EmulatorServer, s3: str) -> Iterator[OldAirflow]:
     """Run a scheduler and a triggerer with all examples and the DAGs under test."""
     home = CACHE / number / "home"
     shutil.rmtree(home, ignore_errors=True)
@@ -89,6 +99,7 @@ def airflow(number: str, python: str, books: EmulatorServer, s3: str) -> Iterato
     store |= {"extra": {"endpoint_url": s3, "region_name": "us-east-1"}}
     env = {
         "AIRFLOW_CONN_EVOLINK_DEFAULT": json.dumps(connection),
+        "AIRFLOW_CONN_EVOLINK_QUICK": json.dumps({**connection, "host": quick.url}),
         "AIRFLOW_CONN_STORE": json.dumps(store),
         "AIRFLOW__CORE__PARALLELISM": "6",
         "AIRFLOW__EVOLINK__UI_ROOTS": f"file://{home}/archive,s3://store@{BUCKET}",

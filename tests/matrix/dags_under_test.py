@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pendulum
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_evolink.ledger.ledger import Ledger
 from airflow_provider_evolink.ledger.record import Record, State
 from airflow_provider_evolink.operators import (
     EvoLinkArchiveOperator,
+    EvoLinkBatchOperator,
     EvoLinkDownloadOperator,
     EvoLinkTextToVideoOperator,
 )
+from airflow_provider_evolink.sensors import EvoLinkJobSensor
 
 
 def die(dag_id: str) -> None:
@@ -108,7 +110,29 @@ with DAG(dag_id="archived_on_s3", **DAG_ARGS) as archived_on_s3:
     staged = EvoLinkDownloadOperator(task_id="download", job=generated.output, destination="s3://store@clips/staging")
     EvoLinkArchiveOperator(task_id="archive", files=staged.output, archive_path="s3://store@clips/archive")
 
-with DAG(dag_id="sheet_of_thirty", **DAG_ARGS, max_active_tasks=30) as sheet_of_thirty:
-    EvoLinkTextToVideoOperator.partial(task_id="generate", destination="s3://store@clips/sheet").expand(
-        prompt=[f"Clip {number} on the sheet_of_thirty" for number in range(30)]
+with DAG(dag_id="batched", **DAG_ARGS) as batched:
+    EvoLinkBatchOperator(
+        task_id="generate",
+        model="wan2.7-text-to-video",
+        parameters={"duration": 2},
+        requests=[{"prompt": f"Clip {number} that is batched"} for number in range(10)],
+        max_active=5,
     )
+
+with DAG(dag_id="sensed", **DAG_ARGS) as sensed:
+    made = EvoLinkTextToVideoOperator(task_id="generate", prompt="A clip that is sensed")
+    EvoLinkJobSensor(task_id="wait", job_id=made.output)
+
+with DAG(dag_id="decorated", **DAG_ARGS) as decorated:
+
+    @task.evolink(model="wan2.7-text-to-video")
+    def generate(subject: str) -> dict[str, Any]:
+        """Return the request of one clip."""
+        return {"prompt": f"{subject} that is decorated"}
+
+    generate.expand(subject=["A boat", "A cat", "A tree"])
+
+with DAG(dag_id="sheet_of_thirty", **DAG_ARGS) as sheet_of_thirty:
+    EvoLinkTextToVideoOperator.partial(
+        task_id="generate", evolink_conn_id="evolink_quick", deferrable=False, destination="s3://store@clips/sheet"
+    ).expand(prompt=[f"Clip {number} on the sheet_of_thirty" for number in range(30)])

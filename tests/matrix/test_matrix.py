@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from matrix import ROOT, VERSIONS
 from old_airflow import OldAirflow
@@ -131,3 +132,47 @@ def test_wait_that_airflow_gives_up_goes_on_on_the_worker(airflow: OldAirflow, b
     assert GIVEN_UP in airflow.logs("given_up")
     assert tasks == {"generate": ("success", 1)}
     assert len(orders(books, "given_up")) == 1
+
+
+def test_clip_on_s3_is_downloaded_and_archived(airflow: OldAirflow, books: EmulatorServer, s3: str) -> None:
+    """The archived object is the one of its manifest, and lies in the bucket of the connection."""
+    tasks = airflow.finish("archived_on_s3")
+    (file,) = airflow.returned("archived_on_s3", "archive")
+    key = file["uri"].removeprefix("s3://store@clips/")
+    content = httpx.get(f"{s3}/clips/{key}", trust_env=False).content
+
+    assert {state for state, _ in tasks.values()} == {"success"}
+    assert hashlib.sha256(content).hexdigest() == file["sha256"]
+    assert len(orders(books, "A clip that is archived_on_s3")) == 1
+
+
+def test_batch_returns_all_in_order(airflow: OldAirflow, books: EmulatorServer) -> None:
+    """Ten requests, five at a time: ten orders, and the results in the order of the requests."""
+    tasks = airflow.finish("batched")
+    paid = {job["body"]["prompt"]: job["id"] for job in orders(books, "that is batched")}
+
+    assert tasks == {"generate": ("success", 1)}
+    assert len(orders(books, "that is batched")) == 10
+    assert [job["job_id"] for job in airflow.returned("batched", "generate")] == [
+        paid[f"Clip {number} that is batched"] for number in range(10)
+    ]
+
+
+def test_sensor_waits_for_the_job_of_another_task(airflow: OldAirflow, books: EmulatorServer) -> None:
+    """It orders nothing, and returns what the generate task has returned."""
+    tasks = airflow.finish("sensed")
+    (job,) = orders(books, "A clip that is sensed")
+
+    assert {state for state, _ in tasks.values()} == {"success"}
+    assert airflow.returned("sensed", "wait")["job_id"] == job["id"]
+
+
+def test_decorated_function_is_mapped(airflow: OldAirflow, books: EmulatorServer) -> None:
+    """What the function returns is ordered, once for each value."""
+    airflow.finish("decorated")
+    jobs = {job["body"]["prompt"]: job["id"] for job in orders(books, "that is decorated")}
+
+    assert [job["job_id"] for job in airflow.all_returned("decorated")] == [
+        jobs[f"{subject} that is decorated"] for subject in ("A boat", "A cat", "A tree")
+    ]
+    assert len(orders(books, "that is decorated")) == 3

@@ -34,6 +34,13 @@ def books() -> Iterator[EmulatorServer]:
 
 
 @pytest.fixture(scope="module")
+def quick() -> Iterator[EmulatorServer]:
+    """Serve a local EvoLink whose jobs end at once."""
+    with EmulatorServer(fps=6) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
 def marks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder where each kill leaves a mark."""
     return tmp_path_factory.mktemp("marks") / "kills"
@@ -56,7 +63,7 @@ def s3() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def airflow(
-    books: EmulatorServer, marks: Path, s3: str, tmp_path_factory: pytest.TempPathFactory
+    books: EmulatorServer, quick: EmulatorServer, marks: Path, s3: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalAirflow]:
     """Run an Airflow with the daily example and the DAGs under test."""
     home = tmp_path_factory.mktemp("stack")
@@ -71,6 +78,7 @@ def airflow(
     store |= {"extra": {"endpoint_url": s3, "region_name": "us-east-1"}}
     env = {
         "AIRFLOW_CONN_EVOLINK_DEFAULT": json.dumps(connection),
+        "AIRFLOW_CONN_EVOLINK_QUICK": json.dumps({**connection, "host": quick.url}),
         "AIRFLOW_CONN_STORE": json.dumps(store),
         "KILL_MARKS": str(marks),
         "AIRFLOW_VAR_EVOLINK_STAGING": f"file://{home}/staging",

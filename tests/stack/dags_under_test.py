@@ -119,6 +119,6 @@ with DAG(dag_id="archived_on_s3", **DAG_ARGS) as archived_on_s3:
     EvoLinkArchiveOperator(task_id="archive", files=staged.output, archive_path="s3://store@clips/archive")
 
 with DAG(dag_id="sheet_of_thirty", **DAG_ARGS) as sheet_of_thirty:
-    EvoLinkTextToVideoOperator.partial(task_id="generate", destination="s3://store@clips/sheet").expand(
-        prompt=[f"Clip {number} on the sheet_of_thirty" for number in range(30)]
-    )
+    EvoLinkTextToVideoOperator.partial(
+        task_id="generate", evolink_conn_id="evolink_quick", deferrable=False, destination="s3://store@clips/sheet"
+    ).expand(prompt=[f"Clip {number} on the sheet_of_thirty" for number in range(30)])
