@@ -17,8 +17,11 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
 
 from airflow_provider_evolink import __main__ as program
+from airflow_provider_evolink.api.errors import EvoLinkConfigError
 from airflow_provider_evolink.get_provider_info import get_provider_info
+from airflow_provider_evolink.ledger.record import VERSION, Record, State, read_record
 from airflow_provider_evolink.operators import EvoLinkTextToVideoOperator
+from airflow_provider_evolink.triggers.evolink import EvoLinkBatchTrigger, EvoLinkJobTrigger
 
 ROOT = Path(__file__).parent.parent
 NAMES = ("deploy", "operate", "many-teams", "egress", "upgrade")
@@ -194,3 +197,19 @@ def test_a_scheduler_without_the_package_reads_the_dags(monkeypatch: pytest.Monk
     for name in [name for name in sys.modules if name.split(".")[0] == "airflow_provider_evolink"]:
         monkeypatch.setitem(sys.modules, name, None)
     assert set(DagSerialization.from_dict(stored).task_ids) == set(dag.task_ids)
+
+
+def test_versions_of_the_package_can_be_mixed_while_it_is_upgraded() -> None:
+    """A triggerer ignores arguments that it does not know."""
+    job = {"evolink_conn_id": "evolink_default", "job_id": "task-1", "deadline": 2e9, "started": 1e9}
+    batch = {"evolink_conn_id": "evolink_default", "jobs": [["task-1", 1e9, 2e9]]}
+    for kind, given in ((EvoLinkJobTrigger, job), (EvoLinkBatchTrigger, batch)):
+        _, kept = kind(**given, of_a_newer_version=1).serialize()
+        assert "of_a_newer_version" not in kept
+
+
+def test_an_older_version_refuses_newer_records_and_submits_nothing() -> None:
+    record = Record(State.SUBMITTED, "key", 0, 0, "f" * 32, "m", 1e9, "task-1").to_json()
+    assert read_record({**record, "of_an_older_version": 1}).job_id == "task-1"
+    with pytest.raises(EvoLinkConfigError, match="nothing was submitted"):
+        read_record({**record, "version": VERSION + 1})
