@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import Annotated
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
 
@@ -21,6 +23,7 @@ from airflow_provider_evolink.plugins.views.ranges import read_range
 from airflow_provider_evolink.plugins.views.rows import RunAt, TaskAt
 
 router = APIRouter()
+READERS = CapacityLimiter(3)  # pieces of a megabyte that are read from stores at the same time
 _FILE = "/{dag_id}/{task_id}/{map_index}/{number}/{run_id:path}"
 
 
@@ -71,10 +74,18 @@ def send(shown: Shown, request: Request) -> Response:
         file.close()
         return Response(None, 416, {**headers, "Content-Range": f"bytes */{size}"})
     body = pieces(file, span.start, span.end)
-    first = shown.read_first(body)
-    return StreamingResponse(
-        itertools.chain((first,), body), 206 if span.is_part else 200, {**headers, **span.headers(size)}
-    )
+    whole = itertools.chain((shown.read_first(body),), body)
+    return StreamingResponse(in_turn(whole), 206 if span.is_part else 200, {**headers, **span.headers(size)})
+
+
+async def in_turn(body: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """
+    Read the pieces of a file, few of all viewers at a time: more threads would keep the server from its other work.
+
+    :param body: The pieces.
+    """
+    while piece := await to_thread.run_sync(next, body, None, limiter=READERS):
+        yield piece
 
 
 @router.get(f"/file{_FILE}", dependencies=[OF_XCOMS])
