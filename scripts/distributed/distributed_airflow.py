@@ -1,19 +1,19 @@
-"""An Airflow as platform teams deploy it: Celery workers without the database, two of each part, all in one object store."""
+"""An Airflow as teams deploy it: workers without the database, two of each part, everything in one object store."""
 
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import signal
 import subprocess
 import tempfile
-import time
 from base64 import urlsafe_b64encode
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import psutil
-from airflow_processes import API, HEARTBEAT_TIMEOUT, PROCESSOR, TRIGGERERS, AirflowProcesses
+from airflow_processes import API, PROCESSOR, TRIGGERERS, AirflowProcesses
 from local_airflow import free_port
 from stack_hosts import PART
 from stack_services import Emulator, ObjectStore, Postgres, Redis, start_all, stop_all
@@ -25,10 +25,12 @@ HERE = Path(__file__).resolve().parent
 SCHEDULERS = ("scheduler-1", "scheduler-2")
 WORKERS = ("worker-1", "worker-2")
 PARTS = (API, *SCHEDULERS, PROCESSOR, *TRIGGERERS, *WORKERS)
+LOST_AFTER = 30  # seconds without a heartbeat; Airflow's default is 300 for tasks
 SLOTS = 6  # of each worker
 KEY = "stack-key-costs-nothing"
 # What a worker gets where the others have the address of the database: any use of it fails.
 NO_DATABASE = "postgresql+psycopg2://nobody@database.invalid/workers-have-none"
+TEMPORARY = "/tmp"  # noqa: S108 - every user may enter it
 STORE = "store"  # the connection of all object storage
 LEDGER, STAGING, ARCHIVE, XCOM = (f"s3://{STORE}@evolink-{name}" for name in ("ledger", "staging", "archive", "xcom"))
 
@@ -56,8 +58,12 @@ def settings(folder: Path) -> dict[str, str]:
         "AIRFLOW__EVOLINK__LEDGER_PATH": f"{LEDGER}/ledger",
         "AIRFLOW__EVOLINK__UI_ROOTS": f"{STAGING},{ARCHIVE}",
         "AIRFLOW__SCHEDULER__MAX_TIS_PER_QUERY": "32",
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "1",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": str(LOST_AFTER),
+        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": str(LOST_AFTER),
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "5",
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
-        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": str(HEARTBEAT_TIMEOUT),
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": str(LOST_AFTER),
         "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "90",
         "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "10",
         "AIRFLOW__SECRETS__BACKEND": "airflow.secrets.local_filesystem.LocalFilesystemBackend",
@@ -87,6 +93,7 @@ class DistributedAirflow(AirflowProcesses):
     :param emulator: Options of the emulator's command line.
     :param connections: Further connections, by id.
     :param env: Further environment of all parts.
+    :param restarts: Whether a part that ends by itself is started again, as a restart policy does.
     """
 
     def __init__(
@@ -98,16 +105,20 @@ class DistributedAirflow(AirflowProcesses):
         emulator: Sequence[str] = (),
         connections: Mapping[str, dict[str, Any]] | None = None,
         env: Mapping[str, str] | None = None,
+        restarts: bool = False,
     ) -> None:
         self._secrets = home / "secrets"
         super().__init__(home, dags, {**settings(self._secrets), **(env or {})}, str(python))
-        self._folder = Path(tempfile.mkdtemp(prefix="evolink-stack-"))
-        self._folder.chmod(0o711)  # PostgreSQL runs as another user, where we are root
+        # Where we are root, PostgreSQL runs as another user, who must be able to enter.
+        self._folder = Path(tempfile.mkdtemp(prefix="evolink-stack-", dir=TEMPORARY if os.geteuid() == 0 else None))
+        self._folder.chmod(0o711)
         self.postgres = Postgres(home, self._folder / "postgres")
         self.redis = Redis(home, self._folder / "redis")
         self.store = ObjectStore(home, python)
         self.books = Emulator(home, python, emulator)
         self.other: dict[str, tuple[str, dict[str, str]]] = {}
+        self.fallen: list[str] = []
+        self._restarts = restarts
         self._given = connections or {}
         self._jwt = secrets.token_hex(32)
 
@@ -128,6 +139,32 @@ class DistributedAirflow(AirflowProcesses):
     def __exit__(self, *_: object) -> None:
         super().__exit__()
         stop_all(self._services(), self._folder)
+
+    @property
+    def python(self) -> str:
+        """Interpreter of the environment of all parts."""
+        return self._python
+
+    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        for part in self.ended() if self._restarts else ():
+            self.fallen.append(part)
+            self.kill(part)  # what it has left behind
+            self.start(part)
+        return super()._ask(method, path, body)
+
+    def runs(self, part: str) -> bool:
+        """
+        Return whether a part runs.
+
+        :param part: Its name.
+        """
+        return part in self._parts and self._parts[part].poll() is None
+
+    def processes(self) -> list[psutil.Process]:
+        """Return all processes of the parts, and the services."""
+        leaders = {process.pid for process in self._parts.values()}
+        leaders |= {service.pid for service in self._services() if service.pid}
+        return [one for one in psutil.process_iter() if _session(one.pid) in leaders]
 
     def _services(self) -> tuple[Postgres, Redis, ObjectStore, Emulator]:
         return self.postgres, self.redis, self.store, self.books
@@ -211,13 +248,9 @@ class DistributedAirflow(AirflowProcesses):
         self.kill(part)  # what it has left behind
         return int(status or 0)
 
-    def away(self, seconds: float) -> None:
-        """
-        Take PostgreSQL away for a time.
 
-        :param seconds: How long.
-        """
-        self.postgres.stop(self.postgres.away_signal)
-        time.sleep(seconds)
-        self.postgres.start()
-        self.postgres.wait()
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return 0

@@ -1,4 +1,4 @@
-"""Names each part of ``make stack`` as if it had a host of its own. Airflow imports it: ``[core] hostname_callable``."""
+"""Names each part of ``make stack`` as if it had a host of its own: Airflow's ``[core] hostname_callable``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the programs of ``make stack`` that pip cannot install, before anything starts; needs the standard library only."""
+"""Finds the programs of ``make stack`` that pip cannot install, before anything starts. Standard library only."""
 
 from __future__ import annotations
 

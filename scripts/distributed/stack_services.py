@@ -66,6 +66,15 @@ class Service:
                 **self.options(),
             )
 
+    @property
+    def pid(self) -> int:
+        """Its process, which leads its session; 0 if it does not run."""
+        return self._process.pid if self._process else 0
+
+    def runs(self) -> bool:
+        """Return whether its process runs."""
+        return self._process is not None and self._process.poll() is None
+
     def wait(self) -> None:
         """
         Wait until it serves.
@@ -73,11 +82,11 @@ class Service:
         :raises RuntimeError: It has ended, or does not serve in time.
         """
         deadline = time.monotonic() + START_PATIENCE
-        while time.monotonic() < deadline and self._process and self._process.poll() is None:
+        while time.monotonic() < deadline and self.runs():
             if self.responds():
                 return
             time.sleep(0.1)
-        raise RuntimeError(f"{self.name} does not serve; see {self.home / self.name}.log")
+        raise RuntimeError(f"{self.name} does not serve; see {self.home / f'{self.name}.log'}")
 
     def stop(self, number: signal.Signals | None = None) -> None:
         """
@@ -267,6 +276,10 @@ class Emulator(Service):
         :param details: Of the kind.
         """
         return self._call("POST", "faults", {"kind": kind} | details)
+
+    def clear_faults(self) -> None:
+        """Forget all faults."""
+        self._call("DELETE", "faults")
 
     def job(self, job_id: str, **changes: Any) -> dict[str, Any]:
         """
