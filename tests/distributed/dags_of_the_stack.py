@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from datetime import timedelta
 from typing import Any
 
 import pendulum
 from airflow.providers.common.compat.sdk import DAG, task
-from traps import Trapped
+from traps import Trapped, before, deed
 
+from airflow_provider_evolink.ledger.ledger import Ledger
 from airflow_provider_evolink.operators import (
     EvoLinkArchiveOperator,
     EvoLinkBatchOperator,
@@ -27,7 +29,8 @@ DAG_ARGS: dict[str, Any] = {
     "is_paused_upon_creation": False,
     "default_args": {"retries": 3, "retry_delay": timedelta(seconds=2)},
 }
-CLIP: dict[str, Any] = {"duration": 2, "defer_after": 0, "timeout": 7200}
+WAIT: dict[str, Any] = {"defer_after": 0, "poll_interval": 5, "timeout": 7200}
+CLIP: dict[str, Any] = {"duration": 2, **WAIT}
 
 
 class Held(Trapped, EvoLinkTextToVideoOperator):
@@ -35,6 +38,16 @@ class Held(Trapped, EvoLinkTextToVideoOperator):
 
     point = "s7"
     act = "hold"
+
+
+class HeldBatch(EvoLinkBatchOperator):
+    """Stands once when half of its requests are ordered and recorded, before the next one."""
+
+    def execute(self, context: Any) -> Any:
+        """Set the trap, then do the work."""
+        count, half = itertools.count(), len(self.requests) // 2
+        before(Ledger, "write_intent", deed("hold", self.dag_id), lambda *_: next(count) >= half)
+        return super().execute(context)
 
 
 @task
@@ -64,11 +77,6 @@ with DAG(dag_id="limited", max_active_tasks=64, **DAG_ARGS) as limited:
         prompt=prompts()
     )
 
-with DAG(dag_id="batch", **DAG_ARGS) as batch:
-    EvoLinkBatchOperator(
-        task_id="generate", model="wan2.7-text-to-video", requests=requests(), timeout=7200, defer_after=0
-    )
-
 for attempt in range(1, ATTEMPTS + 1):
     days = {"schedule": "@daily", "end_date": pendulum.datetime(2025, 1, 31, tz="UTC")}
     with DAG(dag_id=f"days_{attempt}", **(DAG_ARGS | days)) as dag:
@@ -77,3 +85,6 @@ for attempt in range(1, ATTEMPTS + 1):
     with DAG(dag_id=f"held_{attempt}", **DAG_ARGS) as dag:
         Held(task_id="generate", prompt=f"Clip of row held_{attempt}", **CLIP)
     globals()[f"held_{attempt}"] = dag
+    with DAG(dag_id=f"batch_{attempt}", **DAG_ARGS) as dag:
+        HeldBatch(task_id="generate", model="wan2.7-text-to-video", requests=requests(), **WAIT)
+    globals()[f"batch_{attempt}"] = dag

@@ -16,7 +16,7 @@ import psutil
 RATE = 2.0  # requests a second that it lets through
 BURST = 2.0
 RETRY_AFTER = 3.0  # seconds
-IN_FLIGHT = 0.5  # seconds after a refusal in which requests arrive that were sent before it was read
+IN_FLIGHT = 0.5  # seconds after the first refusal in which requests arrive that were sent before it was read
 EARLY = 0.05  # seconds before a Retry-After is over that still count as over
 HOP = ("connection", "transfer-encoding", "content-length", "keep-alive", "date", "server")
 
@@ -27,11 +27,11 @@ class Early:
     A request that came too early.
 
     :param process: Command line of the process.
-    :param after: Seconds since the refusal that the process was given.
+    :param before: Seconds until it was allowed.
     """
 
     process: str
-    after: float
+    before: float
 
 
 class Allowance:
@@ -42,6 +42,7 @@ class Allowance:
 
     def take(self, now: float) -> bool:
         """Return whether a request at this moment is within the limit."""
+        now = max(now, self._at)
         self._left, self._at = min(BURST, self._left + RATE * (now - self._at)), now
         if self._left < 1:
             return False
@@ -62,7 +63,7 @@ class RateLimit:
         self.passed = self.refused = 0
         self.early: list[Early] = []
         self.refusals: Counter[int] = Counter()
-        self._refused_at: dict[int, float] = {}
+        self._closed: dict[int, tuple[float, float]] = {}  # since the first refusal of a volley, and until when
         self._allowance: Allowance | None = None
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", port), _handler(self))
@@ -79,22 +80,21 @@ class RateLimit:
         """Limit from now on."""
         self._allowance = Allowance(time.monotonic())
 
-    def allows(self, process: int) -> bool:
-        """Count a request of a process, and return whether it is within the limit."""
+    def allows(self, process: int, now: float) -> bool:
+        """Count a request of a process at a moment, and return whether it is within the limit."""
         with self._lock:
-            now = time.monotonic()
             if self._allowance is None:
                 return True
-            refused = self._refused_at.get(process)
-            if refused is not None and IN_FLIGHT < now - refused < RETRY_AFTER - EARLY:
-                self.early.append(Early(_name(process), round(now - refused, 2)))
+            first, until = self._closed.get(process, (now, now))
+            is_closed = now < until - EARLY
+            if is_closed and now - first > IN_FLIGHT:
+                self.early.append(Early(_name(process), round(until - now, 2)))
             if self._allowance.take(now):
                 self.passed += 1
-                self._refused_at.pop(process, None)
                 return True
             self.refused += 1
             self.refusals[process] += 1
-            self._refused_at[process] = now
+            self._closed[process] = (first if is_closed else now, now + RETRY_AFTER)
             return False
 
     def summary(self) -> str:
@@ -127,6 +127,7 @@ def _handler(limit: RateLimit) -> type[BaseHTTPRequestHandler]:
 
         def setup(self) -> None:
             super().setup()
+            self.arrived: float | None = time.monotonic()  # of the first request; to find the process takes a while
             self.process = _process_of(self.client_address)
             self.upstream = http.client.HTTPConnection(limit.target, timeout=60)
 
@@ -135,7 +136,8 @@ def _handler(limit: RateLimit) -> type[BaseHTTPRequestHandler]:
             super().finish()
 
         def do_GET(self) -> None:
-            if self.path.startswith("/v1/tasks") and not limit.allows(self.process):
+            arrived, self.arrived = self.arrived or time.monotonic(), None
+            if self.path.startswith("/v1/tasks") and not limit.allows(self.process, arrived):
                 return self._refuse()
             return self._relay()
 

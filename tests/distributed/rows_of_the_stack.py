@@ -67,22 +67,18 @@ def kills(scene: Scene) -> int:
 
 
 def batch(scene: Scene) -> int:
-    """Kill the worker when half of a batch is ordered, then the triggerer that holds the rest of it."""
-    half = BATCH // 2
-    limit = {"status": 429, "headers": {"Retry-After": "5"}, "code": "rate_limit_exceeded"}
-    scene.airflow.books.fault("status", on="submit", after=half, times=-1, **limit)
-    run_id = scene.begin("batch", BATCH)
-    scene.reached(lambda: len(scene.paid()) == half, "not half of the batch was ordered")
-    time.sleep(2)  # what was ordered last is recorded
-    scene.lose(scene.tasks("batch", run_id)[0]["hostname"])
-    scene.airflow.books.clear_faults()
-    waits = scene.waits("batch", run_id, 1)
-    scene.lose(scene.holder(waits))
-    scene.reached(lambda: len(scene.paid()) == BATCH, "the second try did not order the rest")
-    scene.waits("batch", run_id, 1)
+    """Kill the worker when half of a batch is ordered, then the triggerer that waits for the whole of it."""
+    dag_id = f"batch_{scene.attempt}"
+    run_id = scene.begin(dag_id, BATCH)
+    scene.held(dag_id)
+    assert len(scene.paid()) == BATCH // 2
+    scene.lose(scene.tasks(dag_id, run_id)[0]["hostname"])
+    scene.lose(scene.holder(scene.waits(dag_id, run_id, 1)))
+    assert len(scene.paid()) == BATCH
     scene.complete()
-    scene.over("batch", run_id)
-    scene.succeeded("batch", run_id, 1, tries=2)
+    scene.over(dag_id, run_id)
+    scene.succeeded(dag_id, run_id, 1, tries=2)
+    assert len({job["job_id"] for job in scene.airflow.xcom(dag_id, run_id, "generate")}) == BATCH
     return BATCH
 
 
@@ -136,12 +132,11 @@ def warm(scene: Scene) -> int:
 def database(scene: Scene) -> int:
     """Take PostgreSQL away for 40 s between the response to an order and its record."""
     dag_id = f"held_{scene.attempt}"
-    words = scene.airflow.home / "words"
     scene.tag = dag_id
     run_id = scene.begin(dag_id)
-    scene.reached((words / f"{dag_id}.held").exists, "the task did not come to its point", every=0.2)
+    scene.held(dag_id)
     scene.airflow.postgres.stop(scene.airflow.postgres.away_signal)
-    (words / f"{dag_id}.go").touch()
+    scene.go(dag_id)
     time.sleep(40)
     scene.airflow.postgres.start()
     scene.airflow.postgres.wait()

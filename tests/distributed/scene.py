@@ -83,12 +83,22 @@ class Scene:
         """Wait until so many tasks wait in triggerers, and return them."""
 
         def waiting() -> list[dict[str, Any]]:
+            assert self.airflow.run_state(dag_id, run_id) not in OVER, self.errors(dag_id, run_id)
             found = self.tasks(dag_id, run_id)
             return [one for one in found if one["state"] == "deferred" and one["triggerer_job"]]
 
         return self.reached(
             lambda: (found := waiting()) and len(found) >= count and found, f"not {count} waits", 900, 2.0
         )
+
+    def held(self, dag_id: str) -> None:
+        """Wait until the task of a DAG stands at its point."""
+        word = self.airflow.home / "words" / f"{dag_id}.held"
+        self.reached(word.exists, "the task did not come to its point", every=0.2)
+
+    def go(self, dag_id: str) -> None:
+        """Let the task of a DAG go on from its point."""
+        (self.airflow.home / "words" / f"{dag_id}.go").touch()
 
     def over(self, dag_id: str, run_id: str, seconds: float = 600.0) -> str:
         """Wait until a run is over, and return its state."""
