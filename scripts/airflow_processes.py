@@ -86,6 +86,7 @@ class AirflowProcesses(LocalAirflow):
             self._parts[part] = psutil.Popen(
                 self._command(part),
                 env=self._environment(part),
+                cwd=self.home,  # `-m` puts the working directory on the path: not that of a source tree
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

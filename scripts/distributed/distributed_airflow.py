@@ -47,8 +47,8 @@ def settings(folder: Path) -> dict[str, str]:
         "AIRFLOW__CELERY__WORKER_CONCURRENCY": str(SLOTS),
         "AIRFLOW__CELERY__WORKER_PREFETCH_MULTIPLIER": "1",
         "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "86400",
-        "AIRFLOW__COMMON.IO__XCOM_OBJECTSTORAGE_PATH": XCOM,
-        "AIRFLOW__COMMON.IO__XCOM_OBJECTSTORAGE_THRESHOLD": "0",
+        "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_PATH": XCOM,
+        "AIRFLOW__COMMON_IO__XCOM_OBJECTSTORAGE_THRESHOLD": "0",
         "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
         "AIRFLOW__CORE__FERNET_KEY": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": "stack_hosts.host_name",
@@ -117,6 +117,7 @@ class DistributedAirflow(AirflowProcesses):
         self.store = ObjectStore(home, python)
         self.books = Emulator(home, python, emulator)
         self.other: dict[str, tuple[str, dict[str, str]]] = {}
+        self._before: dict[str, int] = {}  # bytes in the log of a part before its last start
         self.fallen: list[str] = []
         self._restarts = restarts
         self._given = connections or {}
@@ -172,7 +173,8 @@ class DistributedAirflow(AirflowProcesses):
     def _migrate(self) -> None:
         with (self.home / "migrate.log").open("wb") as log:
             command = [self._python, "-m", "airflow", "db", "migrate"]
-            subprocess.run(command, env=self._environment(API), stdout=log, stderr=subprocess.STDOUT, check=True)
+            given = {"env": self._environment(API), "cwd": self.home}
+            subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True, **given)
 
     def _write_secrets(self) -> None:
         self._secrets.mkdir(parents=True, exist_ok=True)
@@ -195,6 +197,8 @@ class DistributedAirflow(AirflowProcesses):
         :param env: Further environment of this part.
         """
         self.other[part] = (str(python or self._python), dict(env or {}))
+        log = self._log(part)
+        self._before[part] = log.stat().st_size if log.exists() else 0
         super().start(part)
 
     def _command(self, part: str) -> list[str]:
@@ -220,6 +224,9 @@ class DistributedAirflow(AirflowProcesses):
             **self.other.get(part, ("", {}))[1],
         }
 
+    def _log(self, part: str) -> Path:
+        return self.home / f"{part}.log"
+
     def wait_workers(self, seconds: float = 120.0) -> None:
         """
         Wait until both workers take tasks.
@@ -227,8 +234,7 @@ class DistributedAirflow(AirflowProcesses):
         :param seconds: Patience.
         """
         for _ in self._until(seconds, f"the workers do not come up; see {self.home}"):
-            logs = [(self.home / f"{part}.log").read_text(errors="replace") for part in WORKERS]
-            if all("ready." in log for log in logs):
+            if all(b"ready." in self._log(part).read_bytes()[self._before[part] :] for part in WORKERS):
                 return
 
     def end(self, part: str, seconds: float = 60.0) -> int:

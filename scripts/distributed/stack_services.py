@@ -51,8 +51,8 @@ class Service:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def options(self) -> dict[str, Any]:
-        """Return further options of its process."""
-        return {}
+        """Return further options of its process. Its working directory holds no package that it could import."""
+        return {"cwd": self.home}
 
     def start(self) -> None:
         """Start it, without waiting."""
@@ -128,7 +128,7 @@ class Postgres(Service):
     def options(self) -> dict[str, Any]:
         """Return another user where we are root, whom PostgreSQL refuses to serve."""
         if os.geteuid() != 0:
-            return {}
+            return super().options()
         user = next(user for user in pwd.getpwall() if user.pw_name == _unprivileged())
         return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": [], "cwd": "/"}
 

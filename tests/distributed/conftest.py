@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -94,6 +95,21 @@ def airflow(limited_port: int, request: pytest.FixtureRequest) -> Iterator[Distr
         request.config.stash[STARTED].append(f"memory of all parts at the end: {memory(stack):.1f} GB")
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         request.config.stash[STARTED].append(f"processor time of ended parts: {used.ru_utime + used.ru_stime:.0f} s")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def installed() -> None:
+    """Prove that the stack has the provider from its wheel, and that the bare environment has it not at all."""
+    found = {name: provider_file(name) for name in ("venv", "bare")}
+    assert "site-packages" in found["venv"], found
+    assert found["bare"] == "", found
+
+
+def provider_file(name: str) -> str:
+    """Return where an environment of the stack imports the provider from; empty if it cannot."""
+    code = "import airflow_provider_evolink; print(airflow_provider_evolink.__file__)"
+    command = [str(ROOT / ".stack" / name / "bin" / "python"), "-c", code]
+    return subprocess.run(command, cwd=ROOT / ".stack", capture_output=True, text=True, check=False).stdout.strip()
 
 
 def memory(airflow: DistributedAirflow) -> float:

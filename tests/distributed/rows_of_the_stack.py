@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from distributed_airflow import WORKERS
 from rate_limit import RETRY_AFTER, RateLimit
 from scene import Scene
 
@@ -35,6 +36,9 @@ def size(count: int, short: int) -> int:
 
 
 CHAIN, BATCH, HERD, FEW, DAYS = size(40, 8), size(100, 20), size(300, 24), size(24, 8), size(10, 4)
+
+
+HERD_SLOTS = 20  # of each worker: as many tasks as there are cores to start them come one by one, and no herd forms
 
 
 def chain(scene: Scene) -> int:
@@ -88,6 +92,10 @@ def herd(scene: Scene) -> int:
     run_id = scene.begin("limited", HERD)
     with limit:
         scene.waits("limited", run_id, HERD)
+        for worker in WORKERS:
+            scene.airflow.kill(worker)  # idle, since all wait
+            scene.airflow.start(worker, env={"AIRFLOW__CELERY__WORKER_CONCURRENCY": str(HERD_SLOTS)})
+        scene.airflow.wait_workers()
         scene.complete()
         limit.begin()
         began = time.monotonic()
@@ -165,6 +173,7 @@ def days(scene: Scene) -> int:
     """Backfill days, clear one of them, and reprocess two: the last three are asked for once more."""
     dag_id = f"days_{scene.attempt}"
     scene.tag = dag_id
+    scene.repeated = 3  # the prompt of a day is the same each time
     scene.airflow.books.settings(seconds=5)
     scene.airflow.backfill(dag_id, "2025-01-01T00:00:00Z", f"2025-01-{DAYS:02}T00:00:00Z")
     runs = scene.days(dag_id, DAYS, tries=DAYS)

@@ -30,6 +30,7 @@ class Scene:
     :param bare: Interpreter of an environment without the provider.
     :param limited_port: Where the connection ``evolink_limited`` leads.
     :param notes: For the table.
+    :param repeated: How many of its orders have the prompt of another one, as they should.
     """
 
     airflow: DistributedAirflow
@@ -38,6 +39,7 @@ class Scene:
     bare: Path
     limited_port: int
     notes: list[str] = field(default_factory=list)
+    repeated: int = 0
 
     def begin(self, dag_id: str, count: int = 1) -> str:
         """Start a run that orders so many clips, and return its id."""
