@@ -10,6 +10,7 @@
 # make memory  measure the memory of downloads of 500 MB and 2 GB (five minutes; 4 GB of disk)
 # make cases   count the cases by which results, inputs and responses are tried, kind by kind
 # make check   lint, types (also of what users write), import rules, words of identifiers, models
+# make check-all   all that takes long, one after the other (the better part of a day)
 # make check-models   check the models of catalog and emulator (ARGS=--write: write the pages made from them)
 # make docs    build the documentation
 # make wheel   build the package into dist/
@@ -31,7 +32,7 @@ BENCH := .bench/venv
 STACK := .stack/venv
 BARE := .stack/bare
 
-.PHONY: demo test stack test-stack stack-programs azure bench chaos mutants matrix memory cases check check-models docs wheel first-hour env clean format
+.PHONY: demo test stack test-stack stack-programs azure bench chaos mutants matrix memory cases check check-all check-models docs wheel first-hour env clean format
 demo: env
 	@$(RUN) scripts/demo.py
 
@@ -86,6 +87,9 @@ check: env check-models
 	$(VENV)/bin/lint-imports
 	$(RUN) scripts/identifier_words.py
 	@$(RUN) scripts/check_types.py
+
+check-all:
+	@for each in check test first-hour matrix mutants chaos test-stack; do $(MAKE) --no-print-directory $$each || exit; done
 
 check-models: env
 	@$(RUN) scripts/check_models.py $(ARGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from typing import Any
 
 from airflow.providers.common.compat.sdk import conf
 
@@ -21,6 +22,15 @@ def default_deferrable() -> bool:
     """
     chosen = "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE" in os.environ
     return conf.getboolean("operators", "default_deferrable", fallback=True) if chosen else True
+
+
+def triggerer_stats() -> Any:
+    """Return Airflow's metrics in the triggerer: from 3.2 on it sets up its own copy, not the one that tasks use."""
+    try:
+        from airflow.observability.stats import Stats
+    except ImportError:
+        from airflow.providers.common.compat.sdk import Stats  # type: ignore[assignment]
+    return Stats
 
 
 def never_expire() -> timedelta:

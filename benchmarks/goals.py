@@ -103,6 +103,11 @@ def _imports(found: dict[str, Any]) -> Iterator[Goal]:
         yield _at_most("modules they add", 25, run["modules"])
         yield _at_most("third-party packages among them", 0, float(len(run["third_party"])))
         yield _at_most("whole process over the bare one", 1.02, run["ratio"], "x")
+    for run in found.get("imports", {}).get("runs", []):
+        if "plugin" in run["target"]:
+            yield _at_most("import of the plugin by workers and DAG processors", 3, run["ms"], " CPU-ms")
+            yield _at_most("modules it adds", 3, run["modules"])
+            yield _at_most("third-party packages among the plugin's", 0, float(len(run["third_party"])))
 
 
 def _storm(found: dict[str, Any]) -> Iterator[Goal]:

@@ -9,10 +9,12 @@ import subprocess
 import sys
 from typing import Any
 
+PLUGIN = "**EvoLink** plugin, which every worker and DAG processor loads"
 TARGETS = {
     "airflow_provider_evolink.operators": "**EvoLink** operators",
     "airflow_provider_evolink.operators airflow_provider_evolink.sensors airflow_provider_evolink.triggers "
     "airflow_provider_evolink.links": "**EvoLink** operators, sensor, trigger and links",
+    "airflow_provider_evolink.plugins.evolink": PLUGIN,
     "airflow.providers.standard.operators.python": "Airflow's PythonOperator",
     "airflow.providers.http.sensors.http": "HttpSensor",
     "airflow.providers.databricks.operators.databricks": "Databricks",

@@ -36,6 +36,11 @@ class Version:
     pythons: str
 
     @property
+    def has_pages(self) -> bool:
+        """Whether it has tabs and pages of plugins, and tasks that wait for people."""
+        return tuple(int(part) for part in self.number.split(".")[:2]) >= (3, 1)
+
+    @property
     def pins(self) -> Path:
         """Where its pinned requirements are."""
         return ROOT / "requirements" / f"airflow-{self.number}.txt"
@@ -53,6 +58,7 @@ VERSIONS = {
         Version("3.0.6", "2025-09-15", ">=3.11,<3.13"),
         Version("3.1.8", "2026-03-20", ">=3.11,<3.14"),
         Version("3.2.2", "2026-06-20", ">=3.11,<3.15"),
+        Version("3.3.2", "2026-10-01", ">=3.11,<3.15"),
     )
 }
 
@@ -66,7 +72,7 @@ def lock(version: Version) -> None:
     late = [word for package in LATE for word in ("--exclude-newer-package", package)]
     _uv(
         *("pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--no-header", "--no-annotate"),
-        *("--exclude-newer", version.day, *late, "--extra", "emulator", "pyproject.toml", "-"),
+        *("--exclude-newer", version.day, *late, "--extra", "emulator", "--extra", "s3", "pyproject.toml", "-"),
         *("--upgrade", "--output-file", str(version.pins)),
         text=f"apache-airflow=={version.number}\n",
     )

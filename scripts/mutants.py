@@ -34,8 +34,9 @@ from _pytest.mark.expression import Expression
 
 ROOT = Path(__file__).parent.parent
 TABLES = ROOT / "tests" / "mutants"
-COPIED = ("airflow_provider_evolink", "tests", "scripts", "pyproject.toml")
+COPIED = ("airflow_provider_evolink", "tests", "scripts", "docs", "pyproject.toml", "README.md", "SECURITY.md")
 AT_ONCE = 2
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "_build", "images")
 SECONDS = 120.0  # for the tests of one mutation; a machine under load is slow
 PYTEST = ("-x", "-q", "-n0", "--no-header", "--tb=no", "-p", "no:cacheprovider", "--timeout=60")
 TEST_FAILED, NO_TESTS = 1, 5
@@ -108,7 +109,7 @@ class Bench:
         root.mkdir()
         for name in COPIED:
             if (ROOT / name).is_dir():
-                shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(ROOT / name, root / name, ignore=LEFT_OUT)
             else:
                 shutil.copy2(ROOT / name, root / name)
 

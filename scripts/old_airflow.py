@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import httpx
 from local_airflow import OVER, LocalAirflow
@@ -103,21 +104,40 @@ class OldAirflow(LocalAirflow):
         return (self.home / f"{dag_id}.killed").exists()
 
     def returned(self, dag_id: str, task_id: str) -> Any:
-        """Return what a task returned: JSON in every version, in JSON once more from 3.0 on."""
+        """Return what a task returned."""
         query = "SELECT value FROM xcom WHERE dag_id = ? AND task_id = ? AND key = 'return_value'"
-        value = self.rows(query, dag_id, task_id)[0][0]
-        while isinstance(value, str | bytes):
-            value = json.loads(value)
-        return value
+        return plain(self.rows(query, dag_id, task_id)[0][0])
+
+    def all_returned(self, dag_id: str) -> list[Any]:
+        """Return what all mapped tasks of a DAG returned."""
+        query = "SELECT map_index, value FROM xcom WHERE dag_id = ? AND key = 'return_value' AND map_index >= 0"
+        return [plain(value) for _, value in sorted(self.rows(query, dag_id), key=lambda row: int(row[0]))]
+
+    def hand_on_instead(self, dag_id: str, task_id: str, value: Any) -> None:
+        """Edit what a task returned (3.0 and later)."""
+        ((run_id,),) = self.rows("SELECT run_id FROM dag_run WHERE dag_id = ?", dag_id)
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/{task_id}/xcomEntries/return_value"
+        self._with_token("PATCH", path, json={"value": value}).raise_for_status()
 
     def form(self, connection_type: str) -> dict[str, Any]:
-        """Return what the UI gets of a connection's form (3.0 and later). Before 3.2 its API asks for a token."""
+        """Return what the UI gets of a connection's form (3.0 and later)."""
+        forms = self._with_token("GET", "/ui/connections/hook_meta").raise_for_status().json()
+        return next(form for form in forms if form["connection_type"] == connection_type)
+
+    def _with_token(self, method: str, path: str, **given: Any) -> httpx.Response:
+        """Send a request to the API, which wants a token before 3.2."""
         token = httpx.get(f"{self.url}/auth/token", timeout=30, trust_env=False).raise_for_status().json()
         header = {"Authorization": f"Bearer {token['access_token']}"}
-        forms = httpx.get(f"{self.url}/ui/connections/hook_meta", headers=header, timeout=60, trust_env=False)
-        return next(form for form in forms.raise_for_status().json() if form["connection_type"] == connection_type)
+        return httpx.request(method, f"{self.url}{path}", headers=header, timeout=60, trust_env=False, **given)
 
     def logs(self, dag_id: str) -> str:
         """Return all task logs of a DAG."""
         folder = self.home / "logs"
         return "\n".join(file.read_text() for file in folder.glob(f"dag_id={dag_id}/**/*.log"))
+
+
+def plain(value: Any) -> Any:
+    """Return a stored XCom: JSON in every version, in JSON once more from 3.0 on."""
+    while isinstance(value, str | bytes):
+        value = json.loads(value)
+    return value

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "airflow_provider_evolink"
 # Where Airflow's names may come from; what common.compat has no name for is in one module of ours.
 AIRFLOW_NAMES = ("airflow.providers.common.compat", "airflow.triggers.base", "airflow.providers.openlineage.extractors")
 ONLY_IN = {
-    "compat.py": ("airflow.sdk.execution_time.context",),
+    "compat.py": ("airflow.sdk.execution_time.context", "airflow.observability.stats"),
     "operators/review.py": ("airflow.providers.standard.operators.hitl",),
     "plugins/evolink.py": ("airflow", "airflow.plugins_manager"),
     # What only the API server has, and nobody promises.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -35,6 +35,7 @@ class ClientSettings:
     :param retry_wait: Maximum wait between two attempts of one call, in seconds; a longer ``Retry-After`` is raised.
     :param network: Proxy and trusted authorities of every call, uploads and downloads included; by default those of the
         environment (``HTTPS_PROXY``, ``NO_PROXY``, ``SSL_CERT_FILE`` and so on).
+    :param on_rate_limit: Called at each response with status 429, for metrics. It must neither block nor raise.
     """
 
     api_key: str = field(repr=False)
@@ -46,6 +47,7 @@ class ClientSettings:
     retry_wait: float = 30.0
     honors_idempotency_key: bool = False
     network: NetworkPolicy = field(default_factory=NetworkPolicy.from_environment)
+    on_rate_limit: Callable[[], None] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """

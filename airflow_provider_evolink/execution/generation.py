@@ -27,7 +27,7 @@ from airflow_provider_evolink.execution.job_tracker import (
     JobWait,
     Reading,
 )
-from airflow_provider_evolink.execution.metrics import count_credits, count_decision
+from airflow_provider_evolink.execution.metrics import count_credits, count_decision, counts_unknown
 from airflow_provider_evolink.execution.other_records import adopt_of_batch
 from airflow_provider_evolink.execution.request import OrderRequest
 from airflow_provider_evolink.execution.results import check_job
@@ -136,6 +136,7 @@ class GenerationAttempt:
             if latest is not None and latest.job_id is None and latest.attempt == self.identity.attempt:
                 self.record, self.tracker.reading = latest, None
 
+    @counts_unknown
     def attach_or_submit(self) -> JobWait:
         """
         Attach to the job of an earlier try, or submit. **A submission costs credits.**

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow.providers.common.compat.sdk import Stats
+from airflow_provider_evolink.api.errors import EvoLinkSubmissionUnknown
+from airflow_provider_evolink.metrics import UNKNOWN_OUTCOME, send
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider_evolink.api.jobs.job import Job
     from airflow_provider_evolink.api.jobs.snapshot import JobSnapshot
 
+T = TypeVar("T")
 _COUNTED = {
     "fresh_submit": ("fresh_submit",),
     "reconnect": ("reconnect_attempt", "reconnect_success"),
@@ -30,8 +35,7 @@ def count_decision(operator_name: str, decision: str, job: Job | JobSnapshot | N
     :param job: The job of the earlier try, as just polled.
     """
     for counter in _COUNTED.get(decision, ()):
-        with contextlib.suppress(Exception):  # what is only for show hides no news
-            Stats.incr(f"resumable_job.{counter}", tags={"operator": operator_name})
+        send(f"resumable_job.{counter}", operator=operator_name)
     attributes = {
         "operator": operator_name,
         "resumable.decision": decision,
@@ -57,6 +61,22 @@ def count_credits(operator_name: str, what: str, job: Job) -> None:
     """
     amount = getattr(job, what)
     if amount:
-        tags = {"operator": operator_name, "model": job.model or "unknown"}
-        with contextlib.suppress(Exception):
-            Stats.incr(f"evolink.{what}", math.ceil(amount), tags=tags)
+        send(f"evolink.{what}", math.ceil(amount), operator=operator_name, model=job.model or "unknown")
+
+
+def counts_unknown(act: Callable[[Any], T]) -> Callable[[Any], T]:
+    """
+    Count each time that a method ends with an order whose outcome is unknown.
+
+    :param act: Method of what submits, with the ``options`` of its operator.
+    """
+
+    @functools.wraps(act)
+    def counted(attempt: Any) -> T:
+        try:
+            return act(attempt)
+        except EvoLinkSubmissionUnknown:
+            send(UNKNOWN_OUTCOME, operator=attempt.options.operator_name)
+            raise
+
+    return counted

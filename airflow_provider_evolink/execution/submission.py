@@ -352,6 +352,7 @@ def submitted(record: Record, job: Job) -> Record:
         newest_job_created=max(record.newest_job_created, job.created or 0.0),
         credits_reserved=job.credits_reserved,
         request_id=job.request_id,
+        estimated_time=job.estimated_time,
     )
 
 

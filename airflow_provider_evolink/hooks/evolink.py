@@ -129,6 +129,7 @@ def settings_of(connection: Connection, extra: Mapping[str, Any]) -> ClientSetti
     """
     from airflow_provider_evolink.api import settings as api
     from airflow_provider_evolink.api.addresses import is_local_host
+    from airflow_provider_evolink.metrics import count_rate_limit
 
     # The deployment's configuration, not the connection, says who else may receive the key.
     allowed = str(conf.get("evolink", "allowed_hosts", fallback="") or "").replace(",", " ").split()
@@ -143,6 +144,7 @@ def settings_of(connection: Connection, extra: Mapping[str, Any]) -> ClientSetti
         submit_timeout=api.check_seconds(extra.get("submit_timeout"), 30.0, field="submit_timeout"),
         honors_idempotency_key=str(extra.get("honors_idempotency_key", "")).lower() in ("true", "1"),
         network=network_policy(),
+        on_rate_limit=count_rate_limit,
     )
 
 

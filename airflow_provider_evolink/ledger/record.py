@@ -65,6 +65,7 @@ class Record:
     :param credits_reserved: What the order reserved: EvoLink states it in the response to the order alone.
     :param request_fingerprint: What :func:`request_fingerprint` gives for the request; ``None``: an older version.
     :param request_id: EvoLink's ID of the call that ordered.
+    :param estimated_time: How many seconds the job takes, by EvoLink's estimate in the response to the order.
     :param completed_at: When a worker first took the finished job, in epoch seconds.
     :param is_joined: Whether another task has submitted the job and pays for it, under ``reuse``.
     :param version: Version of this format.
@@ -87,6 +88,7 @@ class Record:
     credits_reserved: float | None = None
     request_fingerprint: str | None = None
     request_id: str | None = None
+    estimated_time: float | None = None
     completed_at: float | None = None
     is_joined: bool = False
     version: int = VERSION
@@ -346,6 +348,7 @@ def read_record(value: Any) -> Record:
             is_joined=value.get("is_joined") is True,
             request_fingerprint=str(value.get("request_fingerprint") or "")[:64] or None,
             request_id=sanitize(value.get("request_id") or "", 128) or None,
+            estimated_time=_amount(value.get("estimated_time")),
             completed_at=_amount(value.get("completed_at")),
             attempt=int(value.get("attempt", 1)),
             version=int(value.get("version", 1)),

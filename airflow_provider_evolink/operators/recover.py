@@ -133,6 +133,7 @@ class EvoLinkRecoverOperator(CheckedOperator):
         return super().resume_execution(next_method, next_kwargs, context)
 
     def _run(self, context: Context, state: dict[str, Any], *, is_resumed: bool) -> RecoveryReport:
+        from airflow_provider_evolink.metrics import NOT_ARCHIVED, send
         from airflow_provider_evolink.recovery.recovery import wait_here
         from airflow_provider_evolink.recovery.report import summary
 
@@ -147,6 +148,9 @@ class EvoLinkRecoverOperator(CheckedOperator):
                 wait_here(recovery.awaited(deadline), given["evolink_conn_id"], given["poll_interval"])
                 recovery.go_on()
             report = recovery.report()
+            if (source := recovery.scope.source) != "jobs":  # a few given jobs say nothing about the others
+                overdue = recovery.books.overdue(recovery.ordered, time.time())
+                send(NOT_ARCHIVED, overdue, operator=type(self).__name__, source=source)
             self.log.info("Recovery: %s", summary(report))
             if error := recovery.books.error():
                 self._push_aside(context, report)

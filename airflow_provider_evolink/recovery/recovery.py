@@ -101,6 +101,7 @@ class Recovery:
         self.places = places
         self.books = Books(must_find=scope.source == "jobs")
         self.clock = ServerClock()
+        self.ordered: dict[str, float] = {}  # about when each job was ordered, where that is known
         self._conn_id = evolink_conn_id
         self._candidates: dict[str, Candidate] = {}
         self._running: dict[str, JobReading] = {}
@@ -121,7 +122,8 @@ class Recovery:
             found, self._damaged = find_candidates(self.scope, client)
             self._candidates = {one.job_id: one for one in found}
             log.info("%d paid jobs to look at", len(found))
-            self._take_known({one.job_id: one.ordered for one in found if one.ordered is not None})
+            self.ordered = {one.job_id: one.ordered for one in found if one.ordered is not None}
+            self._take_known(self.ordered)
             self._settle(client)
 
     def go_on(self) -> None:

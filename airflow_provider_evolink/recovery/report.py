@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NotRequired, TypedDict, cast
@@ -12,6 +12,7 @@ from airflow_provider_evolink.api.redaction import count, sanitize
 
 _MAX_REASON = 500
 _MAX_LISTED = 5  # errors in the error of the task
+OVERDUE = 12 * 3600.0  # seconds after its order by which a paid job should be archived: half the life of its links
 
 
 class Outcome(StrEnum):
@@ -25,6 +26,9 @@ class Outcome(StrEnum):
     UNREADABLE = "unreadable"
     WITHOUT_FILES = "without_files"
     FORGOTTEN = "forgotten"
+
+
+_NOT_ARCHIVED = (Outcome.RUNNING, Outcome.EXPIRED, Outcome.UNREADABLE)
 
 
 class RecoveryEntry(TypedDict):
@@ -142,6 +146,18 @@ class Books:
         :param outcome: The outcome.
         """
         return [job_id for job_id, (found, _) in self.entries.items() if found is outcome]
+
+    def overdue(self, ordered: Mapping[str, float], now: float) -> int:
+        """
+        Return how many paid jobs are not wholly archived half a day after their order.
+
+        :param ordered: Epoch seconds of each order, where it is known.
+        :param now: Epoch seconds.
+        """
+        return sum(
+            now - ordered.get(job_id, now) >= OVERDUE and (outcome in _NOT_ARCHIVED or bool(entry.get("missing")))
+            for job_id, (outcome, entry) in self.entries.items()
+        )
 
     def report(
         self, source: str, window: tuple[float | None, float | None], order: Sequence[str], damaged: Iterable[Any]

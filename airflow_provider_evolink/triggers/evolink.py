@@ -6,6 +6,7 @@ import asyncio
 import functools
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.api.jobs.snapshot import JobReading
     from airflow_provider_evolink.api.polling.poller import OnPoll, WaitOutcome
     from airflow_provider_evolink.api.polling.reader import SettingsLoader
+    from airflow_provider_evolink.api.settings import ClientSettings
 
 # An event within about 6 s of defer() can reach the task while the scheduler still records the deferral, and fail it
 # (Airflow 3.x).
@@ -216,9 +218,15 @@ class EvoLinkBatchTrigger(BaseTrigger):
 
 
 def _settings_loader(evolink_conn_id: str) -> SettingsLoader:
-    from airflow_provider_evolink.hooks.evolink import EvoLinkHook
+    return functools.partial(_settings_in_triggerer, evolink_conn_id)
 
-    return functools.partial(EvoLinkHook.aget_settings, evolink_conn_id)
+
+async def _settings_in_triggerer(evolink_conn_id: str) -> ClientSettings:
+    from airflow_provider_evolink.hooks.evolink import EvoLinkHook
+    from airflow_provider_evolink.metrics import count_rate_limit_in_triggerer
+
+    settings = await EvoLinkHook.aget_settings(evolink_conn_id)
+    return replace(settings, on_rate_limit=count_rate_limit_in_triggerer)
 
 
 async def _import_off_loop() -> None:
@@ -233,7 +241,8 @@ def _import() -> None:
 
     import airflow_provider_evolink.api.polling.batch_wait
     import airflow_provider_evolink.api.polling.progress
-    import airflow_provider_evolink.hooks.evolink  # noqa: F401
+    import airflow_provider_evolink.hooks.evolink
+    import airflow_provider_evolink.metrics  # noqa: F401
 
     anyio.run(anyio.sleep, 0)
     _imported.set()

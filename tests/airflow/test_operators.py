@@ -15,7 +15,7 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException, TaskDeferred
 from evolink_support import MAPPED, set_policy
 
-from airflow_provider_evolink import operators, sensors
+from airflow_provider_evolink import metrics, operators, sensors
 from airflow_provider_evolink.api.errors import (
     EvoLinkError,
     EvoLinkJobFailed,
@@ -26,7 +26,6 @@ from airflow_provider_evolink.api.errors import (
     EvoLinkUnavailable,
 )
 from airflow_provider_evolink.emulator.server import EmulatorServer
-from airflow_provider_evolink.execution import metrics
 from airflow_provider_evolink.operators import (
     EvoLinkBatchOperator,
     EvoLinkGenerateOperator,

@@ -173,7 +173,7 @@ class Counts(dict[str, float]):
 def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
     """Put a counter in the place of Airflow's metrics."""
     found = Counts()
-    monkeypatch.setattr("airflow_provider_evolink.execution.metrics.Stats", found)
+    monkeypatch.setattr("airflow_provider_evolink.metrics.Stats", found)
     return found
 
 

@@ -139,8 +139,8 @@ def test_where_progress_predicts_nothing_the_first_poll_waits_for_the_first_ends
     assert first[1] > 0.6 * ESTIMATE
 
 
-def test_progress_that_predicts_what_no_job_takes_is_ignored():
-    """Once the durations of other jobs are known, the end that progress predicts must be among theirs."""
+def test_progress_that_stands_still_early_costs_seconds():
+    """Where the durations of other jobs are known: its prediction moves away with every poll."""
     durations = DurationStats()
     simulate(progress="even", durations=durations, jobs=100)
     _, late, _ = simulate(progress="stuck early", durations=durations)

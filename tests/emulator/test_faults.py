@@ -340,6 +340,16 @@ def test_no_results_waits_for_a_completed_job(emulator, client, order, given, re
     assert client.get(f"/v1/tasks/{job_id}").json()["results"]
 
 
+def test_job_fails_for_the_path_it_names(emulator, order):
+    """As every fault does."""
+    emulator.fault("job_fails", code="service_error", path="/v1/images/")
+    order()
+    assert not emulator.faults()[0]["done"]
+    emulator.fault("job_fails", code="service_error", path="/v1/videos/")
+    order()
+    assert [fault["done"] for fault in emulator.faults()] == [False, True]
+
+
 def test_job_fails_counts_only_accepted_orders(emulator, order):
     emulator.fault("job_fails", code="service_error")
 

@@ -219,12 +219,16 @@ OPENED = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fet
         (OPENED, 200),
         (OPENED | {"Sec-Fetch-Site": "same-site"}, 200),
         (OPENED | {"Sec-Fetch-Dest": "iframe"}, 403),
-        (OPENED | {"Sec-Fetch-Dest": "video", "Sec-Fetch-Mode": "no-cors"}, 403),
+        (OPENED | {"Sec-Fetch-Dest": "video", "Sec-Fetch-Mode": "no-cors"}, 200),
+        (OPENED | {"Sec-Fetch-Dest": "image", "Sec-Fetch-Mode": "no-cors"}, 200),
+        (OPENED | {"Sec-Fetch-Dest": "script", "Sec-Fetch-Mode": "no-cors"}, 403),
+        (OPENED | {"Sec-Fetch-Dest": "empty", "Sec-Fetch-Mode": "no-cors"}, 403),
+        (OPENED | {"Sec-Fetch-Dest": "video", "Sec-Fetch-Mode": "cors"}, 403),
         (OPENED | {"Origin": "https://evil.example"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
     ],
 )
-def test_the_link_to_a_result_opens_from_airflows_page(emulator, finished, headers, status):
+def test_the_link_to_a_result_opens_and_plays_from_airflows_page(emulator, finished, headers, status):
     link = httpx.URL(finished(duration=2)["results"][0])
 
     assert send(emulator, "GET", link.raw_path.decode(), headers=headers)[0] == status

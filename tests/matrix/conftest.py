@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import Page, browser
 from matrix import CACHE, VERSIONS, environment
 from old_airflow import OldAirflow
 
@@ -16,13 +17,19 @@ from airflow_provider_evolink.emulator.server import EmulatorServer
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+BUCKET = "clips"
 STARTED = (
     "evolink_daily_video",
     "killed_before_deferring",
     "killed_before_recording",
     "killed_on_resume",
     "given_up",
+    "archived_on_s3",
+    "batched",
+    "sensed",
+    "decorated",
 )
+WITH_PAGES = ("sheet_of_thirty",)  # started where there are pages to show them
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,14 +66,57 @@ def books(number: str) -> Iterator[EmulatorServer]:
 
 
 @pytest.fixture(scope="session")
-def airflow(number: str, python: str, books: EmulatorServer) -> Iterator[OldAirflow]:
+def quick(number: str) -> Iterator[EmulatorServer]:
+    """Serve a local EvoLink whose jobs end at once."""
+    with EmulatorServer(fps=6) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3(number: str) -> Iterator[str]:
+    """Serve a local S3 with one bucket."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret-key", "region_name": "us-east-1"}
+    boto3.client("s3", endpoint_url=f"http://{host}:{port}", **keys).create_bucket(Bucket=BUCKET)
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def airflow(number: str, python: str, books: EmulatorServer, quick: EmulatorServer, s3: str) -> Iterator[OldAirflow]:
     """Run a scheduler and a triggerer with all examples and the DAGs under test."""
     home = CACHE / number / "home"
     shutil.rmtree(home, ignore_errors=True)
     shutil.copytree(ROOT / "dags", home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(HERE / "dags_under_test.py", home / "dags")
     connection = {"conn_type": "evolink", "host": books.url, "password": "matrix-test-key"}
-    with OldAirflow(home, {"AIRFLOW_CONN_EVOLINK_DEFAULT": json.dumps(connection)}, python) as stack:
-        stack.wait_up(STARTED)
-        stack.start(STARTED)
+    store = {"conn_type": "aws", "login": "key", "password": "secret-key"}
+    store |= {"extra": {"endpoint_url": s3, "region_name": "us-east-1"}}
+    env = {
+        "AIRFLOW_CONN_EVOLINK_DEFAULT": json.dumps(connection),
+        "AIRFLOW_CONN_EVOLINK_QUICK": json.dumps({**connection, "host": quick.url}),
+        "AIRFLOW_CONN_STORE": json.dumps(store),
+        "AIRFLOW__CORE__PARALLELISM": "6",
+        "AIRFLOW__EVOLINK__UI_ROOTS": f"file://{home}/archive,s3://store@{BUCKET}",
+    }
+    started = (*STARTED, *WITH_PAGES) if VERSIONS[number].has_pages else STARTED
+    with OldAirflow(home, env, python) as stack:
+        stack.wait_up(started)
+        stack.start(started)
         yield stack
+
+
+@pytest.fixture(scope="session")
+def page(airflow: OldAirflow, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """Return a page of a headless Chromium, signed in: before 3.2 that leads to the home page."""
+    if shutil.which("chromium") is None:
+        pytest.skip("needs Chromium")
+    with browser(tmp_path_factory.mktemp("pictures")) as page:
+        page.open(airflow.url)
+        page.wait_for_text("Welcome")
+        yield page

@@ -10,11 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pendulum
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_evolink.ledger.ledger import Ledger
 from airflow_provider_evolink.ledger.record import Record, State
-from airflow_provider_evolink.operators import EvoLinkTextToVideoOperator
+from airflow_provider_evolink.operators import (
+    EvoLinkArchiveOperator,
+    EvoLinkBatchOperator,
+    EvoLinkDownloadOperator,
+    EvoLinkTextToVideoOperator,
+)
+from airflow_provider_evolink.sensors import EvoLinkJobSensor
 
 
 def die(dag_id: str) -> None:
@@ -82,18 +88,51 @@ class IsGivenUp(EvoLinkTextToVideoOperator):
         super().defer(**{**kwargs, "timeout": timedelta(seconds=9)})
 
 
+DAG_ARGS: dict[str, Any] = {
+    "schedule": "@once",
+    "start_date": pendulum.datetime(2025, 1, 1, tz="UTC"),
+    "is_paused_upon_creation": True,
+    "default_args": {"retries": 1, "retry_delay": timedelta(seconds=1), "duration": 2},
+}
+
 for name, operator in (
     ("killed_before_deferring", DiesBeforeDeferring),
     ("killed_before_recording", DiesBeforeRecording),
     ("killed_on_resume", DiesOnResume),
     ("given_up", IsGivenUp),
 ):
-    with DAG(
-        dag_id=name,
-        schedule="@once",
-        start_date=pendulum.datetime(2025, 1, 1, tz="UTC"),
-        is_paused_upon_creation=True,
-        default_args={"retries": 1, "retry_delay": timedelta(seconds=1)},
-    ) as dag:
-        operator(task_id="generate", prompt=f"A clip whose worker is {name}", duration=2)
+    with DAG(dag_id=name, **DAG_ARGS) as dag:
+        operator(task_id="generate", prompt=f"A clip whose worker is {name}")
     globals()[name] = dag
+
+with DAG(dag_id="archived_on_s3", **DAG_ARGS) as archived_on_s3:
+    generated = EvoLinkTextToVideoOperator(task_id="generate", prompt="A clip that is archived_on_s3")
+    staged = EvoLinkDownloadOperator(task_id="download", job=generated.output, destination="s3://store@clips/staging")
+    EvoLinkArchiveOperator(task_id="archive", files=staged.output, archive_path="s3://store@clips/archive")
+
+with DAG(dag_id="batched", **DAG_ARGS) as batched:
+    EvoLinkBatchOperator(
+        task_id="generate",
+        model="wan2.7-text-to-video",
+        parameters={"duration": 2},
+        requests=[{"prompt": f"Clip {number} that is batched"} for number in range(10)],
+        max_active=5,
+    )
+
+with DAG(dag_id="sensed", **DAG_ARGS) as sensed:
+    made = EvoLinkTextToVideoOperator(task_id="generate", prompt="A clip that is sensed")
+    EvoLinkJobSensor(task_id="wait", job_id=made.output)
+
+with DAG(dag_id="decorated", **DAG_ARGS) as decorated:
+
+    @task.evolink(model="wan2.7-text-to-video")
+    def generate(subject: str) -> dict[str, Any]:
+        """Return the request of one clip."""
+        return {"prompt": f"{subject} that is decorated"}
+
+    generate.expand(subject=["A boat", "A cat", "A tree"])
+
+with DAG(dag_id="sheet_of_thirty", **DAG_ARGS) as sheet_of_thirty:
+    EvoLinkTextToVideoOperator.partial(
+        task_id="generate", evolink_conn_id="evolink_quick", deferrable=False, destination="s3://store@clips/sheet"
+    ).expand(prompt=[f"Clip {number} on the sheet_of_thirty" for number in range(30)])

@@ -9,8 +9,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from matrix import ROOT
+from matrix import ROOT, VERSIONS
 from old_airflow import OldAirflow
 
 from airflow_provider_evolink.emulator.server import EmulatorServer
@@ -43,15 +44,10 @@ def test_all_modules_import(number: str, facts: dict[str, Any]) -> None:
     """Nothing of the package needs a newer Airflow to be imported, but the review and the pages, which need 3.1."""
     assert facts["airflow"] == number
     broken = dict(facts["broken"])
-    if not has_people(number):
+    if not VERSIONS[number].has_pages:
         assert "needs Airflow 3.1 or later" in broken.pop("airflow_provider_evolink.operators.review")
         broken = {name: why for name, why in broken.items() if ".plugins.server" not in name}
     assert broken == {}
-
-
-def has_people(number: str) -> bool:
-    """Return whether tasks can wait for people in a version of Airflow."""
-    return tuple(int(part) for part in number.split(".")[:2]) >= (3, 1)
 
 
 def test_airflow_knows_hook_and_link(facts: dict[str, Any]) -> None:
@@ -71,7 +67,7 @@ def test_all_examples_parse(number: str, airflow: OldAirflow) -> None:
         if isinstance(word, ast.keyword) and word.arg == "dag_id" and isinstance(word.value, ast.Constant)
     }
     query = "SELECT dag_id FROM dag"
-    refused = set() if has_people(number) else {"evolink_review"}
+    refused = set() if VERSIONS[number].has_pages else {"evolink_review"}
     wanted = names - refused
     airflow.wait_until(240, "not all examples were read", lambda: wanted <= {dag for (dag,) in airflow.rows(query)})
     errors = {Path(name).stem: text for name, text in airflow.rows("SELECT filename, stacktrace FROM import_error")}
@@ -136,3 +132,47 @@ def test_wait_that_airflow_gives_up_goes_on_on_the_worker(airflow: OldAirflow, b
     assert GIVEN_UP in airflow.logs("given_up")
     assert tasks == {"generate": ("success", 1)}
     assert len(orders(books, "given_up")) == 1
+
+
+def test_clip_on_s3_is_downloaded_and_archived(airflow: OldAirflow, books: EmulatorServer, s3: str) -> None:
+    """The archived object is the one of its manifest, and lies in the bucket of the connection."""
+    tasks = airflow.finish("archived_on_s3")
+    (file,) = airflow.returned("archived_on_s3", "archive")
+    key = file["uri"].removeprefix("s3://store@clips/")
+    content = httpx.get(f"{s3}/clips/{key}", trust_env=False).content
+
+    assert {state for state, _ in tasks.values()} == {"success"}
+    assert hashlib.sha256(content).hexdigest() == file["sha256"]
+    assert len(orders(books, "A clip that is archived_on_s3")) == 1
+
+
+def test_batch_returns_all_in_order(airflow: OldAirflow, books: EmulatorServer) -> None:
+    """Ten requests, five at a time: ten orders, and the results in the order of the requests."""
+    tasks = airflow.finish("batched")
+    paid = {job["body"]["prompt"]: job["id"] for job in orders(books, "that is batched")}
+
+    assert tasks == {"generate": ("success", 1)}
+    assert len(orders(books, "that is batched")) == 10
+    assert [job["job_id"] for job in airflow.returned("batched", "generate")] == [
+        paid[f"Clip {number} that is batched"] for number in range(10)
+    ]
+
+
+def test_sensor_waits_for_the_job_of_another_task(airflow: OldAirflow, books: EmulatorServer) -> None:
+    """It orders nothing, and returns what the generate task has returned."""
+    tasks = airflow.finish("sensed")
+    (job,) = orders(books, "A clip that is sensed")
+
+    assert {state for state, _ in tasks.values()} == {"success"}
+    assert airflow.returned("sensed", "wait")["job_id"] == job["id"]
+
+
+def test_decorated_function_is_mapped(airflow: OldAirflow, books: EmulatorServer) -> None:
+    """What the function returns is ordered, once for each value."""
+    airflow.finish("decorated")
+    jobs = {job["body"]["prompt"]: job["id"] for job in orders(books, "that is decorated")}
+
+    assert [job["job_id"] for job in airflow.all_returned("decorated")] == [
+        jobs[f"{subject} that is decorated"] for subject in ("A boat", "A cat", "A tree")
+    ]
+    assert len(orders(books, "that is decorated")) == 3

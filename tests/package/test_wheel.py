@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -13,6 +15,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 UV = [sys.executable, "-m", "uv"]
+# Airflow publishes its constraints on a host that is no package index: in their place, the pins of our environment.
+CONSTRAINTS = re.compile(
+    r"https://raw\.githubusercontent\.com/apache/airflow/constraints-[\d.]+/constraints-[\d.]+\.txt"
+)
+_SECTION = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8").partition("## Install\n")[2]
+INSTALL = _SECTION.partition("```bash\n")[2].partition("```")[0].replace("\\\n", "").splitlines()
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -31,24 +39,19 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the wheel with Airflow 3.3.2 only; from uv's cache where it has all, else from the index."""
+    """Install Airflow and the wheel as the page *Deploy* says; from uv's cache if it has all, else from the index."""
     venv = tmp_path_factory.mktemp("fresh") / "venv"
     base = Path(getattr(sys, "_base_executable", sys.executable))
     subprocess.run([*UV, "venv", "--quiet", "--python", str(base), str(venv)], check=True)
-    constraints = ["-c", str(ROOT / "requirements" / "dev.txt")]
-    install = [
-        *UV,
-        "pip",
-        "install",
-        "--quiet",
-        "--python",
-        str(venv),
-        *constraints,
-        str(wheel),
-        "apache-airflow==3.3.2",
-    ]
-    if subprocess.run([*install, "--offline"], check=False, capture_output=True).returncode:
-        subprocess.run(install, check=True)
+    env = {**os.environ, "UV_FIND_LINKS": str(wheel.parent)}
+    for line in INSTALL:
+        words = shlex.split(CONSTRAINTS.sub(str(ROOT / "requirements" / "dev.txt"), line))
+        if words[0] == "uv":
+            install = [*UV, *words[1:], "--quiet", "--python", str(venv)]
+            if subprocess.run([*install, "--offline"], check=False, capture_output=True, env=env).returncode:
+                subprocess.run(install, check=True, env=env)
+        else:
+            subprocess.run([venv / "bin" / words[0], *words[1:]], check=True)
     return venv / "bin" / "python"
 
 
@@ -82,6 +85,12 @@ def test_holds_the_package_and_its_data_and_nothing_else(wheel: Path) -> None:
     assert {"airflow_provider_evolink/py.typed", "airflow_provider_evolink/api/catalog/models/wan.json"} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert {top for top in tops if not top.endswith(".dist-info")} == {"airflow_provider_evolink"}
+
+
+def test_the_page_installs_in_two_steps_and_shows_that_it_worked() -> None:
+    """Airflow over its constraints, then the package without them; the command is in the environment."""
+    assert [line.split()[0] for line in INSTALL] == ["uv", "uv", "evolink"]
+    assert [bool(CONSTRAINTS.search(line)) for line in INSTALL] == [True, False, False]
 
 
 def test_airflow_lists_the_provider(python: Path, env: dict[str, str]) -> None:

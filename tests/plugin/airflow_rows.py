@@ -99,6 +99,14 @@ class Run:
                 )
             )
 
+    def renders(self, task_id: str, fields: dict[str, Any], map_index: int = -1) -> None:
+        """Add the rendered fields of a task instance."""
+        from airflow.models.renderedtifields import RenderedTaskInstanceFields
+
+        names = {"dag_id": self.dag_id, "run_id": self.run_id, "task_id": task_id, "map_index": map_index}
+        with create_session() as session:
+            session.execute(insert(RenderedTaskInstanceFields), [{**names, "rendered_fields": fields}])
+
     def address(self, view: str, task_id: str, *, map_index: object = -1, number: int | None = None) -> str:
         """Return the address of a page of a task instance."""
         middle = "" if number is None else f"/{number}"

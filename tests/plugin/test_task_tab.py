@@ -316,7 +316,7 @@ def test_a_running_job_is_followed(admin: Any, run: Run) -> None:
     assert "1 min" in page
     state = re.search(r'data-url="([^"]+)" data-state="deferred"', page)
     assert state
-    assert admin.get(state[1]).json() == {"state": "deferred", "is_over": False}
+    assert admin.get(state[1]).json() == {"state": "deferred", "is_over": False, "jobs": {}}
 
 
 @pytest.mark.parametrize("value", [{"state": "odd"}, {"job_id": 7}, [], 1])

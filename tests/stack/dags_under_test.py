@@ -13,7 +13,12 @@ from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_evolink.ledger.ledger import Ledger
 from airflow_provider_evolink.ledger.record import Record, State
-from airflow_provider_evolink.operators import EvoLinkBatchOperator, EvoLinkTextToVideoOperator
+from airflow_provider_evolink.operators import (
+    EvoLinkArchiveOperator,
+    EvoLinkBatchOperator,
+    EvoLinkDownloadOperator,
+    EvoLinkTextToVideoOperator,
+)
 
 DAG_ARGS: dict[str, Any] = {
     "schedule": None,
@@ -107,3 +112,13 @@ for name, operator, arguments in (
     with DAG(dag_id=name, **DAG_ARGS) as dag:
         operator(task_id="generate", prompt=f"A clip whose worker is {name}", **arguments)
     globals()[name] = dag
+
+with DAG(dag_id="archived_on_s3", **DAG_ARGS) as archived_on_s3:
+    generated = EvoLinkTextToVideoOperator(task_id="generate", prompt="A clip that is archived_on_s3")
+    staged = EvoLinkDownloadOperator(task_id="download", job=generated.output, destination="s3://store@clips/staging")
+    EvoLinkArchiveOperator(task_id="archive", files=staged.output, archive_path="s3://store@clips/archive")
+
+with DAG(dag_id="sheet_of_thirty", **DAG_ARGS) as sheet_of_thirty:
+    EvoLinkTextToVideoOperator.partial(
+        task_id="generate", evolink_conn_id="evolink_quick", deferrable=False, destination="s3://store@clips/sheet"
+    ).expand(prompt=[f"Clip {number} on the sheet_of_thirty" for number in range(30)])

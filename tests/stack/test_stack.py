@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,8 +14,9 @@ from urllib.parse import quote
 import av
 import httpx
 import pytest
-from chromium import Page, browser
+from chromium import Page
 from local_airflow import LocalAirflow
+from media_tab import BUTTON, TILES, VIDEO, hosts, open_tab, play, text
 
 from airflow_provider_evolink.emulator.server import EmulatorServer
 
@@ -23,64 +24,10 @@ HERE = Path(__file__).parent
 DAILY = "evolink_daily_video"
 CONSUMER = "evolink_on_archive"
 BATCH = "killed_while_ordering"
-KILLED = ("killed_before_deferring", "killed_while_blocking", "killed_before_recording", "killed_on_resume", BATCH)
+ON_S3, SHEET = "archived_on_s3", "sheet_of_thirty"
 
 needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
-
-
-@pytest.fixture(scope="module")
-def books() -> Iterator[EmulatorServer]:
-    """Serve a local EvoLink whose jobs take longer than any worker polls, and that knows no repeated order."""
-    with EmulatorServer(mode="seconds", seconds=17, fps=6, idempotency=False) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def marks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder where each kill leaves a mark."""
-    return tmp_path_factory.mktemp("marks") / "kills"
-
-
-@pytest.fixture(scope="module")
-def airflow(books: EmulatorServer, marks: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
-    """Run an Airflow with the daily example and the DAGs under test."""
-    home = tmp_path_factory.mktemp("stack")
-    dags = home / "dags"
-    dags.mkdir()
-    marks.mkdir()
-    for name in (DAILY, CONSUMER):
-        shutil.copy(HERE.parents[1] / "dags" / f"{name}.py", dags)
-    shutil.copy(HERE / "dags_under_test.py", dags)
-    connection = {"conn_type": "evolink", "host": books.url, "password": "stack-test-key"}
-    env = {
-        "AIRFLOW_CONN_EVOLINK_DEFAULT": json.dumps(connection),
-        "KILL_MARKS": str(marks),
-        "AIRFLOW_VAR_EVOLINK_STAGING": f"file://{home}/staging",
-        "AIRFLOW_VAR_EVOLINK_ARCHIVE": f"file://{home}/archive",
-        "AIRFLOW__EVOLINK__UI_ROOTS": f"file://{home}/staging,file://{home}/archive",
-        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(
-            {"type": "file", "log_file_path": str(home / "lineage"), "append": False}
-        ),
-    }
-    with LocalAirflow(home / "airflow", dags, env) as stack:
-        for dag_id in (DAILY, CONSUMER, *KILLED):
-            stack.wait_ready(dag_id)
-        stack.unpause(CONSUMER)  # events of the time before are not for it
-        yield stack
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """Return a page of a headless Chromium."""
-    with browser(tmp_path_factory.mktemp("pictures")) as page:
-        yield page
-
-
-@pytest.fixture(scope="module")
-def started(airflow: LocalAirflow) -> dict[str, str]:
-    """Start a run of each DAG under test at once, so that the tests wait together."""
-    return {dag_id: airflow.trigger(dag_id) for dag_id in KILLED}
 
 
 def last_try(airflow: LocalAirflow, dag_id: str, run_id: str) -> dict[str, Any]:
@@ -345,3 +292,57 @@ def test_a_batch_that_is_killed_while_it_orders_pays_each_request_once(
         paid[f"Clip {number} whose worker is {BATCH}"] for number in range(20)
     ]
     assert all(result["status"] == "completed" for result in results)
+
+
+@needs_chromium
+def test_a_clip_plays_from_its_link_before_it_expires(
+    airflow: LocalAirflow, books: EmulatorServer, started: dict[str, str], page: Page
+) -> None:
+    """Nothing has downloaded it: the browser loads it from EvoLink's host, when the user presses play."""
+    dag_id = "killed_on_resume"
+    last_try(airflow, dag_id, started[dag_id])
+    open_tab(page, tab_of(airflow, dag_id, started[dag_id]), BUTTON)
+    assert hosts(page) == {airflow.url}
+    page.run(f"{BUTTON}.click()")
+    play(page)
+    assert page.run(f"new URL({VIDEO}.src).origin") == books.url
+
+
+@needs_chromium
+@pytest.mark.parametrize("dag_id", [DAILY, ON_S3])
+def test_an_archived_clip_plays_after_its_link_has_expired(
+    dag_id: str, airflow: LocalAirflow, books: EmulatorServer, started: dict[str, str], page: Page
+) -> None:
+    """From a folder and from S3, through Airflow's own API server."""
+    run_id = started.get(dag_id) or airflow.runs(dag_id)[0]
+    last_try(airflow, dag_id, run_id)
+    job = airflow.xcom(dag_id, run_id, "generate")
+    books.job(job["job_id"], expire_links=True)
+    assert httpx.get(job["results"][0], trust_env=False).status_code == 403
+    over = {**job, "expires_at": (datetime.now(UTC) - timedelta(minutes=1)).isoformat()}
+    path = f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances/generate/xcomEntries/return_value"
+    airflow.patch(path, {"value": over})
+
+    open_tab(page, tab_of(airflow, dag_id, run_id), VIDEO)
+    play(page)
+    assert hosts(page) == {airflow.url}
+    assert "lives until" not in text(page)
+
+
+def tab_of(airflow: LocalAirflow, dag_id: str, run_id: str) -> str:
+    """Return the address of the tab Media of a generate task."""
+    return f"{airflow.url}/dags/{dag_id}/runs/{quote(run_id)}/tasks/generate/plugin/evolink-media"
+
+
+@needs_chromium
+def test_the_contact_sheet_shows_thirty_mapped_tasks(airflow: LocalAirflow, page: Page) -> None:
+    """Each with its prompt and credits, and the sum of them."""
+    run_id = airflow.trigger(SHEET)
+    assert set(list(airflow.watch(SHEET, run_id))[-1].values()) == {"success"}
+    paid = [airflow.xcom(SHEET, run_id, "generate", number)["credits"] for number in range(30)]
+    open_tab(page, f"{airflow.url}/dags/{SHEET}/runs/{quote(run_id)}/plugin/evolink-sheet", f"{TILES}?.length")
+    shown = text(page)
+    assert page.run(f"{TILES}.length") == 30
+    assert [number for number in range(30) if f"Clip {number} on" not in shown] == []
+    assert f"{sum(paid):g}" in shown.replace(",", "")
+    assert page.errors == []

@@ -161,6 +161,8 @@ def append(content: bytearray, chunk: bytes) -> None:
 
 def to_response(response: httpx.Response, content: bytearray, settings: ClientSettings) -> Response:
     """Return what came back, without our key, should something have echoed it."""
+    if response.status_code == 429 and settings.on_rate_limit is not None:
+        settings.on_rate_limit()
     key = settings.api_key
     headers = {name.lower(): value.replace(key, "***") for name, value in response.headers.items()}
     return Response(response.status_code, headers, _plain(bytes(content)).replace(key.encode(), b"***"))

@@ -231,8 +231,6 @@ class Pace:
         if not policy.min_progress <= progress <= 100.0 or progress < before or age <= 0:
             return None
         linear = age * (100.0 - progress) / progress
-        if self._is_beyond_all(job, age + linear):
-            return None  # progress stands still, or is not linear
         if before < policy.min_progress or self._age <= 0 or age <= policy.min_age_growth * self._age:
             return self._by_one_reading(job, age, linear)
         if progress == before:
@@ -280,13 +278,6 @@ class Pace:
         if known is not None:
             return known.ratio_at(-self._policy.earliest_deviations) * (job.estimated_time or 1.0)
         return self._policy.earliest_share * (job.estimated_time or 0.0)
-
-    def _is_beyond_all(self, job: JobView, end: float) -> bool:
-        """Tell whether hardly any job takes so long."""
-        known = self._known_durations(job)
-        if known is None:
-            return False
-        return end > known.ratio_at(self._policy.latest_deviations) * (job.estimated_time or 1.0)
 
     def _known_durations(self, job: JobView) -> ModelDurations | None:
         durations = self._durations.of(job) if self._durations is not None else None

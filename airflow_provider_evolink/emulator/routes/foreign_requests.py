@@ -27,6 +27,7 @@ _ORIGIN = re.compile(r"(https?)://(.+)")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _OWN_SITES = {"same-origin", "none"}
 _READS = {"GET", "HEAD"}
+_SHOWN = {("navigate", "document"), *(("no-cors", kind) for kind in ("video", "audio", "image"))}
 
 
 class ForeignRequests:
@@ -115,13 +116,13 @@ def _is_own_origin(scope: Scope, own: tuple[str, int]) -> bool:
 
 
 def _opens_media(scope: Scope) -> bool:
-    """Return whether a link to a signed result or an upload was clicked: the page that has it learns nothing."""
+    """Return whether a link to a signed result or an upload was clicked, or is played: the page cannot read it."""
+    mode, dest = (_only(_headers(scope, f"sec-fetch-{name}")) for name in ("mode", "dest"))
     return (
         scope["method"] in _READS
         and scope["path"].startswith(("/media/", "/files/"))
         and not _headers(scope, "origin")
-        and _headers(scope, "sec-fetch-mode") == ["navigate"]
-        and _headers(scope, "sec-fetch-dest") == ["document"]
+        and (mode, dest) in _SHOWN
     )
 
 

@@ -87,7 +87,7 @@ class World:
         job = Job(
             id=new_id(now),
             order=order,
-            plan=replace(plan, failure=plan.failure or self._injected_failure()),
+            plan=replace(plan, failure=plan.failure or self._injected_failure(order)),
             created=now,
             estimate=self.settings.reported_estimate(order.kind),
             source=source,
@@ -97,8 +97,8 @@ class World:
         log.info("submit   %s %s, %g credits reserved", job.id, order.model, plan.reserved)
         return job
 
-    def _injected_failure(self) -> Failure | None:
-        fault = self.faults.take("submit", "", "order")
+    def _injected_failure(self, order: Order) -> Failure | None:
+        fault = self.faults.take("submit", f"/v1/{order.kind}s/generations", "order")
         if fault is None:
             return None
         code = str(fault.params.get("code", DEFAULT_FAILURE.code))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, Request
 
@@ -54,3 +54,16 @@ class Reader:
         except HTTPException:
             return False
         return True
+
+
+def reader_of(request: Request, user: GetUserDep) -> Reader:
+    """
+    Return the user of a request. A function: FastAPI before 0.118 finds no names in the annotations of classes.
+
+    :param request: The request.
+    :param user: Airflow's user.
+    """
+    return Reader(request, user)
+
+
+User = Annotated[Reader, Depends(reader_of)]

@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag, requires_authenticated
+from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from airflow.utils.session import create_session
@@ -13,6 +14,7 @@ from airflow.utils.session import create_session
 __all__ = [
     "DagAccessEntity",
     "GetUserDep",
+    "RenderedTaskInstanceFields",
     "TaskInstance",
     "TaskStateStoreModel",
     "XComModel",

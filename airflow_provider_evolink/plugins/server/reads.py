@@ -8,11 +8,12 @@ from typing import Any
 from urllib.parse import unquote
 
 from airflow.providers.common.compat.sdk import conf
-from sqlalchemy import select
+from sqlalchemy import and_, select
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
 from airflow_provider_evolink.ledger.record import Record, read_record
 from airflow_provider_evolink.plugins.server.airflow_core import (
+    RenderedTaskInstanceFields,
     TaskInstance,
     TaskStateStoreModel,
     XComModel,
@@ -90,6 +91,39 @@ def read_run(dag_id: str, run_id: str, first: Place | None = None) -> RunRows:
         kept = folder_record(RunAt(dag_id, run_id), first)
         records |= {first: (kept,)} if kept else {}
     return RunRows(tasks, handed, failures, records, unread)
+
+
+def read_orders(run: RunAt, place: Place) -> tuple[Record, ...]:
+    """
+    Return the records of one task instance.
+
+    :param run: The run.
+    :param place: The task instance.
+    """
+    if TaskStateStoreModel is None:
+        kept = folder_record(run, place)
+        return (kept,) if kept else ()
+    model = TaskStateStoreModel
+    which = (model.run_id == run.run_id, model.task_id == place.task_id, model.map_index == place.map_index)
+    return tuple(record for _, record in _stored_records(run.dag_id, and_(*which)))
+
+
+def read_connection(run: RunAt, place: Place) -> str | None:
+    """
+    Return the connection of a task instance, as Airflow has rendered it; ``None``: it has kept none.
+
+    :param run: The run.
+    :param place: The task instance.
+    """
+    model = RenderedTaskInstanceFields
+    found = select(model.rendered_fields).where(
+        *(model.dag_id == run.dag_id, model.run_id == run.run_id),
+        *(model.task_id == place.task_id, model.map_index == place.map_index),
+    )
+    with create_session() as session:
+        fields = parsed(session.execute(found).scalar())
+    conn_id = fields.get("evolink_conn_id") if isinstance(fields, dict) else None
+    return conn_id if isinstance(conn_id, str) and conn_id else None
 
 
 def _xcoms(dag_id: str, run_id: str, place: Place | None = None) -> Iterable[tuple[Place, str, Any]]:

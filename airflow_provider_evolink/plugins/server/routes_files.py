@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
 
 from airflow_provider_evolink.execution.inputs.hidden_prompt import without_prompts
-from airflow_provider_evolink.plugins.server.access import OF_USERS, OF_XCOMS, Reader
+from airflow_provider_evolink.plugins.server.access import OF_USERS, OF_XCOMS, Reader, User
 from airflow_provider_evolink.plugins.server.files import Evidence, Refused, Shown, find_file, pieces
 from airflow_provider_evolink.plugins.server.pages import page, static_file
 from airflow_provider_evolink.plugins.server.reads import has_ordered, read_handed_by, read_run
@@ -34,7 +34,7 @@ def evidence(run: RunAt, reader: Reader) -> Evidence:
     return Evidence(run.dag_id, lambda job_id: has_ordered(run, job_id), reader.may_read)
 
 
-def shown_file(at: Annotated[TaskAt, Depends()], number: int, reader: Annotated[Reader, Depends()]) -> Shown:
+def shown_file(at: Annotated[TaskAt, Depends()], number: int, reader: User) -> Shown:
     """
     Return the file of an address: the one of that number among those that the task instance has handed on.
 

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from airflow_provider_evolink.plugins.server.access import OF_USERS, Reader
+from airflow_provider_evolink.plugins.server.access import OF_USERS, User
 from airflow_provider_evolink.plugins.server.overview_reads import read_all
 from airflow_provider_evolink.plugins.server.pages import Addresses, page, plain_bytes
 from airflow_provider_evolink.plugins.server.reads import can_see_orders
@@ -83,7 +83,7 @@ class Found:
     models: list[str]
 
 
-def found_of(wanted: Annotated[Wanted, Depends()], reader: Annotated[Reader, Depends()]) -> Found:
+def found_of(wanted: Annotated[Wanted, Depends()], reader: User) -> Found:
     """
     Read what the page shows, of the DAGs that the user may read.
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from airflow_provider_evolink.plugins.server.access import OF_TASKS, OF_XCOMS, Reader
+from airflow_provider_evolink.plugins.server.access import OF_TASKS, OF_XCOMS, Reader, User
 from airflow_provider_evolink.plugins.server.files import Refused, Shown, find_file
 from airflow_provider_evolink.plugins.server.pages import Addresses, line_page, page
-from airflow_provider_evolink.plugins.server.reads import can_see_orders, read_run, read_tasks
+from airflow_provider_evolink.plugins.server.progress import BOARD
+from airflow_provider_evolink.plugins.server.reads import (
+    can_see_orders,
+    read_connection,
+    read_orders,
+    read_run,
+    read_tasks,
+)
 from airflow_provider_evolink.plugins.server.routes_files import evidence
 from airflow_provider_evolink.plugins.views.media import FileAt, Medium, RunMedia, total_credits
 from airflow_provider_evolink.plugins.views.policy import page_headers
 from airflow_provider_evolink.plugins.views.rows import Place, RunAt, RunRows, TaskAt
-from airflow_provider_evolink.plugins.views.status import Status, failure_of, status_of
+from airflow_provider_evolink.plugins.views.status import Status, failure_of, progress_of, running_jobs, status_of
 
 router = APIRouter()
 _TASK = "/{dag_id}/{task_id}/{map_index}/{run_id:path}"
@@ -79,9 +87,7 @@ def _tile(medium: Medium, at: FileAt, shown: Shown, run: RunAt, addresses: Addre
 
 
 @router.get(f"/task{_TASK}", dependencies=[OF_TASKS, OF_XCOMS])
-def task(
-    request: Request, at: Annotated[TaskAt, Depends()], reader: Annotated[Reader, Depends()], start: int = 0
-) -> Response:
+def task(request: Request, at: Annotated[TaskAt, Depends()], reader: User, start: int = 0) -> Response:
     """Show the results of a task instance."""
     place, run = at.place, RunAt(at.dag_id, at.run_id)
     rows, now, addresses = read_run(*run, place), datetime.now(UTC), Addresses(request)
@@ -106,15 +112,13 @@ def task(
 
 
 @router.get(f"/open/result{_TASK}", dependencies=[OF_TASKS, OF_XCOMS])
-def open_result(request: Request, at: Annotated[TaskAt, Depends()], reader: Annotated[Reader, Depends()]) -> Response:
+def open_result(request: Request, at: Annotated[TaskAt, Depends()], reader: User) -> Response:
     """Show the results of a task instance, by its link *Open result*."""
     return task(request, at, reader)
 
 
 @router.get(f"/open/{{what}}{_TASK}", dependencies=[OF_TASKS, OF_XCOMS])
-def open_archived(
-    request: Request, what: str, at: Annotated[TaskAt, Depends()], reader: Annotated[Reader, Depends()]
-) -> Response:
+def open_archived(request: Request, what: str, at: Annotated[TaskAt, Depends()], reader: User) -> Response:
     """Go to the first archived file of a task instance, or to its manifest."""
     if what not in ("archived", "manifest"):
         raise HTTPException(404, "There is no such page.")
@@ -134,8 +138,22 @@ def _status(rows: RunRows, place: Place, now: datetime) -> Status:
 
 
 @router.get(f"/state{_TASK}", dependencies=[OF_TASKS])
-def state(at: Annotated[TaskAt, Depends()]) -> Response:
+def state(at: Annotated[TaskAt, Depends()], reader: User) -> Response:
     """Return the state of a task instance: a few bytes, which the page reads again and again while it runs."""
     row = read_tasks(at.dag_id, at.run_id, at.place).get(at.place)
-    found = {"state": row.state if row else None, "is_over": row.is_over if row else True}
+    runs = row is not None and not row.is_over
+    found = {
+        "state": row.state if row else None,
+        "is_over": not runs,
+        "jobs": _progress(at) if runs and reader.may_read(at.dag_id) else {},
+    }
     return JSONResponse(found, headers=page_headers())
+
+
+def _progress(at: TaskAt) -> dict[str, dict[str, Any]]:
+    """Return how far the jobs of a task instance are, as far as it is known here."""
+    run = RunAt(at.dag_id, at.run_id)
+    waiting = running_jobs(read_orders(run, at.place))
+    conn_id = read_connection(run, at.place) if waiting else None
+    readings = BOARD.of(conn_id, waiting) if conn_id else {}
+    return {job_id: progress_of(readings[job_id], waiting[job_id], time.time()) for job_id in readings}

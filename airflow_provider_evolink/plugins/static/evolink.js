@@ -112,6 +112,16 @@
   }
 
   const state = document.getElementById("state");
+  const showProgress = (jobs) => {
+    for (const place of document.querySelectorAll("[data-job]")) {
+      const job = jobs[place.dataset.job];
+      if (job) {
+        place.querySelector("progress").value = job.percent;
+        place.querySelector("span").textContent = job.words;
+        place.hidden = false;
+      }
+    }
+  };
   const poll = async () => {
     if (!document.hidden) {
       const response = await fetch(state.dataset.url, { headers: { Accept: "application/json" } }).catch(() => null);
@@ -124,10 +134,11 @@
         location.reload();
         return;
       }
+      showProgress((now && now.jobs) || {});
     }
     setTimeout(poll, 4000);
   };
   if (state) {
-    setTimeout(poll, 4000);
+    setTimeout(poll, 500);
   }
 })();

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow_provider_evolink.api.jobs.snapshot import JobReading
 from airflow_provider_evolink.api.redaction import sanitize
 from airflow_provider_evolink.ledger.record import Record, State
 from airflow_provider_evolink.plugins.views.rows import Place, RunRows, TaskRow
@@ -30,12 +31,14 @@ class Order:
 
     :param words: Where it stands, for people.
     :param elapsed: Seconds since it was submitted.
+    :param estimate: Seconds that it takes, by EvoLink's estimate.
     """
 
     job_id: str | None
     model: str
     words: str
     elapsed: float
+    estimate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,31 @@ def status_of(row: TaskRow | None, records: Sequence[Record], now: datetime, *, 
 
 def _order(record: Record, now: datetime) -> Order:
     elapsed = max(0.0, (now - datetime.fromtimestamp(record.ordered_at, UTC)).total_seconds())
-    return Order(record.job_id, record.model, _WORDS[record.state], elapsed)
+    return Order(record.job_id, record.model, _WORDS[record.state], elapsed, record.estimated_time)
+
+
+def running_jobs(records: Sequence[Record]) -> dict[str, Record]:
+    """
+    Return the records of the jobs that EvoLink may be working on, the latest first.
+
+    :param records: The records of a task instance.
+    """
+    latest = sorted(records, key=lambda record: record.ordered_at, reverse=True)
+    return {one.job_id: one for one in latest[:_MAX_LISTED] if one.state is State.SUBMITTED and one.job_id}
+
+
+def progress_of(reading: JobReading, record: Record, now: float) -> dict[str, Any]:
+    """
+    Return how far a job is: percent for a bar, and words.
+
+    :param reading: What EvoLink last reported.
+    :param record: Its record.
+    :param now: Epoch seconds.
+    """
+    percent = min(100.0, max(0.0, reading.progress or 0.0))
+    elapsed = f"{max(0.0, now - record.ordered_at):.0f} s"
+    estimate = f" of about {record.estimated_time:.0f} s" if record.estimated_time else ""
+    return {"percent": percent, "words": f"{percent:.0f} %, {elapsed}{estimate}"}
 
 
 @dataclass(frozen=True)
