@@ -74,6 +74,10 @@ class RateLimit:
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
+        self.close()
+
+    def close(self) -> None:
+        """Listen no more."""
         self._server.server_close()
 
     def begin(self) -> None:

@@ -82,7 +82,7 @@ def batch(scene: Scene) -> int:
     scene.complete()
     scene.over(dag_id, run_id)
     scene.succeeded(dag_id, run_id, 1, tries=2)
-    assert len({job["job_id"] for job in scene.airflow.xcom(dag_id, run_id, "generate")}) == BATCH
+    assert len({job["job_id"] for job in scene.result(dag_id, run_id)}) == BATCH
     return BATCH
 
 

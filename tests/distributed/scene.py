@@ -170,6 +170,12 @@ class Scene:
         time.sleep(back_after)
         self.airflow.start(part)
 
+    def result(self, dag_id: str, run_id: str) -> Any:
+        """Return what the task returned, from the object store: Airflow's API has only its address there."""
+        bucket, _, key = self.airflow.xcom(dag_id, run_id, "generate").partition(f"{STORE}@")[2].partition("/")
+        path = f"{self.airflow.store.address}/{bucket}/{quote(key)}"
+        return httpx.get(path, timeout=60, trust_env=False).raise_for_status().json()
+
     def keys(self, bucket: str, prefix: str) -> list[str]:
         """Return the names of the objects below a prefix."""
         found: list[str] = []

@@ -30,7 +30,7 @@ def attempt(
     try:
         restore(airflow)
         logical = row.act(scene)
-    except (AssertionError, TimeoutError, RuntimeError, OSError, ValueError) as error:
+    except Exception as error:
         traceback.print_exc()
         failure = error
     paid = [job["body"]["prompt"] for job in scene.paid()] if airflow.books.runs() else []

@@ -1,16 +1,18 @@
-"""``make stack`` finds PostgreSQL and Redis wherever they are, and names the packages that are missing."""
+"""``make stack`` finds PostgreSQL and Redis or names the packages; ``make test-stack`` notices who comes back early."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "scripts" / "distributed"))
+sys.path[:0] = [str(ROOT / "scripts" / "distributed"), str(ROOT / "tests" / "distributed")]
 
+import rate_limit  # noqa: E402
 import stack_programs  # noqa: E402
 
 
@@ -73,3 +75,33 @@ def test_make_ends_before_it_starts_anything(target: str, tmp_path: Path) -> Non
     assert done.returncode == 2
     assert done.stdout.count("checked") == 1
     assert "Setting up" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("moments", "refused", "early"),
+    [
+        ((0, 0.1, 1.0, 1.5, 2.0), 0, 0),
+        ((0, 0.1, 0.2, 3.2), 1, 0),  # comes back when it may
+        ((0, 0.1, 0.2, 3.0), 1, 1),  # a fifth of a second too early
+        ((0, 0.1, 0.2, 0.3, 0.4), 3, 0),  # sent before the first refusal was read
+        ((0, 0.1, 0.2, 0.3, 0.9), 2, 1),  # ... which this was not, though it is let through
+        ((0, 0.1, 0.2, 0.3, 3.2), 2, 1),  # the last refusal counts from its own moment
+        ((0, 0.1, 0.2, 0.6, 0.75, 0.8), 3, 2),  # asking again and again is not being sent before
+    ],
+)
+def test_a_process_that_comes_back_early_is_noticed(moments: tuple[float, ...], refused: int, early: int) -> None:
+    """By the time it was given, whatever it gets."""
+    with closing(rate_limit.RateLimit(0, "http://127.0.0.1:1")) as limit:
+        limit._allowance = rate_limit.Allowance(100.0)
+        for moment in moments:
+            limit.allows(1, 100.0 + moment)
+    assert (limit.refused, len(limit.early)) == (refused, early)
+
+
+def test_one_process_does_not_wait_for_another(tmp_path: Path) -> None:
+    """The limit is one for all, the time to come back is each one's own."""
+    with closing(rate_limit.RateLimit(0, "http://127.0.0.1:1")) as limit:
+        limit._allowance = rate_limit.Allowance(100.0)
+        assert [limit.allows(process, 100.0) for process in (1, 2, 3)] == [True, True, False]
+        assert limit.allows(2, 101.0)
+    assert limit.early == []
