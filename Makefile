@@ -4,10 +4,13 @@
 # make chaos   kill tries at every line, and a real Airflow at every step of an order (an hour)
 # make mutants break the package on purpose: do the tests notice?
 # make bench   measure beside other providers (an hour; QUICK=1: five minutes; ONLY="waiting imports": parts)
+# make stack   run a distributed Airflow on this machine: PostgreSQL, Redis, Celery, S3 (needs the packages of the first two)
+# make test-stack  kill and stop parts of it, and count what was paid (45 minutes)
 # make azure   staging and archive in Azure Blob Storage, against Azurite (needs Node.js, and npm's registry)
 # make memory  measure the memory of downloads of 500 MB and 2 GB (five minutes; 4 GB of disk)
 # make cases   count the cases by which results, inputs and responses are tried, kind by kind
 # make check   lint, types (also of what users write), import rules, words of identifiers, models
+# make check-all   all that takes long, one after the other (the better part of a day)
 # make check-models   check the models of catalog and emulator (ARGS=--write: write the pages made from them)
 # make docs    build the documentation
 # make wheel   build the package into dist/
@@ -26,8 +29,10 @@ RUN := $(VENV)/bin/python
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 
 BENCH := .bench/venv
+STACK := .stack/venv
+BARE := .stack/bare
 
-.PHONY: demo test azure bench chaos mutants matrix memory cases check check-models docs wheel first-hour env clean format
+.PHONY: demo test stack test-stack stack-programs azure bench chaos mutants matrix memory cases check check-all check-models docs wheel first-hour env clean format
 demo: env
 	@$(RUN) scripts/demo.py
 
@@ -42,6 +47,18 @@ chaos: env
 	KILLS=30 $(RUN) -m pytest tests/airflow/test_download_kills.py tests/airflow/test_archive_kills.py -n0 $(ARGS)
 	EVOLINK_ALL_HOPS=1 $(RUN) -m pytest tests/faults/test_network.py -k hostile_hop -n0 --timeout=900 $(ARGS)
 	$(RUN) -m pytest tests/chaos -n0 $(ARGS)
+
+stack-programs:
+	@"$(PYTHON)" scripts/distributed/stack_programs.py
+
+stack: stack-programs env $(STACK)/.ready wheel
+	@$(UV) pip install --quiet --python $(STACK)/bin/python --no-deps --reinstall dist/*.whl
+	@$(RUN) scripts/distributed/stack.py $(ARGS)
+
+# A triggerer of $(BARE) has everything but the provider.
+test-stack: stack-programs env $(STACK)/.ready $(BARE)/.ready wheel
+	@$(UV) pip install --quiet --python $(STACK)/bin/python --no-deps --reinstall dist/*.whl
+	$(RUN) -m pytest tests/distributed -n0 $(ARGS)
 
 azure: env
 	@test -x .azure/bin/python || $(UV) venv --quiet --python "$(PYTHON)" .azure
@@ -70,6 +87,9 @@ check: env check-models
 	$(VENV)/bin/lint-imports
 	$(RUN) scripts/identifier_words.py
 	@$(RUN) scripts/check_types.py
+
+check-all:
+	@for each in check test first-hour matrix mutants chaos test-stack; do $(MAKE) --no-print-directory $$each || exit; done
 
 check-models: env
 	@$(RUN) scripts/check_models.py $(ARGS)
@@ -109,6 +129,13 @@ $(BENCH)/.ready: requirements/bench.txt pyproject.toml | $(UV)
 	@$(BENCH)/bin/python -m compileall -q $(BENCH)/lib >/dev/null 2>&1 || true
 	@touch $@
 
+.stack/%/.ready: requirements/stack.txt | $(UV)
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found"; exit 1; }
+	@test -x .stack/$*/bin/python || $(UV) venv --quiet --python "$(PYTHON)" .stack/$*
+	@echo "Setting up .stack/$* (once; a minute or two)"
+	@$(UV) pip install --quiet --python .stack/$*/bin/python -r requirements/stack.txt
+	@touch $@
+
 .bench/aws/.ready: requirements/bench-aws.txt | $(UV)
 	@test -x .bench/aws/bin/python || $(UV) venv --quiet --python "$(PYTHON)" .bench/aws
 	@$(UV) pip install --quiet --python .bench/aws/bin/python -r requirements/bench-aws.txt
@@ -123,4 +150,4 @@ $(BENCH)/.ready: requirements/bench.txt pyproject.toml | $(UV)
 		|| { echo "uv could not be installed: install it by hand (https://docs.astral.sh/uv/)"; exit 1; }
 
 clean:
-	rm -rf $(VENV) .azure .bench .tools .demo .chaos .matrix build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .azure .bench .stack .tools .demo .chaos .matrix build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis

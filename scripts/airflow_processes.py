@@ -50,10 +50,13 @@ class AirflowProcesses(LocalAirflow):
     :param home: Folder of its database, settings and logs.
     :param dags: Folder of the DAGs.
     :param env: Further environment: connections, variables, settings.
+    :param python: Interpreter of the environment Airflow is installed in; by default ours.
     """
 
-    def __init__(self, home: Path, dags: Path, env: Mapping[str, str] | None = None) -> None:
-        super().__init__(home, dags, {**QUICK, **(env or {})})
+    def __init__(
+        self, home: Path, dags: Path, env: Mapping[str, str] | None = None, python: str = sys.executable
+    ) -> None:
+        super().__init__(home, dags, {**QUICK, **(env or {})}, python)
         self._parts: dict[str, psutil.Popen] = {}
         self._one_writer = threading.Lock()
 
@@ -79,21 +82,26 @@ class AirflowProcesses(LocalAirflow):
 
         :param part: ``api-server``, ``scheduler``, ``dag-processor``, ``triggerer-1`` or ``triggerer-2``.
         """
-        command = "triggerer" if part in TRIGGERERS else part
-        env = {
-            **self._env,
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout={LOCK_PATIENCE[part]}",
-            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
-        }
         with (self.home / f"{part}.log").open("ab") as log:
             self._parts[part] = psutil.Popen(
-                [sys.executable, "-m", "airflow", command],
-                env=env,
+                self._command(part),
+                env=self._environment(part),
+                cwd=self.home,  # `-m` puts the working directory on the path: not that of a source tree
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
+
+    def _command(self, part: str) -> list[str]:
+        return [self._python, "-m", "airflow", "triggerer" if part in TRIGGERERS else part]
+
+    def _environment(self, part: str) -> dict[str, str]:
+        return {
+            **self._env,
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout={LOCK_PATIENCE[part]}",
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+        }
 
     def kill(self, part: str) -> None:
         """
@@ -121,11 +129,14 @@ class AirflowProcesses(LocalAirflow):
 
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
         """Ask, with one writer at a time; say at once if a part of Airflow is no more."""
-        ended = [part for part, process in list(self._parts.items()) if process.poll() is not None]
-        if ended:
+        if ended := self.ended():
             raise RuntimeError(f"{', '.join(ended)} ended by itself; see the logs in {self.home}")
         with nullcontext() if method == "GET" else self._one_writer:
             return super()._ask(method, path, body)
+
+    def ended(self) -> list[str]:
+        """Return the parts that have ended by themselves."""
+        return [part for part, process in list(self._parts.items()) if process.poll() is not None]
 
     def triggerers(self) -> list[int]:
         """Return the ids of the triggerers that are alive, the oldest first."""
