@@ -129,13 +129,14 @@ def head(source: ObjectStoragePath, **details: Any) -> Mapping[str, Any] | None:
     return found
 
 
-def prove_writable(folder: ObjectStoragePath) -> None:
+def prove_writable(folder: ObjectStoragePath) -> bool:
     """
     Prove that objects may be put into a folder, by a write on a condition that no object meets. It leaves nothing.
 
     In a store that ignores the condition the object is deleted; without that right it stays, one in each folder.
 
     :param folder: Where objects are to go.
+    :return: Whether the store honors the condition.
     :raises OSError: they may not be put there.
     """
     target = folder / _WRITE_TEST
@@ -143,13 +144,14 @@ def prove_writable(folder: ObjectStoragePath) -> None:
         _call(target, "put_object", Body=b"test", IfMatch=_NO_ETAG)
     except OSError as error:
         if code_of(error) in _REFUSED_BY_CONDITION:
-            return
+            return True
         if code_of(error) not in _UNKNOWN_CONDITION:
             raise
         _start_and_abort(target)
     else:
         with contextlib.suppress(OSError):
             _call(target, "delete_object")
+    return False
 
 
 def code_of(error: BaseException) -> str:
