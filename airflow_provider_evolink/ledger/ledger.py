@@ -160,6 +160,16 @@ class Ledger:
         """
         return _newest([self._value(store) for store in self.stores])
 
+    def read_one_copy(self) -> Record | None:
+        """
+        Return the copy in the folder, if there is one, which many threads can read at once, else in the other store.
+
+        It may be missing or old: it is enough to wait for a job, and never to submit.
+
+        :raises EvoLinkError: as :meth:`read`.
+        """
+        return _newest([self._value(store) for store in self.stores[-1:]])
+
     def read_again(self) -> Record | None:
         """
         Return the newest copy as of now. What was read a moment ago is read once more only where writes are blind.

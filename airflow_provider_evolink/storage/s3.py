@@ -234,8 +234,17 @@ async def _send(fs: Any, method: str, path: str, arguments: dict[str, Any]) -> A
         raise translated(error.response) from None
     if limit:
         async with response["Body"] as body:
-            return {**response, "Body": await body.read(limit)}
+            return {**response, "Body": await _first_bytes(body, limit)}
     return response
+
+
+async def _first_bytes(body: Any, limit: int) -> bytes:
+    """Return so many bytes, or all if there are fewer: a single read returns what has arrived so far."""
+    parts: list[bytes] = []
+    while limit > 0 and (part := await body.read(limit)):
+        parts.append(part)
+        limit -= len(part)
+    return b"".join(parts)
 
 
 def translated(response: Mapping[str, Any]) -> OSError:
