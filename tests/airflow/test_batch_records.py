@@ -17,6 +17,7 @@ from airflow_provider_evolink.api.client import EvoLinkClient
 from airflow_provider_evolink.api.errors import EvoLinkJobFailed, EvoLinkLedgerError
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.ledger import folder_store
+from airflow_provider_evolink.ledger.ledger import Ledger
 from airflow_provider_evolink.operators import EvoLinkBatchOperator
 
 Make = Callable[..., Callable[[], Any]]
@@ -267,3 +268,82 @@ def test_an_event_that_names_an_unread_job_is_about_this_batch_all_the_same(
     wait.trigger.state["running"] = [0]
     resumed(stage, twelve(max_active=8), wait, ended=2)
     assert paid(long) == once(10)
+
+
+@pytest.fixture
+def indexed(twelve: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a batch of twelve that has an index, as large ones have."""
+    monkeypatch.setattr("airflow_provider_evolink.execution.batch_records.INDEX_FROM", 2)
+    monkeypatch.setattr("airflow_provider_evolink.execution.batch_records.INDEX_EVERY", 4)
+    return twelve
+
+
+def index_of(tmp_path: Path) -> Path:
+    (found,) = tmp_path.rglob("ledger/**/*.batch.json")
+    return found
+
+
+HARM = ("gone", "no JSON", "a list", "of another batch", "old", "records gone", "no numbers")
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_an_index_that_is_wrong_harms_nothing(
+    stage: Any, indexed: Any, long: EmulatorServer, tmp_path: Path, harm: str
+) -> None:
+    wait = deferred(stage, indexed(max_active=8))
+    index = index_of(tmp_path)
+    old = index.read_text()
+    resumed(stage, indexed(max_active=8), wait, ended=4)
+    found = json.loads(index.read_text())
+    assert sorted(int(number) for number in found["records"]) == list(range(12))
+    foreign = {number: {**value, "job_id": "task-of-another-batch"} for number, value in found["records"].items()}
+    texts = {
+        "no JSON": "{",
+        "a list": "[]",
+        "of another batch": json.dumps({**found, "of": ["dag", "run", "other", -1], "records": foreign}),
+        "old": old,
+        "no numbers": json.dumps({**found, "records": {"x": 1}}),
+    }
+    if harm == "gone":
+        index.unlink()
+    elif harm == "records gone":
+        for path in files(tmp_path).values():
+            path.unlink()
+    elif harm in texts:
+        index.write_text(texts[harm])
+    results = stage.retry().run(indexed(max_active=8))
+    assert [result["request"]["prompt"] for result in results] == [f"clip {number}" for number in range(12)]
+    assert paid(long) == once(12)
+
+
+def test_the_index_after_a_clear_does_not_bring_back_a_deleted_record(
+    stage: Any, indexed: Any, long: EmulatorServer, tmp_path: Path
+) -> None:
+    deferred(stage, indexed())
+    files(tmp_path)[3].unlink()
+    stage.store.delete("evolink_generation_3")
+    stage.clear().run(indexed())
+    assert paid(long) == once(12) + Counter(["clip 3"])
+
+
+def test_a_batch_that_was_killed_between_orders_goes_on_from_its_records(
+    stage: Any, indexed: Any, long: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    write, intents = Ledger.write_intent, list[int]()
+
+    def deadly(self: Ledger, record: Any) -> None:
+        intents.append(1)
+        if len(intents) in (7, 9):
+            raise Killed
+        write(self, record)
+
+    monkeypatch.setattr(Ledger, "write_intent", deadly)
+    for _ in range(2):
+        with pytest.raises(Killed):
+            stage.run(indexed())
+        stage.retry()
+    stage.run(indexed())
+    assert paid(long) == once(12)

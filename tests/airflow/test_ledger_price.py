@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from airflow_provider_evolink.api.errors import EvoLinkLedgerError
 from airflow_provider_evolink.emulator.server import EmulatorServer
 
+PAGE = Path(__file__).parents[2] / "docs" / "storage.md"
 Make = Callable[..., Callable[[], Any]]
 
 
@@ -57,6 +59,8 @@ def test_an_order_costs_few_calls_until_its_record_says_submitted(
     narrow.seen.clear()
     stage.run(make(**arguments(destination=destination)))
     assert len(until_submitted(narrow.seen)) == calls, narrow.seen
+    may, has = "yes" if role == "may list" else "no", "yes" if destination else "no"
+    assert ignored or f"| {may} | {has} | {calls} |" in PAGE.read_text()
 
 
 @pytest.mark.parametrize("destination", [True, False])
