@@ -44,7 +44,6 @@ from airflow_provider_evolink.execution.generation import GenerationAttempt
 from airflow_provider_evolink.execution.other_records import adopt
 from airflow_provider_evolink.execution.request import ArgumentSource
 from airflow_provider_evolink.hooks.evolink import EvoLinkHook
-from airflow_provider_evolink.ledger.record import TaskIdentity
 
 if TYPE_CHECKING:
     from airflow_provider_evolink.api.client import EvoLinkClient
@@ -92,7 +91,7 @@ class BatchAttempt:
         self._items = [
             BatchItem(number, _attempt(number, one, run, self._client)) for number, one in enumerate(options.items)
         ]
-        self._records = BatchRecords(self._items, options.shared, TaskIdentity.of(run.context))
+        self._records = BatchRecords(self._items, options.shared, run.context)
 
     def close(self) -> None:
         """Close the connections."""

@@ -99,7 +99,8 @@ class BatchItem:
 
         :raises EvoLinkError: as :meth:`Ledger.read`.
         """
-        self.attempt.record, self.known = self.attempt.ledger.read_one_copy(), Known.ONE_COPY
+        self.attempt.record = self.attempt.ledger.read_one_copy()
+        self.known = Known.ALL_COPIES if len(self.attempt.ledger.stores) == 1 else Known.ONE_COPY
 
     def take_hint(self, record: Record) -> None:
         """

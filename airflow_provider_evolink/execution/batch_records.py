@@ -7,17 +7,18 @@ Nothing is ever ordered because of what is read here: :meth:`BatchItem.start` re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_evolink.api.files.transfer.side_by_side import side_by_side
 from airflow_provider_evolink.execution.batch_item import BatchItem, Known
-from airflow_provider_evolink.ledger.batch_index import BatchIndex
+from airflow_provider_evolink.ledger.batch_index import BatchIndex, FolderIndex, StateIndex
 from airflow_provider_evolink.ledger.ledger import ledger_root
+from airflow_provider_evolink.ledger.record import TaskIdentity
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
     from airflow_provider_evolink.execution.options import GenerationOptions
-    from airflow_provider_evolink.ledger.record import TaskIdentity
 
 PARALLEL = 16  # calls to a store at a time
 INDEX_FROM = 32  # requests; the records of fewer are read about as fast
@@ -30,14 +31,15 @@ class BatchRecords:
 
     :param items: All requests.
     :param options: The arguments that they share.
-    :param identity: The task instance, or any of its requests.
+    :param context: Airflow's context.
     """
 
-    def __init__(self, items: Sequence[BatchItem], options: GenerationOptions, identity: TaskIdentity) -> None:
+    def __init__(self, items: Sequence[BatchItem], options: GenerationOptions, context: Context) -> None:
+        identity = TaskIdentity.of(context)
         self._items = items
         self._is_first_try = identity.attempt == 1
-        root = ledger_root(options.ledger_path) if options.durable and len(items) >= INDEX_FROM else ""
-        self._index = BatchIndex(root, replace(identity, item=None)) if root else None
+        is_large = options.durable and len(items) >= INDEX_FROM
+        self._index = _index(options, context, identity, len(items)) if is_large else None
         self._ordered = 0
 
     def read_at_start(self) -> None:
@@ -94,6 +96,14 @@ class BatchRecords:
         probes = [self._items[number] for number in _probes(len(self._items))]
         _read_copies(probes)
         return any(item.attempt.record for item in probes)
+
+
+def _index(options: GenerationOptions, context: Context, identity: TaskIdentity, count: int) -> BatchIndex | None:
+    """Return the index in the store that the copies are read from."""
+    if root := ledger_root(options.ledger_path):
+        return FolderIndex(root, identity)
+    accessor = context.get("task_state_store")
+    return None if accessor is None else StateIndex(accessor, count)
 
 
 def _probes(count: int) -> list[int]:

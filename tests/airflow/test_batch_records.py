@@ -347,3 +347,27 @@ def test_a_batch_that_was_killed_between_orders_goes_on_from_its_records(
         stage.retry()
     stage.run(indexed())
     assert paid(long) == once(12)
+
+
+@pytest.mark.parametrize("harm", ["", "gone", "a list", "no numbers", "old"])
+def test_an_index_in_the_task_state_store_saves_reads_and_harms_nothing(
+    stage: Any, indexed: Any, long: EmulatorServer, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    monkeypatch.setattr("airflow_provider_evolink.ledger.batch_index.PAGE", 5)
+    stage.store = Counted(stage.store)
+    wait = deferred(stage, indexed(ledger_path=None, max_active=8))
+    old = {name: row for name, row in stage.store.rows.items() if "index" in name}
+    assert len(old) == 2
+    resumed(stage, indexed(ledger_path=None, max_active=8), wait, ended=4)
+    for name in [name for name in stage.store.rows if "index" in name]:
+        if harm == "gone":
+            stage.store.delete(name)
+        elif harm == "old":
+            stage.store.rows[name] = old.get(name, "{}")
+        elif harm:
+            stage.store.rows[name] = {"a list": "[]", "no numbers": '{"records": {"x": 1}}'}[harm]
+    stage.store.reads = 0
+    wait = deferred(stage.retry(), indexed(ledger_path=None))
+    assert harm or stage.store.reads <= 3 + 2, "three pages, one more request, and the single operator"
+    stage.resume(indexed(ledger_path=None), wait)
+    assert paid(long) == once(12)
