@@ -29,7 +29,6 @@ from airflow_provider_evolink.execution.batch_item import (
     BatchItem,
     BatchResult,
     ItemState,
-    Known,
     awaited,
     common_hints,
     described,
@@ -38,7 +37,7 @@ from airflow_provider_evolink.execution.batch_item import (
     poll_together,
     still_running,
 )
-from airflow_provider_evolink.execution.batch_records import PARALLEL, BatchRecords
+from airflow_provider_evolink.execution.batch_records import PARALLEL, BatchRecords, poll
 from airflow_provider_evolink.execution.budget import check_budget
 from airflow_provider_evolink.execution.generation import GenerationAttempt
 from airflow_provider_evolink.execution.other_records import adopt
@@ -123,7 +122,7 @@ class BatchAttempt:
         self._records.read_at_start()
         single, attempts = replace(beyond.identity, item=None), [item.attempt for item in self._items]
         adopt(attempts, self._run.context, [single], self._options.shared)
-        self._poll([item for item in self._items if item.job_id])
+        poll([item for item in self._items if item.job_id], self._options.shared.evolink_conn_id, self._client.clock)
         for item in self._items:
             item.state = ItemState.QUEUED if item.attempt.will_submit else ItemState.ENDED
             self._do(item, item.find_reusable)
@@ -240,7 +239,7 @@ class BatchAttempt:
         """
         named = [*event.get("running", [None]), *event.get("without_result", ())]
         if not {job_id for job_id in named if isinstance(job_id, str)} <= {item.job_id for item in self._items}:
-            self._read_left()
+            self._records.read_left()
         by_job: dict[str, list[BatchItem]] = {}
         for item in self._items:
             by_job.setdefault(item.job_id or "", []).append(item)
@@ -254,7 +253,7 @@ class BatchAttempt:
         for item in (item for job_id in event["running"] for item in by_job[job_id]):
             item.state = ItemState.RUNNING
         lost = [item for job_id in event.get("without_result", ()) for item in by_job[job_id]]
-        self._poll(lost)
+        poll(lost, self._options.shared.evolink_conn_id, self._client.clock)
         for item in lost:
             if not item.reading.is_over:
                 self._do(item, item.attempt.poll)
@@ -264,10 +263,13 @@ class BatchAttempt:
     def is_ready(self) -> bool:
         """Tell whether all can be delivered: nothing is left to submit or to wait for, and all jobs are read."""
         if not in_state(self._items, ItemState.QUEUED) and not self.is_waiting:
-            self._read_left()
+            self._records.read_left()
+            for item in in_state(self._items, ItemState.ENDED):
+                if item.job_id is None:  # its result was in the archive
+                    self._do(item, item.find_reusable)
             still_open = in_state(self._items, ItemState.ENDED)
             unread = [item for item in still_open if not item.reading.is_over]
-            self._poll(unread)
+            poll(unread, self._options.shared.evolink_conn_id, self._client.clock)
             self._wait_for_unread(still_open)
         return not in_state(self._items, ItemState.QUEUED) and not self.is_waiting
 
@@ -279,22 +281,6 @@ class BatchAttempt:
         side_by_side(lambda item: item.attempt.mark_delivered(item.reading.ended_job), delivered, PARALLEL)
         self._run.log.info("%d of %d requests have a result", len(succeeded), len(self._items))
         return [item.outcome() for item in self._items]
-
-    def _poll(self, items: Sequence[BatchItem]) -> None:
-        """Poll jobs; where one has failed, all copies of its record count, as a newer one may name its successor."""
-        conn_id, clock = self._options.shared.evolink_conn_id, self._client.clock
-        poll_together(items, conn_id, clock)
-        failed = [item for item in items if item.reading.has_failed and item.known is not Known.ALL_COPIES]
-        side_by_side(BatchItem.read, failed, PARALLEL)
-        poll_together([item for item in failed if item.job_id and not item.reading.job], conn_id, clock)
-
-    def _read_left(self) -> None:
-        """Read the records that this worker has not needed so far: of jobs that ended under earlier ones."""
-        left = [item for item in self._items if item.known is Known.NOTHING and item.state is not ItemState.SUCCEEDED]
-        self._records.read_jobs([item for item in left if item.state is not ItemState.QUEUED])
-        for item in self._items:
-            if item.job_id is None and item.state is ItemState.ENDED:  # its result was in the archive
-                self._do(item, item.find_reusable)
 
     def _wait_for_unread(self, items: Iterable[BatchItem]) -> None:
         """Wait on this worker for jobs that are not known to have ended: they cannot be read now, here or elsewhere."""

@@ -109,7 +109,7 @@ class BatchItem:
         :param record: The record.
         """
         self.attempt.record = record
-        if self.has_own_job:
+        if self.attempt.was_submitted_since_clear:
             self.known = Known.ONE_COPY
         else:
             self.attempt.record = None
@@ -131,13 +131,8 @@ class BatchItem:
 
         :raises EvoLinkError: as :meth:`Ledger.read`.
         """
-        if self.known is not Known.ALL_COPIES and not (self.has_own_job and self.only_attaches):
+        if self.known is not Known.ALL_COPIES and not (self.attempt.was_submitted_since_clear and self.only_attaches):
             self.read()
-
-    @property
-    def has_own_job(self) -> bool:
-        """Whether a job is recorded since the task was last cleared."""
-        return self.attempt.was_submitted_since_clear
 
     @property
     def only_attaches(self) -> bool:
@@ -254,24 +249,25 @@ class BatchItem:
 
     def outcome(self) -> GenerationResult | FailedRequest:
         """Return the result, or why there is none."""
-        return self.result or self._failed_request()
+        return self.result or _failed_request(self)
 
-    def _failed_request(self) -> FailedRequest:
-        job = self.reading.job
-        status = "unknown" if job is None else str(job.status)
-        if self.job_id is None:
-            status = "unknown" if isinstance(self.error, EvoLinkSubmissionUnknown) else "refused"
-        request = self.attempt.request
-        failed = {
-            **_summary(job, self.attempt.tracker.reserved_by(self.attempt.record)),
-            "job_id": self.job_id,
-            "model": (job.model if job else None) or request.options.model,
-            "status": "failed" if status == JobStatus.COMPLETED else status,
-            "error": type(self.error).__name__,
-            "error_code": self.error.code if self.error else None,
-            **self.attempt.tracker.origin(self.attempt.record, job),
-        }
-        return cast("FailedRequest", failed)
+
+def _failed_request(item: BatchItem) -> FailedRequest:
+    job = item.reading.job
+    status = "unknown" if job is None else str(job.status)
+    if item.job_id is None:
+        status = "unknown" if isinstance(item.error, EvoLinkSubmissionUnknown) else "refused"
+    request = item.attempt.request
+    failed = {
+        **_summary(job, item.attempt.tracker.reserved_by(item.attempt.record)),
+        "job_id": item.job_id,
+        "model": (job.model if job else None) or request.options.model,
+        "status": "failed" if status == JobStatus.COMPLETED else status,
+        "error": type(item.error).__name__,
+        "error_code": item.error.code if item.error else None,
+        **item.attempt.tracker.origin(item.attempt.record, job),
+    }
+    return cast("FailedRequest", failed)
 
 
 def _summary(job: JobReading | None, credits_reserved: float | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from airflow_provider_evolink.api.files.transfer.side_by_side import side_by_side
-from airflow_provider_evolink.execution.batch_item import BatchItem, Known
+from airflow_provider_evolink.execution.batch_item import BatchItem, ItemState, Known, poll_together
 from airflow_provider_evolink.ledger.batch_index import BatchIndex, FolderIndex, StateIndex
 from airflow_provider_evolink.ledger.ledger import ledger_root
 from airflow_provider_evolink.ledger.record import TaskIdentity
@@ -18,6 +18,7 @@ from airflow_provider_evolink.ledger.record import TaskIdentity
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_evolink.api.http.server_clock import ServerClock
     from airflow_provider_evolink.execution.options import GenerationOptions
 
 PARALLEL = 16  # calls to a store at a time
@@ -70,7 +71,16 @@ class BatchRecords:
         if len([item for item in items if item.known is Known.NOTHING]) >= INDEX_FROM:
             self._take_index()
         _read_copies(items)
-        side_by_side(BatchItem.read, [item for item in items if not item.has_own_job], PARALLEL)
+        side_by_side(BatchItem.read, [item for item in items if not item.attempt.was_submitted_since_clear], PARALLEL)
+
+    def read_left(self) -> None:
+        """
+        Read the records that this worker has not needed so far: of jobs that ended under earlier ones.
+
+        :raises EvoLinkError: as :meth:`read_at_start`.
+        """
+        done = (ItemState.SUCCEEDED, ItemState.QUEUED)
+        self.read_jobs([item for item in self._items if item.known is Known.NOTHING and item.state not in done])
 
     def note_order(self) -> None:
         """Note that one more request was ordered; now and then this writes the index."""
@@ -81,7 +91,9 @@ class BatchRecords:
     def write_index(self) -> None:
         """Repeat the records of jobs in the index, where there is one."""
         if self._index is not None:
-            records = {item.number: item.attempt.record for item in self._items if item.has_own_job}
+            records = {
+                item.number: item.attempt.record for item in self._items if item.attempt.was_submitted_since_clear
+            }
             self._index.write({number: record for number, record in records.items() if record is not None})
 
     def _take_index(self) -> int | None:
@@ -96,6 +108,20 @@ class BatchRecords:
         probes = [self._items[number] for number in _probes(len(self._items))]
         _read_copies(probes)
         return any(item.attempt.record for item in probes)
+
+
+def poll(items: Sequence[BatchItem], evolink_conn_id: str, clock: ServerClock) -> None:
+    """
+    Poll jobs; where one has failed, all copies of its record count, as a newer one may name its successor.
+
+    :param items: Items whose jobs are known.
+    :param evolink_conn_id: Connection of type ``evolink``.
+    :param clock: Learns EvoLink's time.
+    """
+    poll_together(items, evolink_conn_id, clock)
+    failed = [item for item in items if item.reading.has_failed and item.known is not Known.ALL_COPIES]
+    side_by_side(BatchItem.read, failed, PARALLEL)
+    poll_together([item for item in failed if item.job_id and not item.reading.job], evolink_conn_id, clock)
 
 
 def _index(options: GenerationOptions, context: Context, identity: TaskIdentity, count: int) -> BatchIndex | None:
