@@ -123,12 +123,12 @@ class BatchAttempt:
         single, attempts = replace(beyond.identity, item=None), [item.attempt for item in self._items]
         adopt(attempts, self._run.context, [single], self._options.shared)
         poll([item for item in self._items if item.job_id], self._options.shared.evolink_conn_id, self._client.clock)
+        side_by_side(BatchItem.make_sure, [item for item in self._items if not item.attempt.will_submit], PARALLEL)
         for item in self._items:
             item.state = ItemState.QUEUED if item.attempt.will_submit else ItemState.ENDED
             self._do(item, item.find_reusable)
         self._check_queued()
         found = in_state(self._items, ItemState.ENDED)
-        side_by_side(BatchItem.make_sure, found, PARALLEL)
         attached = [item for item in found if item.only_attaches]
         # After a clear each record is written. Orders go out one after the other, from this thread.
         side_by_side(lambda item: self._do(item, item.start), attached, PARALLEL)
