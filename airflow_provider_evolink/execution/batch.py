@@ -37,6 +37,7 @@ from airflow_provider_evolink.execution.batch_item import (
     poll_together,
     still_running,
 )
+from airflow_provider_evolink.execution.batch_records import PARALLEL, BatchRecords, poll
 from airflow_provider_evolink.execution.budget import check_budget
 from airflow_provider_evolink.execution.generation import GenerationAttempt
 from airflow_provider_evolink.execution.other_records import adopt
@@ -56,8 +57,10 @@ _WITHOUT_JOB = {
 }
 
 
-def _attempt(number: int, options: GenerationOptions, run: TaskRun, client: EvoLinkClient) -> GenerationAttempt:
-    return GenerationAttempt(options, ArgumentSource(options), run, item=number, client=client)
+def _attempt(
+    number: int, options: GenerationOptions, run: TaskRun, client: EvoLinkClient, *, reads: bool = False
+) -> GenerationAttempt:
+    return GenerationAttempt(options, ArgumentSource(options), run, item=number, client=client, reads=reads)
 
 
 def _wait_arguments(options: BatchOptions, items: Sequence[BatchItem]) -> dict[str, Any]:
@@ -87,6 +90,7 @@ class BatchAttempt:
         self._items = [
             BatchItem(number, _attempt(number, one, run, self._client)) for number, one in enumerate(options.items)
         ]
+        self._records = BatchRecords(self._items, options.shared, run.context)
 
     def close(self) -> None:
         """Close the connections."""
@@ -104,7 +108,7 @@ class BatchAttempt:
 
     def begin(self) -> None:
         """Find the jobs of earlier tries, check what is to be submitted, and attach to the jobs."""
-        beyond = _attempt(len(self._items), self._options.shared, self._run, self._client)
+        beyond = _attempt(len(self._items), self._options.shared, self._run, self._client, reads=True)
         if not beyond.ledger.is_durable:
             raise EvoLinkConfigError(
                 "a batch needs a durable record of its orders, or every retry would pay for all of them again; "
@@ -115,18 +119,22 @@ class BatchAttempt:
                 f"an earlier try has submitted more than the {len(self._items)} requests there are now, so nothing "
                 "more is submitted. What to do: give all requests again, in the same order"
             )
+        self._records.read_at_start()
         single, attempts = replace(beyond.identity, item=None), [item.attempt for item in self._items]
         adopt(attempts, self._run.context, [single], self._options.shared)
-        poll_together(
-            [item for item in self._items if item.job_id], self._options.shared.evolink_conn_id, self._client.clock
-        )
+        poll([item for item in self._items if item.job_id], self._options.shared.evolink_conn_id, self._client.clock)
+        side_by_side(BatchItem.make_sure, [item for item in self._items if not item.attempt.will_submit], PARALLEL)
         for item in self._items:
             item.state = ItemState.QUEUED if item.attempt.will_submit else ItemState.ENDED
             self._do(item, item.find_reusable)
         self._check_queued()
         found = in_state(self._items, ItemState.ENDED)
+        attached = [item for item in found if item.only_attaches]
+        # After a clear each record is written. Orders go out one after the other, from this thread.
+        side_by_side(lambda item: self._do(item, item.start), attached, PARALLEL)
         for item in found:
-            self._do(item, item.start)
+            if item not in attached:
+                self._do(item, item.start)
         self._settle(item for item in found if item.reading.has_failed and item.is_open)
 
     def resume(self, event: dict[str, Any]) -> None:
@@ -144,9 +152,9 @@ class BatchAttempt:
                 "it was refused at submission, see the log of this try", code=code
             )
             self._items[int(number)].fail(error)
-        for item in self._items:
-            if item.job_id is None and item.state is ItemState.ENDED:  # its result was in the archive
-                self._do(item, item.find_reusable)
+        ended_or_running = in_state(self._items, ItemState.ENDED)
+        needed = state.get("running", [item.number for item in ended_or_running])
+        self._records.read_jobs([item for item in ended_or_running if item.number in needed])
         self._check_queued()
         self.apply_event(event)
 
@@ -166,6 +174,7 @@ class BatchAttempt:
                     "Pausing submissions until some of the %d running jobs finish: %s", running, error
                 )
                 return
+            self._records.note_order()
             unknown = unknown + 1 if isinstance(item.error, EvoLinkSubmissionUnknown) else 0
             if unknown >= MAX_UNKNOWN_IN_A_ROW and item.error:
                 raise described(self._items, item, item.error)
@@ -193,13 +202,17 @@ class BatchAttempt:
             for item in in_state(self._items, ItemState.FAILED)
             if item.job_id is None and item.error
         }
+        waiting = [item.number for item in in_state(self._items, ItemState.QUEUED)]
+        # The next worker needs no other records, unless it is the last.
+        running = [item.number for item in in_state(self._items, ItemState.RUNNING)]
+        self._records.write_index()
         return {
             **_wait_arguments(self._options, self._items),
             "jobs": [
                 [job.job_id, job.started, job.deadline]
                 for job in awaited(in_state(self._items, ItemState.RUNNING), self._client.clock)
             ],
-            "state": {"waiting": [item.number for item in in_state(self._items, ItemState.QUEUED)], "failed": failed},
+            "state": {"waiting": waiting, "failed": failed, **({"running": running} if waiting else {})},
         }
 
     def wait_here(self) -> None:
@@ -224,10 +237,12 @@ class BatchAttempt:
 
         :param event: The jobs that still run, and those without a result.
         """
+        named = [*event.get("running", [None]), *event.get("without_result", ())]
+        if not {job_id for job_id in named if isinstance(job_id, str)} <= {item.job_id for item in self._items}:
+            self._records.read_left()
         by_job: dict[str, list[BatchItem]] = {}
         for item in self._items:
             by_job.setdefault(item.job_id or "", []).append(item)
-        named = [*event.get("running", [None]), *event.get("without_result", ())]
         if not all(job_id and job_id in by_job for job_id in named):
             raise EvoLinkConfigError(
                 "the trigger's event is about other jobs than those recorded, so their results are not returned; "
@@ -238,7 +253,7 @@ class BatchAttempt:
         for item in (item for job_id in event["running"] for item in by_job[job_id]):
             item.state = ItemState.RUNNING
         lost = [item for job_id in event.get("without_result", ()) for item in by_job[job_id]]
-        poll_together(lost, self._options.shared.evolink_conn_id, self._client.clock)
+        poll(lost, self._options.shared.evolink_conn_id, self._client.clock)
         for item in lost:
             if not item.reading.is_over:
                 self._do(item, item.attempt.poll)
@@ -248,9 +263,13 @@ class BatchAttempt:
     def is_ready(self) -> bool:
         """Tell whether all can be delivered: nothing is left to submit or to wait for, and all jobs are read."""
         if not in_state(self._items, ItemState.QUEUED) and not self.is_waiting:
+            self._records.read_left()
+            for item in in_state(self._items, ItemState.ENDED):
+                if item.job_id is None:  # its result was in the archive
+                    self._do(item, item.find_reusable)
             still_open = in_state(self._items, ItemState.ENDED)
             unread = [item for item in still_open if not item.reading.is_over]
-            poll_together(unread, self._options.shared.evolink_conn_id, self._client.clock)
+            poll(unread, self._options.shared.evolink_conn_id, self._client.clock)
             self._wait_for_unread(still_open)
         return not in_state(self._items, ItemState.QUEUED) and not self.is_waiting
 
@@ -258,9 +277,8 @@ class BatchAttempt:
         """Return the results in the order of the requests, or raise why there are none."""
         self._settle(in_state(self._items, ItemState.ENDED), all_over=True)
         succeeded = in_state(self._items, ItemState.SUCCEEDED)
-        for item in succeeded:
-            if item.reading.is_over:
-                item.attempt.mark_delivered(item.reading.ended_job)
+        delivered = [item for item in succeeded if item.reading.is_over]
+        side_by_side(lambda item: item.attempt.mark_delivered(item.reading.ended_job), delivered, PARALLEL)
         self._run.log.info("%d of %d requests have a result", len(succeeded), len(self._items))
         return [item.outcome() for item in self._items]
 

@@ -7,7 +7,7 @@ import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Any, cast
 
 import pendulum
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from airflow_provider_evolink.api.http.server_clock import ServerClock
     from airflow_provider_evolink.api.jobs.snapshot import JobReading
     from airflow_provider_evolink.execution.generation import GenerationAttempt
+    from airflow_provider_evolink.ledger.record import Record
 
 MAX_LISTED = 20  # things that an error lists
 _EMPTY = {"kind": None, "results": [], "outputs": [], "made": {}} | dict.fromkeys(
@@ -64,6 +65,14 @@ class ItemState(StrEnum):
     FAILED = "failed"
 
 
+class Known(IntEnum):
+    """How much of the record of a request this process has read."""
+
+    NOTHING = 0
+    ONE_COPY = 1
+    ALL_COPIES = 2
+
+
 @dataclass
 class BatchItem:
     """
@@ -74,6 +83,7 @@ class BatchItem:
     :param state: Its state in this try.
     :param result: What it gave.
     :param error: Why it has no result.
+    :param known: How much of its record was read.
     """
 
     number: int
@@ -81,6 +91,53 @@ class BatchItem:
     state: ItemState = ItemState.ENDED
     result: GenerationResult | None = None
     error: EvoLinkError | None = None
+    known: Known = Known.NOTHING
+
+    def read_copy(self) -> None:
+        """
+        Read one copy of the record: enough to wait for a job, never to order.
+
+        :raises EvoLinkError: as :meth:`Ledger.read`.
+        """
+        self.attempt.record = self.attempt.ledger.read_one_copy()
+        self.known = Known.ALL_COPIES if len(self.attempt.ledger.stores) == 1 else Known.ONE_COPY
+
+    def take_hint(self, record: Record) -> None:
+        """
+        Take a record that the index of the batch repeats, if it names a job since the last clear.
+
+        :param record: The record.
+        """
+        self.attempt.record = record
+        if self.attempt.was_submitted_since_clear:
+            self.known = Known.ONE_COPY
+        else:
+            self.attempt.record = None
+
+    def read(self) -> None:
+        """
+        Read all copies of the record; a poll of another job does not count then.
+
+        :raises EvoLinkError: as :meth:`Ledger.read`.
+        """
+        before = self.job_id
+        self.attempt.record, self.known = self.attempt.ledger.read(), Known.ALL_COPIES
+        if self.job_id != before:
+            self.attempt.tracker.reading = None
+
+    def make_sure(self) -> None:
+        """
+        Read all copies of the record, unless one was enough: it names a job to wait for, and orders nothing.
+
+        :raises EvoLinkError: as :meth:`Ledger.read`.
+        """
+        if self.known is not Known.ALL_COPIES and not (self.attempt.was_submitted_since_clear and self.only_attaches):
+            self.read()
+
+    @property
+    def only_attaches(self) -> bool:
+        """Whether :meth:`start` waits for the recorded job, and orders nothing."""
+        return self.job_id is not None and not self.attempt.will_submit and self.attempt.tracker.reading is not None
 
     @property
     def is_open(self) -> bool:
@@ -126,6 +183,7 @@ class BatchItem:
 
         :raises EvoLinkError: there is no job.
         """
+        self.make_sure()
         try:
             self.attempt.attach_or_submit()
         except EvoLinkError:
@@ -191,24 +249,25 @@ class BatchItem:
 
     def outcome(self) -> GenerationResult | FailedRequest:
         """Return the result, or why there is none."""
-        return self.result or self._failed_request()
+        return self.result or _failed_request(self)
 
-    def _failed_request(self) -> FailedRequest:
-        job = self.reading.job
-        status = "unknown" if job is None else str(job.status)
-        if self.job_id is None:
-            status = "unknown" if isinstance(self.error, EvoLinkSubmissionUnknown) else "refused"
-        request = self.attempt.request
-        failed = {
-            **_summary(job, self.attempt.tracker.reserved_by(self.attempt.record)),
-            "job_id": self.job_id,
-            "model": (job.model if job else None) or request.options.model,
-            "status": "failed" if status == JobStatus.COMPLETED else status,
-            "error": type(self.error).__name__,
-            "error_code": self.error.code if self.error else None,
-            **self.attempt.tracker.origin(self.attempt.record, job),
-        }
-        return cast("FailedRequest", failed)
+
+def _failed_request(item: BatchItem) -> FailedRequest:
+    job = item.reading.job
+    status = "unknown" if job is None else str(job.status)
+    if item.job_id is None:
+        status = "unknown" if isinstance(item.error, EvoLinkSubmissionUnknown) else "refused"
+    request = item.attempt.request
+    failed = {
+        **_summary(job, item.attempt.tracker.reserved_by(item.attempt.record)),
+        "job_id": item.job_id,
+        "model": (job.model if job else None) or request.options.model,
+        "status": "failed" if status == JobStatus.COMPLETED else status,
+        "error": type(item.error).__name__,
+        "error_code": item.error.code if item.error else None,
+        **item.attempt.tracker.origin(item.attempt.record, job),
+    }
+    return cast("FailedRequest", failed)
 
 
 def _summary(job: JobReading | None, credits_reserved: float | None) -> dict[str, Any]:

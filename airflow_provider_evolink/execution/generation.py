@@ -71,6 +71,7 @@ class GenerationAttempt:
     :param run: The running try.
     :param item: Number of the request, where the task submits many.
     :param client: EvoLink, where many share it; they close it.
+    :param reads: Whether to read the record now.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class GenerationAttempt:
         *,
         item: int | None = None,
         client: EvoLinkClient | None = None,
+        reads: bool = True,
     ) -> None:
         identity = TaskIdentity.of(run.context, item)
         shows_xcom = options.keeps_result and not run.is_resumed
@@ -88,7 +90,7 @@ class GenerationAttempt:
         self.options = options
         self.request = OrderRequest(options, source, run.context)
         self.ledger = Ledger.of(run.context, identity, durable=options.durable, path=options.ledger_path)
-        self.record = self.ledger.read()
+        self.record = self.ledger.read() if reads else None
         self._run = run
         client = client or EvoLinkHook(options.evolink_conn_id).get_conn()
         self._submitter = OrderSubmitter(options, run, self.request, self.identity, self.ledger, client)

@@ -89,7 +89,7 @@ def adopt_of_batch(attempt: Submitting, context: Context, identity: TaskIdentity
 
 def _adopt_one_of(held: Sequence[tuple[Ledger, Record]], attempts: Sequence[Submitting]) -> None:
     for ledger, record in held:
-        attempt = next((one for one in attempts if _has_request_of(one, record)), None)
+        attempt = next((one for one in attempts if _has_request_of(one, record) and _is_to_submit(one)), None)
         if attempt is not None:
             _move(ledger, record, attempt)
             _warn_of([other for _, other in held if other is not record])
@@ -107,6 +107,12 @@ def _move(ledger: Ledger, record: Record, attempt: Submitting) -> None:
     attempt.record = own
     # From now on that record only repeats this one.
     ledger.write_best_effort(record.moved(State.DELIVERED if record.job_id else State.REFUSED))
+
+
+def _is_to_submit(attempt: Submitting) -> bool:
+    """Tell whether it is to submit by all copies of its record, which is about to be written."""
+    attempt.record = attempt.ledger.read()
+    return attempt.will_submit
 
 
 def _has_request_of(attempt: Submitting, record: Record) -> bool:

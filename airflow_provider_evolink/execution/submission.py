@@ -193,6 +193,7 @@ class OrderSubmitter:
         options, body = self.options, self.request.body()
         if options.destination:
             self.run.prove_destination(options.destination)
+            self.ledger.trust(set(self.run.proven.values()) - {""})
         model = body["model"]
         if options.max_credits is not None:
             check_budget([(model, body)], options.max_credits, options.policies.unknown_price)
@@ -252,7 +253,7 @@ class OrderSubmitter:
             lease = Lease(lambda: is_terminating() or self.run.is_stopping(), lambda: self._is_current(record))
             try:
                 ledger = replace(self.ledger, on_step=lease.check)
-                latest = ledger.read()  # a folder, unlike Airflow's store, lets a stale try write
+                latest = ledger.read_again()  # a folder, unlike Airflow's store, lets a stale try write
                 if latest is not None and latest.revision >= record.revision:
                     raise EvoLinkOrderStopped(
                         "not submitted: another try has taken over. What to do: see the latest try of this task"

@@ -26,7 +26,7 @@ class TaskRun:
     :param is_stopping: Returns whether this worker is being terminated.
     :param is_resumed: Whether the try was deferred before; then XCom is no longer what the try found at its start.
     :param allowed: Airflow's own limit for one try.
-    :param proven: The destinations that took files in this try.
+    :param proven: The destinations that took files in this try, with the endpoint of an S3 that honors conditions.
     :param began: Epoch seconds.
     """
 
@@ -35,7 +35,7 @@ class TaskRun:
     is_stopping: Callable[[], bool]
     is_resumed: bool = False
     allowed: timedelta | None = None
-    proven: set[str] = field(default_factory=set)
+    proven: dict[str, str] = field(default_factory=dict)
     began: float = field(default_factory=lambda: time.time())  # noqa: PLW0108 - tests put another clock in the place of the module
 
     @property
@@ -64,8 +64,7 @@ class TaskRun:
         from airflow_provider_evolink.storage.writable import prove_writable
 
         if uri not in self.proven:
-            prove_writable(uri)
-            self.proven.add(uri)
+            self.proven[uri] = prove_writable(uri)
 
     @property
     def is_last_try(self) -> bool:

@@ -7,15 +7,13 @@ both, a record that is lost in one is found in the other.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import hashlib
-import json
 import logging
 import os
 import re
 from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import tenacity
 from airflow.providers.common.compat.sdk import conf
@@ -24,29 +22,21 @@ from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkLedge
 from airflow_provider_evolink.api.redaction import sanitize
 from airflow_provider_evolink.arguments.rules import is_absolute, is_template
 from airflow_provider_evolink.compat import never_expire
+from airflow_provider_evolink.ledger.folder_store import FolderStore
 from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity, merge_over, read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+    from collections.abc import Set as AbstractSet
 
-    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+    from airflow.providers.common.compat.sdk import Context
 
 SUBMITTED_RETRY_SECONDS = 600.0  # for the ID of a paid job: longer than a restart of the API server
 SECOND_COPY_RETRY_SECONDS = 10.0  # once one store has it
-MAX_RECORD_BYTES = 64 * 1024
 _STATES = tuple(State)
 _LOGIN = re.compile(r"(://)[^/@]*@")
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 log = logging.getLogger(__name__)
-
-
-class LastRead(Enum):
-    """What the last read of a folder found."""
-
-    FOUND = "found"
-    MISSING = "missing"
-    FORBIDDEN = "forbidden"  # 403: S3's word for a missing object, too, where the role may not list
 
 
 class Store(Protocol):
@@ -61,6 +51,20 @@ class Store(Protocol):
 
     def set(self, value: dict[str, Any]) -> None:
         """Store it without expiry."""
+
+
+@runtime_checkable
+class ConditionalStore(Protocol):
+    """A store that can write on the condition that nobody else has, and so needs fewer reads."""
+
+    def last_read(self) -> tuple[Any | None] | None:
+        """Return what the last read found, if nobody needs another before an intent."""
+
+    def trust(self, endpoints: AbstractSet[str]) -> None:
+        """Learn which stores are known to honor conditions."""
+
+    def replace_last_read(self, record: Record) -> bool:
+        """Write over what was last read, and return whether that was possible."""
 
 
 @dataclass(frozen=True)
@@ -83,108 +87,6 @@ class StateStore:
     def set(self, value: dict[str, Any]) -> None:
         """Store it without expiry."""
         self.accessor.set(self.key, value, retention=never_expire())
-
-
-class FolderStore:
-    """
-    A folder in object storage with one file per generation. Unlike the task state store, it accepts any write.
-
-    But where the last read found no record, an intent only creates its file, and replaces none. So a role that may not
-    list, to which S3 reports a missing record and one that may not be read alike, pays once only.
-
-    :param root: URI of the folder; it may name a connection, as in ``s3://conn_id@bucket/ledger``.
-    :param identity: Whose record it is.
-    """
-
-    name = "ledger folder"
-
-    def __init__(self, root: str, identity: TaskIdentity) -> None:
-        self._root = root
-        self._owner = list(identity.path)
-        self._last_read = LastRead.FOUND
-
-    def get(self) -> Any | None:
-        """Return the record as JSON, or ``None`` if the file does not exist, as far as this role can tell."""
-        from airflow_provider_evolink.storage.object_store import parse_json, read_bytes
-
-        path = self._path()
-        self._last_read = LastRead.FOUND
-        try:
-            content = read_bytes(path, MAX_RECORD_BYTES + 1)
-        except FileNotFoundError:
-            self._last_read = LastRead.MISSING
-            return None
-        except PermissionError:
-            if path.protocol not in ("s3", "s3a"):
-                raise
-            self._last_read = LastRead.FORBIDDEN
-            return None
-        try:
-            found = parse_json(content, f"{path.name} in the ledger folder")
-            if found["of"] == self._owner:
-                return found["record"]
-        except (ValueError, KeyError, TypeError):
-            pass
-        raise EvoLinkConfigError(
-            f"{path.name} in the ledger folder is not the record of this task, so nothing was submitted. What to do: "
-            "check the file; delete it to submit, and pay, again"
-        )
-
-    def set(self, value: dict[str, Any]) -> None:
-        """Store it; this package never deletes it."""
-        from airflow_provider_evolink.storage.writable import not_writable
-
-        try:
-            self._write(value)
-        except FileExistsError:
-            self._accept_only(value)
-        except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
-            raise not_writable(error, self._root, "ledger_path") from error
-
-    def _write(self, value: dict[str, Any]) -> None:
-        from airflow_provider_evolink.storage.object_store import create_json, publish_json
-
-        document, path = {"of": self._owner, "record": value}, self._path()
-        if self._last_read is LastRead.FOUND or value.get("job_id"):
-            publish_json(document, path)
-            return
-        if self._last_read is LastRead.FORBIDDEN:
-            self._check_creates_only()
-        create_json(document, path)
-
-    def _accept_only(self, value: dict[str, Any]) -> None:
-        """There is a file that the last read did not find: it may be this very record, if a response was lost."""
-        if self.get() == value:
-            return
-        if self._last_read is LastRead.FORBIDDEN:
-            raise EvoLinkConfigError(
-                "the ledger folder has a record of this task that this role may not read (403), so nothing was "
-                "submitted. What to do: grant the right to get objects below ledger_path, and clear the task"
-            )
-        text = (
-            "another try has just written its record to the ledger folder, so nothing was submitted. What to do: see "
-        )
-        raise EvoLinkLedgerError(f"{text}the latest try of this task")
-
-    def _check_creates_only(self) -> None:
-        from airflow_provider_evolink.storage.object_store import open_folder
-        from airflow_provider_evolink.storage.s3 import can_create_only
-
-        if not can_create_only(open_folder(self._root, what="ledger_path")):
-            raise EvoLinkConfigError(
-                "the ledger folder answers 403 where no record may be, and its store takes no create-only writes, so a "
-                "missing record cannot be told from one that may not be read; nothing was submitted. What to do: grant "
-                "the right to list (s3:ListBucket) on ledger_path, and clear the task"
-            )
-
-    def _path(self) -> ObjectStoragePath:
-        from airflow_provider_evolink.storage.object_store import below, open_folder
-
-        dag_id, run_id, task_id, map_index, *item = self._owner
-        digest = hashlib.sha256(json.dumps([dag_id, run_id, task_id, map_index, *item]).encode()).hexdigest()[:40]
-        folder = open_folder(self._root, what="ledger_path")
-        names = (_UNSAFE.sub("_", str(part))[:80] for part in (dag_id, task_id))
-        return below(folder, *names, f"{digest}.json")
 
 
 def ledger_root(path: Any = None) -> str:
@@ -256,13 +158,35 @@ class Ledger:
         :raises EvoLinkConfigError: what is stored is not a record of ours; nothing may be submitted.
         :raises EvoLinkLedgerError: a store does not respond; nothing may be submitted either.
         """
-        found = []
+        return _newest([self._value(store) for store in self.stores])
+
+    def read_one_copy(self) -> Record | None:
+        """
+        Return the copy in the folder, if there is one, which many threads can read at once, else in the other store.
+
+        It may be missing or old: it is enough to wait for a job, and never to submit.
+
+        :raises EvoLinkError: as :meth:`read`.
+        """
+        return _newest([self._value(store) for store in self.stores[-1:]])
+
+    def read_again(self) -> Record | None:
+        """
+        Return the newest copy as of now. What was read a moment ago is read once more only where writes are blind.
+
+        :raises EvoLinkError: as :meth:`read`.
+        """
+        return _newest([(_known(store) or (self._value(store),))[0] for store in self.stores])
+
+    def trust(self, endpoints: AbstractSet[str]) -> None:
+        """
+        Save a read before the ID of a job is written, in stores that are known to honor conditions of writes.
+
+        :param endpoints: Endpoints of S3 that have refused such a write in this run.
+        """
         for store in self.stores:
-            found.append(_attempt(store, "read", store.get))
-            if self.on_step:
-                self.on_step(f"reading the {store.name}")
-        copies = [read_record(value) for value in found if value is not None]
-        return max(copies, key=lambda record: (record.revision, _STATES.index(record.state)), default=None)
+            if isinstance(store, ConditionalStore):
+                store.trust(endpoints)
 
     def write_intent(self, record: Record) -> None:
         """
@@ -316,6 +240,12 @@ class Ledger:
                 job_id=record.job_id,
             )
 
+    def _value(self, store: Store) -> Any | None:
+        found = _attempt(store, "read", store.get)
+        if self.on_step:
+            self.on_step(f"reading the {store.name}")
+        return found
+
     def write_best_effort(self, record: Record, *, replacing: Record | None = None) -> None:
         """
         Write a record that no payment depends on, once. A failure is only logged.
@@ -340,8 +270,20 @@ def reason_of(error: Exception) -> str:
     return f"{type(cause).__name__}{why}"
 
 
+def _newest(found: Iterable[Any | None]) -> Record | None:
+    copies = [read_record(value) for value in found if value is not None]
+    return max(copies, key=lambda record: (record.revision, _STATES.index(record.state)), default=None)
+
+
+def _known(store: Store) -> tuple[Any | None] | None:
+    return store.last_read() if isinstance(store, ConditionalStore) else None
+
+
 def _write_over_unreadable(store: Store, record: Record) -> bool:
     """Write, and return whether the store is settled: it has the record, or a newer one of another try."""
+    with contextlib.suppress(Exception):  # what failed is tried again, after a read
+        if isinstance(store, ConditionalStore) and store.replace_last_read(record):
+            return True
     try:
         latest = _stored(store)
     except Exception:  # noqa: BLE001 - a paid job is worth more than what cannot be read

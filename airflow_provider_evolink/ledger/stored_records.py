@@ -11,7 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkLedgerError
-from airflow_provider_evolink.ledger.ledger import MAX_RECORD_BYTES, ledger_root, reason_of
+from airflow_provider_evolink.ledger.folder_store import MAX_RECORD_BYTES
+from airflow_provider_evolink.ledger.ledger import ledger_root, reason_of
 from airflow_provider_evolink.ledger.record import read_record
 from airflow_provider_evolink.storage.denials import one_word_for_denials
 from airflow_provider_evolink.storage.object_store import is_local, open_folder, parse_json, public_uri, read_bytes

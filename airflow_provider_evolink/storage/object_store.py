@@ -140,7 +140,7 @@ def publish_json(value: Any, target: ObjectStoragePath, *, indent: int | None = 
     :param target: Where it goes; an existing file is replaced.
     :param indent: Blanks of each level; ``None``: one line, as tools for tables want it.
     """
-    publish_bytes(_json(value, indent), target, content_type=JSON_TYPE)
+    publish_bytes(json_bytes(value, indent), target, content_type=JSON_TYPE)
 
 
 def publish_bytes(
@@ -169,9 +169,9 @@ def create_json(value: Any, target: ObjectStoragePath) -> None:
     :raises FileExistsError: there is a file already. Stores other than S3 and folders replace it.
     """
     if is_local(target):
-        local_folder.create(Path(target.path), _json(value))
+        local_folder.create(Path(target.path), json_bytes(value))
     elif target.protocol in s3.PROTOCOLS:
-        s3.create(target, _json(value), JSON_TYPE)
+        s3.create(target, json_bytes(value), JSON_TYPE)
     else:
         publish_json(value, target)
 
@@ -328,7 +328,13 @@ def _chunks(source: ObjectStoragePath) -> Generator[bytes, None, None]:
             yield chunk
 
 
-def _json(value: Any, indent: int | None = 2) -> bytes:
+def json_bytes(value: Any, indent: int | None = 2) -> bytes:
+    """
+    Return a JSON document as it is published.
+
+    :param value: Plain JSON.
+    :param indent: Blanks of each level; ``None``: one line.
+    """
     return (json.dumps(value, indent=indent, ensure_ascii=False) + "\n").encode()
 
 

@@ -129,13 +129,14 @@ def head(source: ObjectStoragePath, **details: Any) -> Mapping[str, Any] | None:
     return found
 
 
-def prove_writable(folder: ObjectStoragePath) -> None:
+def prove_writable(folder: ObjectStoragePath) -> bool:
     """
     Prove that objects may be put into a folder, by a write on a condition that no object meets. It leaves nothing.
 
     In a store that ignores the condition the object is deleted; without that right it stays, one in each folder.
 
     :param folder: Where objects are to go.
+    :return: Whether the store honors the condition.
     :raises OSError: they may not be put there.
     """
     target = folder / _WRITE_TEST
@@ -143,13 +144,14 @@ def prove_writable(folder: ObjectStoragePath) -> None:
         _call(target, "put_object", Body=b"test", IfMatch=_NO_ETAG)
     except OSError as error:
         if code_of(error) in _REFUSED_BY_CONDITION:
-            return
+            return True
         if code_of(error) not in _UNKNOWN_CONDITION:
             raise
         _start_and_abort(target)
     else:
         with contextlib.suppress(OSError):
             _call(target, "delete_object")
+    return False
 
 
 def code_of(error: BaseException) -> str:
@@ -232,8 +234,17 @@ async def _send(fs: Any, method: str, path: str, arguments: dict[str, Any]) -> A
         raise translated(error.response) from None
     if limit:
         async with response["Body"] as body:
-            return {**response, "Body": await body.read(limit)}
+            return {**response, "Body": await _first_bytes(body, limit)}
     return response
+
+
+async def _first_bytes(body: Any, limit: int) -> bytes:
+    """Return so many bytes, or all if there are fewer: a single read returns what has arrived so far."""
+    parts: list[bytes] = []
+    while limit > 0 and (part := await body.read(limit)):
+        parts.append(part)
+        limit -= len(part)
+    return b"".join(parts)
 
 
 def translated(response: Mapping[str, Any]) -> OSError:

@@ -21,32 +21,34 @@ _FOR_GOOD = (FileNotFoundError, PermissionError, NotADirectoryError, FileExistsE
 _FOR_GOOD_NUMBERS = frozenset({errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL})
 
 
-def prove_writable(uri: str, *, what: str = "destination") -> None:
+def prove_writable(uri: str, *, what: str = "destination") -> str:
     """
     Prove that a folder takes files. No file is left behind.
 
     :param uri: The folder.
     :param what: Its name in errors.
+    :return: The endpoint of its store, if that is an S3 that has honored a condition of a write; else nothing.
     :raises EvoLinkConfigError: it does not. A retry helps only where the store did not respond.
     """
     folder = open_folder(uri, what=what)
     try:
-        _prove(folder)
+        return _prove(folder)
     except Exception as error:
         raise not_writable(error, uri, what) from error
 
 
-def _prove(folder: ObjectStoragePath) -> None:
+def _prove(folder: ObjectStoragePath) -> str:
     if is_local(folder):
         local_folder.prove_writable(Path(folder.path))
     elif folder.protocol in s3.PROTOCOLS:
-        s3.prove_writable(folder)
+        return s3.identity(folder)[0] if s3.prove_writable(folder) else ""
     else:
         test = folder / f".evolink-write-test-{uuid.uuid4().hex}"
         with one_word_for_denials():
             test.fs.pipe_file(test.path, b"test")
         with contextlib.suppress(Exception):  # a role may write and not delete
             test.fs.rm_file(test.path)
+    return ""
 
 
 def not_writable(error: Exception, uri: str, what: str) -> EvoLinkConfigError:

@@ -504,3 +504,11 @@ def test_an_archive_that_is_killed_at_any_moment_ends_whole(
     manifest = ObjectStoragePath(rows[0]["manifest"], conn_id="store" if store == "s3" else None)
     assert [row["name"] for row in json.loads(manifest.read_text())["files"]] == names[:2]
     assert list(tmp_path.joinpath("temporary").iterdir()) == []
+
+
+def test_a_document_that_arrives_in_parts_is_read_to_its_end(narrow: Any, bucket: str) -> None:
+    path = open_folder(f"s3://narrow@{bucket}/large.json")
+    content = json.dumps(["x" * 1000] * 3000)
+    s3_store.create(path, content.encode(), "application/json")
+    assert s3_store.read(path, 10**8).decode() == content
+    assert s3_store.read(path, 2_000_000).decode() == content[:2_000_000]

@@ -7,7 +7,8 @@ from datetime import datetime
 
 from airflow.providers.common.compat.sdk import BaseHook, ObjectStoragePath
 
-from airflow_provider_evolink.ledger.ledger import FolderStore, ledger_root
+from airflow_provider_evolink.ledger.folder_store import FolderStore
+from airflow_provider_evolink.ledger.ledger import ledger_root
 from airflow_provider_evolink.ledger.record import Record, TaskIdentity, read_record
 from airflow_provider_evolink.ledger.stored_records import read_folder
 from airflow_provider_evolink.plugins.views.rows import Place, RunAt
