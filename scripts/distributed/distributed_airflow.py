@@ -53,7 +53,7 @@ def settings(folder: Path) -> dict[str, str]:
         "AIRFLOW__CORE__FERNET_KEY": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": "stack_hosts.host_name",
         "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "64",
-        "AIRFLOW__CORE__PARALLELISM": "64",
+        "AIRFLOW__CORE__PARALLELISM": "16",  # of each scheduler: what is queued longer counts as stuck
         "AIRFLOW__CORE__XCOM_BACKEND": "airflow.providers.common.io.xcom.backend.XComObjectStorageBackend",
         "AIRFLOW__EVOLINK__LEDGER_PATH": f"{LEDGER}/ledger",
         "AIRFLOW__EVOLINK__UI_ROOTS": f"{STAGING},{ARCHIVE}",

@@ -36,9 +36,10 @@ def size(count: int, short: int) -> int:
 
 
 CHAIN, BATCH, HERD, FEW, DAYS = size(40, 8), size(100, 20), size(300, 24), size(24, 8), size(10, 4)
+HERD = int(os.environ.get("WAITS") or HERD)
 
 
-HERD_SLOTS = 20  # of each worker: as many tasks as there are cores to start them come one by one, and no herd forms
+HERD_SLOTS = 16  # of each worker: as many tasks as there are cores to start them come one by one, and no herd forms
 
 
 def chain(scene: Scene) -> int:
@@ -99,7 +100,7 @@ def herd(scene: Scene) -> int:
         scene.complete()
         limit.begin()
         began = time.monotonic()
-        scene.over("limited", run_id, 1800)
+        scene.over("limited", run_id, max(1800, 6 * HERD))
         seconds = time.monotonic() - began
     scene.notes.append(f"{limit.summary()} in {seconds:.0f} s, Retry-After {RETRY_AFTER:g} s")
     scene.succeeded("limited", run_id, HERD, tries=1)

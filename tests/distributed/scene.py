@@ -90,7 +90,10 @@ class Scene:
             return [one for one in found if one["state"] == "deferred" and one["triggerer_job"]]
 
         return self.reached(
-            lambda: (found := waiting()) and len(found) >= count and found, f"not {count} waits", 900, 2.0
+            lambda: (found := waiting()) and len(found) >= count and found,
+            f"not {count} waits",
+            max(900, 6 * count),
+            2.0,
         )
 
     def held(self, dag_id: str) -> None:
