@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -25,7 +26,8 @@ from stack_table import HEAD, STARTED, TABLE  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the table."""
+    """Make the table, and let SIGTERM end all parts, as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     config.stash[TABLE] = []
     config.stash[STARTED] = []
 
