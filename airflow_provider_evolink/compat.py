@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import conf
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 # What Airflow passes instead of the name of a resume method when a trigger failed or timed out.
 TRIGGER_FAILED = "__fail__"
@@ -31,6 +34,16 @@ def triggerer_stats() -> Any:
     except ImportError:
         from airflow.providers.common.compat.sdk import Stats  # type: ignore[assignment]
     return Stats
+
+
+def store_connection(path: ObjectStoragePath) -> str | None:
+    """
+    Return the connection of a path; before Airflow 3.2 it is among its storage options alone.
+
+    :param path: The path.
+    """
+    found: str | None = getattr(path, "conn_id", None) or path.storage_options.get("conn_id")
+    return found
 
 
 def never_expire() -> timedelta:

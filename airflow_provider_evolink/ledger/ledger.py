@@ -12,6 +12,7 @@ import functools
 import logging
 import os
 import re
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 SUBMITTED_RETRY_SECONDS = 600.0  # for the ID of a paid job: longer than a restart of the API server
 SECOND_COPY_RETRY_SECONDS = 10.0  # once one store has it
 _STATES = tuple(State)
+_STATE_STORE = threading.Lock()  # Airflow answers one call at a time, and `dag.test()` fails a second one
 _LOGIN = re.compile(r"(://)[^/@]*@")
 
 log = logging.getLogger(__name__)
@@ -82,11 +84,13 @@ class StateStore:
 
     def get(self) -> Any | None:
         """Return the record as JSON, or ``None``."""
-        return self.accessor.get(self.key)
+        with _STATE_STORE:
+            return self.accessor.get(self.key)
 
     def set(self, value: dict[str, Any]) -> None:
         """Store it without expiry."""
-        self.accessor.set(self.key, value, retention=never_expire())
+        with _STATE_STORE:
+            self.accessor.set(self.key, value, retention=never_expire())
 
 
 def ledger_root(path: Any = None) -> str:

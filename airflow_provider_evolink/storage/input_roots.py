@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 from airflow.providers.common.compat.sdk import conf
 
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
+from airflow_provider_evolink.compat import store_connection
 from airflow_provider_evolink.storage.object_store import open_folder, public_uri
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class InputRoot:
                 f"[evolink] {option}: {public_uri(text)} names no bucket. What to do: give bucket and prefix, e.g. "
                 "s3://bucket/inputs"
             )
-        return cls(_protocol(path), path.conn_id, root)
+        return cls(_protocol(path), store_connection(path), root)
 
     def holds(self, path: ObjectStoragePath) -> bool:
         """
@@ -144,7 +145,7 @@ class InputRoot:
 
         :param path: The path of an input.
         """
-        if (_protocol(path), path.conn_id) != (self.protocol, self.conn_id):
+        if (_protocol(path), store_connection(path)) != (self.protocol, self.conn_id):
             return False
         if self.protocol == "file":
             return _is_inside(Path(os.path.realpath(path.path)).parts, Path(self.path).parts)

@@ -40,7 +40,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run every check in every version, one version after the other."""
     if "number" in metafunc.fixturenames:
-        metafunc.parametrize("number", metafunc.config.getoption("airflow") or list(VERSIONS), scope="session")
+        chosen = metafunc.config.getoption("airflow") or list(VERSIONS)
+        if "page" in metafunc.fixturenames:
+            chosen = [number for number in chosen if VERSIONS[number].has_pages]
+        metafunc.parametrize("number", chosen, scope="session")
 
 
 @pytest.fixture(autouse=True)
@@ -73,8 +76,8 @@ def quick(number: str) -> Iterator[EmulatorServer]:
 
 
 @pytest.fixture(scope="session")
-def s3(number: str) -> Iterator[str]:
-    """Serve a local S3 with one bucket."""
+def s3(number: str) -> Iterator[Any]:
+    """Serve a local S3 with one bucket; lend a client of it."""
     import boto3
     from moto.server import ThreadedMotoServer
 
@@ -82,13 +85,14 @@ def s3(number: str) -> Iterator[str]:
     server.start()
     host, port = server.get_host_and_port()
     keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret-key", "region_name": "us-east-1"}
-    boto3.client("s3", endpoint_url=f"http://{host}:{port}", **keys).create_bucket(Bucket=BUCKET)
-    yield f"http://{host}:{port}"
+    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **keys)
+    client.create_bucket(Bucket=BUCKET)
+    yield client
     server.stop()
 
 
 @pytest.fixture(scope="session")
-def airflow(number: str, python: str, books: EmulatorServer, quick: EmulatorServer, s3: str) -> Iterator[OldAirflow]:
+def airflow(number: str, python: str, books: EmulatorServer, quick: EmulatorServer, s3: Any) -> Iterator[OldAirflow]:
     """Run a scheduler and a triggerer with all examples and the DAGs under test."""
     home = CACHE / number / "home"
     shutil.rmtree(home, ignore_errors=True)
@@ -96,7 +100,7 @@ def airflow(number: str, python: str, books: EmulatorServer, quick: EmulatorServ
     shutil.copy(HERE / "dags_under_test.py", home / "dags")
     connection = {"conn_type": "evolink", "host": books.url, "password": "matrix-test-key"}
     store = {"conn_type": "aws", "login": "key", "password": "secret-key"}
-    store |= {"extra": {"endpoint_url": s3, "region_name": "us-east-1"}}
+    store |= {"extra": {"endpoint_url": s3.meta.endpoint_url, "region_name": "us-east-1"}}
     env = {
         "AIRFLOW_CONN_EVOLINK_DEFAULT": json.dumps(connection),
         "AIRFLOW_CONN_EVOLINK_QUICK": json.dumps({**connection, "host": quick.url}),
@@ -118,5 +122,5 @@ def page(airflow: OldAirflow, tmp_path_factory: pytest.TempPathFactory) -> Itera
         pytest.skip("needs Chromium")
     with browser(tmp_path_factory.mktemp("pictures")) as page:
         page.open(airflow.url)
-        page.wait_for_text("Welcome")
+        page.wait_for_text("Welcome", seconds=90)
         yield page

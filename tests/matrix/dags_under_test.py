@@ -123,7 +123,8 @@ with DAG(dag_id="sensed", **DAG_ARGS) as sensed:
     made = EvoLinkTextToVideoOperator(task_id="generate", prompt="A clip that is sensed")
     EvoLinkJobSensor(task_id="wait", job_id=made.output)
 
-with DAG(dag_id="decorated", **DAG_ARGS) as decorated:
+# Airflow 2 hands the default arguments of a DAG to a mapped decorator, also those that it does not take.
+with DAG(dag_id="decorated", **{**DAG_ARGS, "default_args": {"retries": 1}}) as decorated:
 
     @task.evolink(model="wan2.7-text-to-video")
     def generate(subject: str) -> dict[str, Any]:

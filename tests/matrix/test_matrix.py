@@ -9,7 +9,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from matrix import ROOT, VERSIONS
 from old_airflow import OldAirflow
@@ -134,14 +133,13 @@ def test_wait_that_airflow_gives_up_goes_on_on_the_worker(airflow: OldAirflow, b
     assert len(orders(books, "given_up")) == 1
 
 
-def test_clip_on_s3_is_downloaded_and_archived(airflow: OldAirflow, books: EmulatorServer, s3: str) -> None:
+def test_clip_on_s3_is_downloaded_and_archived(airflow: OldAirflow, books: EmulatorServer, s3: Any) -> None:
     """The archived object is the one of its manifest, and lies in the bucket of the connection."""
     tasks = airflow.finish("archived_on_s3")
-    (file,) = airflow.returned("archived_on_s3", "archive")
-    key = file["uri"].removeprefix("s3://store@clips/")
-    content = httpx.get(f"{s3}/clips/{key}", trust_env=False).content
-
     assert {state for state, _ in tasks.values()} == {"success"}
+    (file,) = airflow.returned("archived_on_s3", "archive")
+    content = s3.get_object(Bucket="clips", Key=file["uri"].removeprefix("s3://store@clips/"))["Body"].read()
+
     assert hashlib.sha256(content).hexdigest() == file["sha256"]
     assert len(orders(books, "A clip that is archived_on_s3")) == 1
 

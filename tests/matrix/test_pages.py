@@ -8,7 +8,6 @@ from urllib.parse import quote
 import httpx
 import pytest
 from chromium import Page
-from matrix import VERSIONS
 from media_tab import BUTTON, TAB, TILES, VIDEO, hosts, open_tab, play, text
 from old_airflow import OldAirflow
 
@@ -17,12 +16,6 @@ from airflow_provider_evolink.emulator.server import EmulatorServer
 SHEET = "sheet_of_thirty"
 
 pytestmark = pytest.mark.timeout(600)
-
-
-@pytest.fixture(autouse=True)
-def _has_pages(number: str) -> None:
-    if not VERSIONS[number].has_pages:
-        pytest.skip("has no tabs of plugins")
 
 
 def run_of(airflow: OldAirflow, dag_id: str) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from airflow.providers.common.compat.sdk import BaseHook, ObjectStoragePath
 
+from airflow_provider_evolink.compat import store_connection
 from airflow_provider_evolink.ledger.folder_store import FolderStore
 from airflow_provider_evolink.ledger.ledger import ledger_root
 from airflow_provider_evolink.ledger.record import Record, TaskIdentity, read_record
@@ -37,7 +38,7 @@ def folder_record(run: RunAt, place: Place, item: int | None = None) -> Record |
         root = ledger_root()
         if not root:
             return None
-        if conn_id := ObjectStoragePath(root).conn_id:
+        if conn_id := store_connection(ObjectStoragePath(root)):
             BaseHook.get_connection(conn_id)
         found = FolderStore(root, identity).get()
         return None if found is None else read_record(found)
@@ -56,7 +57,7 @@ def folder_records(since: datetime) -> list[tuple[RunAt, Place, Record]]:
         root = ledger_root()
         if not root:
             return []
-        if conn_id := ObjectStoragePath(root).conn_id:
+        if conn_id := store_connection(ObjectStoragePath(root)):
             BaseHook.get_connection(conn_id)
         records, _ = read_folder(None, since.timestamp())
     except Exception as error:  # noqa: BLE001 - every store has its own errors

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from airflow_provider_evolink.compat import store_connection
 from airflow_provider_evolink.storage import local_folder, s3
 from airflow_provider_evolink.storage.copying import kernel_copy, s3_copy
 
@@ -49,7 +50,7 @@ def is_same_store(source: ObjectStoragePath, target: ObjectStoragePath) -> bool:
     """
     if not {source.protocol, target.protocol} <= s3.PROTOCOLS:
         return False
-    return source.conn_id == target.conn_id or s3.identity(source) == s3.identity(target)
+    return store_connection(source) == store_connection(target) or s3.identity(source) == s3.identity(target)
 
 
 def remove(path: ObjectStoragePath) -> bool:

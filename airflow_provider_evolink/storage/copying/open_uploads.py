@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
+from airflow_provider_evolink.compat import store_connection
 from airflow_provider_evolink.storage import s3
 from airflow_provider_evolink.storage.spool import spool_folder
 
@@ -41,7 +42,7 @@ class OpenUpload:
 
     def __init__(self, target: ObjectStoragePath, name: str | None = None) -> None:
         self._target = target
-        self._stem = hashlib.sha256((name or f"{target.conn_id}:{target.path}").encode()).hexdigest()[:32]
+        self._stem = hashlib.sha256((name or f"{store_connection(target)}:{target.path}").encode()).hexdigest()[:32]
         self._parts: dict[int, dict[str, str]] = {}
         self._upload_id: str | None = None
 
