@@ -89,3 +89,14 @@ def test_an_edited_reference_leads_nowhere_else(kept: Path, tmp_path: Path, admi
     run.hands("other", f"file://{secret}")
     for task_id in ("generate", "other"):
         assert "task-secret" not in admin.get(run.address("task", task_id)).text
+
+
+@pytest.mark.parametrize("times", [0, 1, 2, 3])
+def test_a_value_is_read_however_often_it_was_written_as_text(times: int, admin: Any) -> None:
+    """Airflow 3.1 writes a value that somebody edited as the text of a text."""
+    run = Run(f"text_{times}")
+    value: Any = job("task-9")
+    for _ in range(times):
+        value = json.dumps(value)
+    run.hands("generate", value)
+    assert "task-9" in admin.get(run.address("task", "generate")).text

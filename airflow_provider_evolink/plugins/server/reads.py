@@ -29,6 +29,8 @@ RETURNED = "return_value"
 REVIEWED = "evolink_review"  # what a review shows; it stays what its page shows when some of it is chosen
 MAX_STORED = 20  # values that are read from a store of XComs for one page
 RECORD = "evolink_generation"
+MAX_TEXTS = 4  # of JSON in JSON
+_JSON_BEGINS = ("[", "{", '"')
 
 
 def read_tasks(dag_id: str, run_id: str, place: Place | None = None) -> dict[Place, TaskRow]:
@@ -147,15 +149,17 @@ def _shown(rows: list[tuple[Place, str, Any]]) -> list[tuple[Place, str, Any]]:
 
 def parsed(value: Any) -> Any:
     """
-    Return a value as JSON: some releases of Airflow keep its text.
+    Return a value as JSON: some releases of Airflow keep its text, and 3.1 the text of a text once it was edited.
 
     :param value: What the database holds.
     """
-    if isinstance(value, str) and value[:1] in "[{":
+    for _ in range(MAX_TEXTS):
+        if not isinstance(value, str) or value[:1] not in _JSON_BEGINS:
+            break
         try:
-            return json.loads(value)
+            value = json.loads(value)
         except ValueError:
-            return value
+            break
     return value
 
 
