@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SUBMITTED_RETRY_SECONDS = 600.0  # for the ID of a paid job: longer than a restart of the API server
 SECOND_COPY_RETRY_SECONDS = 10.0  # once one store has it
 _STATES = tuple(State)
-_STATE_STORE = threading.Lock()  # Airflow answers one call at a time, and `dag.test()` fails a second one
+_STATE_STORE = threading.RLock()  # Airflow answers one call at a time, and `dag.test()` fails a second one
 _LOGIN = re.compile(r"(://)[^/@]*@")
 
 log = logging.getLogger(__name__)
