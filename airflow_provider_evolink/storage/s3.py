@@ -233,8 +233,8 @@ async def _send(fs: Any, method: str, path: str, arguments: dict[str, Any]) -> A
     except ClientError as error:
         raise translated(error.response) from None
     if limit:
-        async with response["Body"] as body:
-            return {**response, "Body": await _first_bytes(body, limit)}
+        async with response["Body"]:  # older clients enter the body of aiohttp, which reads otherwise
+            return {**response, "Body": await _first_bytes(response["Body"], limit)}
     return response
 
 
