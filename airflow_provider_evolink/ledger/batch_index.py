@@ -7,14 +7,12 @@ an order the record itself is read, whatever the index holds.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_evolink.compat import never_expire
+from airflow_provider_evolink.ledger.folder_store import file_of
 from airflow_provider_evolink.ledger.record import Record, read_record
 
 if TYPE_CHECKING:
@@ -26,7 +24,6 @@ MAX_INDEX_BYTES = 16 * 1024 * 1024
 PAGE = 64  # records in an entry of the task state store, which warns of more than 64 KB
 KEY = "evolink_batch_index"
 NOTE = "Repeats the records of a batch, to save calls. It may be deleted."
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 log = logging.getLogger(__name__)
 
@@ -129,11 +126,7 @@ class FolderIndex:
             _warn(error)
 
     def _path(self) -> ObjectStoragePath:
-        from airflow_provider_evolink.storage.object_store import below, open_folder
-
-        digest = hashlib.sha256(json.dumps(self._owner).encode()).hexdigest()[:40]
-        names = (_UNSAFE.sub("_", str(part))[:80] for part in (self._owner[0], self._owner[2]))
-        return below(open_folder(self._root, what="ledger_path"), *names, f"{digest}.batch.json")
+        return file_of(self._root, self._owner, ".batch.json")
 
 
 def _warn(error: Exception) -> None:

@@ -189,16 +189,25 @@ class FolderStore:
             )
 
     def _path(self) -> ObjectStoragePath:
-        from airflow_provider_evolink.storage.object_store import below, open_folder
-
-        dag_id, run_id, task_id, map_index, *item = self._owner
-        digest = hashlib.sha256(json.dumps([dag_id, run_id, task_id, map_index, *item]).encode()).hexdigest()[:40]
-        folder = open_folder(self._root, what="ledger_path")
-        names = (_UNSAFE.sub("_", str(part))[:80] for part in (dag_id, task_id))
-        return below(folder, *names, f"{digest}.json")
+        return file_of(self._root, self._owner, ".json")
 
     def _forget(self) -> None:
         self._last, self._tag, self._read_at = None, None, (_NEVER, _NEVER)
+
+
+def file_of(root: str, owner: list[Any], suffix: str) -> ObjectStoragePath:
+    """
+    Return the file of a generation or batch in the ledger folder.
+
+    :param root: URI of the folder.
+    :param owner: DAG, run, task, map index, and of a request of a batch its number.
+    :param suffix: What the file holds.
+    """
+    from airflow_provider_evolink.storage.object_store import below, open_folder
+
+    digest = hashlib.sha256(json.dumps(owner).encode()).hexdigest()[:40]
+    names = (_UNSAFE.sub("_", str(part))[:80] for part in (owner[0], owner[2]))
+    return below(open_folder(root, what="ledger_path"), *names, f"{digest}{suffix}")
 
 
 def _now() -> tuple[float, float]:

@@ -17,7 +17,7 @@ from airflow_provider_evolink.hooks.evolink import EvoLinkHook
 log = logging.getLogger(__name__)
 
 EVERY = 10.0  # seconds between two reads with a connection
-PAUSE = 60.0  # more seconds after a read that gave nothing: an API server without a way out stays so
+PAUSE = 60.0  # more seconds after a read without a response: an API server without a way out stays so
 VIEWED = 30.0  # seconds that a job is read on after somebody viewed it
 PATIENCE = 5.0  # seconds for a read; a viewer waits for it
 ReadJobs = Callable[[str, list[str]], Mapping[str, JobReading]]
