@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from airflow_provider_evolink.emulator.settings import split_host
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_PORTS = {"http": 80, "https": 443}
 _TIMEOUT = 10
 _TOTAL_SECONDS = 30.0
 _MAX_BYTES = 100 * 1024 * 1024
@@ -68,17 +71,35 @@ def is_loopback_host(host: str) -> bool:
         return False
 
 
+def may_fetch(address: str, media_hosts: Iterable[str], *, local: bool) -> bool:
+    """
+    Return whether the emulator fetches the file at an address.
+
+    :param address: A URL.
+    :param media_hosts: Hosts of the configuration; their files are fetched for everybody.
+    :param local: Whether the caller is on this machine; nobody else reaches its other servers over this one.
+    """
+    try:
+        parts = urlsplit(address)
+        host, port = (parts.hostname or "").removesuffix("."), parts.port or _PORTS.get(parts.scheme)
+    except ValueError:
+        return False
+    if port is None:
+        return False
+    return (local and is_loopback(address)) or any(
+        host == name and only in (None, port) for name, only in map(split_host, media_hosts)
+    )
+
+
 def fetch(address: str, folder: Path, max_bytes: int = _MAX_BYTES) -> Path:
     """
-    Download a file from this machine. Redirects are not followed.
+    Download a file. Redirects are not followed.
 
-    :param address: An http URL on a loopback address.
+    :param address: A URL that :func:`may_fetch` allows.
     :param folder: Where to put the file.
     :param max_bytes: A larger file is refused.
     :raises InputUnavailable: There is no usable file at the address.
     """
-    if not is_loopback(address):
-        raise InputUnavailable("only loopback addresses are fetched")
     try:
         status, content = _get(address, max_bytes)
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -93,7 +114,8 @@ def fetch(address: str, folder: Path, max_bytes: int = _MAX_BYTES) -> Path:
 def _get(address: str, max_bytes: int) -> tuple[int, bytes]:
     parts, deadline = urlsplit(address), time.monotonic() + _TOTAL_SECONDS
     target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=_TIMEOUT)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port or _PORTS[parts.scheme], timeout=_TIMEOUT)
     content = bytearray()
     try:
         connection.request("GET", target, headers={"User-Agent": "evolink-emulator"})

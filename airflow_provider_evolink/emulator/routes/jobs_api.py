@@ -25,7 +25,14 @@ from airflow_provider_evolink.emulator.routes.bodies import (
     submitted_body,
 )
 from airflow_provider_evolink.emulator.routes.chains import source_job
-from airflow_provider_evolink.emulator.routes.request import authenticate, base_url, is_local, query_number, read_json
+from airflow_provider_evolink.emulator.routes.request import (
+    authenticate,
+    base_url,
+    is_local,
+    own_urls,
+    query_number,
+    read_json,
+)
 from airflow_provider_evolink.emulator.state.books import KeyReused
 from airflow_provider_evolink.emulator.state.world import InsufficientCredits
 
@@ -84,7 +91,7 @@ class JobsApi:
             effective, cut = check_request(kind, body)
             if effective["model"].startswith("no-access"):
                 raise api_error(403)
-            locate = partial(self._gallery.locate, base_url(request), local=is_local(request))
+            locate = partial(self._gallery.locate, own_urls(request, self._world.settings), local=is_local(request))
             response = await self._accept(Order(caller, key, kind, body, effective), locate)
         except Refusal as refusal:
             log.info("refused  %s: %s", refusal.param or "body", refusal.message)
@@ -149,7 +156,7 @@ class JobsApi:
             raise api_error(404, "read")
         if job.order.caller.account != caller.account:
             raise api_error(403, "read")
-        return JSONResponse(self._polled(job, base_url(request)))
+        return JSONResponse(self._polled(job, base_url(request, self._world.settings)))
 
     async def poll_many(self, request: Request) -> Response:
         """Show up to 50 jobs; unknown ones are silently left out."""
@@ -162,7 +169,7 @@ class JobsApi:
             raise api_error(400, "submit", message=message, param="task_ids")
         jobs = [self._world.jobs[job_id] for job_id in dict.fromkeys(ids) if job_id in self._world.jobs]
         visible = [job for job in jobs if _is_visible(job, caller)]
-        return JSONResponse({"data": [self._polled(job, base_url(request)) for job in visible]})
+        return JSONResponse({"data": [self._polled(job, base_url(request, self._world.settings)) for job in visible]})
 
     def _polled(self, job: Job, base: str) -> dict[str, Any]:
         self._world.poll(job)
