@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import argparse
 
 
+_ANY = {"", "0.0.0.0", "::"}  # noqa: S104
+
+
 class Pair(NamedTuple):
     """
     What HTTPS needs.
@@ -93,7 +96,7 @@ def _pair(options: argparse.Namespace) -> Pair | None:
         file = Path(options.tls_self_signed)
         own = [urlsplit(options.public_url or "").hostname, *options.allowed_hosts, options.host]
         names = ["localhost", "127.0.0.1", "::1", socket.gethostname(), *filter(None, own)]
-        return Pair(file, self_signed(file, names))
+        return Pair(file, self_signed(file, (name for name in names if name.isascii() and name not in _ANY)))
     if options.tls_cert is None:
         return None
     pair = Pair(Path(options.tls_cert), Path(options.tls_key))

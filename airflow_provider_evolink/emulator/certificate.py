@@ -39,15 +39,20 @@ def check_pair(certificate: Path, key: Path) -> None:
             path.read_bytes()
         except OSError as error:
             raise CertificateError(f"cannot read {path}: {error.strerror}") from None
+    if (reason := _fault(certificate, key)) is not None:
+        raise CertificateError(
+            f"{certificate} and {key} cannot be used: {reason}. What to do: give a certificate and its key, both PEM, "
+            "the key without a password"
+        )
+
+
+def _fault(certificate: Path, key: Path) -> str | None:
     try:
         # without a password, OpenSSL would ask for it on the terminal
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except (ssl.SSLError, ValueError) as error:
-        reason = getattr(error, "reason", None) or "the key needs a password"
-        raise CertificateError(
-            f"{certificate} and {key} cannot be used: {reason}. What to do: give a certificate and its key, both PEM, "
-            "the key without a password"
-        ) from None
+        return getattr(error, "reason", None) or "the key needs a password"
+    return None
 
 
 def self_signed(certificate: Path, names: Iterable[str]) -> Path:
@@ -62,8 +67,7 @@ def self_signed(certificate: Path, names: Iterable[str]) -> Path:
     """
     key, wanted = certificate.with_name(f"{certificate.name}.key"), sorted(set(names))
     kept = _kept(certificate)
-    if kept is not None and _is_good(kept, wanted) and key.exists():
-        check_pair(certificate, key)
+    if kept is not None and _is_good(kept, wanted) and key.exists() and _fault(certificate, key) is None:
         return key
     try:
         _write_pair(certificate, key, wanted)

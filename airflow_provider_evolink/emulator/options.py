@@ -63,7 +63,7 @@ def _add_environment(options: argparse.Namespace, parser: argparse.ArgumentParse
         name, given = action.dest, getattr(options, action.dest)
         if isinstance(given, list):
             setattr(options, name, given + environ.get(variable_of(action), "").replace(",", " ").split())
-        elif given in (None, False) and not (paced and name in _PACE):
+        elif (given is None or given is False) and not (paced and name in _PACE):
             setattr(options, name, _value(action, environ.get(variable_of(action), "").strip()))
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import ipaddress
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from airflow_provider_evolink.emulator.settings import split_host
@@ -16,7 +19,10 @@ from airflow_provider_evolink.emulator.settings import split_host
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+Result = TypeVar("Result")
+
 _PORTS = {"http": 80, "https": 443}
+_WAITING = ThreadPoolExecutor(max_workers=64, thread_name_prefix="inputs")
 _TIMEOUT = 10
 _TOTAL_SECONDS = 30.0
 _MAX_BYTES = 100 * 1024 * 1024
@@ -129,6 +135,18 @@ def _get(address: str, max_bytes: int) -> tuple[int, bytes]:
     if response.length:
         raise http.client.IncompleteRead(b"", response.length)
     return response.status, bytes(content)
+
+
+async def in_background(function: Callable[..., Result], *arguments: Any) -> Result:
+    """
+    Call a function that may wait for the server of an input, without blocking the event loop.
+
+    The threads of ``asyncio.to_thread`` are few: some servers that hang would keep all other orders waiting.
+
+    :param function: The function.
+    :param arguments: Its arguments.
+    """
+    return await asyncio.get_running_loop().run_in_executor(_WAITING, partial(function, *arguments))
 
 
 def measure(path: Path) -> InputMedia:

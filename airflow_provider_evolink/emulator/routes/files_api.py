@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from starlette.datastructures import UploadFile
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from airflow_provider_evolink.emulator.orders.input_media import InputUnavailable, fetch, may_fetch
+from airflow_provider_evolink.emulator.orders.input_media import InputUnavailable, fetch, in_background, may_fetch
 from airflow_provider_evolink.emulator.routes.bodies import ApiError
 from airflow_provider_evolink.emulator.routes.request import authenticate, base_url, is_local, query_number, read_json
 from airflow_provider_evolink.emulator.state.uploads import UploadRejected
@@ -82,10 +81,11 @@ class FilesApi:
             message = "the emulator downloads from its own machine, for callers on it, and from its --media-host only"
             raise file_error(400, 40004, message)
         try:
-            path = await asyncio.to_thread(fetch, address, self._world.folder)
+            path = await in_background(fetch, address, self._world.folder)
         except InputUnavailable as error:
             raise file_error(400, 40004, f"download of the source failed: {error}") from error
-        content = await asyncio.to_thread(path.read_bytes)
+        content = await in_background(path.read_bytes)
+        path.unlink()
         return self._store(request, caller, content, body)
 
     def _store(

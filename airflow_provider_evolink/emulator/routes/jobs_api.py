@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import replace
 from functools import partial
@@ -12,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from airflow_provider_evolink.emulator.orders.fields import Refusal
+from airflow_provider_evolink.emulator.orders.input_media import in_background
 from airflow_provider_evolink.emulator.orders.models import names
 from airflow_provider_evolink.emulator.orders.order import Order, is_valid_idempotency_key
 from airflow_provider_evolink.emulator.orders.outputs import SOURCE
@@ -105,7 +105,7 @@ class JobsApi:
         if job is not None:
             return self._submitted(job, replayed=True)
         source = source_job(self._world, order)
-        plan = await asyncio.to_thread(plan_job, order.kind, order.effective, locate, source)
+        plan = await in_background(plan_job, order.kind, order.effective, locate, source)
         if source is not None:
             plan = self._with_result_of(source, plan, order.effective)
         # the same order may have been accepted while its input media were fetched
