@@ -35,6 +35,7 @@ class OldAirflow(LocalAirflow):
         super().__init__(home / "airflow", home / "dags", {**old, **env}, python)
         web = {"WEB_SERVER_PORT": str(self.port), "WEB_SERVER_HOST": "127.0.0.1", "WORKERS": "1"}
         self._env |= {f"AIRFLOW__WEBSERVER__{name}": value for name, value in web.items()}
+        self.dag_folder = home / "dags"
         self.archive = home / "archive"
         self.seen: dict[tuple[str, str], set[str]] = {}
 

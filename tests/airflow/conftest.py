@@ -31,6 +31,7 @@ PROMPT = "a paper boat with the secret word xylophonist"
 
 for _name, _file in (
     ("evolink_archive_samples", "archive_samples.py"),
+    ("evolink_error_cases", "error_cases.py"),
     ("evolink_forker", "forker.py"),
     ("evolink_support", "support.py"),
 ):

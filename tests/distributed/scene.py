@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import boto3
 import httpx
 from distributed_airflow import PARTS, STORE, DistributedAirflow, backend
 
@@ -176,19 +177,17 @@ class Scene:
     def result(self, dag_id: str, run_id: str) -> Any:
         """Return what the task returned, from the object store: Airflow's API has only its address there."""
         bucket, _, key = self.airflow.xcom(dag_id, run_id, "generate").partition(f"{STORE}@")[2].partition("/")
-        path = f"{self.airflow.store.address}/{bucket}/{quote(key)}"
-        return httpx.get(path, timeout=60, trust_env=False).raise_for_status().json()
+        return json.load(self._objects.get_object(Bucket=bucket, Key=key)["Body"])
 
     def keys(self, bucket: str, prefix: str) -> list[str]:
         """Return the names of the objects below a prefix."""
-        found: list[str] = []
-        path = f"{self.airflow.store.address}/{bucket}?list-type=2&prefix={quote(prefix)}&start-after="
-        while True:
-            text = httpx.get(path + quote(found[-1] if found else ""), timeout=60, trust_env=False).text
-            page = [part.partition("</Key>")[0] for part in text.split("<Key>")[1:]]
-            found += page
-            if "<IsTruncated>true" not in text:
-                return found
+        pages = self._objects.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return [one["Key"] for page in pages for one in page.get("Contents", ())]
+
+    @property
+    def _objects(self) -> Any:
+        keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret-key", "region_name": "us-east-1"}
+        return boto3.client("s3", endpoint_url=self.airflow.store.address, **keys)
 
 
 def _day(run: dict[str, Any]) -> str:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chromium import Page, browser
-from matrix import CACHE, VERSIONS, environment
+from matrix import VERSIONS, Environment, environments, install
 from old_airflow import OldAirflow
 
 from airflow_provider_evolink.emulator.server import EmulatorServer
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+
+_spec = importlib.util.spec_from_file_location("evolink_error_cases", ROOT / "tests/airflow/error_cases.py")
+assert _spec
+assert _spec.loader
+sys.modules[_spec.name] = cases = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(cases)
+
 BUCKET = "clips"
+CONSTRAINTS = sorted((ROOT / "requirements").glob("constraints-*.txt"))
 STARTED = (
     "evolink_daily_video",
     "killed_before_deferring",
@@ -28,7 +38,10 @@ STARTED = (
     "batched",
     "sensed",
     "decorated",
+    "error_table",
 )
+# They wait that long for EvoLink to recover.
+MINUTES = {"HTTP 429 that persists", "HTTP 404: the job is gone", "HTTP 429 for more than 10 minutes"}
 WITH_PAGES = ("sheet_of_thirty",)  # started where there are pages to show them
 
 
@@ -38,17 +51,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run every check in every version, one version after the other."""
-    if "number" in metafunc.fixturenames:
-        chosen = metafunc.config.getoption("airflow") or list(VERSIONS)
+    """Run every check in every environment, one after the other."""
+    chosen = metafunc.config.getoption("airflow") or list(VERSIONS)
+    if "environment" in metafunc.fixturenames:
+        found = list(environments(chosen).values())
         if "page" in metafunc.fixturenames:
-            chosen = [number for number in chosen if VERSIONS[number].has_pages]
-        metafunc.parametrize("number", chosen, scope="session")
+            found = [environment for environment in found if environment.version.has_pages]
+        metafunc.parametrize("environment", found, scope="session", ids=lambda environment: environment.name)
+    if "constraints" in metafunc.fixturenames:
+        files = [file for file in CONSTRAINTS if any(name[:3] == version_of(file)[:3] for name in chosen)]
+        metafunc.parametrize("constraints", files, ids=version_of)
+
+
+def version_of(constraints: Path) -> str:
+    """Return the version of Airflow that a file of constraints is for."""
+    return constraints.stem.removeprefix("constraints-")
 
 
 @pytest.fixture(autouse=True)
-def _named(request: pytest.FixtureRequest, number: str, record_property: Any) -> None:
-    record_property("airflow", number)
+def _named(request: pytest.FixtureRequest, record_property: Any) -> None:
+    named = request.node.callspec.params.get("environment")
+    record_property("airflow", named.name if named else version_of(request.getfixturevalue("constraints")))
     check = request.node.originalname.removeprefix("test_")
     if "dag_id" in request.fixturenames:
         check += f" ({request.getfixturevalue('dag_id')})"
@@ -56,27 +79,27 @@ def _named(request: pytest.FixtureRequest, number: str, record_property: Any) ->
 
 
 @pytest.fixture(scope="session")
-def python(number: str) -> str:
-    """Return the interpreter of a version's environment."""
-    return str(environment(VERSIONS[number]))
+def python(environment: Environment) -> str:
+    """Return the interpreter of an environment."""
+    return str(install(environment))
 
 
 @pytest.fixture(scope="session")
-def books(number: str) -> Iterator[EmulatorServer]:
+def books(environment: Environment) -> Iterator[EmulatorServer]:
     """Serve a local EvoLink whose jobs take longer than any worker polls, and that knows no repeated order."""
     with EmulatorServer(mode="seconds", seconds=17, fps=6, idempotency=False) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def quick(number: str) -> Iterator[EmulatorServer]:
+def quick(environment: Environment) -> Iterator[EmulatorServer]:
     """Serve a local EvoLink whose jobs end at once."""
     with EmulatorServer(fps=6) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def s3(number: str) -> Iterator[Any]:
+def s3(environment: Environment) -> Iterator[Any]:
     """Serve a local S3 with one bucket; lend a client of it."""
     import boto3
     from moto.server import ThreadedMotoServer
@@ -92,12 +115,36 @@ def s3(number: str) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def airflow(number: str, python: str, books: EmulatorServer, quick: EmulatorServer, s3: Any) -> Iterator[OldAirflow]:
+def failing(environment: Environment) -> Iterator[dict[str, EmulatorServer]]:
+    """Serve an EvoLink for each kind of error on docs/errors.md."""
+    with cases.emulators_of(error_rows()) as emulators:
+        yield emulators
+
+
+def error_rows() -> list[str]:
+    """Return a row of each kind: the same error, at the same cost, with the same end. Long waits are left out."""
+    kinds: dict[Any, str] = {}
+    for row, (_, *kind, _) in cases.ROWS.items():
+        if row not in MINUTES:
+            kinds.setdefault((*kind, cases.CASES[row].deferred), row)
+    return list(kinds.values())
+
+
+@pytest.fixture(scope="session")
+def airflow(
+    environment: Environment,
+    python: str,
+    books: EmulatorServer,
+    quick: EmulatorServer,
+    failing: dict[str, EmulatorServer],
+    s3: Any,
+) -> Iterator[OldAirflow]:
     """Run a scheduler and a triggerer with all examples and the DAGs under test."""
-    home = CACHE / number / "home"
+    home = environment.folder / "home"
     shutil.rmtree(home, ignore_errors=True)
     shutil.copytree(ROOT / "dags", home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(HERE / "dags_under_test.py", home / "dags")
+    cases.write_dag(home / "dags", list(failing), f"file://{home}/staging")
     connection = {"conn_type": "evolink", "host": books.url, "password": "matrix-test-key"}
     store = {"conn_type": "aws", "login": "key", "password": "secret-key"}
     store |= {"extra": {"endpoint_url": s3.meta.endpoint_url, "region_name": "us-east-1"}}
@@ -105,10 +152,14 @@ def airflow(number: str, python: str, books: EmulatorServer, quick: EmulatorServ
         "AIRFLOW_CONN_EVOLINK_DEFAULT": json.dumps(connection),
         "AIRFLOW_CONN_EVOLINK_QUICK": json.dumps({**connection, "host": quick.url}),
         "AIRFLOW_CONN_STORE": json.dumps(store),
+        **{
+            f"AIRFLOW_CONN_{cases.TASKS[row].upper()}": cases.connection_of(row, emulator)
+            for row, emulator in failing.items()
+        },
         "AIRFLOW__CORE__PARALLELISM": "6",
         "AIRFLOW__EVOLINK__UI_ROOTS": f"file://{home}/archive,s3://store@{BUCKET}",
     }
-    started = (*STARTED, *WITH_PAGES) if VERSIONS[number].has_pages else STARTED
+    started = (*STARTED, *WITH_PAGES) if environment.version.has_pages else STARTED
     with OldAirflow(home, env, python) as stack:
         stack.wait_up(started)
         stack.start(started)

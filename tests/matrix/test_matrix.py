@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from matrix import ROOT, VERSIONS
+from evolink_error_cases import TASKS, Result, check_row, reports
+from matrix import ROOT, Environment, probe
 from old_airflow import OldAirflow
 
 from airflow_provider_evolink.emulator.server import EmulatorServer
@@ -29,24 +29,15 @@ def orders(books: EmulatorServer, words: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def facts(number: str, python: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def facts(python: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Return what a process of that environment tells of the package."""
-    env = {"AIRFLOW_HOME": str(tmp_path_factory.mktemp("probe")), "PATH": str(Path(python).parent)}
-    command = [python, str(ROOT / "tests/matrix/probe.py")]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return probe(Path(python), tmp_path_factory.mktemp("probe"))
 
 
-def test_all_modules_import(number: str, facts: dict[str, Any]) -> None:
+def test_all_modules_import(environment: Environment, facts: dict[str, Any]) -> None:
     """Nothing of the package needs a newer Airflow to be imported, but the review and the pages, which need 3.1."""
-    assert facts["airflow"] == number
-    broken = dict(facts["broken"])
-    if not VERSIONS[number].has_pages:
-        assert "needs Airflow 3.1 or later" in broken.pop("airflow_provider_evolink.operators.review")
-        broken = {name: why for name, why in broken.items() if ".plugins.server" not in name}
-    assert broken == {}
+    assert facts["airflow"] == environment.version.number
+    assert facts["broken"] == {}
 
 
 def test_airflow_knows_hook_and_link(facts: dict[str, Any]) -> None:
@@ -57,7 +48,7 @@ def test_airflow_knows_hook_and_link(facts: dict[str, Any]) -> None:
     assert sorted(facts["links"]) == [f"airflow_provider_evolink.links.evolink.EvoLink{name}Link" for name in names]
 
 
-def test_all_examples_parse(number: str, airflow: OldAirflow) -> None:
+def test_all_examples_parse(environment: Environment, airflow: OldAirflow) -> None:
     """Every file in ``dags/`` gives its DAGs, without an import error; the review says that it needs Airflow 3.1."""
     names = {
         word.value.value
@@ -66,7 +57,7 @@ def test_all_examples_parse(number: str, airflow: OldAirflow) -> None:
         if isinstance(word, ast.keyword) and word.arg == "dag_id" and isinstance(word.value, ast.Constant)
     }
     query = "SELECT dag_id FROM dag"
-    refused = set() if VERSIONS[number].has_pages else {"evolink_review"}
+    refused = set() if environment.version.has_pages else {"evolink_review"}
     wanted = names - refused
     airflow.wait_until(240, "not all examples were read", lambda: wanted <= {dag for (dag,) in airflow.rows(query)})
     errors = {Path(name).stem: text for name, text in airflow.rows("SELECT filename, stacktrace FROM import_error")}
@@ -76,14 +67,14 @@ def test_all_examples_parse(number: str, airflow: OldAirflow) -> None:
     assert all("needs Airflow 3.1 or later" in text for text in errors.values())
 
 
-def test_connection_has_a_form(number: str, facts: dict[str, Any], airflow: OldAirflow) -> None:
+def test_connection_has_a_form(environment: Environment, facts: dict[str, Any], airflow: OldAirflow) -> None:
     """The form calls the password "API key": by the method in 2.x, through the UI's API later. 3.0 has a plain form."""
-    if number.startswith("2."):
+    if environment.version.number.startswith("2."):
         assert facts["form"]["relabeling"]["password"] == "API key"
         return
     form = airflow.form("evolink")
     assert form["hook_name"] == "EvoLink"
-    if not number.startswith("3.0."):
+    if not environment.version.number.startswith("3.0."):
         assert form["standard_fields"]["password"]["title"] == "API key"
 
 
@@ -174,3 +165,11 @@ def test_decorated_function_is_mapped(airflow: OldAirflow, books: EmulatorServer
         jobs[f"{subject} that is decorated"] for subject in ("A boat", "A cat", "A tree")
     ]
     assert len(orders(books, "that is decorated")) == 3
+
+
+def test_errors_are_those_of_the_table(airflow: OldAirflow, failing: dict[str, EmulatorServer]) -> None:
+    """One of each kind on docs/errors.md: class, tries, cost and end of the task."""
+    tasks = airflow.finish("error_table", 480)
+    for row, emulator in failing.items():
+        told, (state, _) = reports(airflow.dag_folder, row), tasks[TASKS[row]]
+        check_row(row, Result(told, state, None, emulator.books(), emulator.faults()))
