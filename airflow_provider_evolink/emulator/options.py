@@ -17,7 +17,10 @@ PORT = 8765
 PREFIX = "EVOLINK_EMULATOR_"
 _SWITCH = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 _PACE = ("speed", "polls")
-_CHANGES = (*_PACE, "seconds", "estimated_time", "balance", "link_seconds", "fps", "public_url", "files_images_only")
+_CHANGES = (
+    *(*_PACE, "seconds", "estimated_time", "balance", "link_seconds", "fps"),
+    *("public_url", "keep_hours", "files_images_only"),
+)
 
 
 def read_options(arguments: list[str] | None = None, environ: Mapping[str, str] | None = None) -> argparse.Namespace:
@@ -195,6 +198,9 @@ def _add_jobs(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--balance", type=float, help="credits of the account (default: 1000)")
     group.add_argument("--link-seconds", type=float, help="lifetime of a result link (default: 86400)")
+    group.add_argument(
+        "--keep-hours", type=float, help="forget jobs that have ended, and their files, after this (default: never)"
+    )
     group.add_argument("--fps", type=int, help="frames per second of rendered videos (default: 24)")
     group.add_argument("--no-idempotency", action="store_true", help="ignore Idempotency-Key")
     group.add_argument("--files-images-only", action="store_true", help="refuse uploads other than images")

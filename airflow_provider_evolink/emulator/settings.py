@@ -36,6 +36,7 @@ class Settings:
     :param show_billing: Whether jobs carry the ``billing`` object of newer gateways, which no recorded job has.
     :param user_group: What ``usage.user_group`` and the file quota report.
     :param files_images_only: Refuse uploads other than images, as documented.
+    :param keep_hours: Hours from its order until a job that has ended is forgotten, with its files; None keeps all.
     :param max_files: Uploaded files the account may hold.
     :param max_upload_bytes: Largest upload.
     :param file_seconds: Lifetime of an uploaded file.
@@ -59,6 +60,7 @@ class Settings:
     show_billing: bool = False
     user_group: str = "default"
     files_images_only: bool = False
+    keep_hours: float | None = None
     max_files: int = 2000
     max_upload_bytes: int = 100 * 1024 * 1024
     file_seconds: float = 72 * 3600.0
@@ -107,6 +109,7 @@ _MINIMUM: dict[str, float] = {
     "polls": 0,
     "seconds": 0,
     "estimated_time": 0,
+    "keep_hours": 0,
     "balance": 0,
     "link_seconds": 0,
     "fps": 1,
@@ -115,7 +118,8 @@ _MINIMUM: dict[str, float] = {
     "file_seconds": 0,
 }
 _INTEGERS = {"polls", "estimated_time", "fps", "max_files", "max_upload_bytes"}
-_NUMBERS = {"seconds", "speed", "balance", "link_seconds", "file_seconds", "clock_shift"}
+_NUMBERS = {"seconds", "speed", "balance", "link_seconds", "file_seconds", "clock_shift", "keep_hours"}
+_OPTIONAL = {"estimated_time", "public_url", "keep_hours"}
 _SWITCHES = {"idempotency", "resign_links", "show_billing", "files_images_only"}
 
 _HINTS = {
@@ -176,7 +180,7 @@ def _is_key(value: Any) -> bool:
 
 def _check(name: str, value: Any) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if name in {"estimated_time", "public_url"} and value is None:
+    if name in _OPTIONAL and value is None:
         return
     if name == "keys" and not (isinstance(value, list) and all(map(_is_key, value))):
         raise ValueError("keys: a list of texts of visible ASCII characters, none of which is shown here")

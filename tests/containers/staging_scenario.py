@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import shlex
 import subprocess
 import sys
 import threading
@@ -20,28 +21,35 @@ from io import BytesIO
 from pathlib import Path
 from typing import ClassVar
 
-NAME, PORT = "emulator.staging.internal", 8765
+import yaml
+
+ROOT = Path(__file__).parents[2]
 FOLDER = Path(sys.argv[1])
-KEY = "team-video-0123456789"
-CERTIFICATE = FOLDER / "emulator.pem"
-EMULATOR = [
-    *(sys.executable, "-m", "airflow_provider_evolink.emulator", "--host", "10.77.0.1", "--allow-remote"),
-    *("--public-url", f"https://{NAME}:{PORT}", "--tls-self-signed", str(CERTIFICATE)),
-    *("--keys-file", str(FOLDER / "keys"), "--media-host", "minio:9000", "--polls", "1", "--fps", "4"),
-]
-DEPLOYMENT = {
-    "AIRFLOW_CONN_EVOLINK_DEFAULT": json.dumps(
-        {
-            "conn_type": "evolink",
-            "host": f"https://{NAME}:{PORT}",
-            "password": KEY,
-            "extra": {"files_host": f"https://{NAME}:{PORT}"},
-        }
-    ),
-    "AIRFLOW__EVOLINK__ALLOWED_HOSTS": NAME,
-    "AIRFLOW__EVOLINK__CA_BUNDLE": str(CERTIFICATE),
-    "AIRFLOW__EVOLINK__PRIVATE_MEDIA_HOSTS": f"{NAME}:{PORT}",
+
+
+def block(page: str, section: str, language: str) -> str:
+    """Return the first block of a section."""
+    text = (ROOT / page).read_text(encoding="utf-8").partition(f"\n## {section}\n")[2]
+    return text.partition(f"```{language}\n")[2].partition("```")[0]
+
+
+def exported(text: str) -> dict[str, str]:
+    """Return the variables that a shell would set."""
+    words = [shlex.split(line)[1] for line in text.replace("/certs", str(FOLDER)).splitlines()]
+    return dict(word.split("=", 1) for word in words)
+
+
+DEPLOYMENT = exported(block("docs/deploy.md", "Staging", "bash"))
+README = block("airflow_provider_evolink/emulator/README.md", "For a team", "yaml")
+CONTAINER = {entry["name"]: entry["value"] for entry in yaml.safe_load(README)["env"]}
+IMAGE = {"EVOLINK_EMULATOR_HOST": "10.77.0.1", "EVOLINK_EMULATOR_ALLOW_REMOTE": "true", "EVOLINK_EMULATOR_FPS": "4"}
+EMULATOR = IMAGE | {
+    **CONTAINER,
+    "EVOLINK_EMULATOR_TLS_SELF_SIGNED": DEPLOYMENT["AIRFLOW__EVOLINK__CA_BUNDLE"],
+    "EVOLINK_EMULATOR_KEYS_FILE": str(FOLDER / "keys"),
+    "EVOLINK_EMULATOR_SPEED": "120",
 }
+KEY = json.loads(DEPLOYMENT["AIRFLOW_CONN_EVOLINK_DEFAULT"])["password"]
 
 
 DAG = f"""
@@ -106,7 +114,9 @@ def main() -> None:
     (FOLDER / "keys").write_text(f"# staging\nteam-other-0123456789\n{KEY}\n")
     store = ThreadingHTTPServer(("10.77.0.2", 9000), Store)
     threading.Thread(target=store.serve_forever, daemon=True).start()
-    emulator = subprocess.Popen(EMULATOR, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "airflow_provider_evolink.emulator"]
+    env = os.environ | EMULATOR
+    emulator = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
     try:
         assert emulator.stdout is not None
         started = emulator.stdout.readline()

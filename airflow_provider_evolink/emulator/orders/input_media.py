@@ -8,7 +8,7 @@ import ipaddress
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -44,12 +44,14 @@ class InputMedia:
     :param height: Pixels; 0 without a picture.
     :param seconds: Length; 0 for images.
     :param open: Returns the file. May take long, since it may have to be rendered first.
+    :param fetched: The file, if it was fetched for this request alone.
     """
 
     width: int
     height: int
     seconds: float
     open: Callable[[], Path]
+    fetched: Path | None = None
 
 
 def is_loopback(address: str) -> bool:
@@ -135,6 +137,22 @@ def _get(address: str, max_bytes: int) -> tuple[int, bytes]:
     if response.length:
         raise http.client.IncompleteRead(b"", response.length)
     return response.status, bytes(content)
+
+
+def fetch_and_measure(address: str, folder: Path) -> InputMedia:
+    """
+    Download a file and read its size and length.
+
+    :param address: A URL that :func:`may_fetch` allows.
+    :param folder: Where to put the file; it stays there only if it is a media file.
+    :raises InputUnavailable: There is no usable file at the address.
+    """
+    path = fetch(address, folder)
+    try:
+        return replace(measure(path), fetched=path)
+    except InputUnavailable:
+        path.unlink()
+        raise
 
 
 async def in_background(function: Callable[..., Result], *arguments: Any) -> Result:

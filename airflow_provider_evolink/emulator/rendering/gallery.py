@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from airflow_provider_evolink.emulator.orders.input_media import (
     InputMedia,
     InputUnavailable,
-    fetch,
+    fetch_and_measure,
     is_loopback,
     may_fetch,
     measure,
@@ -61,7 +61,7 @@ class Gallery:
         :param job: A completed job.
         :param number: Number of the file, from 1.
         """
-        path = self._world.folder / f"{job.id}-{number}.{job.plan.output.extension_of(number)}"
+        path = job.result_path(self._world.folder, number)
         with self._locks[path.name]:
             if not path.exists():
                 unfinished = path.with_suffix(".part")
@@ -85,7 +85,7 @@ class Gallery:
             raise InputUnavailable(address) from error
         if not own:
             allowed = may_fetch(address, self._world.settings.media_hosts, local=local)
-            return measure(fetch(address, self._world.folder)) if allowed else None
+            return fetch_and_measure(address, self._world.folder) if allowed else None
         if parts.path.startswith("/files/"):
             upload = self._world.uploads.find(unquote(parts.path).removeprefix("/files/"), self._world.now())
             if upload is None:
