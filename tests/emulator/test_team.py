@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 from PIL import Image
 
+import airflow_provider_evolink.emulator as package
 from airflow_provider_evolink.emulator.__main__ import main
 from airflow_provider_evolink.emulator.options import environment_options, read_options, variable_of
 from airflow_provider_evolink.emulator.server import EmulatorServer
 
+README = Path(package.__file__).with_name("README.md")
 T2V = {"model": "wan2.7-text-to-video", "prompt": "a paper boat", "duration": 2}
 REMOTE = {"X-Forwarded-For": "203.0.113.9"}  # uvicorn believes a proxy on this machine
 KEY = {"Authorization": "Bearer team-film-1"}
@@ -76,6 +81,19 @@ def test_what_kubernetes_sets_for_a_service_of_this_name_does_no_harm():
         },
     )
     assert (found.host, found.port, found.speed, found.quiet) == ("127.0.0.1", 8765, None, False)
+
+
+def test_the_container_of_the_page_is_configured_by_variables_that_exist(keys_file):
+    (text,) = re.findall(r"^```yaml\n(image:.*?)^```", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    container = yaml.safe_load(text)
+    env = {entry["name"]: entry["value"] for entry in container["env"]}
+    assert set(env) <= {variable_of(action) for action in environment_options()}
+    found = read_options([], env | {"EVOLINK_EMULATOR_KEYS_FILE": str(keys_file)})
+    assert (found.settings.public_url, found.settings.media_hosts) == (
+        "https://emulator.staging.internal:8765",
+        ["minio:9000"],
+    )
+    assert (found.port, found.settings.keep_hours) == (container["ports"][0]["containerPort"], 168)
 
 
 @pytest.mark.parametrize(
