@@ -52,7 +52,7 @@ def test_the_package_installs_over_the_constraints(constraints: Path, wheels: Pa
 
     after, facts = installed(python), probe(python, tmp_path)
     assert str(after["apache-airflow"]) == version
-    assert before[COMPAT] < Version("1.21") <= after[COMPAT]  # which one step cannot do
+    assert before[COMPAT] < Version("1.22") <= after[COMPAT]  # which one step cannot do
     assert {name for name in before if name.startswith("apache-airflow") and after[name] != before[name]} == {COMPAT}
     assert facts["hook"] == "airflow_provider_evolink.hooks.evolink.EvoLinkHook"
     assert facts["broken"] == {}
