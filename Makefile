@@ -6,6 +6,7 @@
 # make bench   measure beside other providers (an hour; QUICK=1: five minutes; ONLY="waiting imports": parts)
 # make stack   run a distributed Airflow on this machine: PostgreSQL, Redis, Celery, S3 (needs the packages of the first two)
 # make test-stack  kill and stop parts of it, and count what was paid (45 minutes)
+# make containers  run the install lines of the Containerfiles in fresh environments, and a staging deployment on two hosts
 # make azure   staging and archive in Azure Blob Storage, against Azurite (needs Node.js, and npm's registry)
 # make memory  measure the memory of downloads of 500 MB and 2 GB (five minutes; 4 GB of disk)
 # make cases   count the cases by which results, inputs and responses are tried, kind by kind
@@ -32,7 +33,7 @@ BENCH := .bench/venv
 STACK := .stack/venv
 BARE := .stack/bare
 
-.PHONY: demo test stack test-stack stack-programs azure bench chaos mutants matrix memory cases check check-all check-models docs wheel first-hour env clean format
+.PHONY: demo test stack test-stack stack-programs containers azure bench chaos mutants matrix memory cases check check-all check-models docs wheel first-hour env clean format
 demo: env
 	@$(RUN) scripts/demo.py
 
@@ -59,6 +60,9 @@ stack: stack-programs env $(STACK)/.ready wheel
 test-stack: stack-programs env $(STACK)/.ready $(BARE)/.ready wheel
 	@$(UV) pip install --quiet --python $(STACK)/bin/python --no-deps --reinstall dist/*.whl
 	$(RUN) -m pytest tests/distributed -n0 $(ARGS)
+
+containers: env
+	$(RUN) -m pytest tests/containers -n0 $(ARGS)
 
 azure: env
 	@test -x .azure/bin/python || $(UV) venv --quiet --python "$(PYTHON)" .azure
@@ -89,7 +93,7 @@ check: env check-models
 	@$(RUN) scripts/check_types.py
 
 check-all:
-	@for each in check test first-hour matrix mutants chaos test-stack; do $(MAKE) --no-print-directory $$each || exit; done
+	@for each in check test first-hour matrix mutants containers chaos test-stack; do $(MAKE) --no-print-directory $$each || exit; done
 
 check-models: env
 	@$(RUN) scripts/check_models.py $(ARGS)

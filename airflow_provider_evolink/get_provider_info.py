@@ -115,6 +115,17 @@ _CONFIG = {
                 "example": "s3://aws_default@bucket/evolink-ledger",
                 "default": "",
             },
+            "private_media_hosts": {
+                "description": (
+                    "Comma-separated hosts, each as host or host:port, that results may be downloaded from although "
+                    "they have private addresses or another port than 443: those of an emulator of a team. HTTPS only. "
+                    "A connection cannot set it."
+                ),
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "emulator.example.com:8765",
+                "default": "",
+            },
             "proxy": {
                 "description": (
                     "Proxy for the API, uploads and downloads: http://host:port, https://host:port or "

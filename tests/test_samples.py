@@ -20,7 +20,7 @@ from airflow.sdk import DAG
 
 import airflow_provider_evolink.operators as operators
 from airflow_provider_evolink.__main__ import main
-from airflow_provider_evolink.emulator.__main__ import _parser
+from airflow_provider_evolink.emulator.options import build_parser
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.get_provider_info import get_provider_info
 
@@ -120,7 +120,7 @@ def test_commands_take_their_arguments(command: str, tmp_path: Path, monkeypatch
     (tmp_path / "request.json").write_text('{"model": "wan2.7-text-to-video", "prompt": "a paper boat"}')
     _, _, module, *arguments = shlex.split(command)
     if module == EMULATOR:
-        _parser().parse_args(arguments)
+        build_parser().parse_args(arguments)
     elif arguments[0] != "network":
         assert main(arguments) == 0
 

@@ -44,6 +44,7 @@ _NOT_PUBLIC = tuple(
         "3fff::/20",
     )
 )
+_METADATA = frozenset({"100.100.100.200", "168.63.129.16", "fd00:ec2::254"})  # Alibaba, Azure, AWS
 # Names that mean something only inside a network; none of these top-level domains exists on the public internet.
 _INNER_DOMAINS = frozenset({"corp", "home", "home.arpa", "internal", "intranet", "lan", "local", "localdomain"})
 _INNER_DOMAINS |= {"localhost", "private", "svc"}
@@ -201,6 +202,22 @@ def _addresses_in(host: str, labels: list[str]) -> list[str]:
 def _is_inner_spelling(text: str) -> bool:
     address = literal_address(text)
     return address is not None and not is_public_address(str(address))
+
+
+def is_machine_address(address: str) -> bool:
+    """
+    Return whether an IP address can be that of a server: of this machine, of our network, or public.
+
+    Link-local addresses are not: there, clouds have their metadata services.
+
+    :param address: An address.
+    """
+    ip = literal_address(address)
+    return ip is not None and not any(map(_is_no_server, _with_carried(ip)))
+
+
+def _is_no_server(ip: IPAddress) -> bool:
+    return ip.is_link_local or ip.is_multicast or ip.is_unspecified or str(ip) in _METADATA
 
 
 def is_public_address(address: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -16,6 +16,7 @@ API_URL = "https://api.evolink.ai"
 FILES_URL = "https://files-api.evolink.ai"
 EVOLINK_HOSTS = frozenset({"api.evolink.ai", "files-api.evolink.ai"})
 _ADDRESS = re.compile(r"[\x21-\x7e]+")
+_HOST = re.compile(r"[a-z0-9_.:-]+")
 _KEY = re.compile(r"[\x21-\x7e]{8,512}")
 _AROUND = "\"'`<>\\,"  # what surrounds a key that was copied out of a file or a page
 
@@ -35,6 +36,8 @@ class ClientSettings:
     :param retry_wait: Maximum wait between two attempts of one call, in seconds; a longer ``Retry-After`` is raised.
     :param network: Proxy and trusted authorities of every call, uploads and downloads included; by default those of the
         environment (``HTTPS_PROXY``, ``NO_PROXY``, ``SSL_CERT_FILE`` and so on).
+    :param private_media_hosts: Hosts and ports, as :func:`check_hosts` returns them, that may have private addresses
+        when results are downloaded.
     :param on_rate_limit: Called at each response with status 429, for metrics. It must neither block nor raise.
     """
 
@@ -47,6 +50,7 @@ class ClientSettings:
     retry_wait: float = 30.0
     honors_idempotency_key: bool = False
     network: NetworkPolicy = field(default_factory=NetworkPolicy.from_environment)
+    private_media_hosts: frozenset[tuple[str, int]] = frozenset()
     on_rate_limit: Callable[[], None] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -92,6 +96,31 @@ def check_seconds(value: object, default: float, *, field: str) -> float:
     if not 1.0 <= seconds <= 600.0:
         raise EvoLinkConfigError(f"{field} must be a number of seconds from 1 to 600")
     return seconds
+
+
+def check_hosts(texts: Iterable[str], *, field: str) -> frozenset[tuple[str, int]]:
+    """
+    Return hosts and ports of a list in the configuration; without a port, 443 is meant.
+
+    :param texts: Each ``host`` or ``host:port``.
+    :param field: Name of the setting, for the error text.
+    :raises EvoLinkConfigError: one of them is something else, such as a URL.
+    """
+    return frozenset(_host_and_port(text, field) for text in texts)
+
+
+def _host_and_port(text: str, field: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = (parts.hostname or "").removesuffix("."), parts.port
+    except ValueError:
+        host, port = "", None
+    if not host or port == 0 or not _HOST.fullmatch(host) or parts.netloc != text or "@" in text:
+        raise EvoLinkConfigError(
+            f"[evolink] {field}: {sanitize(text, 80)} is no host. What to do: write host or host:port, without "
+            "https:// and path, in the deployment's configuration"
+        )
+    return host, port or 443
 
 
 def check_url(url: str, *, field: str, allowed_hosts: Collection[str] = ()) -> str:

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
-import os
 import signal
+import socket
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
-from airflow_provider_evolink.emulator.orders.input_media import is_loopback_host
+from airflow_provider_evolink.emulator.health import is_healthy
+from airflow_provider_evolink.emulator.options import read_options
 from airflow_provider_evolink.emulator.packages import require_packages
-from airflow_provider_evolink.emulator.settings import Settings
 
-_PORT = 8765
-HOSTS_VARIABLE = "EVOLINK_EMULATOR_ALLOWED_HOSTS"
+if TYPE_CHECKING:
+    import argparse
+
+
+_ANY = {"", "0.0.0.0", "::"}  # noqa: S104
+
+
+class Pair(NamedTuple):
+    """
+    What HTTPS needs.
+
+    :param certificate: PEM file.
+    :param key: PEM file.
+    """
+
+    certificate: Path
+    key: Path
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,39 +39,48 @@ def main(arguments: list[str] | None = None) -> int:
     Run the emulator until it is terminated.
 
     :param arguments: Command line without the program's name.
-    :return: Exit status: 0 if it ran, 2 if it could not start.
+    :return: Exit status: 0 if it ran, 2 if it could not start. With ``--check``: 0 if it is well, else 1.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if not options.allow_remote and not is_loopback_host(options.host):
-        parser.error(f"{options.host} is reachable from other machines; add --allow-remote to allow this")
+    options = read_options(arguments)
+    tls = options.tls_cert is not None or options.tls_self_signed is not None
+    if options.check:
+        return 0 if is_healthy(options.host, options.port, tls=tls) else 1
     try:
-        settings = _settings(options)
-    except ValueError as error:
-        parser.error(str(error))
+        return _run(options)
+    except _Unable as reason:
+        sys.stderr.write(f"{reason}\n")
+        return 2
+
+
+class _Unable(Exception):
+    """The emulator cannot start, for a reason that is told in one line."""
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         require_packages()
+        from airflow_provider_evolink.emulator.certificate import CertificateError
         from airflow_provider_evolink.emulator.orders.model_file import ModelFileError
         from airflow_provider_evolink.emulator.orders.models import documented_models
-        from airflow_provider_evolink.emulator.server import build_server, listen
+        from airflow_provider_evolink.emulator.server import build_server, listen, raise_file_limit
     except ImportError as error:
-        return _fail(str(error))
+        raise _Unable(str(error)) from error
     try:
         documented_models()
-    except ModelFileError as error:
-        return _fail(str(error))
+        pair = _pair(options)
+    except (ModelFileError, CertificateError) as error:
+        raise _Unable(str(error)) from error
     try:
         bound = listen(options.host, options.port)
     except OSError as error:
-        return _fail(f"cannot listen on {options.host}:{options.port}: {error.strerror or error}")
+        raise _Unable(f"cannot listen on {options.host}:{options.port}: {error.strerror or error}") from error
+    raise_file_limit()
     logging.basicConfig(level=logging.WARNING if options.quiet else logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stop)
     with tempfile.TemporaryDirectory(prefix="evolink-emulator-", ignore_cleanup_errors=True) as folder:
-        _announce(options.host, bound.getsockname()[1], settings)
+        _announce(options, bound.getsockname()[1], tls=pair is not None)
         try:
-            build_server(settings, Path(folder)).run([bound])
+            build_server(options.settings, Path(folder), pair).run([bound])
         except SystemExit:
             return 0
         finally:
@@ -64,61 +88,29 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m airflow_provider_evolink.emulator",
-        description="A local EvoLink: accepts any API key, costs nothing, renders real files.",
-    )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument(
-        "--port", type=int, default=_PORT, help="port to listen on; 0 for a free one (default: %(default)s)"
-    )
-    parser.add_argument("--allow-remote", action="store_true", help="allow an address other than loopback")
-    parser.add_argument(
-        "--allow-host",
-        action="append",
-        dest="allowed_hosts",
-        metavar="NAME",
-        help=f"serve requests that name this host, such as that of a container (repeatable; also ${HOSTS_VARIABLE})",
-    )
-    pace = parser.add_mutually_exclusive_group()
-    pace.add_argument("--speed", type=float, help="divide the duration of jobs by this (default: 1)")
-    pace.add_argument("--polls", type=int, help="finish jobs after this many polls instead of by the clock")
-    parser.add_argument("--seconds", type=float, help="nominal seconds of a video job (default: 120)")
-    parser.add_argument(
-        "--estimated-time", type=int, help="estimated_time that jobs report (default: their real duration)"
-    )
-    parser.add_argument("--balance", type=float, help="credits of the account (default: 1000)")
-    parser.add_argument("--link-seconds", type=float, help="lifetime of a result link (default: 86400)")
-    parser.add_argument("--fps", type=int, help="frames per second of rendered videos (default: 24)")
-    parser.add_argument("--key", action="append", dest="keys", metavar="KEY", help="accept only this key (repeatable)")
-    parser.add_argument("--no-idempotency", action="store_true", help="ignore Idempotency-Key")
-    parser.add_argument("--files-images-only", action="store_true", help="refuse uploads other than images")
-    parser.add_argument("--quiet", action="store_true", help="do not log jobs")
-    return parser
+def _pair(options: argparse.Namespace) -> Pair | None:
+    """Return certificate and key; make them if that is wanted."""
+    from airflow_provider_evolink.emulator.certificate import check_pair, self_signed
+
+    if options.tls_self_signed is not None:
+        file = Path(options.tls_self_signed)
+        own = [urlsplit(options.public_url or "").hostname, *options.allowed_hosts, options.host]
+        names = ["localhost", "127.0.0.1", "::1", socket.gethostname(), *filter(None, own)]
+        return Pair(file, self_signed(file, (name for name in names if name.isascii() and name not in _ANY)))
+    if options.tls_cert is None:
+        return None
+    pair = Pair(Path(options.tls_cert), Path(options.tls_key))
+    check_pair(*pair)
+    return pair
 
 
-def _settings(options: argparse.Namespace) -> Settings:
-    names = ("speed", "polls", "seconds", "estimated_time", "balance", "link_seconds", "fps", "keys")
-    changes: dict[str, Any] = {name: value for name in names if (value := getattr(options, name)) is not None}
-    listed = os.environ.get(HOSTS_VARIABLE, "").replace(",", " ").split()
-    changes["allowed_hosts"] = [*(options.allowed_hosts or []), *listed, options.host]
-    changes["mode"] = "polls" if "polls" in changes else "seconds"
-    changes["idempotency"] = not options.no_idempotency
-    changes["files_images_only"] = options.files_images_only
-    return Settings().changed(changes)
-
-
-def _announce(host: str, port: int, settings: Settings) -> None:
+def _announce(options: argparse.Namespace, port: int, *, tls: bool) -> None:
+    settings, host = options.settings, options.host
     pace = f"{settings.polls} polls" if settings.mode == "polls" else f"speed {settings.speed:g}"
     shown = f"[{host}]" if ":" in host else host
-    sys.stdout.write(f"EvoLink emulator on http://{shown}:{port} ({pace})\n")
+    links = f", links start with {settings.public_url}" if settings.public_url else ""
+    sys.stdout.write(f"EvoLink emulator on {'https' if tls else 'http'}://{shown}:{port} ({pace}){links}\n")
     sys.stdout.flush()
-
-
-def _fail(message: str) -> int:
-    sys.stderr.write(f"{message}\n")
-    return 2
 
 
 def _stop(*_: object) -> None:
@@ -126,4 +118,7 @@ def _stop(*_: object) -> None:
 
 
 if __name__ == "__main__":
+    # before anything slow: the first process of a container is not terminated by a signal that it has no handler for
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, _stop)
     sys.exit(main())

@@ -16,6 +16,7 @@ PACKAGES = {
     "python_multipart": ("python-multipart", "0.0.18"),
     "starlette": ("starlette", "0.40.0"),
     "uvicorn": ("uvicorn", "0.30.0"),
+    "cryptography": ("cryptography", "42.0.0"),
     "pydantic": ("pydantic", "2.11.0"),
 }
 ENCODERS = ("libx264", "aac", "libmp3lame", "libopus", "pcm_s16le")

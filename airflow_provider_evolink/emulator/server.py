@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import uvicorn
 
 _START_SECONDS = 10
+_FILES = 65536
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -44,12 +45,25 @@ def listen(host: str, port: int) -> socket.socket:
     return bound
 
 
-def build_server(settings: Settings, folder: Path) -> uvicorn.Server:
+def raise_file_limit() -> None:
+    """Allow as many open connections as this process may have: the usual 1,024 files are too few for a team."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def build_server(settings: Settings, folder: Path, pair: tuple[Path, Path] | None = None) -> uvicorn.Server:
     """
     Build the server around a new state.
 
     :param settings: The settings at the start.
     :param folder: For uploads and results.
+    :param pair: PEM files of certificate and key, to serve HTTPS.
     :raises MissingPackages: A package of the extra ``emulator`` is missing.
     :raises ModelFileError: A model file is wrong.
     """
@@ -59,6 +73,7 @@ def build_server(settings: Settings, folder: Path) -> uvicorn.Server:
     from airflow_provider_evolink.emulator.routes.app import build_app
     from airflow_provider_evolink.emulator.routes.raw_transport import TransportProtocol
 
+    certificate, key = pair or (None, None)
     config = uvicorn.Config(
         build_app(World(settings, folder)),
         http=TransportProtocol,
@@ -70,6 +85,8 @@ def build_server(settings: Settings, folder: Path) -> uvicorn.Server:
         server_header=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
     )
     return uvicorn.Server(config)
 

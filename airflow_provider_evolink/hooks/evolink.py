@@ -132,7 +132,7 @@ def settings_of(connection: Connection, extra: Mapping[str, Any]) -> ClientSetti
     from airflow_provider_evolink.metrics import count_rate_limit
 
     # The deployment's configuration, not the connection, says who else may receive the key.
-    allowed = str(conf.get("evolink", "allowed_hosts", fallback="") or "").replace(",", " ").split()
+    allowed = _listed("allowed_hosts")
     base_url = api.check_url(_base_url(connection) or api.API_URL, field="host", allowed_hosts=allowed)
     local = is_local_host(urlsplit(base_url).hostname)
     files_url = str(extra.get("files_host") or (base_url if local else api.FILES_URL))
@@ -144,8 +144,13 @@ def settings_of(connection: Connection, extra: Mapping[str, Any]) -> ClientSetti
         submit_timeout=api.check_seconds(extra.get("submit_timeout"), 30.0, field="submit_timeout"),
         honors_idempotency_key=str(extra.get("honors_idempotency_key", "")).lower() in ("true", "1"),
         network=network_policy(),
+        private_media_hosts=api.check_hosts(_listed("private_media_hosts"), field="private_media_hosts"),
         on_rate_limit=count_rate_limit,
     )
+
+
+def _listed(option: str) -> list[str]:
+    return str(conf.get("evolink", option, fallback="") or "").replace(",", " ").split()
 
 
 def check_other_hosts(settings: ClientSettings) -> list[HostCheck]:

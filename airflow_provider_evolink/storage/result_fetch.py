@@ -195,7 +195,10 @@ class ResultFetch:
         place = job.indexes.index(index)
         link = job.results[place]
         connector = hosts.Connector(
-            network=settings.network, allow_loopback=settings.is_local, max_redirects=self._limits.max_redirects
+            network=settings.network,
+            allow_loopback=settings.is_local,
+            private_hosts=settings.private_media_hosts,
+            max_redirects=self._limits.max_redirects,
         )
         expires = None if job.created is None else job.created + _LIFETIME
         with naming(link, job.job_id):

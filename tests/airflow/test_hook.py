@@ -251,6 +251,44 @@ def test_the_deployment_may_allow_hosts_and_a_connection_may_not(
         _ = connect(host="http://proxy.example").settings
 
 
+HOSTS = {
+    "": frozenset(),
+    "emulator": {("emulator", 443)},
+    "Emulator.Staging:8765, 10.0.0.7": {("emulator.staging", 8765), ("10.0.0.7", 443)},
+    "emulator. [fd00::1]:8443": {("emulator", 443), ("fd00::1", 8443)},
+}
+
+
+@pytest.mark.parametrize("text", HOSTS)
+def test_the_deployment_may_list_private_media_hosts(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW__EVOLINK__PRIVATE_MEDIA_HOSTS", text)
+    assert connect(extra={"private_media_hosts": "evil.example"}).settings.private_media_hosts == HOSTS[text]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://emulator:8765",
+        "emulator/media",
+        "emulator:0",
+        "emulator:x",
+        "emulator:99999",
+        "*",
+        "a@b",
+        ":80",
+        "*.a.b",
+    ],
+)
+def test_what_is_no_host_is_an_error_of_the_configuration(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("AIRFLOW__EVOLINK__PRIVATE_MEDIA_HOSTS", text)
+    with pytest.raises(EvoLinkConfigError, match=r"\[evolink\] private_media_hosts: .* is no host\. What to do"):
+        _ = connect().settings
+
+
 def test_a_redirect_does_not_carry_the_key_away(
     connect: Connect, emulator: EmulatorServer, stranger: tuple[str, list[bytes]], hurry: None
 ) -> None:
@@ -379,6 +417,7 @@ def test_airflows_provider_manager_lists_the_hook(airflow_home: Path) -> None:
         "idempotency_namespace",
         "input_roots",
         "ledger_path",
+        "private_media_hosts",
         "proxy",
         "spool_folder",
         "ui_roots",

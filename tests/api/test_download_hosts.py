@@ -193,3 +193,57 @@ def test_a_name_that_holds_no_inner_address_goes_through_the_proxy(name):
 @pytest.mark.parametrize("address", ["2606:4700::5efe:808:808", "2606:4700::200:5efe:808:808"])
 def test_a_public_address_that_carries_a_public_one_is_public(address):
     assert addresses.is_public_address(address)
+
+
+LISTED = {("emulator.staging.internal", 8765), ("10.0.0.7", 443)}
+
+
+def listed(found, **changes):
+    return hosts.Connector(resolver=lambda *_: found, tls=TLS, private_hosts=LISTED, **changes)
+
+
+@pytest.mark.parametrize(
+    "address", ["10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.9", "fc00::1", "127.0.0.1", PUBLIC]
+)
+def test_a_listed_host_may_have_a_private_address(address):
+    link = hosts.read_link("https://emulator.staging.internal:8765/media/a.mp4")
+    target = listed([address]).locate(link)
+    assert (target.addresses, target.loopback) == ((address,), False)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("169.254.169.254", "fe80::1", "100.100.100.200", "168.63.129.16", "fd00:ec2::254", "0.0.0.0", "::"),
+        *("224.0.0.1", "ff02::1", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "not an address"),
+    ],
+)
+def test_but_not_the_address_of_a_metadata_service(address):
+    for found in ([address], ["10.0.0.1", address]):
+        with pytest.raises(EvoLinkLinkRefused, match="not public"):
+            listed(found).locate(hosts.read_link("https://emulator.staging.internal:8765/a"))
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "http://emulator.staging.internal:8765/a",
+        "https://emulator.staging.internal:8766/a",
+        "https://emulator.staging.internal/a",
+        "https://other.staging.internal:8765/a",
+        "https://x.emulator.staging.internal:8765/a",
+        "https://user@emulator.staging.internal:8765/a",
+        "https://10.0.0.7:8443/a",
+        "https://10.0.0.8/a",
+    ],
+)
+@pytest.mark.parametrize("proxy", [None, "http://proxy.example:3128"])
+def test_what_is_not_listed_is_refused_as_before(link, proxy):
+    with pytest.raises(EvoLinkLinkRefused):
+        listed(["10.0.0.1"], network=NetworkPolicy(https_proxy=proxy)).locate(hosts.read_link(link))
+
+
+@pytest.mark.parametrize("link", ["https://emulator.staging.internal:8765/a", "https://10.0.0.7/a"])
+def test_a_proxy_may_resolve_a_listed_host(link):
+    target = listed([], network=NetworkPolicy(https_proxy="http://proxy.example:3128")).locate(hosts.read_link(link))
+    assert target.addresses == ()

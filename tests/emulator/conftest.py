@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -61,3 +65,49 @@ def finished(order: Order, client: httpx.Client) -> Callable[..., dict[str, Any]
                 return job
 
     return run
+
+
+@dataclass
+class Running:
+    """An emulator in a process of its own."""
+
+    process: subprocess.Popen[str]
+    first_line: str
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return self.first_line.split()[3]
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.url.rpartition(":")[2])
+
+    def stop(self) -> str:
+        """End it, and return what it logged."""
+        self.process.terminate()
+        out, log = self.process.communicate(timeout=20)
+        assert self.process.returncode == 0, log
+        return out + log
+
+
+@pytest.fixture(scope="module")
+def start() -> Iterator[Callable[..., Running]]:
+    """Start emulators by the command line; they are ended with the module."""
+    found: list[Running] = []
+
+    def run(*arguments: str, prefix: tuple[str, ...] = (), **variables: str) -> Running:
+        command = [*prefix, sys.executable, "-m", "airflow_provider_evolink.emulator", *arguments]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | variables
+        )
+        assert process.stdout is not None
+        found.append(Running(process, process.stdout.readline()))
+        assert found[-1].first_line, process.communicate()
+        return found[-1]
+
+    yield run
+    for one in found:
+        one.process.kill()
+        one.process.communicate()

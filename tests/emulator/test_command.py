@@ -17,7 +17,7 @@ import airflow_provider_evolink.emulator as package
 from airflow_provider_evolink.emulator.__main__ import main
 
 COMMAND = [sys.executable, "-m", "airflow_provider_evolink.emulator"]
-ALLOWED = {"av", "PIL", "pydantic", "starlette", "uvicorn"}
+ALLOWED = {"av", "cryptography", "PIL", "pydantic", "starlette", "uvicorn"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

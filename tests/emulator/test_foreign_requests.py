@@ -12,7 +12,7 @@ import sys
 import httpx
 import pytest
 
-from airflow_provider_evolink.emulator.__main__ import HOSTS_VARIABLE, main
+from airflow_provider_evolink.emulator.__main__ import main
 from airflow_provider_evolink.emulator.settings import Settings
 
 KEY = {"Authorization": "Bearer sk-evo-test"}
@@ -255,7 +255,7 @@ def test_a_listed_host_is_a_name_alone(name):
 
 
 def test_the_command_refuses_a_wrong_host_and_says_why(capsys, monkeypatch):
-    monkeypatch.setenv(HOSTS_VARIABLE, "https://emulator")
+    monkeypatch.setenv("EVOLINK_EMULATOR_ALLOWED_HOSTS", "https://emulator")
     for arguments in (["--allow-host", "a:1"], []):
         with pytest.raises(SystemExit) as stopped:
             main(arguments)
@@ -265,7 +265,7 @@ def test_the_command_refuses_a_wrong_host_and_says_why(capsys, monkeypatch):
 
 def test_the_command_takes_hosts_from_options_and_environment():
     command = [sys.executable, "-m", "airflow_provider_evolink.emulator", "--port", "0", "--allow-remote"]
-    env = os.environ | {HOSTS_VARIABLE: "emulator, evolink.test"}
+    env = os.environ | {"EVOLINK_EMULATOR_ALLOWED_HOSTS": "emulator, evolink.test"}
     process = subprocess.Popen(
         [*command, "--host", "0.0.0.0", "--allow-host", "one", "--allow-host", "two"],
         stdout=subprocess.PIPE,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +72,7 @@ def download(
     spool_dir: Path | None = None,
     keep: Path | None = None,
     network: NetworkPolicy | None = None,
+    private_hosts: Collection[tuple[str, int]] = (),
 ) -> Iterator[MediaBytes]:
     """
     Fetch a result link into a private file, which is removed at the end of the ``with`` block.
@@ -90,11 +91,17 @@ def download(
         the ``with`` block ends well, and kept otherwise, with a note beside it: a call with the same path and link,
         which may be signed anew, goes on there.
     :param network: Proxy and trusted authorities; by default those of the environment.
+    :param private_hosts: Hosts and ports that may have private addresses, over HTTPS, at any port: ``(host, port)``.
     :raises EvoLinkLinkExpired: the link has expired; the job may hold a fresh one.
     :raises EvoLinkLinkRefused: the link or a redirect leaves the public internet.
     :raises EvoLinkMediaError: there was no usable file.
     """
-    connector = hosts.Connector(network=network, allow_loopback=allow_loopback, max_redirects=limits.max_redirects)
+    connector = hosts.Connector(
+        network=network,
+        allow_loopback=allow_loopback,
+        private_hosts=private_hosts,
+        max_redirects=limits.max_redirects,
+    )
     if keep is not None:
         with _kept_part(keep, link, job_id) as part:
             with naming(link, job_id):

@@ -15,7 +15,7 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ import httpx
 from airflow_provider_evolink.api.addresses import (
     is_inner_name,
     is_loopback_address,
+    is_machine_address,
     is_public_address,
     literal_address,
 )
@@ -36,6 +37,7 @@ from airflow_provider_evolink.api.redaction import public_link, sanitize
 
 Resolver: TypeAlias = Callable[[str, int], Sequence[str]]
 
+_HOW_TO_LIST = "What to do: if it is the emulator of your team, list it in [evolink] private_media_hosts"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _ENDS_IN_NUMBER = re.compile(r"(^|\.)([0-9]+|0x[0-9a-f]*)$")
@@ -78,11 +80,12 @@ def read_link(link: str, base: httpx.URL | None = None) -> httpx.URL:
         raise EvoLinkLinkRefused("the link is not a valid URL") from None
 
 
-def check_link(url: httpx.URL, *, allow_loopback: bool = False) -> None:
+def check_link(url: httpx.URL, *, allow_loopback: bool = False, listed: bool = False) -> None:
     """
     Refuse what can be refused before the host is resolved.
 
     :param url: The link.
+    :param listed: The deployment's configuration lists host and port.
     :param allow_loopback: Accept plain HTTP and any port; :func:`check_addresses` then checks the host.
     """
     host = _host(url)
@@ -92,38 +95,44 @@ def check_link(url: httpx.URL, *, allow_loopback: bool = False) -> None:
         raise _refusal(url, "it contains a user name or password")
     if literal_address(host) is None and (not _HOST_NAME.fullmatch(host) or _ENDS_IN_NUMBER.search(host)):
         raise _refusal(url, "its host is neither a host name nor an IP address")
-    if url.port is not None and not (allow_loopback and 0 < url.port < 65536):
-        raise _refusal(url, "only port 443 is allowed")
+    if url.port is not None and not ((allow_loopback or listed) and 0 < url.port < 65536):
+        raise _refusal(url, f"only port 443 is allowed. {_HOW_TO_LIST}")
 
 
-def check_addresses(url: httpx.URL, addresses: Sequence[str], *, allow_loopback: bool = False) -> Target:
+def check_addresses(
+    url: httpx.URL, addresses: Sequence[str], *, allow_loopback: bool = False, listed: bool = False
+) -> Target:
     """
     Check what a host resolved to. One bad address refuses the link: the others may be bait.
 
     :param url: A link that passed :func:`check_link`.
     :param addresses: All addresses of its host.
     :param allow_loopback: Accept a host all of whose addresses are this machine.
+    :param listed: The deployment's configuration lists host and port: private addresses are allowed.
     """
     unique = tuple(dict.fromkeys(addresses))
     if not unique:
         raise _refusal(url, "its host has no address")
     if allow_loopback and all(map(is_loopback_address, unique)):
         return Target(url, unique, loopback=True)
-    check_link(url)
+    check_link(url, listed=listed)
     for address in unique:
-        if not is_public_address(address):
-            raise _refusal(url, f"its host is at {sanitize(address, 60)}, which is not public")
+        if not (is_public_address(address) or (listed and is_machine_address(address))):
+            raise _refusal(url, f"its host is at {sanitize(address, 60)}, which is not public. {_HOW_TO_LIST}")
     return Target(url, unique, loopback=False)
 
 
-def check_name(url: httpx.URL) -> Target:
+def check_name(url: httpx.URL, *, listed: bool = False) -> Target:
     """
     Check a link whose host a proxy resolves: its spelling, and what name or literal address show.
 
     :param url: The link.
+    :param listed: The deployment's configuration lists host and port.
     """
-    check_link(url)
+    check_link(url, listed=listed)
     host = _host(url)
+    if listed:
+        return Target(url, (), loopback=False)
     if is_inner_name(host):
         raise _refusal(url, "its host is the name of an internal host")
     if literal_address(host) and not is_public_address(host):
@@ -150,6 +159,7 @@ class Connector:
     :param tls: Whom to trust, instead of what the network policy says.
     :param network: The way out; by default that of the environment.
     :param allow_loopback: Accept this machine, over plain HTTP and on any port too.
+    :param private_hosts: Hosts and ports of the configuration that may have private addresses, at any hop.
     :param max_redirects: Hops to follow.
     """
 
@@ -160,12 +170,14 @@ class Connector:
         tls: ssl.SSLContext | None = None,
         network: NetworkPolicy | None = None,
         allow_loopback: bool = False,
+        private_hosts: Collection[tuple[str, int]] = (),
         max_redirects: int = 5,
     ) -> None:
         self._resolve = functools.cache(resolver or system_resolver)
         self._network = network or NetworkPolicy.from_environment()
         self._tls = tls or ssl_context(self._network)
         self._allow_loopback = allow_loopback
+        self._private_hosts = private_hosts
         self._max_redirects = max_redirects
 
     @contextmanager
@@ -240,14 +252,15 @@ class Connector:
         :param seconds: What the name may take to be resolved.
         """
         host = _host(url)
-        check_link(url, allow_loopback=allow_loopback)
+        listed = (host, url.port or 443) in self._private_hosts
+        check_link(url, allow_loopback=allow_loopback, listed=listed)
         if self.proxy_of(url) is not None:
-            return check_name(url)
+            return check_name(url, listed=listed)
         try:
             found = [host] if literal_address(host) else _within(seconds, self._resolve, host, url.port or 443)
         except (OSError, UnicodeError):
             raise httpx.ConnectError("the host name could not be resolved") from None
-        return check_addresses(url, found, allow_loopback=allow_loopback)
+        return check_addresses(url, found, allow_loopback=allow_loopback, listed=listed)
 
 
 def _transport(tls: ssl.SSLContext, proxy: httpx.Proxy | None) -> httpx.HTTPTransport:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import ipaddress
 import tempfile
 import time
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from airflow_provider_evolink.emulator.settings import split_host
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+Result = TypeVar("Result")
+
+_PORTS = {"http": 80, "https": 443}
+_WAITING = ThreadPoolExecutor(max_workers=64, thread_name_prefix="inputs")
 _TIMEOUT = 10
 _TOTAL_SECONDS = 30.0
 _MAX_BYTES = 100 * 1024 * 1024
@@ -35,12 +44,14 @@ class InputMedia:
     :param height: Pixels; 0 without a picture.
     :param seconds: Length; 0 for images.
     :param open: Returns the file. May take long, since it may have to be rendered first.
+    :param fetched: The file, if it was fetched for this request alone.
     """
 
     width: int
     height: int
     seconds: float
     open: Callable[[], Path]
+    fetched: Path | None = None
 
 
 def is_loopback(address: str) -> bool:
@@ -68,17 +79,35 @@ def is_loopback_host(host: str) -> bool:
         return False
 
 
+def may_fetch(address: str, media_hosts: Iterable[str], *, local: bool) -> bool:
+    """
+    Return whether the emulator fetches the file at an address.
+
+    :param address: A URL.
+    :param media_hosts: Hosts of the configuration; their files are fetched for everybody.
+    :param local: Whether the caller is on this machine; nobody else reaches its other servers over this one.
+    """
+    try:
+        parts = urlsplit(address)
+        host, port = (parts.hostname or "").removesuffix("."), parts.port or _PORTS.get(parts.scheme)
+    except ValueError:
+        return False
+    if port is None:
+        return False
+    return (local and is_loopback(address)) or any(
+        host == name and only in (None, port) for name, only in map(split_host, media_hosts)
+    )
+
+
 def fetch(address: str, folder: Path, max_bytes: int = _MAX_BYTES) -> Path:
     """
-    Download a file from this machine. Redirects are not followed.
+    Download a file. Redirects are not followed.
 
-    :param address: An http URL on a loopback address.
+    :param address: A URL that :func:`may_fetch` allows.
     :param folder: Where to put the file.
     :param max_bytes: A larger file is refused.
     :raises InputUnavailable: There is no usable file at the address.
     """
-    if not is_loopback(address):
-        raise InputUnavailable("only loopback addresses are fetched")
     try:
         status, content = _get(address, max_bytes)
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -93,7 +122,8 @@ def fetch(address: str, folder: Path, max_bytes: int = _MAX_BYTES) -> Path:
 def _get(address: str, max_bytes: int) -> tuple[int, bytes]:
     parts, deadline = urlsplit(address), time.monotonic() + _TOTAL_SECONDS
     target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port or 80, timeout=_TIMEOUT)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port or _PORTS[parts.scheme], timeout=_TIMEOUT)
     content = bytearray()
     try:
         connection.request("GET", target, headers={"User-Agent": "evolink-emulator"})
@@ -107,6 +137,34 @@ def _get(address: str, max_bytes: int) -> tuple[int, bytes]:
     if response.length:
         raise http.client.IncompleteRead(b"", response.length)
     return response.status, bytes(content)
+
+
+def fetch_and_measure(address: str, folder: Path) -> InputMedia:
+    """
+    Download a file and read its size and length.
+
+    :param address: A URL that :func:`may_fetch` allows.
+    :param folder: Where to put the file; it stays there only if it is a media file.
+    :raises InputUnavailable: There is no usable file at the address.
+    """
+    path = fetch(address, folder)
+    try:
+        return replace(measure(path), fetched=path)
+    except InputUnavailable:
+        path.unlink()
+        raise
+
+
+async def in_background(function: Callable[..., Result], *arguments: Any) -> Result:
+    """
+    Call a function that may wait for the server of an input, without blocking the event loop.
+
+    The threads of ``asyncio.to_thread`` are few: some servers that hang would keep all other orders waiting.
+
+    :param function: The function.
+    :param arguments: Its arguments.
+    """
+    return await asyncio.get_running_loop().run_in_executor(_WAITING, partial(function, *arguments))
 
 
 def measure(path: Path) -> InputMedia:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from airflow_provider_evolink.emulator.orders.input_media import InputMedia
     from airflow_provider_evolink.emulator.orders.order import Order
     from airflow_provider_evolink.emulator.settings import Settings
@@ -142,6 +144,24 @@ class Job:
     def is_completed(self) -> bool:
         """Return whether the job has ended with a result."""
         return self.state.status == "completed"
+
+    def result_path(self, folder: Path, number: int) -> Path:
+        """
+        Return where a result is kept once it is rendered.
+
+        :param folder: Of all results.
+        :param number: Number of the file, from 1.
+        """
+        return folder / f"{self.id}-{number}.{self.plan.output.extension_of(number)}"
+
+    def files(self, folder: Path) -> list[Path]:
+        """
+        Return all files that only this job needs: its results, and inputs that were fetched for it.
+
+        :param folder: Of all results.
+        """
+        results = [self.result_path(folder, number + 1) for number in range(self.plan.output.count)]
+        return [*results, *(media.fetched for media in self.plan.inputs.values() if media.fetched)]
 
     @property
     def credits_charged(self) -> float:

@@ -14,8 +14,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from airflow_provider_evolink.emulator.orders.input_media import (
     InputMedia,
     InputUnavailable,
-    fetch,
+    fetch_and_measure,
     is_loopback,
+    may_fetch,
     measure,
 )
 from airflow_provider_evolink.emulator.orders.outputs import SHOWS_CLIP, SOURCE, input_clip
@@ -23,6 +24,7 @@ from airflow_provider_evolink.emulator.orders.plans import start_image
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from urllib.parse import SplitResult
 
     from airflow_provider_evolink.emulator.orders.jobs import Job
     from airflow_provider_evolink.emulator.state.world import World
@@ -59,7 +61,7 @@ class Gallery:
         :param job: A completed job.
         :param number: Number of the file, from 1.
         """
-        path = self._world.folder / f"{job.id}-{number}.{job.plan.output.extension_of(number)}"
+        path = job.result_path(self._world.folder, number)
         with self._locks[path.name]:
             if not path.exists():
                 unfinished = path.with_suffix(".part")
@@ -67,22 +69,23 @@ class Gallery:
                 unfinished.replace(path)
         return path
 
-    def locate(self, base: str, address: str, *, local: bool) -> InputMedia | None:
+    def locate(self, own_urls: tuple[str, ...], address: str, *, local: bool) -> InputMedia | None:
         """
         Return the input media at an address.
 
-        :param base: Scheme, host and port of the emulator.
+        :param own_urls: What links of this emulator start with.
         :param address: The address in the request.
         :param local: Whether the request came from this machine; nobody else reaches its other servers over this one.
         :return: None for an address that the emulator does not fetch.
         :raises InputUnavailable: There is no usable file at the address.
         """
         try:
-            parts, own = urlsplit(address), self._is_own(base, address)
+            parts, own = urlsplit(address), any(_is_below(base, address) for base in own_urls)
         except ValueError as error:
             raise InputUnavailable(address) from error
         if not own:
-            return measure(fetch(address, self._world.folder)) if local and is_loopback(address) else None
+            allowed = may_fetch(address, self._world.settings.media_hosts, local=local)
+            return fetch_and_measure(address, self._world.folder) if allowed else None
         if parts.path.startswith("/files/"):
             upload = self._world.uploads.find(unquote(parts.path).removeprefix("/files/"), self._world.now())
             if upload is None:
@@ -91,11 +94,6 @@ class Gallery:
         if parts.path.startswith("/media/"):
             return self._own_result(parts.path, parse_qs(parts.query))
         raise InputUnavailable(address)
-
-    def _is_own(self, base: str, address: str) -> bool:
-        here, there = urlsplit(base), urlsplit(address)
-        same_host = here.hostname == there.hostname or is_loopback(address)
-        return there.scheme == here.scheme and same_host and (here.port or 80) == (there.port or 80)
 
     def _own_result(self, path: str, query: dict[str, list[str]]) -> InputMedia:
         _, _, job_id, name = path.split("/", 3)
@@ -114,6 +112,16 @@ class Gallery:
         """
         output = job.plan.output
         return InputMedia(output.width, output.height, output.seconds, partial(self.render, job, number))
+
+
+def _is_below(base: str, address: str) -> bool:
+    here, there = urlsplit(base), urlsplit(address)
+    same_host = here.hostname == there.hostname or is_loopback(address)
+    return there.scheme == here.scheme and same_host and _port(here) == _port(there)
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _render(job: Job, number: int, fps: int, path: Path) -> None:

@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from airflow_provider_evolink.emulator.orders.jobs import ENDED, Failure, Job
 from airflow_provider_evolink.emulator.routes.bodies import ApiError
+from airflow_provider_evolink.emulator.settings import FIXED
 from airflow_provider_evolink.emulator.state.world import DEFAULT_FAILURE, World
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class ControlPlane:
         """Show or change the settings."""
         if request.method == "POST":
             changes = await _json_object(request)
+            if fixed := sorted(FIXED & set(changes)):
+                raise _bad_request(f"{', '.join(fixed)}: can only be set at the start")
             try:
                 self._world.settings = self._world.settings.changed(changes)
             except (TypeError, ValueError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from starlette.datastructures import UploadFile
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from airflow_provider_evolink.emulator.orders.input_media import InputUnavailable, fetch, is_loopback
+from airflow_provider_evolink.emulator.orders.input_media import InputUnavailable, fetch, in_background, may_fetch
 from airflow_provider_evolink.emulator.routes.bodies import ApiError
 from airflow_provider_evolink.emulator.routes.request import authenticate, base_url, is_local, query_number, read_json
 from airflow_provider_evolink.emulator.state.uploads import UploadRejected
@@ -78,13 +77,15 @@ class FilesApi:
         address = body.get("file_url")
         if not isinstance(address, str) or not address:
             raise file_error(400, 400, "file_url is required")
-        if not is_loopback(address) or not is_local(request):
-            raise file_error(400, 40004, "the emulator downloads from its own machine, for callers on it, only")
+        if not may_fetch(address, self._world.settings.media_hosts, local=is_local(request)):
+            message = "the emulator downloads from its own machine, for callers on it, and from its --media-host only"
+            raise file_error(400, 40004, message)
         try:
-            path = await asyncio.to_thread(fetch, address, self._world.folder)
+            path = await in_background(fetch, address, self._world.folder)
         except InputUnavailable as error:
             raise file_error(400, 40004, f"download of the source failed: {error}") from error
-        content = await asyncio.to_thread(path.read_bytes)
+        content = await in_background(path.read_bytes)
+        path.unlink()
         return self._store(request, caller, content, body)
 
     def _store(
@@ -98,7 +99,7 @@ class FilesApi:
             )
         except UploadRejected as rejection:
             raise file_error(400, rejection.code, rejection.message) from rejection
-        return _success(upload.public(base_url(request)))
+        return _success(upload.public(base_url(request, world.settings)))
 
     async def quota(self, request: Request) -> Response:
         """Show how many files the account has and may have."""

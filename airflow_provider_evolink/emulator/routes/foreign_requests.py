@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from starlette.responses import JSONResponse
 
@@ -44,7 +45,7 @@ class ForeignRequests:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it with 403 (415 for a form sent to the control plane)."""
-        found = refusal(scope, self._world.settings.allowed_hosts) if scope["type"] == "http" else None
+        found = refusal(scope, self._hosts()) if scope["type"] == "http" else None
         if found is None:
             await self._app(scope, receive, send)
             return
@@ -52,6 +53,11 @@ class ForeignRequests:
         control = scope["path"].startswith("/_emulator")
         body = {"error": message} if control else error_body(status, message=message)
         await JSONResponse(body, status, headers={"connection": "close"})(scope, receive, send)
+
+    def _hosts(self) -> list[str]:
+        settings = self._world.settings
+        public = urlsplit(settings.public_url or "").hostname
+        return [*settings.allowed_hosts, *filter(None, [public])]
 
 
 def refusal(scope: Scope, allowed_hosts: Iterable[str]) -> tuple[int, str] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import replace
 from functools import partial
@@ -12,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from airflow_provider_evolink.emulator.orders.fields import Refusal
+from airflow_provider_evolink.emulator.orders.input_media import in_background
 from airflow_provider_evolink.emulator.orders.models import names
 from airflow_provider_evolink.emulator.orders.order import Order, is_valid_idempotency_key
 from airflow_provider_evolink.emulator.orders.outputs import SOURCE
@@ -25,7 +25,14 @@ from airflow_provider_evolink.emulator.routes.bodies import (
     submitted_body,
 )
 from airflow_provider_evolink.emulator.routes.chains import source_job
-from airflow_provider_evolink.emulator.routes.request import authenticate, base_url, is_local, query_number, read_json
+from airflow_provider_evolink.emulator.routes.request import (
+    authenticate,
+    base_url,
+    is_local,
+    own_urls,
+    query_number,
+    read_json,
+)
 from airflow_provider_evolink.emulator.state.books import KeyReused
 from airflow_provider_evolink.emulator.state.world import InsufficientCredits
 
@@ -84,7 +91,7 @@ class JobsApi:
             effective, cut = check_request(kind, body)
             if effective["model"].startswith("no-access"):
                 raise api_error(403)
-            locate = partial(self._gallery.locate, base_url(request), local=is_local(request))
+            locate = partial(self._gallery.locate, own_urls(request, self._world.settings), local=is_local(request))
             response = await self._accept(Order(caller, key, kind, body, effective), locate)
         except Refusal as refusal:
             log.info("refused  %s: %s", refusal.param or "body", refusal.message)
@@ -98,7 +105,7 @@ class JobsApi:
         if job is not None:
             return self._submitted(job, replayed=True)
         source = source_job(self._world, order)
-        plan = await asyncio.to_thread(plan_job, order.kind, order.effective, locate, source)
+        plan = await in_background(plan_job, order.kind, order.effective, locate, source)
         if source is not None:
             plan = self._with_result_of(source, plan, order.effective)
         # the same order may have been accepted while its input media were fetched
@@ -149,7 +156,7 @@ class JobsApi:
             raise api_error(404, "read")
         if job.order.caller.account != caller.account:
             raise api_error(403, "read")
-        return JSONResponse(self._polled(job, base_url(request)))
+        return JSONResponse(self._polled(job, base_url(request, self._world.settings)))
 
     async def poll_many(self, request: Request) -> Response:
         """Show up to 50 jobs; unknown ones are silently left out."""
@@ -162,7 +169,7 @@ class JobsApi:
             raise api_error(400, "submit", message=message, param="task_ids")
         jobs = [self._world.jobs[job_id] for job_id in dict.fromkeys(ids) if job_id in self._world.jobs]
         visible = [job for job in jobs if _is_visible(job, caller)]
-        return JSONResponse({"data": [self._polled(job, base_url(request)) for job in visible]})
+        return JSONResponse({"data": [self._polled(job, base_url(request, self._world.settings)) for job in visible]})
 
     def _polled(self, job: Job, base: str) -> dict[str, Any]:
         self._world.poll(job)

@@ -39,9 +39,24 @@ def is_local(request: Request) -> bool:
     return request.client is None or is_loopback_host(request.client.host)
 
 
-def base_url(request: Request) -> str:
-    """Return scheme, host and port as the client sees them; links start with it."""
-    return str(request.base_url).rstrip("/")
+def base_url(request: Request, settings: Settings) -> str:
+    """
+    Return scheme, host and port as the client sees them; links start with it.
+
+    :param request: The request.
+    :param settings: Hold the public address, if there is one.
+    """
+    return (settings.public_url or str(request.base_url)).rstrip("/")
+
+
+def own_urls(request: Request, settings: Settings) -> tuple[str, ...]:
+    """
+    Return all that links to results and uploads of this emulator may start with.
+
+    :param request: The request.
+    :param settings: Hold the public address, if there is one.
+    """
+    return (base_url(request, settings), str(request.base_url).rstrip("/"))
 
 
 async def read_json(request: Request, max_bytes: int = _MAX_BODY) -> Any:

@@ -68,6 +68,10 @@ class Books:
         if order.idempotency_key is not None:
             self._by_key[(order.caller.key_fingerprint, order.idempotency_key)] = (job.id, _digest(order.body))
 
+    def forget(self, order: Order) -> None:
+        """Forget the idempotency key of an order; what it cost stays in the books."""
+        self._by_key.pop((order.caller.key_fingerprint, order.idempotency_key or ""), None)
+
     def settle(self, job: Job) -> None:
         """Record the end of a job: its credits are no longer reserved, and are spent if it completed."""
         self.reserved = round(self.reserved - job.plan.reserved, 4)

@@ -121,6 +121,7 @@ class UploadStore:
             raise UploadRejected(40002, "file type not allowed")
         if len(self.owned_by(account, now)) >= settings.max_files:
             raise UploadRejected(40003, "file quota used up")
+        self._delete_old(now, settings.file_seconds)
         number = secrets.token_hex(8)
         stored = _safe_name(name) or f"{number}.{allowed[mime_type]}"
         path = self._folder / f"upload-{number}"
@@ -139,6 +140,13 @@ class UploadStore:
         )
         self._by_path[upload.public_path()] = upload
         return upload
+
+    def _delete_old(self, now: float, grace: float) -> None:
+        """Delete files that expired long ago: a job whose input one was may be rendered later."""
+        for path, upload in list(self._by_path.items()):
+            if upload.expires + grace < now:
+                del self._by_path[path]
+                upload.path.unlink(missing_ok=True)
 
     def owned_by(self, account: str, now: float) -> list[Upload]:
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import secrets
 import time
@@ -84,6 +85,7 @@ class World:
         if plan.reserved > self.books.balance(self.settings.balance):
             raise InsufficientCredits
         now = self.now()
+        self._forget_old(now)
         job = Job(
             id=new_id(now),
             order=order,
@@ -96,6 +98,19 @@ class World:
         self.books.open(job)
         log.info("submit   %s %s, %g credits reserved", job.id, order.model, plan.reserved)
         return job
+
+    def _forget_old(self, now: float) -> None:
+        """Forget the oldest jobs that have ended, and delete their files, so that memory and disk do not fill up."""
+        if self.settings.keep_hours is None:
+            return
+        limit = now - self.settings.keep_hours * 3600
+        for job in list(itertools.takewhile(lambda job: job.created < limit, self.jobs.values())):
+            self.update(job)
+            if job.is_over:
+                del self.jobs[job.id]
+                self.books.forget(job.order)
+                for path in job.files(self.folder):
+                    path.unlink(missing_ok=True)
 
     def _injected_failure(self, order: Order) -> Failure | None:
         fault = self.faults.take("submit", f"/v1/{order.kind}s/generations", "order")
