@@ -34,8 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """Write the verdict beside what was seen."""
     report = yield
-    row = getattr(item, "callspec", None) and item.callspec.params.get("row")
-    if isinstance(row, Row) and (report.when == "call" or report.failed):
+    row = row_of(item)
+    if row and (report.when == "call" or report.failed):
         seen = item.stash.get(SEEN, None)
         state, paid = (f"{seen.state} (try {seen.tries})", str(len(seen.paid))) if seen else ("-", "-")
         verdict = "ok" if report.passed else "FAILED"
@@ -64,8 +64,14 @@ SEEN = pytest.StashKey[Seen]()
 @pytest.fixture(scope="session")
 def rows(request: pytest.FixtureRequest) -> list[Row]:
     """Return the rows that were chosen."""
-    params = [getattr(item, "callspec", None) and item.callspec.params for item in request.session.items]
-    return [given["row"] for given in params if given and isinstance(given.get("row"), Row)]
+    return [row for item in request.session.items if (row := row_of(item))]
+
+
+def row_of(item: pytest.Item) -> Row | None:
+    """Return the row of a test; None if it has none, as those of the pages."""
+    callspec = getattr(item, "callspec", None)
+    row = callspec.params.get("row") if callspec else None
+    return row if isinstance(row, Row) else None
 
 
 @pytest.fixture(scope="session")
@@ -151,8 +157,8 @@ def s3_connection(address: str) -> str:
 @pytest.fixture(scope="session")
 def together(world: World, request: pytest.FixtureRequest) -> Iterator[dict[str, Future[str]]]:
     """Begin all chosen rows that disturb nobody, at once."""
-    items = [item for item in request.session.items if "quiet" not in getattr(item, "fixturenames", ("quiet",))]
-    chosen = [item.callspec.params["row"] for item in items]
+    items = [item for item in request.session.items if "quiet" not in getattr(item, "fixturenames", ())]
+    chosen = [row for item in items if (row := row_of(item))]
     pool = ThreadPoolExecutor(max_workers=max(1, len(chosen)))
     yield {row.name: pool.submit(row.act, world, row) for row in chosen}
     pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C, Airflow goes away under those still waiting
