@@ -12,7 +12,7 @@ import pytest
 from airflow_processes import wake
 from chaos_rows import Row, Seen, World
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
 
 def freeze_and_wake(world: World, row: Row) -> str:

@@ -13,7 +13,7 @@ import pytest
 from chaos_rows import TASK, Row, Seen, World, patience
 from test_people import DAY
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 RECORD = "evolink_generation"
 DAYS = 86400.0
 THEIRS: dict[str, dict[str, Any]] = {

@@ -10,7 +10,7 @@ import pytest
 from airflow_processes import API, TRIGGERERS
 from chaos_rows import COMPLETED, KEEPS_RUNNING, TASK, Row, Seen, World, patience
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 FROZEN_FOR = 33.0
 AWAY_FOR = 30.0
 

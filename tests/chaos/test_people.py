@@ -11,7 +11,7 @@ import httpx
 import pytest
 from chaos_rows import TASK, Row, Seen, World, patience, until_over
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 DAY = "2025-01-03T00:00:00Z"
 
 
