@@ -52,8 +52,16 @@ def test_the_package_installs_over_the_constraints(constraints: Path, wheels: Pa
 
     after, facts = installed(python), probe(python, tmp_path)
     assert str(after["apache-airflow"]) == version
-    assert before[COMPAT] < Version("1.22") <= after[COMPAT]  # which one step cannot do
+    assert before[COMPAT] < Version("1.22") <= after[COMPAT]
     assert {name for name in before if name.startswith("apache-airflow") and after[name] != before[name]} == {COMPAT}
     assert facts["hook"] == "airflow_provider_evolink.hooks.evolink.EvoLinkHook"
     assert facts["broken"] == {}
     uv("pip", "check", "--python", str(python))
+
+
+def test_one_step_over_the_constraints_fails(constraints: Path, wheels: Path, tmp_path: Path) -> None:
+    """They pin an older common-compat than the package needs; the error names it."""
+    version, venv = constraints.stem.removeprefix("constraints-"), tmp_path / "venv"
+    uv("venv", "--quiet", "--python", "3.11", str(venv))
+    with pytest.raises(RuntimeError, match=COMPAT):
+        step(f"{SECOND} --dry-run --constraint {constraints}", version, venv, UV_FIND_LINKS=str(wheels))
