@@ -33,6 +33,12 @@ def test_jobs_finish_by_polls(emulator, client, order, polls, expected):
     assert emulator.books()["jobs"][0]["reads"] == len(expected)
 
 
+def test_the_control_plane_shows_a_job_as_it_is_now(emulator, order):
+    """Also one that nobody polls any more."""
+    emulator.settings(mode="seconds", seconds=0)
+    assert emulator.job(order().json()["id"])["status"] == "completed"
+
+
 def test_a_batch_poll_counts_as_a_poll(emulator, client, order):
     emulator.settings(polls=2)
     job_id = order().json()["id"]

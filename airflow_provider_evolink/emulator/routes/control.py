@@ -102,6 +102,8 @@ class ControlPlane:
             raise ApiError(404, {"error": "no such job"})
         if request.method == "POST":
             self._change(job, await _json_object(request))
+        else:
+            self._world.update(job)
         return JSONResponse(_entry(job))
 
     def _change(self, job: Job, changes: dict[str, Any]) -> None:
