@@ -41,7 +41,7 @@ KEY = "test-key-0123456789"
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the long files first, so that the two processes end together."""
-    long = ("test_stack", "test_error_table")
+    long = ("test_one_host", "test_error_table")
     items.sort(key=lambda item: next((i for i, name in enumerate(long) if name in item.nodeid), len(long)))
 
 

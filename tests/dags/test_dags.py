@@ -109,7 +109,7 @@ def moved(path: Path, folder: Path, store: Path) -> Path:
     return copy
 
 
-# A review (of five pictures, of which three are approved) waits for people; tests/stack runs it.
+# A review (of five pictures, of which three are approved) waits for people; tests/one_host runs it.
 RUN_HERE = [path for path in DAGS if path.stem != "evolink_review"]
 
 

@@ -27,7 +27,7 @@ BATCH = "killed_while_ordering"
 ON_S3, SHEET = "archived_on_s3", "sheet_of_thirty"
 
 needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.one_host, pytest.mark.timeout(400)]
 
 
 def last_try(airflow: LocalAirflow, dag_id: str, run_id: str) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def test_lineage_leads_from_the_job_to_the_archived_file(airflow: LocalAirflow) 
     assert seen["download"][:2] == ([job], [file_name(staged)])
     assert seen["archive"][:2] == ([file_name(staged)], [file_name(archived)])
     assert all(facets["evolink"]["jobs"][0]["credits"] == 27.2 for _, _, facets in seen.values())
-    for secret in ("paper boat", "stack-test-key", "X-Amz", "signature"):
+    for secret in ("paper boat", "one-host-test-key", "X-Amz", "signature"):
         assert not any(secret in text for text in texts)
 
 

@@ -1,4 +1,4 @@
-"""One Airflow for all tests of the stack, with an EvoLink, an S3 and a browser."""
+"""One Airflow on one host for all tests of this folder, with an EvoLink, an S3 and a browser."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ def airflow(
     books: EmulatorServer, quick: EmulatorServer, marks: Path, s3: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalAirflow]:
     """Run an Airflow with the daily example and the DAGs under test."""
-    home = tmp_path_factory.mktemp("stack")
+    home = tmp_path_factory.mktemp("one_host")
     dags = home / "dags"
     dags.mkdir()
     marks.mkdir()
     for name in EXAMPLES:
         shutil.copy(HERE.parents[1] / "dags" / f"{name}.py", dags)
     shutil.copy(HERE / "dags_under_test.py", dags)
-    connection = {"conn_type": "evolink", "host": books.url, "password": "stack-test-key"}
+    connection = {"conn_type": "evolink", "host": books.url, "password": "one-host-test-key"}
     store: dict[str, Any] = {"conn_type": "aws", "login": "key", "password": "secret-key"}
     store |= {"extra": {"endpoint_url": s3, "region_name": "us-east-1"}}
     env = {

@@ -13,7 +13,7 @@ from local_airflow import LocalAirflow
 
 from airflow_provider_evolink.emulator.server import EmulatorServer
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.one_host, pytest.mark.timeout(400)]
 DAGS = """
 from datetime import timedelta
 import pendulum
@@ -50,7 +50,7 @@ def airflow(books: EmulatorServer, tmp_path_factory: pytest.TempPathFactory) -> 
     dags = home / "dags"
     dags.mkdir()
     Path(dags, "reviews.py").write_text(DAGS)
-    connection = {"conn_type": "evolink", "host": books.url, "password": "stack-test-key"}
+    connection = {"conn_type": "evolink", "host": books.url, "password": "one-host-test-key"}
     env = {"AIRFLOW_CONN_EVOLINK_DEFAULT": json.dumps(connection)}
     with LocalAirflow(home / "airflow", dags, env) as stack:
         stack.wait_ready("unanswered")
