@@ -26,6 +26,17 @@ LATE = (
 )
 
 
+# Where version managers put Pythons that they do not put on PATH: pyenv, asdf, mise, runners of CI, manylinux.
+PYTHON_FOLDERS = (
+    "$PYENV_ROOT/versions/*/bin",
+    "~/.pyenv/versions/*/bin",
+    "~/.asdf/installs/python/*/bin",
+    "~/.local/share/mise/installs/python/*/bin",
+    "$RUNNER_TOOL_CACHE/Python/*/*/bin",
+    "/opt/python/*/bin",
+)
+
+
 @dataclass(frozen=True)
 class Version:
     """
@@ -114,10 +125,16 @@ def environments(names: Collection[str]) -> dict[str, Environment]:
 
 @functools.cache
 def pythons() -> tuple[str, ...]:
-    """Return the Pythons of this machine, such as 3.11."""
-    listed = json.loads(uv("python", "list", "--only-installed", "--output-format", "json"))
+    """Return the Pythons of this machine, such as 3.11, on PATH or of a version manager, from 3.11 on."""
+    listed = json.loads(uv("python", "list", ">=3.11", "--only-installed", "--output-format", "json"))
     found = {(each["version_parts"]["major"], each["version_parts"]["minor"]) for each in listed}
     return tuple(f"{major}.{minor}" for major, minor in sorted(found))
+
+
+def python_folders() -> list[str]:
+    """Return the folders of the Pythons that version managers have installed."""
+    patterns = [Path(os.path.expandvars(pattern)).expanduser() for pattern in PYTHON_FOLDERS]
+    return [str(folder) for pattern in patterns for folder in sorted(Path("/").glob(str(pattern).lstrip("/")))]
 
 
 def lock(version: Version) -> None:
@@ -180,7 +197,8 @@ def uv(*arguments: str, text: str | None = None, env: Mapping[str, str] | None =
     :raises RuntimeError: It failed; with what it says.
     """
     found = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
-    system = {"UV_PYTHON_DOWNLOADS": "never", "UV_PYTHON_PREFERENCE": "only-system"}
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), *python_folders()))
+    system = {"UV_PYTHON_DOWNLOADS": "never", "UV_PYTHON_PREFERENCE": "only-system", "PATH": path}
     done = subprocess.run(
         [found or "uv", *arguments],
         cwd=ROOT,
@@ -235,6 +253,7 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("versions", nargs="*", metavar="version", help=f"of {', '.join(VERSIONS)}; default: all")
     options.add_argument("--lock", action="store_true", help="make the pinned requirements anew instead")
+    options.add_argument("-n", dest="at_once", default="2", help="how many environments at once")
     options.add_argument("-k", dest="checks", default="", help="only these checks, as with pytest")
     chosen = options.parse_args()
     if unknown := set(chosen.versions) - set(VERSIONS):
@@ -248,7 +267,8 @@ def main() -> int:
     import pytest
 
     lines = Lines()
-    quiet = ["-o", "addopts=--import-mode=importlib", "-p", "no:terminalreporter", "-p", "no:xdist", "--tb=short"]
+    quiet = ["-o", "addopts=--import-mode=importlib", "-p", "no:terminalreporter", "--tb=short"]
+    quiet += ["-n", chosen.at_once, "--dist=loadgroup"]
     only = ["-k", chosen.checks] if chosen.checks else []
     status = pytest.main([*quiet, *only, *(f"--airflow={name}" for name in names), str(ROOT / "tests/matrix")], [lines])
     print(*lines.why, sep="\n", file=sys.stderr, flush=True)

@@ -51,13 +51,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run every check in every environment, one after the other."""
+    """Run every check in every environment: all checks of an environment in one process, one after the other."""
     chosen = metafunc.config.getoption("airflow") or list(VERSIONS)
     if "environment" in metafunc.fixturenames:
         found = list(environments(chosen).values())
         if "page" in metafunc.fixturenames:
             found = [environment for environment in found if environment.version.has_pages]
-        metafunc.parametrize("environment", found, scope="session", ids=lambda environment: environment.name)
+        grouped = [pytest.param(one, id=one.name, marks=pytest.mark.xdist_group(one.name)) for one in found]
+        metafunc.parametrize("environment", grouped, scope="session")
     if "constraints" in metafunc.fixturenames:
         files = [file for file in CONSTRAINTS if any(name[:3] == version_of(file)[:3] for name in chosen)]
         metafunc.parametrize("constraints", files, ids=version_of)
