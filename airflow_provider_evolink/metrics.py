@@ -35,7 +35,7 @@ METRICS: dict[str, Metric] = {
     "evolink.credits_reserved": Metric("counter", ("operator", "model")),
     "evolink.credits_charged": Metric("counter", ("operator", "model")),
     UNKNOWN_OUTCOME: Metric("counter", ("operator",)),
-    NOT_ARCHIVED: Metric("gauge", ("operator", "source")),
+    NOT_ARCHIVED: Metric("gauge", ("operator", "source", "dag_id")),
     RATE_LIMITED: Metric("counter", ("component",)),
 }
 

@@ -6,6 +6,7 @@ import argparse
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -213,13 +214,38 @@ def uv(*arguments: str, text: str | None = None, env: Mapping[str, str] | None =
     return done.stdout
 
 
+def environment_of(nodeid: str) -> str:
+    """
+    Return the environment of a check, or the check itself if it has none.
+
+    :param nodeid: From pytest.
+    """
+    found = re.search(r"\[(.+ on [0-9.]+)", nodeid)
+    return found[1] if found else nodeid
+
+
 class Lines:
-    """A pytest plugin that prints one line per version and check, and the sum."""
+    """A pytest plugin that runs the checks of an environment in one process, and prints a line for each."""
 
     def __init__(self) -> None:
         self.passed = 0
         self.failed = 0
         self.why: list[str] = []
+
+    def pytest_xdist_make_scheduler(self, config: Any, log: Any) -> Any:
+        """
+        Return what gives the checks to processes. With pytest 9.2 ``loadgroup`` of pytest-xdist 3.8 makes no groups.
+
+        :param config: From pytest.
+        :param log: From pytest-xdist.
+        """
+        from xdist.scheduler import LoadScopeScheduling
+
+        class ByEnvironment(LoadScopeScheduling):
+            def _split_scope(self, nodeid: str) -> str:
+                return environment_of(nodeid)
+
+        return ByEnvironment(config, log)
 
     def pytest_collectreport(self, report: Any) -> None:
         """
@@ -242,9 +268,10 @@ class Lines:
         self.passed += report.passed
         self.failed += not report.passed
         facts = dict(report.user_properties)
-        text = f"{facts.get('airflow', ''):14} {facts.get('check', report.nodeid)}"
+        text = f"{facts.get('airflow', environment_of(report.nodeid)):14} {facts.get('check', report.nodeid)}"
         print(f"{text:92} {'passed' if report.passed else 'FAILED'}  ({report.duration:.1f} s)", flush=True)
         if not report.passed:
+            print(f"{text}: {report.longreprtext.splitlines()[-1]}", file=sys.stderr, flush=True)
             self.why.append(f"\n{text}\n{report.longreprtext}")
 
 
@@ -268,7 +295,7 @@ def main() -> int:
 
     lines = Lines()
     quiet = ["-o", "addopts=--import-mode=importlib", "-p", "no:terminalreporter", "--tb=short"]
-    quiet += ["-n", chosen.at_once, "--dist=loadgroup"]
+    quiet += ["-n", chosen.at_once]
     only = ["-k", chosen.checks] if chosen.checks else []
     status = pytest.main([*quiet, *only, *(f"--airflow={name}" for name in names), str(ROOT / "tests/matrix")], [lines])
     print(*lines.why, sep="\n", file=sys.stderr, flush=True)

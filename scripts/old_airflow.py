@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+PATIENCE = 600.0  # seconds: Airflow 2.11 does one task at a time on SQLite, and another environment runs beside it
+
+
 class OldAirflow(LocalAirflow):
     """An Airflow of any version. What it does is read from its database: the API differs, the tables hardly do."""
 
@@ -71,7 +74,7 @@ class OldAirflow(LocalAirflow):
             except httpx.TransportError:
                 return False
 
-        self.wait_until(180, "Airflow did not come up", up)
+        self.wait_until(PATIENCE, "Airflow did not come up", up)
 
     def start(self, dag_ids: Collection[str]) -> None:
         """Unpause DAGs, and from before on note all states that their tasks have."""
@@ -90,7 +93,7 @@ class OldAirflow(LocalAirflow):
         command = [self._python, "-m", "airflow", *words]
         subprocess.run(command, env=self._env, check=True, capture_output=True, timeout=120)
 
-    def finish(self, dag_id: str, seconds: float = 240.0) -> dict[str, tuple[str, int]]:
+    def finish(self, dag_id: str, seconds: float = PATIENCE) -> dict[str, tuple[str, int]]:
         """Wait for the run of a DAG and return the state and try of its tasks."""
 
         def over() -> bool:

@@ -29,6 +29,7 @@ from airflow_provider_evolink.execution.batch_item import (
     BatchItem,
     BatchResult,
     ItemState,
+    Known,
     awaited,
     common_hints,
     described,
@@ -72,6 +73,24 @@ def _wait_arguments(options: BatchOptions, items: Sequence[BatchItem]) -> dict[s
         "fail_fast": options.on_failed_job == "fail_fast",
         "poll_interval": options.shared.poll_interval,
     }
+
+
+def _check(items: Sequence[BatchItem], shared: GenerationOptions) -> None:
+    """Check the requests that are queued, and add up what they may cost."""
+    orders: list[tuple[str, dict[str, Any]]] = []
+    wrong: list[tuple[BatchItem, EvoLinkError]] = []
+    for item in in_state(items, ItemState.QUEUED):
+        try:
+            orders.append(item.checked_order())
+        except EvoLinkError as error:
+            wrong.append((item, error))
+    if wrong:
+        item, first = wrong[0]
+        others = [other.number for other, _ in wrong[1:]]
+        also = f" (so are {len(others)} more: {listed(others)})" if others else ""
+        message = f"a request is wrong{also}, none of the batch is submitted now: {first.message}"
+        raise described(items, item, first.amended(message=message))
+    check_budget(orders, shared.max_credits, shared.policies.unknown_price)
 
 
 class BatchAttempt:
@@ -144,6 +163,12 @@ class BatchAttempt:
         :param event: What the trigger reported.
         """
         state = event.get("state") or {}
+        if (count := state.get("count", len(self._items))) != len(self._items):
+            raise EvoLinkConfigError(
+                f"there were {count} requests when this try submitted and there are {len(self._items)} now, so their "
+                "jobs are left alone and nothing is submitted. What to do: give all requests again, in the same "
+                "order, and clear the task: it waits for the recorded jobs"
+            )
         for item in self._items:
             if item.number in state.get("waiting", ()):
                 item.state = ItemState.QUEUED
@@ -212,7 +237,12 @@ class BatchAttempt:
                 [job.job_id, job.started, job.deadline]
                 for job in awaited(in_state(self._items, ItemState.RUNNING), self._client.clock)
             ],
-            "state": {"waiting": waiting, "failed": failed, **({"running": running} if waiting else {})},
+            "state": {
+                "count": len(self._items),
+                "waiting": waiting,
+                "failed": failed,
+                **({"running": running} if waiting else {}),
+            },
         }
 
     def wait_here(self) -> None:
@@ -238,8 +268,9 @@ class BatchAttempt:
         :param event: The jobs that still run, and those without a result.
         """
         named = [*event.get("running", [None]), *event.get("without_result", ())]
-        if not {job_id for job_id in named if isinstance(job_id, str)} <= {item.job_id for item in self._items}:
-            self._records.read_left()
+        for read_more in (self._records.read_left, self._records.read_again):
+            if not {job_id for job_id in named if isinstance(job_id, str)} <= {item.job_id for item in self._items}:
+                read_more()
         by_job: dict[str, list[BatchItem]] = {}
         for item in self._items:
             by_job.setdefault(item.job_id or "", []).append(item)
@@ -291,22 +322,19 @@ class BatchAttempt:
                 self.waits_on_worker = True
 
     def _check_queued(self) -> None:
-        """Check all requests before the first is submitted, and add up what they may cost."""
-        orders: list[tuple[str, dict[str, Any]]] = []
-        wrong: list[tuple[BatchItem, EvoLinkError]] = []
-        for item in in_state(self._items, ItemState.QUEUED):
-            try:
-                orders.append(item.checked_order())
-            except EvoLinkError as error:
-                wrong.append((item, error))
-        if wrong:
-            item, first = wrong[0]
-            others = [other.number for other, _ in wrong[1:]]
-            also = f" (so are {len(others)} more: {listed(others)})" if others else ""
-            message = f"a request is wrong{also}, none of the batch is submitted now: {first.message}"
-            raise described(self._items, item, first.amended(message=message))
-        shared = self._options.shared
-        check_budget(orders, shared.max_credits, shared.policies.unknown_price)
+        """Check all requests before the first is submitted. What may be ordered already is read before one is wrong."""
+        try:
+            _check(self._items, self._options.shared)
+        except EvoLinkError:
+            unsure = [item for item in in_state(self._items, ItemState.QUEUED) if item.known is not Known.ALL_COPIES]
+            side_by_side(BatchItem.read, unsure, PARALLEL)
+            ordered = [item for item in unsure if item.job_id]
+            poll(ordered, self._options.shared.evolink_conn_id, self._client.clock)
+            for item in ordered:
+                item.state = ItemState.QUEUED if item.attempt.will_submit else ItemState.ENDED
+            if not ordered:
+                raise
+            _check(self._items, self._options.shared)
 
     def _do(self, item: BatchItem, act: Callable[[], None], *, judges: bool = True) -> None:
         """Do something for one request; its own failure is noted, one that concerns all is raised."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_evolink.api.http.server_clock import ServerClock
     from airflow_provider_evolink.execution.options import GenerationOptions
+    from airflow_provider_evolink.ledger.record import Record
 
 PARALLEL = 16  # calls to a store at a time
 INDEX_FROM = 32  # requests; the records of fewer are read about as fast
@@ -41,6 +42,7 @@ class BatchRecords:
         self._is_first_try = identity.attempt == 1
         is_large = options.durable and len(items) >= INDEX_FROM
         self._index = _index(options, context, identity, len(items)) if is_large else None
+        self._indexed: dict[int, Record] | None = None  # what the index holds, once it was read
         self._ordered = 0
 
     def read_at_start(self) -> None:
@@ -58,8 +60,15 @@ class BatchRecords:
         if self._is_first_try and not self._has_records():
             return
         last = self._take_index()
-        near = self._items if last is None else self._items[: last + 1 + INDEX_EVERY]
-        _read_copies(near)
+        if last is None:
+            _read_copies(self._items)
+            return
+        _read_copies(self._items[: last + 1])
+        for begin in range(last + 1, len(self._items), INDEX_EVERY):  # an old index knows of few
+            near = self._items[begin : begin + INDEX_EVERY]
+            _read_copies(near)
+            if not any(item.attempt.record for item in near):
+                return
 
     def read_jobs(self, items: Sequence[BatchItem]) -> None:
         """
@@ -82,6 +91,16 @@ class BatchRecords:
         done = (ItemState.SUCCEEDED, ItemState.QUEUED)
         self.read_jobs([item for item in self._items if item.known is Known.NOTHING and item.state not in done])
 
+    def read_again(self) -> None:
+        """
+        Read every copy of the records that this worker knows by one copy, or by the index, which may be old.
+
+        :raises EvoLinkError: as :meth:`read_at_start`.
+        """
+        done = (ItemState.SUCCEEDED, ItemState.QUEUED)
+        unsure = [item for item in self._items if item.known is not Known.ALL_COPIES and item.state not in done]
+        side_by_side(BatchItem.read, unsure, PARALLEL)
+
     def note_order(self) -> None:
         """Note that one more request was ordered; now and then this writes the index."""
         self._ordered += 1
@@ -90,15 +109,18 @@ class BatchRecords:
 
     def write_index(self) -> None:
         """Repeat the records of jobs in the index, where there is one."""
-        if self._index is not None:
-            records = {
-                item.number: item.attempt.record for item in self._items if item.attempt.was_submitted_since_clear
-            }
-            self._index.write({number: record for number, record in records.items() if record is not None})
+        if self._index is None:
+            return
+        if self._indexed is None:
+            self._indexed = self._index.read()
+        for item in self._items:
+            if item.attempt.record is not None and item.attempt.was_submitted_since_clear:
+                self._indexed[item.number] = item.attempt.record
+        self._index.write(self._indexed)
 
     def _take_index(self) -> int | None:
         """Take from the index what no one has read yet; return the last number in it, ``None`` if there is none."""
-        found = self._index.read() if self._index is not None else {}
+        self._indexed = found = self._index.read() if self._index is not None else {}
         for item in self._items:
             if item.known is Known.NOTHING and item.number in found:
                 item.take_hint(found[item.number])

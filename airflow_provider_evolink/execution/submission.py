@@ -192,8 +192,8 @@ class OrderSubmitter:
         """Check the request and upload its files. Nothing is recorded yet: if this fails, nothing was submitted."""
         options, body = self.options, self.request.body()
         if options.destination:
-            self.run.prove_destination(options.destination)
-            self.ledger.trust(set(self.run.proven.values()) - {""})
+            self.run.prove_writable(options.destination)
+        self.ledger.prove(self.run.prove_ledger, set(self.run.proven.values()))
         model = body["model"]
         if options.max_credits is not None:
             check_budget([(model, body)], options.max_credits, options.policies.unknown_price)

@@ -26,7 +26,7 @@ class TaskRun:
     :param is_stopping: Returns whether this worker is being terminated.
     :param is_resumed: Whether the try was deferred before; then XCom is no longer what the try found at its start.
     :param allowed: Airflow's own limit for one try.
-    :param proven: The destinations that took files in this try, with the endpoint of an S3 that honors conditions.
+    :param proven: The folders that took files in this try, with the endpoint of an S3 that honors conditions.
     :param began: Epoch seconds.
     """
 
@@ -54,17 +54,28 @@ class TaskRun:
         """What this run may still wait for rate limits."""
         return Patience(self.ends)
 
-    def prove_destination(self, uri: str) -> None:
+    def prove_writable(self, uri: str, *, what: str = "destination") -> str:
         """
         Prove that a folder takes files, once in this run: before the first order, not before each of a batch.
 
         :param uri: The folder.
+        :param what: Its name in errors.
+        :return: The endpoint of its store, if that is an S3 that honors conditions; else nothing.
         :raises EvoLinkConfigError: it does not, so nothing may be ordered.
         """
         from airflow_provider_evolink.storage.writable import prove_writable
 
         if uri not in self.proven:
-            self.proven[uri] = prove_writable(uri)
+            self.proven[uri] = prove_writable(uri, what=what)
+        return self.proven[uri]
+
+    def prove_ledger(self, root: str) -> str:
+        """
+        Prove the same of the ledger folder.
+
+        :param root: Its URI.
+        """
+        return self.prove_writable(root, what="ledger_path")
 
     @property
     def is_last_try(self) -> bool:

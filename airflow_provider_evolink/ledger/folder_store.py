@@ -15,6 +15,8 @@ from airflow_provider_evolink.ledger.lease import LEASE_SECONDS
 from airflow_provider_evolink.ledger.record import Record, TaskIdentity, merge_over, read_record
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 MAX_RECORD_BYTES = 64 * 1024
@@ -52,7 +54,7 @@ class FolderStore:
         self._last: Any | None = None
         self._tag: str | None = None
         self._read_at = (_NEVER, _NEVER)
-        self._trusted: AbstractSet[str] = frozenset()
+        self._honors_conditions = False
 
     def get(self) -> Any | None:
         """Return the record as JSON, or ``None`` if the file does not exist, as far as this role can tell."""
@@ -79,20 +81,26 @@ class FolderStore:
         """
         Return what the last read found, where nobody needs another before an intent; ``None``: read again.
 
-        On S3, that the read was a moment ago is enough: the write fails if there is another record by then.
+        In a store that is known to honor conditions, that the read was a moment ago is enough: the write fails if there
+        is another record by then.
         """
-        from airflow_provider_evolink.storage.s3 import PROTOCOLS
-
         age = max(now - then for now, then in zip(_now(), self._read_at, strict=True))
-        return (self._last,) if age <= FRESH_SECONDS and self._path().protocol in PROTOCOLS else None
+        return (self._last,) if age <= FRESH_SECONDS and self._honors_conditions else None
 
-    def trust(self, endpoints: AbstractSet[str]) -> None:
+    def prove(self, proof: Callable[[str], str], proven: AbstractSet[str]) -> None:
         """
-        Take it that stores honor ``If-Match``.
+        Find out whether the store honors the conditions of writes. One that does needs two reads less.
 
-        :param endpoints: Endpoints of S3 that have refused a write on a condition in this run.
+        :param proof: Proves that a folder takes files, and returns the endpoint of an S3 that has refused a write on a
+            condition.
+        :param proven: Endpoints that have done so in this run: they are not asked again.
         """
-        self._trusted = endpoints
+        from airflow_provider_evolink.storage import s3
+
+        path = self._path()
+        if path.protocol in s3.PROTOCOLS:
+            endpoint = s3.identity(path)[0]
+            self._honors_conditions = endpoint in proven or proof(self._root) == endpoint
 
     def replace_last_read(self, record: Record) -> bool:
         """
@@ -104,7 +112,7 @@ class FolderStore:
         from airflow_provider_evolink.storage import object_store, s3
 
         path, last, tag = self._path(), self._last, self._tag
-        if last is None or tag is None or not self._trusted or s3.identity(path)[0] not in self._trusted:
+        if last is None or tag is None or not self._honors_conditions:
             return False
         if (merged := merge_over(read_record(last), record)) is None:
             return False

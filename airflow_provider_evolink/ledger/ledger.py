@@ -62,8 +62,8 @@ class ConditionalStore(Protocol):
     def last_read(self) -> tuple[Any | None] | None:
         """Return what the last read found, if nobody needs another before an intent."""
 
-    def trust(self, endpoints: AbstractSet[str]) -> None:
-        """Learn which stores are known to honor conditions."""
+    def prove(self, proof: Callable[[str], str], proven: AbstractSet[str]) -> None:
+        """Find out whether it honors conditions."""
 
     def replace_last_read(self, record: Record) -> bool:
         """Write over what was last read, and return whether that was possible."""
@@ -176,21 +176,22 @@ class Ledger:
 
     def read_again(self) -> Record | None:
         """
-        Return the newest copy as of now. What was read a moment ago is read once more only where writes are blind.
+        Return the newest copy as of now. What was read a moment ago is read once more where writes may be blind.
 
         :raises EvoLinkError: as :meth:`read`.
         """
         return _newest([(_known(store) or (self._value(store),))[0] for store in self.stores])
 
-    def trust(self, endpoints: AbstractSet[str]) -> None:
+    def prove(self, proof: Callable[[str], str], proven: AbstractSet[str]) -> None:
         """
-        Save a read before the ID of a job is written, in stores that are known to honor conditions of writes.
+        Find out which stores honor the conditions of writes: they are read once before an order, the others twice.
 
-        :param endpoints: Endpoints of S3 that have refused such a write in this run.
+        :param proof: Proves that a folder takes files; returns its endpoint if that is an S3 that honors conditions.
+        :param proven: The endpoints of which that is known in this run.
         """
         for store in self.stores:
             if isinstance(store, ConditionalStore):
-                store.trust(endpoints)
+                store.prove(proof, proven)
 
     def write_intent(self, record: Record) -> None:
         """

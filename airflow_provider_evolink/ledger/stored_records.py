@@ -48,14 +48,18 @@ class StoredRecord:
 @dataclass(frozen=True)
 class Damaged:
     """
-    A file in the place of a record that is none.
+    A file in the place of a record that is none, or that could not be read.
 
     :param name: Its path below the folder.
     :param reason: Why.
+    :param is_unread: Whether it could not be read, so that it may be the record of a paid job.
+    :param is_denied: Whether that is for want of a right.
     """
 
     name: str
     reason: str
+    is_unread: bool = False
+    is_denied: bool = False
 
 
 def read_folder(path: Any, since: float | None = None) -> tuple[list[StoredRecord], list[Damaged]]:
@@ -80,7 +84,7 @@ def read_folder(path: Any, since: float | None = None) -> tuple[list[StoredRecor
             found = list(pool.map(partial(_read, root), names))
     records = [one for one in found if isinstance(one, StoredRecord)]
     damaged = [one for one in found if isinstance(one, Damaged)]
-    log.info("%d records in %s, %d damaged files", len(records), public_uri(root), len(damaged))
+    log.info("%d records in %s, %d files damaged or not read", len(records), public_uri(root), len(damaged))
     return records, damaged
 
 
@@ -135,7 +139,8 @@ def _read(root: ObjectStoragePath, name: str) -> StoredRecord | Damaged | None:
     except (ValueError, KeyError, TypeError):
         return Damaged(name, "it is no record")
     except Exception as error:  # noqa: BLE001 - every store has its own errors, and one file is not the folder
-        return Damaged(name, f"it cannot be read ({reason_of(error)})")
+        is_denied = isinstance(error, PermissionError)
+        return Damaged(name, f"it cannot be read ({reason_of(error)})", is_unread=True, is_denied=is_denied)
 
 
 def _owner(value: Any) -> tuple[str | int, ...]:

@@ -148,9 +148,10 @@ class EvoLinkRecoverOperator(CheckedOperator):
                 wait_here(recovery.awaited(deadline), given["evolink_conn_id"], given["poll_interval"])
                 recovery.go_on()
             report = recovery.report()
-            if (source := recovery.scope.source) != "jobs":  # a few given jobs say nothing about the others
+            source = recovery.scope.source
+            if source != "jobs" and not recovery.books.unread:  # what was not read, or not asked for, is not known
                 overdue = recovery.books.overdue(recovery.ordered, time.time())
-                send(NOT_ARCHIVED, overdue, operator=type(self).__name__, source=source)
+                send(NOT_ARCHIVED, overdue, operator=type(self).__name__, source=source, dag_id=context["ti"].dag_id)
             self.log.info("Recovery: %s", summary(report))
             if error := recovery.books.error():
                 self._push_aside(context, report)

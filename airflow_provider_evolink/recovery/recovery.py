@@ -120,6 +120,8 @@ class Recovery:
         """
         with EvoLinkHook(self._conn_id).get_conn() as client:
             found, self._damaged = find_candidates(self.scope, client)
+            if self.scope.source == "ledger":
+                self.books.unread = [one for one in self._damaged if one.is_unread]
             self._candidates = {one.job_id: one for one in found}
             log.info("%d paid jobs to look at", len(found))
             self.ordered = {one.job_id: one.ordered for one in found if one.ordered is not None}

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, cast
 
-from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkError
+from airflow_provider_evolink.api.errors import EvoLinkConfigError, EvoLinkError, EvoLinkLedgerError
 from airflow_provider_evolink.api.redaction import count, sanitize
+
+if TYPE_CHECKING:
+    from airflow_provider_evolink.ledger.stored_records import Damaged
 
 _MAX_REASON = 500
 _MAX_LISTED = 5  # errors in the error of the task
@@ -103,6 +106,7 @@ class Books:
     def __init__(self, *, must_find: bool) -> None:
         self.entries: dict[str, tuple[Outcome, RecoveryEntry]] = {}
         self.errors: dict[str, EvoLinkError] = {}
+        self.unread: list[Damaged] = []
         self._must_find = must_find
 
     def note(self, job_id: str, outcome: Outcome, **about: Any) -> None:
@@ -183,7 +187,7 @@ class Books:
     def error(self) -> EvoLinkError | None:
         """Return the error of the task, or ``None``: which jobs are not archived, why, and what a retry does."""
         if not self.errors:
-            return None
+            return self._unread_error()
         first = next((one for one in self.errors.values() if not one.permanent), next(iter(self.errors.values())))
         shown = [f"{job_id}: {_why(error)}" for job_id, error in list(self.errors.items())[:_MAX_LISTED]]
         more = len(self.errors) - len(shown)
@@ -197,6 +201,22 @@ class Books:
             + (f"; and {more} more, see the log" if more else "")
             + f". All others are archived, and nothing was submitted. What to do: {todo}"
         )
+
+    def _unread_error(self) -> EvoLinkError | None:
+        """Return the error for records that could not be read: any of them may be that of a paid job."""
+        if not self.unread:
+            return None
+        is_final = all(one.is_denied for one in self.unread)
+        shown = "; ".join(f"{one.name}: {one.reason}" for one in self.unread[:_MAX_LISTED])
+        more = len(self.unread) - _MAX_LISTED
+        todo = "grant the right to get objects below ledger_path, and clear the task" if is_final else "retry"
+        also = f"; and {more} more, see the report" if more > 0 else ""
+        text = (
+            f"{count(len(self.unread), 'record')} of the ledger folder could not be read, so paid jobs may be missing "
+            f"from this recovery: {shown}{also}. All jobs that were found are archived, and nothing was submitted. "
+            f"What to do: {todo}"
+        )
+        return EvoLinkLedgerError(text).amended(permanent=is_final)
 
 
 def _why(error: EvoLinkError) -> str:

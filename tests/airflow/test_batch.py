@@ -185,7 +185,9 @@ def test_one_trigger_waits_for_all_and_holds_nothing_of_what_was_submitted(
     assert (trigger.model, trigger.kind, trigger.estimated_time) == ("wan2.7-text-to-video", "video", 60)
     results = stage.resume(batch(), deferred.value)
     assert len(results) == 6
-    assert stage.events == [{"ended": 6, "running": [], "without_result": {}, "state": {"waiting": [], "failed": {}}}]
+    assert stage.events == [
+        {"ended": 6, "running": [], "without_result": {}, "state": {"count": 6, "waiting": [], "failed": {}}}
+    ]
 
 
 def test_the_jobs_of_a_batch_are_read_together(stage: Any, batch: Make, long: EmulatorServer) -> None:

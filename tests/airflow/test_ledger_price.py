@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_evolink.api.errors import EvoLinkLedgerError
+from airflow_provider_evolink.api.errors import EvoLinkLedgerError, EvoLinkOrderStopped
 from airflow_provider_evolink.emulator.server import EmulatorServer
+from airflow_provider_evolink.execution.submission import OrderSubmitter
 
 PAGE = Path(__file__).parents[2] / "docs" / "storage.md"
 Make = Callable[..., Callable[[], Any]]
@@ -21,8 +24,8 @@ CALLS: list[tuple[bool, str, set[str], int]] = [
     (True, "may list", set(), 6),
     (False, "may not list", set(), 7),
     (True, "may not list", set(), 7),
-    (False, "may list", {"match"}, 6),
-    (True, "may list", {"match"}, 8),
+    (False, "may list", {"match"}, 9),
+    (True, "may list", {"match"}, 11),
 ]
 
 
@@ -64,23 +67,31 @@ def test_an_order_costs_few_calls_until_its_record_says_submitted(
     assert len(until_submitted(narrow.seen)) == calls, narrow.seen
 
 
-@pytest.mark.parametrize("destination", [True, False])
+@pytest.mark.parametrize(("destination", "ignored"), [(True, set()), (False, set()), (False, {"match"})])
 def test_the_id_of_a_job_is_not_written_over_what_another_try_wrote_meanwhile(
-    stage: Any, make: Make, narrow: Any, arguments: Any, s3: Any, bucket: str, destination: bool, logs: Any
+    stage: Any,
+    make: Make,
+    narrow: Any,
+    arguments: Any,
+    s3: Any,
+    bucket: str,
+    destination: bool,
+    ignored: set[str],
+    logs: Any,
 ) -> None:
-    narrow.denied = set()
+    narrow.denied, narrow.ignored = set(), ignored
     writes: list[str] = []
 
     def overtake(right: str, key: str) -> None:
-        if right != "put" or "/ledger/" not in key:
+        if not is_write_of_a_record(right, key):
             return
         writes.append(key)
-        if len(writes) == 2 and destination:  # the condition of this very write is what stops it
+        if len(writes) == 2 and not ignored:  # the condition of this very write is what stops it
             write_of_another_try(s3, bucket, key)
 
     def before_the_read(right: str, key: str) -> None:
         overtake(right, key)
-        if len(writes) == 1 and right == "get" and not destination and narrow.seen[-2][0] == "get":
+        if len(writes) == 1 and right == "get" and ignored and narrow.seen[-2][0] == "get":
             write_of_another_try(s3, bucket, key)
 
     narrow.fails = before_the_read
@@ -103,7 +114,7 @@ def test_an_intent_replaces_only_the_record_that_was_read(
     paid = emulator.books()["orders"]
 
     def overtake(right: str, key: str) -> None:
-        if right == "put":
+        if is_write_of_a_record(right, key):
             narrow.fails = lambda *_: None
             write_of_another_try(s3, bucket, key)
 
@@ -113,13 +124,54 @@ def test_an_intent_replaces_only_the_record_that_was_read(
     assert emulator.books()["orders"] == paid
 
 
+@pytest.mark.parametrize("before", ["no record", "delivered"])
+@pytest.mark.parametrize("ignored", [set(), {"match"}, {"match", "none-match"}], ids=["honors", "match", "ignores"])
+def test_two_tries_that_overlap_pay_once_whatever_the_store_honors(
+    stage: Any,
+    make: Make,
+    narrow: Any,
+    arguments: Any,
+    emulator: EmulatorServer,
+    monkeypatch: pytest.MonkeyPatch,
+    ignored: set[str],
+    before: str,
+) -> None:
+    """The try that follows orders while the first one, which has read the record a moment ago, is about to."""
+    narrow.denied, narrow.ignored = set(), ignored
+    if before == "delivered":
+        stage.run(make(**arguments(destination=False)))
+        stage.clear()
+    paid = emulator.books()["orders"]
+    stalled, first = make(**arguments(destination=False)), stage.context()
+    first["ti"] = first["task_instance"] = SimpleNamespace(**vars(stage.ti))
+    post = OrderSubmitter._post
+    emulator.settings(polls=2, estimated_time=60, idempotency=False)
+
+    def overtaken(self: OrderSubmitter, plan: Any) -> Any:
+        monkeypatch.setattr(OrderSubmitter, "_post", post)
+        stage.retry()
+        with pytest.raises(TaskDeferred):
+            make(**arguments(destination=False))().execute(stage.context())
+        return post(self, plan)
+
+    monkeypatch.setattr(OrderSubmitter, "_post", overtaken)
+    with pytest.raises((EvoLinkOrderStopped, EvoLinkLedgerError), match="another try has"):
+        stalled().execute(first)
+    assert emulator.books()["orders"] == paid + 1
+
+
 def test_a_record_that_was_read_a_while_ago_is_read_again_before_the_order(
     stage: Any, make: Make, narrow: Any, arguments: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_evolink.ledger.folder_store.FRESH_SECONDS", 0.0)
     narrow.denied = set()
     stage.run(make(**arguments(destination=False)))
-    assert until_submitted(narrow.seen) == ["get", "get", "get", "put", "get", "get", "put"]
+    assert until_submitted(narrow.seen) == ["get", "get", "put", "get", "put", "get", "put"]
+
+
+def is_write_of_a_record(right: str, key: str) -> bool:
+    """Return whether a call writes a record of the ledger folder."""
+    return right == "put" and "/ledger/" in key and key.endswith(".json")
 
 
 def recorded(s3: Any, bucket: str, key: str) -> dict[str, Any]:

@@ -18,13 +18,14 @@ from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred
 from airflow.sdk.observability.metrics import stats_utils as of_tasks
 from airflow.sdk.observability.stats import initialize as initialize_tasks
 
-from airflow_provider_evolink.api.errors import EvoLinkError
+from airflow_provider_evolink.api.errors import EvoLinkError, EvoLinkLedgerError
 from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.hooks import EvoLinkHook
 from airflow_provider_evolink.ledger.ledger import FolderStore
 from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity
 from airflow_provider_evolink.metrics import METRICS, send
 from airflow_provider_evolink.operators import EvoLinkRecoverOperator
+from airflow_provider_evolink.task_failures import EvoLinkTaskFailed
 
 PAGE = Path(__file__).parents[2] / "docs" / "operate.md"
 SETTINGS = {  # those that the page shows, but for the server
@@ -190,10 +191,40 @@ def test_a_recovery_reports_paid_jobs_that_are_old_and_not_archived(
 
     recover()
     expected = 0 if state == "archived" else expected
-    tags = "operator=EvoLinkRecoverOperator,source=ledger"
+    tags = "operator=EvoLinkRecoverOperator,source=ledger,dag_id=dag"
     assert [one for one in statsd() if "paid" in one] == [f"airflow.evolink.paid_not_archived,{tags}:{expected}|g"]
     recover(job_ids=[job_id])
     assert [one for one in statsd() if "paid" in one] == [], "one job by hand says nothing about the others"
+
+
+@pytest.mark.parametrize(("fault", "is_final"), [("403 AccessDenied", True), ("500 InternalError", False)])
+def test_a_recovery_that_cannot_read_all_records_fails_and_reports_no_number(
+    stage: Any,
+    emulator: EmulatorServer,
+    statsd: Lines,
+    tmp_path: Path,
+    bucket: str,
+    narrow: Any,
+    fault: str,
+    is_final: bool,
+) -> None:
+    """Any of them may be the record of a paid job; the others are archived all the same."""
+    emulator.settings(polls=0)
+    ledger = f"s3://narrow@{bucket}/ledger"
+    with EvoLinkHook().get_conn() as client:
+        jobs = [client.submit({"model": "z-image-turbo", "prompt": "a paper boat"}).job_id for _ in range(2)]
+    for job_id, dag in zip(jobs, ("films", "songs"), strict=True):
+        record = Record(State.SUBMITTED, "key", 0, 0, HASH, "z-image-turbo", time.time() - 13 * HOUR, job_id)
+        FolderStore(ledger, TaskIdentity(dag, "run", "shot", -1, clear_count=0)).set(record.to_json())
+    narrow.denied, narrow.fails = set(), lambda right, key: fault if right == "get" and "/films/" in key else None
+    archive = tmp_path / "archive"
+    places = {"destination": tmp_path.as_uri(), "archive_path": archive.as_uri(), "ledger_path": ledger}
+    recovery = EvoLinkRecoverOperator(task_id="recover", posters=False, deferrable=False, **places)
+    wanted = EvoLinkTaskFailed if is_final else EvoLinkLedgerError
+    with pytest.raises(wanted, match="1 record of the ledger folder could not be read, so paid jobs may be missing"):
+        stage.run(lambda: recovery)
+    assert [one for one in statsd() if "paid" in one] == []
+    assert len(list(archive.rglob("manifest.json"))) == 1
 
 
 def test_a_metric_that_cannot_be_sent_is_lost_without_a_word() -> None:

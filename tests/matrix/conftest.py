@@ -57,8 +57,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         found = list(environments(chosen).values())
         if "page" in metafunc.fixturenames:
             found = [environment for environment in found if environment.version.has_pages]
-        grouped = [pytest.param(one, id=one.name, marks=pytest.mark.xdist_group(one.name)) for one in found]
-        metafunc.parametrize("environment", grouped, scope="session")
+        metafunc.parametrize("environment", found, scope="session", ids=lambda environment: environment.name)
     if "constraints" in metafunc.fixturenames:
         files = [file for file in CONSTRAINTS if any(name[:3] == version_of(file)[:3] for name in chosen)]
         metafunc.parametrize("constraints", files, ids=version_of)

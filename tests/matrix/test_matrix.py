@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from evolink_error_cases import TASKS, Result, check_row, reports
 from matrix import ROOT, Environment, probe
-from old_airflow import OldAirflow
+from old_airflow import PATIENCE, OldAirflow
 
 from airflow_provider_evolink.emulator.server import EmulatorServer
 
@@ -19,7 +19,7 @@ DAILY = "evolink_daily_video"
 INTERRUPTED = "an earlier try was interrupted while it submitted"
 GIVEN_UP = "Airflow ended the wait in the triggerer"
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 
 def orders(books: EmulatorServer, words: str) -> list[dict[str, Any]]:
@@ -59,7 +59,9 @@ def test_all_examples_parse(environment: Environment, airflow: OldAirflow) -> No
     query = "SELECT dag_id FROM dag"
     refused = set() if environment.version.has_pages else {"evolink_review"}
     wanted = names - refused
-    airflow.wait_until(240, "not all examples were read", lambda: wanted <= {dag for (dag,) in airflow.rows(query)})
+    airflow.wait_until(
+        PATIENCE, "not all examples were read", lambda: wanted <= {dag for (dag,) in airflow.rows(query)}
+    )
     errors = {Path(name).stem: text for name, text in airflow.rows("SELECT filename, stacktrace FROM import_error")}
 
     assert DAILY in names

@@ -15,7 +15,7 @@ from airflow_provider_evolink.emulator.server import EmulatorServer
 
 SHEET = "sheet_of_thirty"
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 
 def run_of(airflow: OldAirflow, dag_id: str) -> str:
