@@ -33,6 +33,7 @@ BENCH := .bench/venv
 STACK := .stack/venv
 BARE := .stack/bare
 
+.NOTPARALLEL: stack test-stack
 .PHONY: demo test stack test-stack stack-programs containers azure bench chaos mutants matrix memory cases check check-all check-models docs wheel first-hour env clean format
 demo: env
 	@$(RUN) scripts/demo.py

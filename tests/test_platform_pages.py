@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -56,19 +57,17 @@ def test_what_is_marked_as_not_run_cannot_be_run_here() -> None:
 def test_every_other_command_runs(
     page: str, command: str, airflow_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As printed; only the bucket is a folder here."""
+    """As printed; only bucket and spool are folders of the test."""
     words = shlex.split(command.replace("s3://bucket/archive", archive_of_two(tmp_path)))
     if command.startswith(INSTALLED):
         assert page == "deploy"
     elif words[0] == "export":
         name, _, value = words[1].partition("=")
-        if name.startswith("AIRFLOW_CONN_"):
-            assert set(json.loads(value)["extra"]) <= {"files_host"}
-            return  # `make containers` runs with it
-        _, section, option = name.lower().split("__")
+        for _, other in RUN:  # a connection needs its setting
+            if other.startswith("export "):
+                monkeypatch.setenv(*shlex.split(other)[1].replace("/var/spool", str(tmp_path)).split("=", 1))
         assert value
-        known = OPTIONS if section == "evolink" else airflow_options(section)
-        assert option in known
+        assert read_by_the_code(name) == (tmp_path / "evolink" / "evolink-spool" if "SPOOL" in name else READ[name])
     elif words[0] == "airflow":
         from airflow.cli.cli_parser import get_parser
 
@@ -81,11 +80,56 @@ def test_every_other_command_runs(
         assert program.run() == 0
 
 
-def airflow_options(section: str) -> set[str]:
-    """Return what Airflow knows of a section."""
+EMULATOR = "https://emulator.staging.internal:8765"
+READ: dict[str, Any] = {
+    "AIRFLOW__EVOLINK__LEDGER_PATH": "s3://aws_default@my-bucket/evolink-ledger",
+    "AIRFLOW__EVOLINK__IDEMPOTENCY_NAMESPACE": "production",
+    "AIRFLOW__EVOLINK__UI_ROOTS": [
+        ("s3", "aws_default", "my-bucket/staging"),
+        ("s3", "aws_default", "my-bucket/archive"),
+    ],
+    "AIRFLOW__TRIGGERER__CAPACITY": 1000,
+    "AIRFLOW_CONN_EVOLINK_DEFAULT": (EMULATOR, EMULATOR, "team-film-0123456789"),
+    "AIRFLOW__EVOLINK__ALLOWED_HOSTS": (EMULATOR, EMULATOR, "team-film-0123456789"),
+    "AIRFLOW__EVOLINK__PRIVATE_MEDIA_HOSTS": {("emulator.staging.internal", 8765)},
+    "AIRFLOW__EVOLINK__CA_BUNDLE": "/certs/emulator.pem",
+    "AIRFLOW__METRICS__STATSD_ON": True,
+    "AIRFLOW__METRICS__STATSD_HOST": "statsd.example.com",
+    "AIRFLOW__METRICS__STATSD_PORT": 8125,
+    "AIRFLOW__METRICS__STATSD_PREFIX": "airflow",
+    "AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED": True,
+}
+
+
+def read_by_the_code(name: str) -> Any:
+    """Return the value of a variable as the component takes it that reads it."""
     from airflow.configuration import conf
 
-    return set(conf.configuration_description[section]["options"])
+    from airflow_provider_evolink.hooks import EvoLinkHook
+    from airflow_provider_evolink.hooks.evolink import network_policy
+    from airflow_provider_evolink.ledger.ledger import ledger_root
+    from airflow_provider_evolink.storage.input_roots import ui_roots
+    from airflow_provider_evolink.storage.spool import spool_folder
+
+    def settings() -> Any:
+        return EvoLinkHook().settings
+
+    of_evolink: dict[str, Callable[[], Any]] = {
+        "LEDGER_PATH": ledger_root,
+        "IDEMPOTENCY_NAMESPACE": lambda: conf.get("evolink", "idempotency_namespace"),
+        "SPOOL_FOLDER": spool_folder,
+        "UI_ROOTS": lambda: [(root.protocol, root.conn_id, root.path) for root in ui_roots()],
+        "EVOLINK_DEFAULT": lambda: (settings().base_url, settings().files_url, settings().api_key),
+        "ALLOWED_HOSTS": lambda: (settings().base_url, settings().files_url, settings().api_key),
+        "PRIVATE_MEDIA_HOSTS": lambda: settings().private_media_hosts,
+        "CA_BUNDLE": lambda: network_policy().ca_file or network_policy().ca_folder,
+    }
+    section, _, option = name.removeprefix("AIRFLOW_").removeprefix("_").removeprefix("CONN_").rpartition("__")
+    if section in ("EVOLINK", ""):
+        return of_evolink[option]()
+    known = conf.configuration_description[section.lower()]["options"][option.lower()]
+    read = {"integer": conf.getint, "boolean": conf.getboolean}.get(known["type"], conf.get)
+    return read(section.lower(), option.lower())
 
 
 def pool(name: str) -> tuple[int, bool]:
@@ -116,10 +160,19 @@ def fenced(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", PAGES[page], re.DOTALL | re.MULTILINE)
 
 
-def test_the_query_of_the_page_sums_by_owner_and_month(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_folded", [False, True])
+def test_the_query_of_the_page_sums_by_owner_and_month(tmp_path: Path, is_folded: bool) -> None:
     (query,) = [text for text in fenced("many-teams", "python") if "duckdb" in text]
-    query = query.replace("s3://bucket/archive", archive_of_two(tmp_path).removeprefix("file://"))
-    query = query.replace("FROM '{index}/days/*.parquet' UNION ALL BY NAME ", "")  # nothing is folded yet
+    archive = archive_of_two(tmp_path).removeprefix("file://")
+    query = query.replace("s3://bucket/archive", archive)
+    if is_folded:
+        import duckdb
+
+        days = Path(archive, "_evolink", "days")
+        days.mkdir()
+        duckdb.sql(f"COPY (FROM '{archive}/_evolink/rows/*/*.json') TO '{days}/2026-11-03.parquet' (FORMAT parquet)")
+    else:
+        query = query.replace("FROM '{index}/days/*.parquet' UNION ALL BY NAME ", "")  # as the page says
     names: dict[str, Any] = {}
     exec(query, names)
     assert names["spent"].fetchall() == [

@@ -94,8 +94,9 @@ def _pair(options: argparse.Namespace) -> Pair | None:
 
     if options.tls_self_signed is not None:
         file = Path(options.tls_self_signed)
-        own = [urlsplit(options.public_url or "").hostname, *options.allowed_hosts, options.host]
-        names = ["localhost", "127.0.0.1", "::1", socket.gethostname(), *filter(None, own)]
+        # A pod's own name changes: it is taken only where there is no other.
+        own = urlsplit(options.public_url or "").hostname or socket.gethostname()
+        names = ["localhost", "127.0.0.1", "::1", own, *options.allowed_hosts, options.host]
         return Pair(file, self_signed(file, (name for name in names if name.isascii() and name not in _ANY)))
     if options.tls_cert is None:
         return None

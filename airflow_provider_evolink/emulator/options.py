@@ -110,6 +110,8 @@ def _keys_of(path: Path) -> list[str]:
 def _check(options: argparse.Namespace) -> None:
     options.host = options.host or "127.0.0.1"
     options.port = PORT if options.port is None else options.port
+    if not 0 <= options.port <= 65535:
+        raise ValueError(f"{options.port} is no port: it must be 0 to 65535")
     if not options.allow_remote and not is_loopback_host(options.host):
         raise ValueError(f"{options.host} is reachable from other machines; add --allow-remote to allow this")
     if all(getattr(options, name) is not None for name in _PACE):

@@ -138,9 +138,31 @@ def _is_host(value: Any) -> bool:
     if not isinstance(value, str):
         return False
     try:
-        return bool(_HOST_NAME.fullmatch(value)) or ipaddress.ip_address(value.strip("[]")).version > 0
+        return bool(_HOST_NAME.fullmatch(value)) or _address(value).version > 0
     except ValueError:
         return False
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return an address, IPv6 in brackets or without; one with a zone is no address of a URL."""
+    bare = text[1:-1] if text[:1] + text[-1:] == "[]" else text
+    if "%" in bare or (bare != text and ":" not in bare):
+        raise ValueError(text)
+    return ipaddress.ip_address(bare)
+
+
+def canonical_host(name: str) -> str:
+    """
+    Return a host name or address as it is compared: lower case, without brackets and one final dot.
+
+    :param name: As somebody wrote it.
+    """
+    bare = name.lower().removesuffix(".")
+    try:
+        address = _address(bare)
+    except ValueError:
+        return bare
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def split_host(text: str) -> tuple[str, int | None]:
@@ -155,7 +177,7 @@ def split_host(text: str) -> tuple[str, int | None]:
         host, port = text, ""
     if not _is_host(host) or (separator and port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536)):
         raise ValueError(text)
-    return host.lower().strip("[]").removesuffix("."), int(port) if port else None
+    return canonical_host(host), int(port) if port else None
 
 
 def _is_media_host(value: Any) -> bool:
@@ -168,7 +190,7 @@ def _is_media_host(value: Any) -> bool:
 def _is_public_url(value: Any) -> bool:
     try:
         parts = urlsplit(value) if isinstance(value, str) else urlsplit("")
-        rest = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc or parts.port == 0
+        rest = parts.path.strip("/") or parts.port == 0 or any(mark in value for mark in "?#@") or value[-1:] == ":"
     except ValueError:
         return False
     return parts.scheme in {"http", "https"} and _is_host(parts.hostname) and not rest

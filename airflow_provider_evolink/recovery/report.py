@@ -127,7 +127,7 @@ class Books:
         :param job_id: EvoLink's ID of the job.
         :param outcome: How it counts.
         :param error: Why.
-        :param is_final: Whether no retry can mend it.
+        :param is_final: Whether no retry can help.
         """
         self.note(job_id, outcome, reason=sanitize(error.message, _MAX_REASON), code=error.code)
         self.note_error(job_id, error, is_final=is_final)
@@ -138,7 +138,7 @@ class Books:
 
         :param job_id: EvoLink's ID of the job.
         :param error: The error.
-        :param is_final: Whether no retry can mend it.
+        :param is_final: Whether no retry can help.
         """
         if not is_final or self._must_find or isinstance(error, EvoLinkConfigError):
             self.errors[job_id] = error.amended(permanent=is_final)
@@ -192,7 +192,7 @@ class Books:
         shown = [f"{job_id}: {_why(error)}" for job_id, error in list(self.errors.items())[:_MAX_LISTED]]
         more = len(self.errors) - len(shown)
         todo = (
-            "see the reasons, and clear the task when they are mended"
+            "see the reasons, remove them, and clear the task"
             if first.permanent
             else "retry: it goes on with these jobs before their links expire, 24 hours after they ended"
         )

@@ -256,6 +256,7 @@ HOSTS = {
     "emulator": {("emulator", 443)},
     "Emulator.Staging:8765, 10.0.0.7": {("emulator.staging", 8765), ("10.0.0.7", 443)},
     "emulator. [fd00::1]:8443": {("emulator", 443), ("fd00::1", 8443)},
+    "[FD00:0:0:0:0:0:0:1]:8443": {("fd00::1", 8443)},
 }
 
 

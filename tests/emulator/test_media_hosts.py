@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from airflow_provider_evolink.emulator.certificate import self_signed
+from airflow_provider_evolink.emulator.orders.input_media import may_fetch
 from airflow_provider_evolink.emulator.server import EmulatorServer
 
 ELSEWHERE = {"X-Forwarded-For": "203.0.113.9", "Authorization": "Bearer team-film-1"}  # uvicorn believes a local proxy
@@ -121,3 +122,9 @@ def test_a_store_that_hangs_holds_up_no_other_order(store):
         for thread in threads:
             thread.join()
     assert took < 4
+
+
+@pytest.mark.parametrize("listed", ["::1", "[::1]", "0:0:0:0:0:0:0:1", "[0:0:0:0:0:0:0:1]:9000"])
+@pytest.mark.parametrize("written", ["[::1]", "[0:0:0:0:0:0:0:1]"])
+def test_an_address_is_the_same_however_it_is_written(listed, written):
+    assert may_fetch(f"http://{written}:9000/a.png", [listed], local=False)

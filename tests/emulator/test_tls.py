@@ -130,6 +130,20 @@ def test_a_certificate_of_its_own_outlives_a_restart(start, tmp_path):
     assert stat.S_IMODE((tmp_path / "emulator.pem.key").stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize(
+    ("public", "is_kept"), [(["--public-url", "https://emulator.staging:8765"], True), ([], False)]
+)
+def test_another_pod_keeps_it_where_the_emulator_has_a_name_for_others(start, tmp_path, public, is_kept):
+    """A pod that replaces another one has a new name, and its clients have the certificate of the old one."""
+    file, found = tmp_path / "emulator.pem", []
+    for pod in ("emulator-5f7c-x2x", "emulator-5f7c-9kq"):
+        code = f"import socket; socket.gethostname = lambda: {pod!r}"
+        (tmp_path / "sitecustomize.py").write_text(code)
+        start("--port", "0", "--tls-self-signed", str(file), *public, PYTHONPATH=str(tmp_path)).stop()
+        found.append(file.read_bytes())
+    assert (found[0] == found[1]) is is_kept
+
+
 def damage(key):
     key.write_bytes(key.read_bytes()[:40])
 

@@ -1,4 +1,4 @@
-"""The two steps of the page *Deploy* over the constraints of Airflow itself, in an environment of their own."""
+"""The two steps of the page *Deploy* over constraints of Airflow, in an environment of their own."""
 
 from __future__ import annotations
 

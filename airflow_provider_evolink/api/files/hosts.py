@@ -252,7 +252,7 @@ class Connector:
         :param seconds: What the name may take to be resolved.
         """
         host = _host(url)
-        listed = (host, url.port or 443) in self._private_hosts
+        listed = (str(literal_address(host) or host), url.port or 443) in self._private_hosts
         check_link(url, allow_loopback=allow_loopback, listed=listed)
         if self.proxy_of(url) is not None:
             return check_name(url, listed=listed)

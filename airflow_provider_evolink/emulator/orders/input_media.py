@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from airflow_provider_evolink.emulator.settings import split_host
+from airflow_provider_evolink.emulator.settings import canonical_host, split_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -89,7 +89,7 @@ def may_fetch(address: str, media_hosts: Iterable[str], *, local: bool) -> bool:
     """
     try:
         parts = urlsplit(address)
-        host, port = (parts.hostname or "").removesuffix("."), parts.port or _PORTS.get(parts.scheme)
+        host, port = canonical_host(parts.hostname or ""), parts.port or _PORTS.get(parts.scheme)
     except ValueError:
         return False
     if port is None:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from starlette.responses import JSONResponse
 
 from airflow_provider_evolink.emulator.routes.bodies import error_body
+from airflow_provider_evolink.emulator.settings import canonical_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,20 +89,6 @@ def _foreign_host(host: str | None, *, absolute: bool) -> str:
         f"The emulator does not serve the host {(host or '')[:100]!r}. What to do: start it with --allow-host NAME, "
         "or list the name in EVOLINK_EMULATOR_ALLOWED_HOSTS, if the name is yours"
     )
-
-
-def canonical_host(name: str) -> str:
-    """
-    Return a host name or address as it is compared: lower case, without brackets and one final dot.
-
-    :param name: As somebody wrote it.
-    """
-    bare = name.lower().removesuffix(".")
-    try:
-        address = ipaddress.ip_address(bare.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        return bare
-    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def _is_own_host(name: str, scope: Scope, allowed_hosts: Iterable[str]) -> bool:
