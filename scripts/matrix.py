@@ -225,27 +225,12 @@ def environment_of(nodeid: str) -> str:
 
 
 class Lines:
-    """A pytest plugin that runs the checks of an environment in one process, and prints a line for each."""
+    """A pytest plugin that prints one line per environment and check, and the sum."""
 
     def __init__(self) -> None:
         self.passed = 0
         self.failed = 0
         self.why: list[str] = []
-
-    def pytest_xdist_make_scheduler(self, config: Any, log: Any) -> Any:
-        """
-        Return what gives the checks to processes. With pytest 9.2 ``loadgroup`` of pytest-xdist 3.8 makes no groups.
-
-        :param config: From pytest.
-        :param log: From pytest-xdist.
-        """
-        from xdist.scheduler import LoadScopeScheduling
-
-        class ByEnvironment(LoadScopeScheduling):
-            def _split_scope(self, nodeid: str) -> str:
-                return environment_of(nodeid)
-
-        return ByEnvironment(config, log)
 
     def pytest_collectreport(self, report: Any) -> None:
         """
@@ -280,7 +265,6 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("versions", nargs="*", metavar="version", help=f"of {', '.join(VERSIONS)}; default: all")
     options.add_argument("--lock", action="store_true", help="make the pinned requirements anew instead")
-    options.add_argument("-n", dest="at_once", default="2", help="how many environments at once")
     options.add_argument("-k", dest="checks", default="", help="only these checks, as with pytest")
     chosen = options.parse_args()
     if unknown := set(chosen.versions) - set(VERSIONS):
@@ -294,8 +278,7 @@ def main() -> int:
     import pytest
 
     lines = Lines()
-    quiet = ["-o", "addopts=--import-mode=importlib", "-p", "no:terminalreporter", "--tb=short"]
-    quiet += ["-n", chosen.at_once]
+    quiet = ["-o", "addopts=--import-mode=importlib", "-p", "no:terminalreporter", "-p", "no:xdist", "--tb=short"]
     only = ["-k", chosen.checks] if chosen.checks else []
     status = pytest.main([*quiet, *only, *(f"--airflow={name}" for name in names), str(ROOT / "tests/matrix")], [lines])
     print(*lines.why, sep="\n", file=sys.stderr, flush=True)

@@ -27,10 +27,11 @@ def text(page: Page) -> str:
 
 def hosts(page: Page) -> AbstractSet[str]:
     """
-    Return from where the tab has loaded something.
+    Return from where the tab has loaded something, once it is complete.
 
     :param page: A page of the browser.
     """
+    page.wait_for(f"{TAB}?.readyState === 'complete'")
     return set(page.run(_HOSTS))
 
 

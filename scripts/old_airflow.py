@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-PATIENCE = 600.0  # seconds: Airflow 2.11 does one task at a time on SQLite, and another environment runs beside it
+PATIENCE = 600.0  # seconds: Airflow 2.11 does one task at a time on SQLite, and the machine may be busy
 
 
 class OldAirflow(LocalAirflow):

@@ -51,7 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run every check in every environment: all checks of an environment in one process, one after the other."""
+    """Run every check in every environment, one after the other."""
     chosen = metafunc.config.getoption("airflow") or list(VERSIONS)
     if "environment" in metafunc.fixturenames:
         found = list(environments(chosen).values())
