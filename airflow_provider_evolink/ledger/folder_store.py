@@ -169,7 +169,10 @@ class FolderStore:
             return
         if self._last_read is LastRead.FORBIDDEN:
             self._check_creates_only()
-        object_store.create_json(document, path)
+        try:
+            object_store.create_json(document, path)
+        except s3.UnknownConditionError:  # nothing was there a moment ago, for certain
+            object_store.publish_json(document, path)
 
     def _accept_only(self, value: dict[str, Any]) -> None:
         """There is a file that the last read did not find: it may be this very record, if a response was lost."""

@@ -29,6 +29,10 @@ _CREATE_ONLY_TEST = ".evolink-create-only"
 log = logging.getLogger(__name__)
 
 
+class UnknownConditionError(OSError):
+    """A store does not know the condition of a write, and has refused the write."""
+
+
 def write(target: ObjectStoragePath, source: IO[bytes], details: Mapping[str, Any]) -> None:
     """
     Put an object in one request. A kill in the middle leaves nothing behind, no open multipart upload either.
@@ -56,9 +60,15 @@ def create(target: ObjectStoragePath, content: bytes, content_type: str) -> None
     :param content: Its content.
     :param content_type: Its media type.
     :raises FileExistsError: there is one already.
+    :raises UnknownConditionError: the store cannot tell.
     :raises OSError: the store did not take it.
     """
-    _call(target, "put_object", Body=content, ContentType=content_type, IfNoneMatch="*")
+    try:
+        _call(target, "put_object", Body=content, ContentType=content_type, IfNoneMatch="*")
+    except OSError as error:
+        if code_of(error) in _UNKNOWN_CONDITION:
+            raise UnknownConditionError(*error.args) from None
+        raise
 
 
 def can_create_only(root: ObjectStoragePath) -> bool:
@@ -73,6 +83,8 @@ def can_create_only(root: ObjectStoragePath) -> bool:
             create(test, b"{}\n", "application/json")
         except FileExistsError:
             return True
+        except UnknownConditionError:
+            return False
     return False
 
 

@@ -26,7 +26,8 @@ class NarrowS3:
     S3 before its backend: a gate with the rights of a role, and with faults.
 
     :param denied: Rights that the role has not: put, get, list, delete, abort.
-    :param ignored: Conditions of writes that the store does not know: match, none-match.
+    :param ignored: Conditions of writes that the store does not know and passes over: match, none-match.
+    :param unknown: Those that it does not know and refuses.
     :param fails: Called for each request; returns the code of an error, or ``None``. ``lost`` does what was asked and
         loses the response; ``cut`` sends half of it.
     :param copies_fail: The error of every copy of an object; empty: they work.
@@ -39,6 +40,7 @@ class NarrowS3:
 
     denied: set[str] = field(default_factory=set)
     ignored: set[str] = field(default_factory=set)
+    unknown: set[str] = field(default_factory=set)
     fails: Callable[[str, str], str | None] = lambda _, __: None
     seconds: float = 0.0
     copies_fail: str = ""
@@ -57,7 +59,7 @@ class NarrowS3:
 
     def reset(self) -> None:
         """Give the role the rights to put and get, as the pages promise that they suffice."""
-        self.denied, self.ignored, self.seen = {"list", "delete", "abort"}, set(), []
+        self.denied, self.ignored, self.unknown, self.seen = {"list", "delete", "abort"}, set(), set(), []
         self.fails, self.after, self.seconds = lambda _, __: None, lambda: None, 0.0
         self.copies_fail, self.has_checksums, self.before_copy, self.carried = "", True, lambda: None, 0
 
@@ -75,6 +77,8 @@ class NarrowS3:
             return self._refuse(environ, start, "403 AccessDenied")
         if "HTTP_X_AMZ_COPY_SOURCE" in environ and (refused := self._prepare_copy(environ)):
             return self._refuse(environ, start, refused)
+        if right == "put" and any(CONDITIONS[condition] in environ for condition in self.unknown):
+            return self._refuse(environ, start, "501 NotImplemented")
         for condition in self.ignored:
             environ.pop(CONDITIONS[condition], None)
         status, headers, body = self._asked(environ)

@@ -124,8 +124,17 @@ def test_an_intent_replaces_only_the_record_that_was_read(
     assert emulator.books()["orders"] == paid
 
 
+BOTH = {"match", "none-match"}
+STORES: dict[str, tuple[set[str], set[str]]] = {
+    "honors both": (set(), set()),
+    "passes over one": ({"match"}, set()),
+    "passes over both": (BOTH, set()),
+    "refuses both": (set(), BOTH),
+}
+
+
 @pytest.mark.parametrize("before", ["no record", "delivered"])
-@pytest.mark.parametrize("ignored", [set(), {"match"}, {"match", "none-match"}], ids=["honors", "match", "ignores"])
+@pytest.mark.parametrize(("ignored", "unknown"), STORES.values(), ids=list(STORES))
 def test_two_tries_that_overlap_pay_once_whatever_the_store_honors(
     stage: Any,
     make: Make,
@@ -134,10 +143,11 @@ def test_two_tries_that_overlap_pay_once_whatever_the_store_honors(
     emulator: EmulatorServer,
     monkeypatch: pytest.MonkeyPatch,
     ignored: set[str],
+    unknown: set[str],
     before: str,
 ) -> None:
     """The try that follows orders while the first one, which has read the record a moment ago, is about to."""
-    narrow.denied, narrow.ignored = set(), ignored
+    narrow.denied, narrow.ignored, narrow.unknown = set(), ignored, unknown
     if before == "delivered":
         stage.run(make(**arguments(destination=False)))
         stage.clear()
@@ -158,6 +168,16 @@ def test_two_tries_that_overlap_pay_once_whatever_the_store_honors(
     with pytest.raises((EvoLinkOrderStopped, EvoLinkLedgerError), match="another try has"):
         stalled().execute(first)
     assert emulator.books()["orders"] == paid + 1
+
+
+def test_a_role_that_may_not_list_orders_nothing_in_a_store_that_knows_no_conditions(
+    stage: Any, make: Make, narrow: Any, arguments: Any, emulator: EmulatorServer
+) -> None:
+    """It cannot tell a missing record from one that it may not read."""
+    narrow.unknown = BOTH
+    with pytest.raises(Exception, match=r"its store takes no create-only writes.*s3:ListBucket"):
+        stage.run(make(**arguments(destination=False)))
+    assert emulator.books()["orders"] == 0
 
 
 def test_a_record_that_was_read_a_while_ago_is_read_again_before_the_order(
