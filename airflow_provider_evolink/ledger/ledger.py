@@ -180,7 +180,10 @@ class Ledger:
 
         :raises EvoLinkError: as :meth:`read`.
         """
-        return _newest([(_known(store) or (self._value(store),))[0] for store in self.stores])
+        known = [store.last_read() if isinstance(store, ConditionalStore) else None for store in self.stores]
+        return _newest(
+            [last[0] if last else self._value(store) for store, last in zip(self.stores, known, strict=True)]
+        )
 
     def prove(self, proof: Callable[[str], str], proven: AbstractSet[str]) -> None:
         """
@@ -278,10 +281,6 @@ def reason_of(error: Exception) -> str:
 def _newest(found: Iterable[Any | None]) -> Record | None:
     copies = [read_record(value) for value in found if value is not None]
     return max(copies, key=lambda record: (record.revision, _STATES.index(record.state)), default=None)
-
-
-def _known(store: Store) -> tuple[Any | None] | None:
-    return store.last_read() if isinstance(store, ConditionalStore) else None
 
 
 def _write_over_unreadable(store: Store, record: Record) -> bool:
