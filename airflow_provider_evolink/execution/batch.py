@@ -328,12 +328,12 @@ class BatchAttempt:
         except EvoLinkError:
             unsure = [item for item in in_state(self._items, ItemState.QUEUED) if item.known is not Known.ALL_COPIES]
             side_by_side(BatchItem.read, unsure, PARALLEL)
-            ordered = [item for item in unsure if item.job_id]
-            poll(ordered, self._options.shared.evolink_conn_id, self._client.clock)
-            for item in ordered:
-                item.state = ItemState.QUEUED if item.attempt.will_submit else ItemState.ENDED
+            poll([item for item in unsure if item.job_id], self._options.shared.evolink_conn_id, self._client.clock)
+            ordered = [item for item in unsure if not item.attempt.will_submit]
             if not ordered:
                 raise
+            for item in ordered:
+                item.state = ItemState.ENDED
             _check(self._items, self._options.shared)
 
     def _do(self, item: BatchItem, act: Callable[[], None], *, judges: bool = True) -> None:
