@@ -112,8 +112,9 @@ def test_what_is_wrong_now_holds_back_no_job_that_was_ordered(
     assert emulator.books()["orders"] == len(jobs)
 
 
+@pytest.mark.parametrize("are_gone", [False, True])
 def test_an_index_keeps_what_this_worker_has_not_read_and_the_next_try_finds_all(
-    stage: Any, batch: Batch, emulator: EmulatorServer, frames: list[Path], tmp_path: Path
+    stage: Any, batch: Batch, emulator: EmulatorServer, frames: list[Path], tmp_path: Path, are_gone: bool
 ) -> None:
     operator = batch(max_active=6)
     wait = wait_of(stage, operator)
@@ -127,11 +128,14 @@ def test_an_index_keeps_what_this_worker_has_not_read_and_the_next_try_finds_all
         wait = raised.value
     (index,) = tmp_path.rglob("*.batch.json")
     assert sorted(map(int, json.loads(index.read_text())["records"])) == list(range(6))
-    index.write_text(json.dumps({**json.loads(index.read_text()), "records": {}}))  # an old one, that knows of nothing
-    for frame in frames[:6]:
+    document = json.loads(index.read_text())
+    index.write_text(json.dumps({**document, "records": {"0": document["records"]["0"]}}))  # an old one
+    for frame in frames[:6] if are_gone else ():
         frame.unlink()
     stage.retry()
-    assert jobs_of(wait_of(stage, operator)) == jobs[:1]
+    wait = wait_of(stage, batch(max_active=1))
+    assert jobs_of(wait) == jobs[:1]
+    assert wait.trigger.state["waiting"] == [6, 7]
     assert emulator.books()["orders"] == 6
 
 
