@@ -186,8 +186,9 @@ class Books:
 
     def error(self) -> EvoLinkError | None:
         """Return the error of the task, or ``None``: which jobs are not archived, why, and what a retry does."""
+        unread = self._unread_error()
         if not self.errors:
-            return self._unread_error()
+            return unread
         first = next((one for one in self.errors.values() if not one.permanent), next(iter(self.errors.values())))
         shown = [f"{job_id}: {_why(error)}" for job_id, error in list(self.errors.items())[:_MAX_LISTED]]
         more = len(self.errors) - len(shown)
@@ -200,6 +201,8 @@ class Books:
             message=f"{count(len(self.errors), 'paid job')} could not be archived: {'; '.join(shown)}"
             + (f"; and {more} more, see the log" if more else "")
             + f". All others are archived, and nothing was submitted. What to do: {todo}"
+            + (f". Also: {unread.message}" if unread else ""),
+            permanent=first.permanent and (unread is None or unread.permanent),
         )
 
     def _unread_error(self) -> EvoLinkError | None:

@@ -23,8 +23,10 @@ from airflow_provider_evolink.emulator.server import EmulatorServer
 from airflow_provider_evolink.hooks import EvoLinkHook
 from airflow_provider_evolink.ledger.ledger import FolderStore
 from airflow_provider_evolink.ledger.record import Record, State, TaskIdentity
+from airflow_provider_evolink.ledger.stored_records import Damaged
 from airflow_provider_evolink.metrics import METRICS, send
 from airflow_provider_evolink.operators import EvoLinkRecoverOperator
+from airflow_provider_evolink.recovery.report import Books
 from airflow_provider_evolink.task_failures import EvoLinkTaskFailed
 
 PAGE = Path(__file__).parents[2] / "docs" / "operate.md"
@@ -225,6 +227,20 @@ def test_a_recovery_that_cannot_read_all_records_fails_and_reports_no_number(
         stage.run(lambda: recovery)
     assert [one for one in statsd() if "paid" in one] == []
     assert len(list(archive.rglob("manifest.json"))) == 1
+
+
+@pytest.mark.parametrize(("is_denied", "is_final"), [(False, False), (True, True)])
+def test_a_job_that_is_lost_for_good_keeps_no_retry_from_records_that_were_not_read(
+    is_denied: bool, is_final: bool
+) -> None:
+    books = Books(must_find=True)
+    books.note_error("task-1", EvoLinkError("it is gone"), is_final=True)
+    books.unread = [Damaged("films/shot/1.json", "it cannot be read", is_unread=True, is_denied=is_denied)]
+    error = books.error()
+    assert error is not None
+    assert error.permanent is is_final
+    assert "task-1: it is gone" in error.message
+    assert "1 record of the ledger folder could not be read" in error.message
 
 
 def test_a_metric_that_cannot_be_sent_is_lost_without_a_word() -> None:
