@@ -249,3 +249,12 @@ def literal_address(host: str) -> IPAddress | None:
         return ipaddress.ip_address(host)
     except ValueError:
         return None
+
+
+def compared_host(host: str) -> str:
+    """
+    Return a host as lists of hosts are compared: an address in its short form, and a name as it is.
+
+    :param host: In lower case, without brackets.
+    """
+    return str(literal_address(host) or host)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from airflow_provider_evolink.api.addresses import is_local_host, literal_address
+from airflow_provider_evolink.api.addresses import compared_host, is_local_host
 from airflow_provider_evolink.api.errors import EvoLinkConfigError
 from airflow_provider_evolink.api.network import NetworkPolicy
 from airflow_provider_evolink.api.redaction import sanitize
@@ -120,7 +120,7 @@ def _host_and_port(text: str, field: str) -> tuple[str, int]:
             f"[evolink] {field}: {sanitize(text, 80)} is no host. What to do: write host or host:port, without "
             "https:// and path, in the deployment's configuration"
         )
-    return str(literal_address(host) or host), port or 443
+    return compared_host(host), port or 443
 
 
 def check_url(url: str, *, field: str, allowed_hosts: Collection[str] = ()) -> str:

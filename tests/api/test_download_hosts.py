@@ -195,7 +195,7 @@ def test_a_public_address_that_carries_a_public_one_is_public(address):
     assert addresses.is_public_address(address)
 
 
-LISTED = {("emulator.staging.internal", 8765), ("10.0.0.7", 443)}
+LISTED = {("emulator.staging.internal", 8765), ("10.0.0.7", 443), ("fd00::1", 8443)}
 
 
 def listed(found, **changes):
@@ -209,6 +209,11 @@ def test_a_listed_host_may_have_a_private_address(address):
     link = hosts.read_link("https://emulator.staging.internal:8765/media/a.mp4")
     target = listed([address]).locate(link)
     assert (target.addresses, target.loopback) == ((address,), False)
+
+
+@pytest.mark.parametrize("host", ["[fd00::1]", "[FD00:0:0:0:0:0:0:1]"])
+def test_a_listed_address_is_the_same_however_a_link_writes_it(host):
+    assert listed([]).locate(hosts.read_link(f"https://{host}:8443/media/a.mp4")).addresses
 
 
 @pytest.mark.parametrize(

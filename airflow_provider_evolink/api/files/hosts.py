@@ -24,6 +24,7 @@ from typing import Any, TypeAlias
 import httpx
 
 from airflow_provider_evolink.api.addresses import (
+    compared_host,
     is_inner_name,
     is_loopback_address,
     is_machine_address,
@@ -252,7 +253,7 @@ class Connector:
         :param seconds: What the name may take to be resolved.
         """
         host = _host(url)
-        listed = (str(literal_address(host) or host), url.port or 443) in self._private_hosts
+        listed = (compared_host(host), url.port or 443) in self._private_hosts
         check_link(url, allow_loopback=allow_loopback, listed=listed)
         if self.proxy_of(url) is not None:
             return check_name(url, listed=listed)
